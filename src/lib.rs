@@ -1,1 +1,5 @@
-//! .
+//! The controller, in reading order.
+
+pub mod api;
+pub mod clock;
+pub mod engine;

@@ -1,2 +1,4 @@
-//! .
-fn main() {}
+//! tmp
+fn main() {
+    println!("{}", instance_deletion_controller::api::crd_yaml().unwrap());
+}

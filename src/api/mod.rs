@@ -1,0 +1,17 @@
+//! The custom resource `InstanceDeletion`: what users write, what they read, and the CRD made from both.
+//!
+//! Types only. What they mean is decided in [`crate::engine`].
+
+mod crd;
+mod spec;
+mod status;
+
+pub use crd::{crd, crd_yaml};
+pub use spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, SecretRef};
+pub use status::{
+    BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus, Phase,
+    PlanStatus, Summary,
+};
+
+/// Name of this controller: in events, in the User-Agent and as field manager.
+pub const CONTROLLER_NAME: &str = "instance-deletion-controller";

@@ -1,0 +1,138 @@
+//! The part of the object that users write.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::status::InstanceDeletionStatus;
+
+/// Most ids in one object. At this size the object stays below etcd's limit of 1.5 MiB with every status that the
+/// engine can write, client-side apply's annotation included.
+pub const MAX_IDS: usize = 5_000;
+
+/// Deletes the listed CloudDC bare-metal instances and reports when they are gone. This cannot be undone.
+///
+/// There is no `default:` anywhere in this schema: the live spec equals what was applied, so GitOps tools see no drift.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "clouddc.dev",
+    version = "v1alpha1",
+    kind = "InstanceDeletion",
+    plural = "instancedeletions",
+    shortname = "idel",
+    category = "clouddc",
+    namespaced,
+    status = "InstanceDeletionStatus",
+    derive = "PartialEq",
+    doc = "InstanceDeletion declares that the listed CloudDC bare-metal instances shall not exist. The controller deletes them in batches of at most 50 and looks until the cloud says `terminated` for each. A deletion cannot be undone.",
+    printcolumn(
+        name = "PHASE",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "Where the deletion stands"
+    ),
+    printcolumn(
+        name = "PROGRESS",
+        type_ = "string",
+        json_path = ".status.progress",
+        description = "Instances gone, of all"
+    ),
+    printcolumn(
+        name = "FAILED",
+        type_ = "integer",
+        json_path = ".status.summary.failed",
+        description = "Instances given up"
+    ),
+    printcolumn(
+        name = "REASON",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason",
+        description = "Reason of the condition Ready"
+    ),
+    printcolumn(
+        name = "AGE",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since creation"
+    ),
+    printcolumn(
+        name = "REGION",
+        type_ = "string",
+        json_path = ".spec.region",
+        description = "Region of the instances",
+        priority = 1
+    ),
+    printcolumn(
+        name = "PROJECT",
+        type_ = "string",
+        json_path = ".spec.projectID",
+        description = "Project of the instances",
+        priority = 1
+    ),
+    printcolumn(
+        name = "NEXT",
+        type_ = "date",
+        json_path = ".status.nextActionTime",
+        description = "When the controller goes on, if it waits for long",
+        priority = 1
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(oldSelf.dryRun) && oldSelf.dryRun) || has(self.dryRun)")
+        .message("dryRun can't be removed from an object that was created with dryRun: true; write dryRun: false to start the deletion"),
+    validation = Rule::new("(has(oldSelf.dryRun) && oldSelf.dryRun) || !(has(self.dryRun) && self.dryRun)")
+        .message("dryRun: true can only be set at creation; use suspend: true to stop this deletion")
+)]
+pub struct InstanceDeletionSpec {
+    /// Region of the instances, such as ap-southeast-3. It names an endpoint of the operator's configuration and is
+    /// never a URL. Immutable.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("region is immutable; create a new InstanceDeletion for another region").reason(Reason::FieldValueForbidden),
+        validation = Rule::new("self.matches('^[a-z0-9]+(-[a-z0-9]+)*$')").message("region must be a region's name such as ap-southeast-3 (lower-case letters, digits and single hyphens), not a URL")
+    )]
+    pub region: String,
+
+    /// Project of the instances: 32 lower-case hexadecimal digits, as the cloud's console shows under My Credentials.
+    /// Immutable.
+    #[serde(rename = "projectID")]
+    #[schemars(length(max = 64))]
+    #[x_kube(
+        validation = Rule::new("self == oldSelf").message("projectID is immutable; create a new InstanceDeletion for another project").reason(Reason::FieldValueForbidden),
+        validation = Rule::new("self.matches('^[0-9a-f]{32}$')").message("projectID must be 32 lower-case hexadecimal digits; copy it from My Credentials in the cloud's console")
+    )]
+    pub project_id: String,
+
+    /// Secret in the same namespace with the credentials for the cloud, in its key `token`.
+    pub credentials_secret_ref: SecretRef,
+
+    /// Ids of the instances to delete, 1 to 5000, each a lower-case UUID. Ids that occur twice count once. Immutable:
+    /// further instances go into a new object.
+    #[serde(rename = "instanceIDs")]
+    #[schemars(length(min = 1, max = 5000), inner(length(max = 64)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new("self == oldSelf").message("instanceIDs is immutable; create a new InstanceDeletion for other instances").reason(Reason::FieldValueForbidden),
+        validation = Rule::new("self.all(id, id.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'))").message("each of instanceIDs must be a lower-case UUID such as 0198170e-4ca7-7ee4-89a7-fa631843920b, without spaces; an empty id often comes from an undefined variable")
+    )]
+    pub instance_ids: Vec<String>,
+
+    /// While true no new delete call is made. Calls that the cloud has accepted go on there, and looking at them goes on
+    /// here. An absent field means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// When true, only look and report in status.plan what would be deleted; nothing is sent. Can be set at creation
+    /// only; write false to start the deletion. An absent field means false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+}
+
+/// Name of a Secret in the namespace of the object.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRef {
+    /// Name of the Secret. It is always read from the object's own namespace.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("credentialsSecretRef.name must be the name of a Secret in this namespace (lower-case letters, digits, '-' and '.')"))]
+    pub name: String,
+}

@@ -1,0 +1,264 @@
+//! The part of the object that the controller writes.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the controller did and saw. Programs read `conditions`; the rest is for people and for the controller itself,
+/// which goes on from this record after a restart.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+// A new object is never taken for finished: without this default kstatus calls an object without status Current.
+#[schemars(extend("default" = serde_json::json!({"observedGeneration": -1})))]
+pub struct InstanceDeletionStatus {
+    /// Generation of the spec that this status describes; -1 before the controller has seen the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Where the deletion stands, for people and the printer column; programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
+    /// When work started: the first status write while dryRun and suspend were both off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When the object ended, well or badly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// Instances terminated or absent, of all: 120/150.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub progress: Option<String>,
+
+    /// Number of instances in each phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+
+    /// When the controller goes on by itself; only set for waits longer than its --poll-max.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_action_time: Option<Time>,
+
+    /// One row for each delete call, the newest 128.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub batches: Vec<BatchStatus>,
+
+    /// One row for each instance, in the order of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5000))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub instances: Vec<InstanceStatus>,
+
+    /// Why instances were given up, at most 20 rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub failures: Vec<FailureStatus>,
+
+    /// What a deletion would do; only on objects with dryRun: true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+
+    /// Ready and Finished always; Reconciling and Stalled only while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where the deletion stands.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Seen, nothing done yet.
+    Pending,
+    /// dryRun: the plan is being made.
+    Planning,
+    /// dryRun: the plan is in status.plan.
+    Planned,
+    /// No new delete call is made while spec.suspend is true.
+    Suspended,
+    /// Work is going on, or waits for what the condition Ready says.
+    Deleting,
+    /// The cloud asked to slow down.
+    Throttled,
+    /// Every instance is gone.
+    Succeeded,
+    /// Every instance has an end, and some were given up.
+    Failed,
+    /// The deadline passed before the end.
+    DeadlineExceeded,
+    /// notAfter passed before the end.
+    Expired,
+    /// The stored spec is one that the present schema refuses; nothing is sent.
+    InvalidSpec,
+}
+
+/// Number of instances in each phase; the parts add up to `total`.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Distinct ids in the spec.
+    #[schemars(extend("format" = "int32"))]
+    pub total: u32,
+    /// No call names them yet.
+    #[schemars(extend("format" = "int32"))]
+    pub pending: u32,
+    /// A call that names them may have been sent; its outcome is not recorded yet.
+    #[schemars(extend("format" = "int32"))]
+    pub submitted: u32,
+    /// The cloud accepted their deletion.
+    #[schemars(extend("format" = "int32"))]
+    pub accepted: u32,
+    /// The cloud says terminated.
+    #[schemars(extend("format" = "int32"))]
+    pub terminated: u32,
+    /// The cloud does not know them (any more).
+    #[schemars(extend("format" = "int32"))]
+    pub not_found: u32,
+    /// Given up; see status.failures.
+    #[schemars(extend("format" = "int32"))]
+    pub failed: u32,
+}
+
+/// One delete call.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchStatus {
+    /// Number of the call, counted from 1.
+    #[schemars(extend("format" = "int32"))]
+    pub number: u32,
+    /// Ids in the call.
+    #[schemars(extend("format" = "int32"))]
+    pub size: u32,
+    /// Ids that the cloud accepted; absent until a reply that lists ids is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int32"))]
+    pub returned: Option<u32>,
+    /// Random token of the process and wave that stored this row before its call.
+    #[schemars(length(max = 32))]
+    pub claim: String,
+    /// When the row was stored. For people: no rule depends on it.
+    pub submitted_at: Time,
+    /// The cloud's id of the call, to quote to the vendor.
+    #[serde(default, rename = "requestID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub request_id: Option<String>,
+}
+
+/// One instance.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceStatus {
+    /// Id as in the spec.
+    #[schemars(length(max = 36))]
+    pub id: String,
+    /// How far its deletion is; it goes only forward.
+    pub phase: InstancePhase,
+    /// Number of the last call that names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int32"))]
+    pub batch: Option<u32>,
+    /// Delete attempts used, if more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int32"))]
+    pub attempts: Option<u32>,
+    /// True while the outcome of a further call for an accepted instance is not recorded yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resent: Option<bool>,
+    /// State that the cloud reported last, where the phase doesn't imply it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub cloud_state: Option<String>,
+    /// Why it was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<FailureReason>,
+    /// When its end was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+}
+
+/// How far the deletion of one instance is.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum InstancePhase {
+    /// No call names it yet.
+    Pending,
+    /// A call that names it may have been sent.
+    Submitted,
+    /// A reply returned it, or a read showed it shutting down.
+    Accepted,
+    /// The cloud says terminated.
+    Terminated,
+    /// The cloud does not know it, confirmed by two reads.
+    NotFound,
+    /// Given up, see the row's reason.
+    Failed,
+}
+
+/// Why an instance was given up.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FailureReason {
+    /// The cloud refuses the deletion in the instance's present state.
+    Conflict,
+    /// The cloud accepted the deletion, and it failed there.
+    InstanceError,
+    /// The cloud calls the id invalid.
+    InvalidRequest,
+    /// The cloud's replies accepted other ids of the calls and left this one out.
+    NotAccepted,
+    /// The cloud never knew it, and the policy calls that a failure.
+    NotFound,
+    /// No reply ever told the outcome of its calls; it may still end at the cloud.
+    OutcomeUnknown,
+    /// notAfter passed.
+    Expired,
+    /// The deadline passed; it may still end at the cloud.
+    DeadlineExceeded,
+}
+
+/// Instances given up for one reason.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureStatus {
+    /// Why.
+    pub reason: FailureReason,
+    /// The cloud's error code, if it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub code: Option<String>,
+    /// The cloud's message, if it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub message: Option<String>,
+    /// How many instances.
+    #[schemars(extend("format" = "int32"))]
+    pub count: u32,
+}
+
+/// What a deletion would do, by what the cloud said when it was made.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// Distinct ids in the spec.
+    #[schemars(extend("format" = "int32"))]
+    pub total: u32,
+    /// Instances that would be named in delete calls.
+    #[schemars(extend("format" = "int32"))]
+    pub to_delete: u32,
+    /// Instances that are shutting down already.
+    #[schemars(extend("format" = "int32"))]
+    pub on_their_way: u32,
+    /// Instances terminated, or not known to the cloud.
+    #[schemars(extend("format" = "int32"))]
+    pub gone: u32,
+    /// Instances in a state that allows neither sending nor ending, or whose state could not be read.
+    #[schemars(extend("format" = "int32"))]
+    pub unknown: u32,
+    /// The first 20 ids that would be deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 36)))]
+    pub ids: Vec<String>,
+}

@@ -1,0 +1,155 @@
+//! Whose turn it is to make delete calls at one account: first come, first served, one wave after the other.
+//!
+//! Nothing waits here. An object that gets no permit is told when to ask again, and keeps its place until then.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use super::pace::Pace;
+use crate::engine::time::Mono;
+
+/// The queue for permits of one account. `K` names an object.
+#[derive(Clone, Debug)]
+pub struct Permits<K> {
+    waiting: VecDeque<(K, Mono)>,
+    granted: HashMap<K, Grant>,
+    /// How long a grant, or a place whose turn has come, is kept for an object that does not use it.
+    keep: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    calls: usize,
+    until: Mono,
+}
+
+/// What the governor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This many calls may be made.
+    Granted(usize),
+    /// Ask again then.
+    AskAgain(Mono),
+}
+
+impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
+    /// A queue in which an unused permit passes on after `keep`.
+    #[must_use]
+    pub fn new(keep: Duration) -> Self {
+        Self { waiting: VecDeque::new(), granted: HashMap::new(), keep }
+    }
+
+    /// Calls granted to an object that it has not used.
+    pub fn held(&mut self, key: &K, now: Mono) -> usize {
+        self.granted.retain(|_, grant| grant.until > now);
+        self.granted.get(key).map_or(0, |g| g.calls)
+    }
+
+    /// Asks for up to `want` calls for an object.
+    pub fn ask(&mut self, key: &K, want: usize, pace: &mut Pace, now: Mono) -> Answer {
+        let held = self.held(key, now);
+        if held > 0 {
+            return Answer::Granted(held);
+        }
+        // Whoever was told to ask again and did not, for `keep`, has lost its place.
+        while self.waiting.front().is_some_and(|(front, turn)| front != key && *turn + self.keep < now) {
+            self.waiting.pop_front();
+        }
+        let place = self.waiting.iter().position(|(k, _)| k == key);
+        if place.unwrap_or(self.waiting.len()) == 0 {
+            let alone = self.waiting.len() <= usize::from(place.is_some());
+            let most = if alone { want.max(1) } else { 1 };
+            let calls = pace.take(most, now);
+            if calls > 0 {
+                if place.is_some() {
+                    self.waiting.pop_front();
+                }
+                self.granted.insert(key.clone(), Grant { calls, until: now + self.keep });
+                return Answer::Granted(calls);
+            }
+        }
+        let ahead = place.unwrap_or(self.waiting.len());
+        let turn = pace.due(ahead + 1, now);
+        match place.and_then(|p| self.waiting.get_mut(p)) {
+            Some(entry) => entry.1 = turn,
+            None => self.waiting.push_back((key.clone(), turn)),
+        }
+        Answer::AskAgain(turn)
+    }
+
+    /// Notes that an object makes `calls` of the calls granted to it; what is left over goes back.
+    pub fn use_up(&mut self, key: &K, calls: usize, pace: &mut Pace) {
+        if let Some(grant) = self.granted.remove(key) {
+            pace.give_back(grant.calls.saturating_sub(calls));
+        }
+    }
+
+    /// Forgets an object that is gone or wants no call any more.
+    pub fn forget(&mut self, key: &K, pace: &mut Pace) {
+        self.use_up(key, 0, pace);
+        self.waiting.retain(|(k, _)| k != key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEEP: Duration = Duration::from_secs(30);
+
+    fn at(ms: u64) -> Mono {
+        Mono::at(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn objects_take_turns() {
+        let mut pace = Pace::new(1.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 4, &mut pace, at(0)), Answer::Granted(1));
+        permits.use_up(&"a", 1, &mut pace);
+        let Answer::AskAgain(b) = permits.ask(&"b", 4, &mut pace, at(0)) else { panic!() };
+        let Answer::AskAgain(a) = permits.ask(&"a", 4, &mut pace, at(1)) else { panic!() };
+        assert!(b < a);
+        assert!(matches!(permits.ask(&"a", 4, &mut pace, b), Answer::AskAgain(_)), "not before b");
+        assert_eq!(permits.ask(&"b", 4, &mut pace, b), Answer::Granted(1));
+        permits.use_up(&"b", 1, &mut pace);
+        assert_eq!(permits.ask(&"a", 4, &mut pace, a), Answer::Granted(1));
+    }
+
+    #[test]
+    fn a_lone_object_gets_a_wave_and_gives_back_what_it_does_not_use() {
+        let mut pace = Pace::new(40.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 4, &mut pace, at(0)), Answer::Granted(4));
+        assert_eq!(permits.held(&"a", at(1)), 4);
+        permits.use_up(&"a", 1, &mut pace);
+        assert_eq!(permits.ask(&"a", 4, &mut pace, at(0)), Answer::Granted(3));
+    }
+
+    #[test]
+    fn a_permit_that_is_not_used_passes_on() {
+        let mut pace = Pace::new(1.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 1, &mut pace, at(0)), Answer::Granted(1));
+        assert_eq!(permits.held(&"a", at(29_999)), 1);
+        assert_eq!(permits.held(&"a", at(30_000)), 0);
+        let Answer::AskAgain(_) = permits.ask(&"b", 1, &mut Pace::new(0.1, at(0)), at(30_000)) else {
+            // The first call of a fresh pace is granted at once.
+            return;
+        };
+    }
+
+    #[test]
+    fn whoever_does_not_come_back_loses_its_place() {
+        let mut pace = Pace::new(1.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 1, &mut pace, at(0)), Answer::Granted(1));
+        permits.use_up(&"a", 1, &mut pace);
+        assert!(matches!(permits.ask(&"gone", 1, &mut pace, at(0)), Answer::AskAgain(_)));
+        assert!(matches!(permits.ask(&"b", 1, &mut pace, at(0)), Answer::AskAgain(_)));
+        assert!(matches!(permits.ask(&"b", 1, &mut pace, at(30_000)), Answer::AskAgain(_)));
+        assert_eq!(permits.ask(&"b", 1, &mut pace, at(32_000)), Answer::Granted(1));
+    }
+}

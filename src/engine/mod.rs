@@ -1,0 +1,17 @@
+//! Pure decisions: no kube client, no HTTP, no clock, and no randomness but what is passed in.
+//!
+//! Reading order: [`id`], [`time`] and [`state`] are the words; [`reply`] says what a delete call can come to;
+//! [`object`] decides about one `InstanceDeletion`; [`account`] about the pace at one cloud account.
+
+pub mod account;
+pub mod backoff;
+pub mod id;
+pub mod object;
+pub mod reply;
+pub mod settings;
+pub mod state;
+pub mod time;
+
+pub use id::InstanceId;
+pub use settings::Settings;
+pub use time::{Mono, Now};

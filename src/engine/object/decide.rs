@@ -1,0 +1,435 @@
+//! The next step of one object.
+
+use super::{
+    batch,
+    job::Job,
+    ledger::{Ledger, Progress},
+    marks::Marks,
+    memory::{CallState, Memory, Standing},
+    plan::{Planning, plan},
+    poll, record,
+    surface::{self, Hindrance, Stage},
+    write_ahead::{self, Wave},
+};
+use crate::{
+    api::InstanceDeletionStatus,
+    engine::{
+        id::InstanceId,
+        reply::Reply,
+        settings::{PATIENCE, STORED_LIMIT, Settings},
+        time::{Mono, Now},
+    },
+};
+
+/// Everything that a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The spec, read live.
+    pub job: &'a Job,
+    /// The status of the same read.
+    pub status: &'a InstanceDeletionStatus,
+    /// Bytes that the stored object takes besides its status.
+    pub other_bytes: usize,
+    /// What this process has seen of the object, after [`Memory::observe`] of this read.
+    pub memory: &'a Memory,
+    /// What this process knows of calls at the object's endpoint and project.
+    pub marks: &'a Marks,
+    /// Delete calls that the governor permits now.
+    pub permits: usize,
+    /// False while the process drains: outcomes are recorded, and nothing new is started.
+    pub may_start: bool,
+    /// A random token, used if this decision submits a wave.
+    pub claim: &'a str,
+    /// The moment of the decision.
+    pub now: &'a Now,
+    /// Flags.
+    pub settings: &'a Settings,
+}
+
+/// What to do: write, then `next` and `look`, then decide again at `wake` or when something is heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The status to store by compare-and-swap; none if the stored one says it all.
+    pub write: Option<InstanceDeletionStatus>,
+    /// Batches whose outcome the record holds once that write is acknowledged (or now, if there is none to make).
+    pub records: Vec<u32>,
+    /// Whether the write holds ends found by looking.
+    pub holds_ends: bool,
+    /// What follows the acknowledged write.
+    pub next: Next,
+    /// Ids to look at.
+    pub look: Vec<InstanceId>,
+    /// Whether that is the regular look, after which the next one is due `poll_min` later.
+    pub regular: bool,
+    /// When to decide again, if nothing is heard before. None: the object has come to rest until someone edits it.
+    pub wake: Option<Mono>,
+    /// What to tell in events, once the write is acknowledged.
+    pub events: Vec<Event>,
+}
+
+/// What follows the write of a decision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Make these calls; the acknowledged write holds their intent.
+    Submit(Wave),
+    /// Ask the governor for this many calls; no intent is stored.
+    AskPermit(usize),
+    /// Nothing.
+    Wait,
+}
+
+/// Something to tell a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether a person should look at it.
+    pub warning: bool,
+    /// A stable reason.
+    pub reason: &'static str,
+    /// What was done. Kubernetes folds events of equal reason and action into one, whatever their note says.
+    pub action: String,
+    /// One sentence.
+    pub note: String,
+}
+
+/// Decides the next step of an object with a valid spec.
+#[must_use]
+pub fn decide(input: &Input<'_>) -> Decision {
+    let Input { job, status, memory, now, settings, .. } = *input;
+    if surface::is_finished(status) {
+        return finished(job.generation, status);
+    }
+    let mut ledger = Ledger::read(&job.ids, status);
+    let records = record::outcomes(&mut ledger, memory);
+    let outcome_only = ledger.clone();
+    let mut moved = record::sightings(&mut ledger, memory, input.marks, now, settings);
+    let events = outcome_events(memory, &records);
+    let draft = Draft { input, outcome_only, records, events };
+
+    if job.leaving {
+        let stage = draft.stage_of_suspended();
+        return draft.close(ledger, moved, &stage, Next::Wait, Looking::nothing());
+    }
+    if job.dry_run {
+        return draft.planning(ledger);
+    }
+    let mut queue = batch::queue(job, &ledger, memory, input.marks, now.mono, settings);
+    for (position, reason) in queue.spent.drain(..) {
+        if let Some(row) = ledger.rows.get_mut(position) {
+            let batch = row.progress.batch();
+            row.progress = Progress::Failed { batch, reason, ended_at: Some(now.time()) };
+            moved = true;
+        }
+    }
+    if ledger.ended() {
+        return draft.close(ledger, moved, &Stage::Ended, Next::Wait, Looking::nothing());
+    }
+    let blocked_look = blocked(memory.look_trouble.as_ref(), now.mono);
+    let blocked_call = blocked(memory.call_trouble.as_ref(), now.mono).or(blocked_look);
+    if blocked_call.is_some() {
+        // Ids next in line are looked at just before their call, not while it can't be made.
+        queue.look.clear();
+    }
+    let mut looking = Looking::nothing();
+    if blocked_look.is_none() && input.may_start {
+        let due = poll::due(job, &ledger, memory, &queue, now.mono, settings);
+        looking = Looking { ids: due.ids, regular: due.regular, next: due.next };
+    }
+    for until in [blocked_look, blocked_call].into_iter().flatten() {
+        looking.wake_at(until);
+    }
+    let free = input.may_start && blocked_call.is_none() && !memory.calls_in_flight();
+    let wave = if free { batch::wave(&queue, settings.parallel_calls) } else { Vec::new() };
+    let mut stage = draft.stage(&ledger);
+    if wave.is_empty() {
+        return draft.close(ledger, moved, &stage, Next::Wait, looking);
+    }
+    if input.permits == 0 {
+        return draft.close(ledger, moved, &stage, Next::AskPermit(wave.len()), looking);
+    }
+    let unsent = ledger.clone();
+    let batches = wave.into_iter().take(input.permits).collect();
+    let wave = write_ahead::intend(&mut ledger, batches, input.claim, &now.time());
+    let bytes = draft.largest(&ledger, &stage);
+    if bytes >= STORED_LIMIT {
+        stage = Stage::Deleting(Some(Hindrance::StatusTooLarge { bytes }));
+        looking.wake_at(now.mono + settings.retry_max);
+        return draft.close(unsent, moved, &stage, Next::Wait, looking);
+    }
+    draft.close(ledger, true, &stage, Next::Submit(wave), looking)
+}
+
+/// Decides about an object whose stored spec the schema refuses: say so, and send nothing.
+#[must_use]
+pub fn decide_invalid(why: &str, generation: i64, status: &InstanceDeletionStatus, now: &Now) -> Decision {
+    if surface::is_finished(status) {
+        return finished(generation, status);
+    }
+    let write = surface::invalid_spec(why, generation, status, now);
+    let note = format!("Nothing is sent: {why}");
+    let event = Event { warning: true, reason: "InvalidSpec", action: "Validate".to_owned(), note };
+    Decision { events: vec![event], write: Some(write), ..rest() }
+}
+
+fn finished(generation: i64, status: &InstanceDeletionStatus) -> Decision {
+    let stale = status.observed_generation != Some(generation);
+    Decision { write: stale.then(|| surface::observed(status, generation)), ..rest() }
+}
+
+fn rest() -> Decision {
+    Decision {
+        write: None,
+        records: Vec::new(),
+        holds_ends: false,
+        next: Next::Wait,
+        look: Vec::new(),
+        regular: false,
+        wake: None,
+        events: Vec::new(),
+    }
+}
+
+fn blocked(standing: Option<&Standing>, now: Mono) -> Option<Mono> {
+    standing.map(|s| s.retry_at).filter(|retry_at| *retry_at > now)
+}
+
+/// What is looked at, and when something is due.
+struct Looking {
+    ids: Vec<InstanceId>,
+    regular: bool,
+    next: Option<Mono>,
+}
+
+impl Looking {
+    fn nothing() -> Self {
+        Self { ids: Vec::new(), regular: false, next: None }
+    }
+
+    fn wake_at(&mut self, at: Mono) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+struct Draft<'a> {
+    input: &'a Input<'a>,
+    /// The record with outcomes of calls, and without what reads showed.
+    outcome_only: Ledger,
+    records: Vec<u32>,
+    events: Vec<Event>,
+}
+
+impl Draft<'_> {
+    fn planning(self, ledger: Ledger) -> Decision {
+        let Input { memory, status, now, job, .. } = *self.input;
+        let planned = status.phase == Some(crate::api::Phase::Planned);
+        if planned && status.observed_generation == Some(job.generation) {
+            return rest();
+        }
+        let mut looking = Looking::nothing();
+        let stage = match plan(job, memory, memory.planning_since()) {
+            Planning::Done(plan) => Stage::Planned(plan),
+            Planning::Asked => Stage::Planning(memory.look_trouble.clone()),
+            Planning::Look(ids) => {
+                match blocked(memory.look_trouble.as_ref(), now.mono) {
+                    Some(until) => looking.wake_at(until),
+                    None if self.input.may_start => looking.ids = ids,
+                    None => {}
+                }
+                Stage::Planning(memory.look_trouble.clone())
+            }
+        };
+        // A plan is no record: dryRun writes no rows.
+        let mut decision = self.close(ledger, false, &stage, Next::Wait, looking);
+        if matches!(stage, Stage::Planned(_)) {
+            decision.wake = None;
+        }
+        decision
+    }
+
+    fn stage_of_suspended(&self) -> Stage {
+        Stage::Suspended(self.input.memory.look_trouble.clone())
+    }
+
+    fn stage(&self, ledger: &Ledger) -> Stage {
+        let Input { job, memory, now, settings, .. } = *self.input;
+        if job.suspend {
+            return self.stage_of_suspended();
+        }
+        let to_send =
+            ledger.rows.iter().any(|r| matches!(r.progress, Progress::Pending | Progress::Submitted { .. }));
+        let trouble = memory.look_trouble.as_ref().or(memory.call_trouble.as_ref().filter(|_| to_send));
+        if let Some(standing) = trouble {
+            return Stage::Deleting(Some(Hindrance::Trouble(standing.clone())));
+        }
+        let patience = settings.settle * PATIENCE;
+        let mut stuck = (0..ledger.rows.len()).filter(|&p| {
+            let sighting = memory.sighting(p);
+            let open = ledger.rows.get(p).is_some_and(|r| !r.progress.ended());
+            open && sighting.unusable_since.is_some_and(|since| now.mono - since >= patience)
+        });
+        let Some(first) = stuck.next() else { return Stage::Deleting(None) };
+        let seen = memory.sighting(first).last.as_ref().map_or_else(String::new, |(s, _)| s.to_string());
+        let id = ledger.rows.get(first).map_or_else(String::new, |r| r.id.to_string());
+        Stage::Deleting(Some(Hindrance::StateUnknown {
+            count: 1 + stuck.count(),
+            example: format!("{id} ({seen})"),
+        }))
+    }
+
+    /// Bytes that the object may take once every open row of this record has its end.
+    fn largest(&self, ledger: &Ledger, stage: &Stage) -> usize {
+        // An end adds a reason and a time to a row; a reply adds a request id to a batch.
+        const ROW: usize = 64;
+        const BATCH: usize = 96;
+        const MESSAGES: usize = 16 * 1024;
+        let status = surface::status(self.input.job, ledger, stage, self.input.status, self.input.now, None);
+        let written = serde_json::to_vec(&status).map_or(usize::MAX, |bytes| bytes.len());
+        let open = ledger.rows.iter().filter(|r| !r.progress.ended()).count();
+        let growth = open * ROW + ledger.batches.len() * BATCH + MESSAGES;
+        written.saturating_add(growth).saturating_add(self.input.other_bytes)
+    }
+
+    fn close(self, ledger: Ledger, moved: bool, stage: &Stage, next: Next, looking: Looking) -> Decision {
+        let Input { job, status: before, memory, now, settings, .. } = *self.input;
+        let mut wake = looking.next;
+        let mut wake_at = |at: Mono| wake = Some(wake.map_or(at, |w: Mono| w.min(at)));
+        let long_wait = long_wait(stage, before, now.mono, settings);
+        let surface_of =
+            |ledger: &Ledger| surface::status(job, ledger, stage, before, now, long_wait.as_ref());
+        let ended = matches!(stage, Stage::Ended);
+        let submits = matches!(next, Next::Submit(_));
+
+        let plain = surface_of(&self.outcome_only);
+        let must = submits
+            || ended
+            || surface_differs(&plain, before)
+            || (!self.records.is_empty() && plain != *before);
+        let ends_due = memory.ends_written.map(|at| at + settings.poll_min * 2).filter(|due| *due > now.mono);
+        let write = match (moved, ends_due) {
+            (true, Some(due)) if !must => {
+                wake_at(due);
+                None
+            }
+            (true, _) => Some(surface_of(&ledger)),
+            (false, _) => must.then_some(plain),
+        };
+        let mut events = self.events;
+        if let Some(write) = &write {
+            events.extend(turning_point(before, write));
+        }
+        if !ended {
+            // No wait without an end: whatever was forgotten above, the object is read again.
+            wake_at(now.mono + settings.poll_max);
+        }
+        Decision {
+            holds_ends: moved && write.is_some(),
+            write,
+            records: self.records,
+            next,
+            look: looking.ids,
+            regular: looking.regular,
+            wake: if ended { None } else { wake },
+            events,
+        }
+    }
+}
+
+/// `nextActionTime`, for waits longer than `poll_max`. It stays until the wait is over, so that it is written once.
+fn long_wait(
+    stage: &Stage,
+    before: &InstanceDeletionStatus,
+    now: Mono,
+    settings: &Settings,
+) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
+    let standing = match stage {
+        Stage::Planning(Some(s))
+        | Stage::Suspended(Some(s))
+        | Stage::Deleting(Some(Hindrance::Trouble(s))) => s,
+        _ => return None,
+    };
+    let said = before.next_action_time.as_ref() == Some(&standing.retry_time);
+    let long = standing.retry_at - now > settings.poll_max;
+    (long || (said && standing.retry_at > now)).then(|| standing.retry_time.clone())
+}
+
+/// Whether people or tools would read something else; the record itself is compared by what moved it.
+fn surface_differs(a: &InstanceDeletionStatus, b: &InstanceDeletionStatus) -> bool {
+    a.observed_generation != b.observed_generation
+        || a.phase != b.phase
+        || a.start_time != b.start_time
+        || a.plan != b.plan
+        || a.next_action_time != b.next_action_time
+        || a.conditions != b.conditions
+}
+
+fn outcome_events(memory: &Memory, records: &[u32]) -> Vec<Event> {
+    let mut events = Vec::new();
+    for number in records {
+        let Some(call) = memory.calls.get(number) else { continue };
+        let CallState::Ended { reply, .. } = &call.state else { continue };
+        let action = format!("DeleteInstances-{number}");
+        let size = call.ids.len();
+        match reply {
+            Reply::Accepted { ids, foreign, note } => {
+                let request = note.request_id.as_deref().unwrap_or("not given");
+                events.push(Event {
+                    warning: ids.len() < size,
+                    reason: if ids.len() < size { "BatchPartlyAccepted" } else { "BatchAccepted" },
+                    action: action.clone(),
+                    note: format!("Batch {number}: {} of {size} instances accepted (request {request})", ids.len()),
+                });
+                if *foreign > 0 {
+                    events.push(Event {
+                        warning: true,
+                        reason: "ForeignInstances",
+                        action,
+                        note: format!("The reply to batch {number} listed {foreign} ids that the call did not name; they are ignored"),
+                    });
+                }
+            }
+            Reply::Unknown { note, .. } => events.push(Event {
+                warning: true,
+                reason: "BatchOutcomeUnknown",
+                action,
+                note: format!(
+                    "The outcome of batch {number} ({size} instances) is unknown ({}); their states are read before anything is sent again",
+                    note.text
+                ),
+            }),
+            Reply::Refused { .. } | Reply::TooLate => {}
+        }
+    }
+    events
+}
+
+/// One event when the reason of `Ready` changes.
+fn turning_point(before: &InstanceDeletionStatus, after: &InstanceDeletionStatus) -> Option<Event> {
+    let ready = |status: &InstanceDeletionStatus| {
+        status.conditions.iter().find(|c| c.type_ == "Ready").map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    let (reason, note) = ready(after)?;
+    if ready(before).is_some_and(|(was, _)| was == reason) {
+        return None;
+    }
+    let (warning, reason) = match reason.as_str() {
+        "Planning" => return None,
+        "Planned" => (false, "Planned"),
+        "Deleting" => (false, "Deleting"),
+        "Suspended" => (false, "Suspended"),
+        "AllTerminated" => (false, "Succeeded"),
+        "NothingFound" => (true, "NothingFound"),
+        "Failed" => (true, "Failed"),
+        "SecretNotFound" => (true, "SecretNotFound"),
+        "SecretForbidden" => (true, "SecretForbidden"),
+        "SecretInvalid" => (true, "SecretInvalid"),
+        "CredentialsRejected" => (true, "CredentialsRejected"),
+        "Forbidden" => (true, "Forbidden"),
+        "Throttled" => (true, "Throttled"),
+        "CloudUnreachable" => (true, "CloudUnreachable"),
+        "EndpointMisconfigured" => (true, "EndpointMisconfigured"),
+        "RequestRefused" => (true, "RequestRefused"),
+        "StateUnknown" => (true, "StateUnknown"),
+        "StatusTooLarge" => (true, "StatusTooLarge"),
+        _ => return None,
+    };
+    Some(Event { warning, reason, action: "Reconcile".to_owned(), note })
+}

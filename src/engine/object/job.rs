@@ -1,0 +1,188 @@
+//! The spec, parsed: what may be deleted.
+
+use std::collections::HashSet;
+
+use crate::{
+    api::{InstanceDeletionSpec, MAX_IDS},
+    engine::id::InstanceId,
+};
+
+/// One object as the engine sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The object has a deletionTimestamp: it is about to go, and nothing new is started for it.
+    pub leaving: bool,
+    /// Region, as in the spec.
+    pub region: String,
+    /// Project, as in the spec.
+    pub project: String,
+    /// Name of the Secret.
+    pub secret: String,
+    /// `spec.suspend`.
+    pub suspend: bool,
+    /// `spec.dryRun`.
+    pub dry_run: bool,
+    /// Ids in the order of the spec, each once.
+    pub ids: Vec<InstanceId>,
+    /// How many entries of the spec repeat an id before them.
+    pub duplicates: usize,
+}
+
+/// The stored spec is one that the schema refuses: written before a stricter schema, or past admission.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpec {
+    /// A field has a value that may not reach a URL.
+    #[error("{field} has a value that the schema refuses: {rule}")]
+    Field {
+        /// Path of the field.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// An entry of `instanceIDs` is no id.
+    #[error("instanceIDs[{index}] is {source}")]
+    Id {
+        /// Position, counted from 0.
+        index: usize,
+        /// Why.
+        source: super::super::id::InvalidId,
+    },
+    /// Too few or too many ids.
+    #[error("instanceIDs has {0} entries, and may have 1 to {MAX_IDS}")]
+    Count(usize),
+    /// The spec is no InstanceDeletion's at all.
+    #[error("the spec can't be read: {0}")]
+    Unreadable(String),
+}
+
+impl Job {
+    /// Parses the spec again, by the rules of the schema: what is wrong here is never sent, whatever let it in.
+    pub fn parse(
+        spec: &InstanceDeletionSpec,
+        generation: Option<i64>,
+        leaving: bool,
+    ) -> Result<Self, InvalidSpec> {
+        let label = |s: &str| {
+            (1..=63).contains(&s.len())
+                && s.split('-').all(|part| {
+                    !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+                })
+        };
+        if !label(&spec.region) {
+            return Err(InvalidSpec::Field {
+                field: "region",
+                rule: "a region's name such as ap-southeast-3",
+            });
+        }
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if spec.project_id.len() != 32 || !spec.project_id.bytes().all(hex) {
+            return Err(InvalidSpec::Field { field: "projectID", rule: "32 lower-case hexadecimal digits" });
+        }
+        let secret = &spec.credentials_secret_ref.name;
+        let secret_byte = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        if secret.is_empty()
+            || secret.len() > 253
+            || secret.starts_with('.')
+            || !secret.bytes().all(secret_byte)
+        {
+            return Err(InvalidSpec::Field { field: "credentialsSecretRef.name", rule: "a Secret's name" });
+        }
+        if !(1..=MAX_IDS).contains(&spec.instance_ids.len()) {
+            return Err(InvalidSpec::Count(spec.instance_ids.len()));
+        }
+        let mut seen = HashSet::with_capacity(spec.instance_ids.len());
+        let mut ids = Vec::with_capacity(spec.instance_ids.len());
+        for (index, text) in spec.instance_ids.iter().enumerate() {
+            let id = InstanceId::parse(text).map_err(|source| InvalidSpec::Id { index, source })?;
+            if seen.insert(id) {
+                ids.push(id);
+            }
+        }
+        Ok(Self {
+            generation: generation.unwrap_or(0),
+            leaving,
+            region: spec.region.clone(),
+            project: spec.project_id.clone(),
+            secret: secret.clone(),
+            suspend: spec.suspend.unwrap_or(false),
+            dry_run: spec.dry_run.unwrap_or(false),
+            duplicates: spec.instance_ids.len() - ids.len(),
+            ids,
+        })
+    }
+
+    /// Whether the object, as it is now, allows new delete calls.
+    #[must_use]
+    pub fn allows_calls(&self) -> bool {
+        !self.suspend && !self.dry_run && !self.leaving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SecretRef;
+
+    fn spec(edit: impl FnOnce(&mut InstanceDeletionSpec)) -> InstanceDeletionSpec {
+        let mut spec = InstanceDeletionSpec {
+            region: "ap-southeast-3".into(),
+            project_id: "0123456789abcdef0123456789abcdef".into(),
+            credentials_secret_ref: SecretRef { name: "clouddc".into() },
+            instance_ids: vec!["0198170e-4ca7-7ee4-89a7-fa631843920b".into()],
+            suspend: None,
+            dry_run: None,
+        };
+        edit(&mut spec);
+        spec
+    }
+
+    #[test]
+    fn i01_duplicates_are_collapsed_and_counted() {
+        let twice = spec(|s| {
+            let other = "00000000-0000-0000-0000-000000000001".to_owned();
+            let first = s.instance_ids[0].clone();
+            s.instance_ids.extend([other, first]);
+        });
+        let job = Job::parse(&twice, Some(3), false).unwrap();
+        assert_eq!((job.ids.len(), job.duplicates, job.generation), (2, 1, 3));
+        assert_eq!(job.ids[0].to_string(), twice.instance_ids[0]);
+        assert!(job.allows_calls());
+    }
+
+    #[test]
+    fn i02_what_the_schema_refuses_is_refused_here_too() {
+        type Edit = fn(&mut InstanceDeletionSpec);
+        let table: [(Edit, &str); 12] = [
+            (|s| s.region = String::new(), "region"),
+            (|s| s.region = "https://evil.example".into(), "region"),
+            (|s| s.region = "a.b".into(), "region"),
+            (|s| s.region = "a--b".into(), "region"),
+            (|s| s.region = "x".repeat(64), "region"),
+            (|s| s.project_id = "../admin".into(), "projectID"),
+            (|s| s.project_id = "0123456789ABCDEF0123456789abcdef".into(), "projectID"),
+            (|s| s.credentials_secret_ref.name = "../other/secret".into(), "credentialsSecretRef.name"),
+            (|s| s.credentials_secret_ref.name = String::new(), "credentialsSecretRef.name"),
+            (|s| s.instance_ids = vec![], "has 0 entries"),
+            (|s| s.instance_ids = vec![s.instance_ids[0].clone(); MAX_IDS + 1], "has 5001 entries"),
+            (|s| s.instance_ids.push("a,b".into()), "instanceIDs[1]"),
+        ];
+        for (edit, expected) in table {
+            let message = Job::parse(&spec(edit), None, false).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn s13_each_gate_closes_calls() {
+        for (suspend, dry_run, leaving) in [(true, false, false), (false, true, false), (false, false, true)]
+        {
+            let spec = spec(|s| {
+                s.suspend = Some(suspend);
+                s.dry_run = Some(dry_run);
+            });
+            assert!(!Job::parse(&spec, None, leaving).unwrap().allows_calls());
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The durable record: what the status says about each id of the spec.
+
+use std::collections::HashMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    api::{BatchStatus, FailureReason, InstanceDeletionStatus, InstancePhase, InstanceStatus, Summary},
+    engine::{id::InstanceId, settings::BATCH_ROWS, state::StateText},
+};
+
+/// How far one id is. It goes only forward: `Pending` → `Submitted` → `Accepted` → an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// No call names it.
+    Pending,
+    /// The call of this batch may have been sent.
+    Submitted {
+        /// The last batch that names it.
+        batch: u32,
+    },
+    /// A 2xx returned it, or a read showed it shutting down.
+    Accepted {
+        /// The last batch that names it; none if something else deleted it.
+        batch: Option<u32>,
+        /// The outcome of that batch, a further attempt, is not recorded for this id yet.
+        resent: bool,
+    },
+    /// The cloud says terminated.
+    Terminated {
+        /// The last batch that named it.
+        batch: Option<u32>,
+        /// When that was seen.
+        ended_at: Option<Time>,
+    },
+    /// The cloud does not know it, confirmed.
+    NotFound {
+        /// The last batch that named it.
+        batch: Option<u32>,
+        /// When that was seen.
+        ended_at: Option<Time>,
+    },
+    /// Given up.
+    Failed {
+        /// The last batch that named it.
+        batch: Option<u32>,
+        /// Why.
+        reason: FailureReason,
+        /// When that was decided.
+        ended_at: Option<Time>,
+    },
+}
+
+impl Progress {
+    /// Whether nothing will change any more.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        matches!(self, Self::Terminated { .. } | Self::NotFound { .. } | Self::Failed { .. })
+    }
+
+    /// The last batch that names the id.
+    #[must_use]
+    pub fn batch(&self) -> Option<u32> {
+        match *self {
+            Self::Pending => None,
+            Self::Submitted { batch } => Some(batch),
+            Self::Accepted { batch, .. }
+            | Self::Terminated { batch, .. }
+            | Self::NotFound { batch, .. }
+            | Self::Failed { batch, .. } => batch,
+        }
+    }
+}
+
+/// One id with its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The id.
+    pub id: InstanceId,
+    /// How far it is.
+    pub progress: Progress,
+    /// Attempts that recorded outcomes have used.
+    pub attempts: u32,
+    /// The last state that a read showed, where the progress doesn't imply it.
+    pub cloud_state: Option<StateText>,
+}
+
+/// The record of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ledger {
+    /// A row for each id of the spec, in its order.
+    pub rows: Vec<Row>,
+    /// A row for each delete call, oldest first, the newest [`BATCH_ROWS`].
+    pub batches: Vec<BatchStatus>,
+}
+
+impl Ledger {
+    /// Reads the record for these ids. Rows of other ids are dropped: they name nothing that the spec covers.
+    ///
+    /// A row that contradicts itself is read as the later of what it may mean: a `Submitted` row without a batch may
+    /// have been sent, in a batch whose number nobody knows (0).
+    #[must_use]
+    pub fn read(ids: &[InstanceId], status: &InstanceDeletionStatus) -> Self {
+        // A status in the spec's order, as this controller writes it, needs no index.
+        let in_order = status.instances.len() == ids.len()
+            && status.instances.iter().zip(ids).all(|(row, id)| InstanceId::parse(&row.id) == Ok(*id));
+        let index: HashMap<InstanceId, &InstanceStatus> = if in_order {
+            HashMap::new()
+        } else {
+            status.instances.iter().filter_map(|row| Some((InstanceId::parse(&row.id).ok()?, row))).collect()
+        };
+        let rows = ids
+            .iter()
+            .enumerate()
+            .map(|(position, &id)| {
+                let stored = if in_order { status.instances.get(position) } else { index.get(&id).copied() };
+                stored.map_or_else(|| Row::new(id), |row| Row::read(id, row))
+            })
+            .collect();
+        Self { rows, batches: status.batches.clone() }
+    }
+
+    /// Writes the record into a status. A record in which nothing has happened is written without rows.
+    pub fn write(&self, status: &mut InstanceDeletionStatus) {
+        let untouched = self.rows.iter().all(|r| matches!(r.progress, Progress::Pending) && r.attempts == 0);
+        status.instances = if untouched { Vec::new() } else { self.rows.iter().map(Row::write).collect() };
+        status.batches.clone_from(&self.batches);
+    }
+
+    /// The batch with this number.
+    #[must_use]
+    pub fn batch(&self, number: u32) -> Option<&BatchStatus> {
+        // Numbers follow each other in a record that nobody edited: one look instead of a search for each row.
+        let first = self.batches.first()?.number;
+        let guessed = self.batches.get(number.wrapping_sub(first) as usize).filter(|b| b.number == number);
+        guessed.or_else(|| self.batches.iter().rev().find(|b| b.number == number))
+    }
+
+    /// A number above every number in the record.
+    #[must_use]
+    pub fn next_batch(&self) -> u32 {
+        let of_rows = self.rows.iter().filter_map(|r| r.progress.batch()).max().unwrap_or(0);
+        let of_batches = self.batches.iter().map(|b| b.number).max().unwrap_or(0);
+        of_rows.max(of_batches).saturating_add(1)
+    }
+
+    /// Adds a batch row and forgets the oldest beyond [`BATCH_ROWS`].
+    pub fn push_batch(&mut self, batch: BatchStatus) {
+        self.batches.push(batch);
+        let surplus = self.batches.len().saturating_sub(BATCH_ROWS);
+        self.batches.drain(..surplus);
+    }
+
+    /// Whether every id has its end.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.rows.iter().all(|r| r.progress.ended())
+    }
+
+    /// Whether the cloud ever knew one of the ids: a row that is not `NotFound`, or that a call named.
+    #[must_use]
+    pub fn ever_known(&self) -> bool {
+        self.rows.iter().any(|r| !matches!(r.progress, Progress::NotFound { batch: None, .. }))
+    }
+
+    /// Number of rows in each phase.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary { total: count(self.rows.len()), ..Summary::default() };
+        for row in &self.rows {
+            match row.progress {
+                Progress::Pending => summary.pending += 1,
+                Progress::Submitted { .. } => summary.submitted += 1,
+                Progress::Accepted { .. } => summary.accepted += 1,
+                Progress::Terminated { .. } => summary.terminated += 1,
+                Progress::NotFound { .. } => summary.not_found += 1,
+                Progress::Failed { .. } => summary.failed += 1,
+            }
+        }
+        summary
+    }
+}
+
+/// A count for the status; it is at most [`crate::api::MAX_IDS`].
+#[must_use]
+pub fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Row {
+    fn new(id: InstanceId) -> Self {
+        Self { id, progress: Progress::Pending, attempts: 0, cloud_state: None }
+    }
+
+    fn read(id: InstanceId, row: &InstanceStatus) -> Self {
+        let (batch, ended_at) = (row.batch, row.ended_at.clone());
+        let progress = match row.phase {
+            // A batch on a Pending row would mean that a call may name it.
+            InstancePhase::Pending => batch.map_or(Progress::Pending, |batch| Progress::Submitted { batch }),
+            InstancePhase::Submitted => Progress::Submitted { batch: batch.unwrap_or(0) },
+            InstancePhase::Accepted => Progress::Accepted { batch, resent: row.resent.unwrap_or(false) },
+            InstancePhase::Terminated => Progress::Terminated { batch, ended_at },
+            InstancePhase::NotFound => Progress::NotFound { batch, ended_at },
+            InstancePhase::Failed => Progress::Failed {
+                batch,
+                reason: row.reason.unwrap_or(FailureReason::OutcomeUnknown),
+                ended_at,
+            },
+        };
+        let accepted_once = matches!(progress, Progress::Accepted { batch: Some(_), .. });
+        Self {
+            id,
+            attempts: row.attempts.unwrap_or(u32::from(accepted_once)),
+            progress,
+            cloud_state: row.cloud_state.as_deref().map(StateText::new),
+        }
+    }
+
+    fn write(&self) -> InstanceStatus {
+        let mut row = InstanceStatus {
+            id: self.id.to_string(),
+            phase: InstancePhase::Pending,
+            batch: self.progress.batch(),
+            attempts: (self.attempts > 1).then_some(self.attempts),
+            resent: None,
+            cloud_state: None,
+            reason: None,
+            ended_at: None,
+        };
+        match &self.progress {
+            Progress::Pending => {}
+            Progress::Submitted { .. } => {
+                row.phase = InstancePhase::Submitted;
+                // 0 is implied on any other row; here one used attempt (a 202 that left it out) is not.
+                row.attempts = (self.attempts > 0).then_some(self.attempts);
+            }
+            Progress::Accepted { resent, .. } => {
+                row.phase = InstancePhase::Accepted;
+                row.resent = resent.then_some(true);
+            }
+            Progress::Terminated { ended_at, .. } => {
+                row.phase = InstancePhase::Terminated;
+                row.ended_at.clone_from(ended_at);
+            }
+            Progress::NotFound { ended_at, .. } => {
+                row.phase = InstancePhase::NotFound;
+                row.ended_at.clone_from(ended_at);
+            }
+            Progress::Failed { reason, ended_at, .. } => {
+                row.phase = InstancePhase::Failed;
+                row.reason = Some(*reason);
+                row.ended_at.clone_from(ended_at);
+            }
+        }
+        if !self.progress.ended() {
+            row.cloud_state = self.cloud_state.as_ref().map(|s| s.as_str().to_owned());
+        }
+        row
+    }
+}

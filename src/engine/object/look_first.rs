@@ -1,0 +1,191 @@
+//! The rule *look first*: whether an id may be named in a delete call (design §3, rules 1, 3 and 5; property S17).
+
+use std::time::Duration;
+
+use super::{
+    ledger::{Ledger, Progress, Row},
+    marks::{Effect, Ended, Marks},
+    memory::{CallState, Memory, Sighting},
+};
+use crate::{
+    api::FailureReason,
+    engine::{
+        reply::Reply,
+        settings::{INTENT_LIFE, LOOK_LIFE, PATIENCE, Settings},
+        state::{Live, Seen},
+        time::Mono,
+    },
+};
+
+/// A look must be younger than this when a wave is decided, so that it is still younger than [`LOOK_LIFE`] when the last
+/// call of the wave leaves.
+const LOOK_LIFE_AT_DECISION: Duration = Duration::from_secs(50);
+const _: () = assert!(LOOK_LIFE_AT_DECISION.as_secs() + INTENT_LIFE.as_secs() < LOOK_LIFE.as_secs());
+
+/// Whether an id may be sent now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be sent: a fresh look showed this state.
+    Send {
+        /// The state that the look showed.
+        live: Live,
+        /// When that look was sent.
+        sent: Mono,
+    },
+    /// It needs a look first.
+    Look,
+    /// A call that may have named it ended lately: no read before this moment allows another.
+    Settling {
+        /// The first moment at which a read may allow it.
+        until: Mono,
+    },
+    /// A call that names it is being made.
+    Busy,
+    /// The newest read shows it shutting down, terminated or not found.
+    OnItsWay,
+    /// The newest read brought no state that allows sending.
+    Unusable,
+    /// Its attempts are used up.
+    Spent(FailureReason),
+    /// It has its end.
+    Ended,
+}
+
+/// The verdict on one row.
+#[must_use]
+pub fn verdict(
+    position: usize,
+    ledger: &Ledger,
+    memory: &Memory,
+    marks: &Marks,
+    now: Mono,
+    settings: &Settings,
+) -> Verdict {
+    let Some(row) = ledger.rows.get(position).filter(|r| !r.progress.ended()) else { return Verdict::Ended };
+    let mark = marks.get(row.id);
+    let own = own_call(row, ledger, memory, settings);
+    if mark.in_flight.is_some() || matches!(own, Own::InFlight) {
+        return Verdict::Busy;
+    }
+    let sighting = memory.sighting(position);
+    let calls = [mark.ended, own.ended()];
+    if let Some(until) = proof_from(&calls, mark.on_its_way, sighting, settings).filter(|until| *until > now)
+    {
+        return Verdict::Settling { until };
+    }
+    let proof_from = proof_from(&calls, mark.on_its_way, sighting, settings);
+    let fresh = |sent: Mono| {
+        sent > memory.gate
+            && now - sent < LOOK_LIFE_AT_DECISION
+            && proof_from.is_none_or(|needed| sent > needed)
+    };
+    match &sighting.last {
+        Some((seen, sent)) if fresh(*sent) => match seen {
+            Seen::Live(live) if row.attempts > settings.backoff_limit_per_instance => {
+                Verdict::Spent(spent(row, *live))
+            }
+            Seen::Live(live) => Verdict::Send { live: *live, sent: *sent },
+            Seen::ShuttingDown | Seen::Terminated | Seen::NotFound => Verdict::OnItsWay,
+            Seen::Other(_) | Seen::Unreadable => Verdict::Unusable,
+        },
+        _ => Verdict::Look,
+    }
+}
+
+fn spent(row: &Row, live: Live) -> FailureReason {
+    match (&row.progress, live) {
+        (_, Live::Error) | (Progress::Accepted { .. }, _) => FailureReason::InstanceError,
+        _ => FailureReason::NotAccepted,
+    }
+}
+
+/// The moment after which a read must be sent to allow a call; none if no call is known.
+fn proof_from(
+    calls: &[Option<Ended>],
+    on_its_way: Option<Mono>,
+    sighting: &Sighting,
+    settings: &Settings,
+) -> Option<Mono> {
+    let now_error = sighting.last.as_ref().filter(|(seen, _)| *seen == Seen::Live(Live::Error));
+    let patience = settings.settle * PATIENCE;
+    let after_call = |call: &Ended| {
+        let on_its_way_since = on_its_way.is_some_and(|at| at > call.at);
+        let was_fine = call.before.is_some_and(|before| before != Live::Error);
+        let error_came_after =
+            now_error.is_some_and(|(_, sent)| *sent > call.at) && (was_fine || on_its_way_since);
+        match call.effect {
+            Effect::Unknown => call.at + settings.settle,
+            Effect::Accepted if error_came_after => call.at + settings.settle,
+            Effect::Accepted => call.at + patience,
+        }
+    };
+    // Shutting down was seen, so some call was accepted, whoever made it.
+    let after_sight = on_its_way.map(|at| {
+        let error_came_after = now_error.is_some_and(|(_, sent)| *sent > at);
+        at + if error_came_after { settings.settle } else { patience }
+    });
+    calls.iter().flatten().map(after_call).chain(after_sight).max()
+}
+
+/// What the batch on a row says about the last call that named it.
+enum Own {
+    /// No call named it, or none that can have had an effect.
+    None,
+    InFlight,
+    Ended(Ended),
+}
+
+impl Own {
+    fn ended(&self) -> Option<Ended> {
+        match self {
+            Self::Ended(ended) => Some(*ended),
+            Self::None | Self::InFlight => None,
+        }
+    }
+}
+
+fn own_call(row: &Row, ledger: &Ledger, memory: &Memory, settings: &Settings) -> Own {
+    let Some(number) = row.progress.batch() else { return Own::None };
+    if let Some(call) = memory.own(number, ledger) {
+        return match &call.state {
+            CallState::NotSent => Own::None,
+            CallState::InFlight => Own::InFlight,
+            CallState::Ended { reply: Reply::Refused { .. } | Reply::TooLate, .. } => Own::None,
+            CallState::Ended { at, reply, .. } => {
+                let effect = match reply {
+                    Reply::Accepted { ids, .. } if ids.contains(&row.id) => Effect::Accepted,
+                    _ if matches!(row.progress, Progress::Accepted { resent: false, .. }) => Effect::Accepted,
+                    _ => Effect::Unknown,
+                };
+                Own::Ended(Ended { at: *at, effect, before: None })
+            }
+        };
+    }
+    // Another process stored it. Its call is over when its outcome is recorded; else it may leave INTENT_LIFE after its
+    // write and take its whole time.
+    let Some(first_seen) = memory.first_seen(number, ledger) else { return Own::InFlight };
+    let recorded = ledger.batch(number).is_some_and(|b| b.returned.is_some());
+    let at = if recorded { first_seen } else { first_seen + INTENT_LIFE + settings.request_timeout };
+    let effect =
+        if matches!(row.progress, Progress::Accepted { .. }) { Effect::Accepted } else { Effect::Unknown };
+    Own::Ended(Ended { at, effect, before: None })
+}
+
+/// When the last call that names a row ended, or will have ended; none if no call is known.
+#[must_use]
+pub fn last_end(
+    row: &Row,
+    ledger: &Ledger,
+    memory: &Memory,
+    marks: &Marks,
+    settings: &Settings,
+) -> Option<Mono> {
+    let own = own_call(row, ledger, memory, settings).ended();
+    [own, marks.get(row.id).ended].into_iter().flatten().map(|e| e.at).max()
+}
+
+/// Whether a call that names the row may still be on its way.
+#[must_use]
+pub fn in_flight(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks, settings: &Settings) -> bool {
+    marks.get(row.id).in_flight.is_some() || matches!(own_call(row, ledger, memory, settings), Own::InFlight)
+}

@@ -1,0 +1,118 @@
+//! What this process knows of the calls that name an id, whichever object's they were.
+//!
+//! One [`Marks`] for each endpoint and project. Two objects that name one id must not both send it, and a read that came
+//! before another object's call ended is no proof for either (design §3, rules 3 and 5; property S17).
+
+use std::collections::HashMap;
+
+use crate::engine::{
+    id::InstanceId,
+    settings::{PATIENCE, Settings},
+    state::{Live, Seen},
+    time::Mono,
+};
+
+/// How a call that ended may have left an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The cloud accepted it.
+    Accepted,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// The end of the last call that may have had an effect on an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When the call ended.
+    pub at: Mono,
+    /// What it may have done.
+    pub effect: Effect,
+    /// The state that the look before the call showed; none if this process did not make it.
+    pub before: Option<Live>,
+}
+
+/// What is known of one id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// A call that names it is being made, with the state that the look before it showed.
+    pub in_flight: Option<Live>,
+    /// The last call that may have had an effect.
+    pub ended: Option<Ended>,
+    /// When the last read was sent that showed it shutting down or terminated.
+    pub on_its_way: Option<Mono>,
+}
+
+/// The marks of one endpoint and project.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    marks: HashMap<InstanceId, Mark>,
+    swept: Mono,
+}
+
+impl Marks {
+    /// What is known of an id.
+    #[must_use]
+    pub fn get(&self, id: InstanceId) -> Mark {
+        self.marks.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Claims the ids of a call about to be made, each with the state that its look showed. Nothing is claimed, and
+    /// false returned, if a call that names one of them is being made.
+    pub fn claim(&mut self, ids: &[(InstanceId, Live)]) -> bool {
+        if ids.iter().any(|(id, _)| self.get(*id).in_flight.is_some()) {
+            return false;
+        }
+        for (id, before) in ids {
+            self.marks.entry(*id).or_default().in_flight = Some(*before);
+        }
+        true
+    }
+
+    /// Gives the ids of a call back. `effect` says what the call may have done to an id; none for a definite refusal,
+    /// which leaves what was known before.
+    pub fn release(&mut self, ids: &[InstanceId], at: Mono, effect: impl Fn(InstanceId) -> Option<Effect>) {
+        for id in ids {
+            let mark = self.marks.entry(*id).or_default();
+            let before = mark.in_flight.take();
+            if let Some(effect) = effect(*id) {
+                mark.ended = Some(Ended { at, effect, before });
+            }
+        }
+    }
+
+    /// Notes a read that was sent at this time.
+    pub fn saw(&mut self, id: InstanceId, seen: &Seen, sent: Mono) {
+        if matches!(seen, Seen::ShuttingDown | Seen::Terminated) {
+            let mark = self.marks.entry(id).or_default();
+            mark.on_its_way = mark.on_its_way.max(Some(sent));
+        }
+    }
+
+    /// Forgets what no rule needs any more. After [`PATIENCE`] × settle any live state allows a call again, so a mark
+    /// older than that says nothing; the margin covers a call's own time.
+    pub fn sweep(&mut self, now: Mono, settings: &Settings) {
+        let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
+        if now - self.swept < settings.settle {
+            return;
+        }
+        self.swept = now;
+        self.marks.retain(|_, mark| {
+            mark.in_flight.is_some()
+                || mark.ended.is_some_and(|e| now - e.at < life)
+                || mark.on_its_way.is_some_and(|at| now - at < life)
+        });
+    }
+
+    /// Number of ids with a mark.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether no id has a mark.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+}

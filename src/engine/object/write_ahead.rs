@@ -1,0 +1,65 @@
+//! The write-ahead rule: the intent of a wave is in the record, with a claim, before any of its calls leaves (design §3,
+//! rule 2; property S3).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    batch::Ready,
+    ledger::{Ledger, Progress, count},
+};
+use crate::{
+    api::BatchStatus,
+    engine::{id::InstanceId, state::Live, time::Mono},
+};
+
+/// A wave whose intent is to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wave {
+    /// The claim of this process and wave.
+    pub claim: String,
+    /// Its calls.
+    pub batches: Vec<Batch>,
+    /// When the oldest look that it rests on was sent.
+    pub look_sent: Mono,
+}
+
+/// One delete call of a wave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Number in the record.
+    pub number: u32,
+    /// 1 to 50 ids, each once, with the state that its look showed.
+    pub ids: Vec<(InstanceId, Live)>,
+}
+
+/// Enters the intent of a wave into the ledger. `claim` is random, and new for each wave: only it tells this process's
+/// intent from an equal one of another process.
+#[must_use]
+pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: &Time) -> Wave {
+    let look_sent = batches.iter().flatten().map(|r| r.look_sent).min().unwrap_or_default();
+    let batches = batches
+        .into_iter()
+        .map(|members| {
+            let number = ledger.next_batch();
+            for member in &members {
+                if let Some(row) = ledger.rows.get_mut(member.position) {
+                    row.progress = match row.progress {
+                        // The phase only goes forward: the new batch number is the mark of a further attempt.
+                        Progress::Accepted { .. } => Progress::Accepted { batch: Some(number), resent: true },
+                        _ => Progress::Submitted { batch: number },
+                    };
+                }
+            }
+            ledger.push_batch(BatchStatus {
+                number,
+                size: count(members.len()),
+                returned: None,
+                claim: claim.to_owned(),
+                submitted_at: time.clone(),
+                request_id: None,
+            });
+            Batch { number, ids: members.into_iter().map(|m| (m.id, m.live)).collect() }
+        })
+        .collect();
+    Wave { claim: claim.to_owned(), batches, look_sent }
+}

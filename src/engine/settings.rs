@@ -1,0 +1,54 @@
+//! The numbers that decisions depend on, from the flags of the process.
+
+use std::time::Duration;
+
+/// Most ids in one delete call (DeleteInstances page: `instance_id_set`, at most 50).
+pub const BATCH_SIZE: usize = 50;
+/// A look counts for a call if its read was sent less than this before the call leaves.
+pub const LOOK_LIFE: Duration = Duration::from_secs(60);
+/// A call leaves at most this long after the write of its intent was first sent.
+pub const INTENT_LIFE: Duration = Duration::from_secs(5);
+/// An accepted instance that still shows a live state is sent again after this many times `settle`.
+pub const PATIENCE: u32 = 10;
+/// Rows that `status.batches` keeps.
+pub const BATCH_ROWS: usize = 128;
+/// An object with its status stays below this many bytes (etcd ends at 1.5 MiB): 1.3 MiB.
+pub const STORED_LIMIT: usize = 1_363_148;
+/// While an object waits for its Secret, or its credentials are refused, the Secret is read this often.
+pub const SECRET_REREAD: Duration = Duration::from_secs(15);
+
+/// Flags that decisions depend on; see `--help` for the meaning of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `--parallel-calls`.
+    pub parallel_calls: usize,
+    /// `--poll-min`.
+    pub poll_min: Duration,
+    /// `--poll-max`.
+    pub poll_max: Duration,
+    /// `--settle`.
+    pub settle: Duration,
+    /// `--retry-min`.
+    pub retry_min: Duration,
+    /// `--retry-max`.
+    pub retry_max: Duration,
+    /// `--request-timeout`.
+    pub request_timeout: Duration,
+    /// Delete attempts for one id beyond the first.
+    pub backoff_limit_per_instance: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            parallel_calls: 4,
+            poll_min: Duration::from_secs(5),
+            poll_max: Duration::from_secs(120),
+            settle: Duration::from_secs(30),
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(300),
+            request_timeout: Duration::from_secs(30),
+            backoff_limit_per_instance: 5,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a read of the cloud says about one instance.
+
+use std::fmt;
+
+/// A state in which an instance exists and is not being deleted: the only ones in which an id may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Live {
+    /// Being allocated, booting or reinstalled.
+    Pending,
+    /// Running.
+    Running,
+    /// Powered off.
+    Stopped,
+    /// Abnormal; after a delete call: the deletion failed (ShowInstanceStatus page: `shutting-down → error`).
+    Error,
+}
+
+/// What a read says about one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Seen {
+    /// It exists and is not being deleted.
+    Live(Live),
+    /// Its deletion is in progress.
+    ShuttingDown,
+    /// It is removed, and still listed.
+    Terminated,
+    /// HTTP 404 with an `iMetal` code from ShowInstanceStatus. One such read is no proof.
+    NotFound,
+    /// A state that this version does not know, or one in which it may not be sent; kept as the cloud spelled it.
+    Other(StateText),
+    /// The cloud answered, and no state could be read from the answer.
+    Unreadable,
+}
+
+impl Seen {
+    /// Reads a `state` of ShowInstanceStatus or ListInstances. `teminated` and `failed` are the spellings of SDKs before
+    /// 3.1.172 and 3.1.191.
+    #[must_use]
+    pub fn from_state(state: &str) -> Self {
+        match state {
+            "pending" => Self::Live(Live::Pending),
+            "running" => Self::Live(Live::Running),
+            "stopped" => Self::Live(Live::Stopped),
+            "error" | "failed" => Self::Live(Live::Error),
+            "shutting-down" => Self::ShuttingDown,
+            "terminated" | "teminated" => Self::Terminated,
+            "" => Self::Unreadable,
+            other => Self::Other(StateText::new(other)),
+        }
+    }
+
+    /// Whether the instance is being deleted or gone.
+    #[must_use]
+    pub fn on_its_way(&self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::Terminated | Self::NotFound)
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Live(Live::Pending) => "pending",
+            Self::Live(Live::Running) => "running",
+            Self::Live(Live::Stopped) => "stopped",
+            Self::Live(Live::Error) => "error",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+            Self::NotFound => "not found",
+            Self::Other(text) => text.as_str(),
+            Self::Unreadable => "unreadable",
+        })
+    }
+}
+
+/// Text from the cloud, cut to 32 printable ASCII bytes: it ends up in a status and in logs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StateText(Box<str>);
+
+impl StateText {
+    /// Longest text kept, in bytes.
+    pub const MAX: usize = 32;
+
+    /// Keeps the first 32 characters, with everything but printable ASCII replaced.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let clean: String = text
+            .chars()
+            .take(Self::MAX)
+            .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+            .collect();
+        Self(clean.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documented_states_of_every_version() {
+        let table = [
+            ("pending", Seen::Live(Live::Pending)),
+            ("running", Seen::Live(Live::Running)),
+            ("stopped", Seen::Live(Live::Stopped)),
+            ("error", Seen::Live(Live::Error)),
+            ("failed", Seen::Live(Live::Error)),
+            ("shutting-down", Seen::ShuttingDown),
+            ("terminated", Seen::Terminated),
+            ("teminated", Seen::Terminated),
+            ("", Seen::Unreadable),
+            ("stopping", Seen::Other(StateText::new("stopping"))),
+            ("reinstalling", Seen::Other(StateText::new("reinstalling"))),
+            ("modifyIping", Seen::Other(StateText::new("modifyIping"))),
+            ("Terminated", Seen::Other(StateText::new("Terminated"))),
+        ];
+        for (text, expected) in table {
+            assert_eq!(Seen::from_state(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn t07_an_unknown_state_is_kept_bounded_and_printable_and_is_no_end() {
+        let seen = Seen::from_state("quarantined\n\u{1b}[31m and a text that is much too long to keep");
+        assert!(!seen.on_its_way());
+        let Seen::Other(text) = seen else { panic!("{seen:?}") };
+        assert_eq!(text.as_str(), "quarantined??[31m and a text tha");
+    }
+}
