@@ -9,6 +9,8 @@ const SLOWEST: f64 = 0.1;
 /// The bucket holds a tenth of a second's calls, at least one: enough for a wave of parallel calls at a high rate, and
 /// hardly more than the rate in any one second.
 const BURST_SECONDS: f64 = 0.1;
+/// A token that sums of fractions have brought this near to one is one.
+const WHOLE: f64 = 1.0 - 1e-9;
 
 /// What a refusal says about the pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +59,11 @@ impl Pace {
         let elapsed = (now - self.updated).as_secs_f64();
         self.updated = now;
         let fast_until = self.before_refusals.map_or(self.ceiling, |before| before * 0.9);
-        let growth = if self.rate < fast_until { 0.10 } else { 0.002 };
-        self.rate = (self.rate * (1.0 + growth * elapsed)).min(self.ceiling);
+        self.rate = if self.rate < fast_until {
+            (self.rate * (1.0 + 0.10 * elapsed)).min(fast_until)
+        } else {
+            (self.rate * (1.0 + 0.002 * elapsed)).min(self.ceiling)
+        };
         self.tokens = (self.tokens + self.rate * elapsed).min(self.capacity());
     }
 
@@ -69,8 +74,8 @@ impl Pace {
             return 0;
         }
         let mut taken = 0;
-        while taken < most && self.tokens >= 1.0 {
-            self.tokens -= 1.0;
+        while taken < most && self.tokens >= WHOLE {
+            self.tokens = (self.tokens - 1.0).max(0.0);
             taken += 1;
         }
         taken
@@ -152,7 +157,7 @@ mod tests {
         for s in 1..=8 {
             pace.advance(at(s * 1000));
         }
-        assert!((8.9..9.3).contains(&pace.rate), "{}: back to 0.9 of 10 at 10 % a second", pace.rate);
+        assert!((8.99..9.01).contains(&pace.rate), "{}: back to 0.9 of 10 at 10 % a second", pace.rate);
         pace.advance(at(9000));
         assert!(pace.rate < 9.3, "then slowly");
         pace.refused(Refusal::Unavailable, None, at(9000));

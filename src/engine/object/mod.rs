@@ -29,5 +29,7 @@ pub mod memory;
 pub mod plan;
 pub mod poll;
 pub mod record;
+#[cfg(test)]
+mod scenario;
 pub mod surface;
 pub mod write_ahead;

@@ -1,1 +1,56 @@
-//! .
+//! A simulator of the part of Huawei Cloud CloudDC that deletes bare-metal instances: DeleteInstances,
+//! ShowInstanceStatus and ListInstances, with their states, refusals, throttling and every kind of fault.
+//!
+//! It is built from the vendor's documents alone. Where they are silent or contradict each other, [`Options`] has a
+//! choice.
+//!
+//! ```
+//! use std::time::Duration;
+//! use clouddc_simulator::{EndTime, Fault, Operation, Options, Projects, Simulator, Stage};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let sim = Simulator::start(Options { end: EndTime::Fixed(Duration::from_secs(60)), ..Options::default() }).await?;
+//! sim.add_token("tests", "secret", Projects::All);
+//! let ids = sim.ids("project-a", 120);
+//!
+//! // The first call takes effect, but its reply is lost.
+//! let lost = sim.script(Fault::on(Operation::DeleteInstances).times(1).drop_connection(Stage::AfterEffect));
+//! // … a client at work against sim.url() …
+//! lost.wait_hit(1, Duration::from_secs(10)).await?;
+//!
+//! sim.advance(Duration::from_secs(60));
+//! assert_eq!(sim.state("project-a", &ids[0]).as_deref(), Some("terminated"));
+//! assert!(sim.delete_calls()[0].applied);
+//! # Ok(()) }
+//! ```
+
+mod admin_api;
+mod calendar;
+mod clock;
+mod cloud_api;
+mod cloud_server;
+mod durations;
+mod errors;
+mod fault_book;
+mod faults;
+mod instance;
+mod log;
+mod options;
+mod paging;
+mod random;
+mod rate_limit;
+mod request;
+mod shared;
+mod simulator;
+mod tokens;
+mod world;
+
+pub use durations::parse_duration;
+pub use fault_book::{FaultHandle, FaultReport};
+pub use faults::{CannedReply, Fault, Part, Stage};
+pub use instance::{Status, StatusError};
+pub use log::{Delivery, Entry, Operation, TimedOut};
+pub use options::{EndTime, LastPage, Options, UnauthorizedCode, Vocabulary};
+pub use rate_limit::{RateKind, RateLimit, RetryAfter, ThrottleBody};
+pub use simulator::Simulator;
+pub use tokens::{Projects, Token};

@@ -1,0 +1,153 @@
+//! The cloud accounts that objects use: what is shared between objects, and with whom.
+//!
+//! Marks of calls are shared by everyone who names the same endpoint and project, since the instances are the same.
+//! Credentials, pace and answers to looks are shared only by objects that name the same Secret.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    api_server::{ApiServer, Key},
+    secrets::SecretSource,
+};
+use crate::{
+    clock::Clock,
+    cloud::{Client, CredentialSource, Endpoint, Endpoints, Reader},
+    engine::{
+        Settings,
+        account::{
+            pace::{Pace, Refusal},
+            permits::{Answer, Permits},
+        },
+        object::{job::Job, marks::Marks},
+        time::Mono,
+    },
+};
+
+/// What the objects of one endpoint, project and Secret share.
+pub struct Account {
+    /// Where calls go.
+    pub endpoint: Endpoint,
+    /// The project of its instances.
+    pub project: String,
+    /// Calls at this endpoint and project, whatever Secret they used.
+    pub marks: Arc<Mutex<Marks>>,
+    /// Looks.
+    pub reader: Reader,
+    /// The Secret.
+    pub credentials: Arc<dyn CredentialSource>,
+    governor: Mutex<Governor>,
+}
+
+struct Governor {
+    pace: Pace,
+    permits: Permits<Key>,
+}
+
+impl Account {
+    /// Delete calls granted to an object that it has not made.
+    pub fn held(&self, key: &Key, now: Mono) -> usize {
+        lock(&self.governor).permits.held(key, now)
+    }
+
+    /// Asks for delete calls for an object.
+    pub fn ask(&self, key: &Key, want: usize, now: Mono) -> Answer {
+        let Governor { pace, permits } = &mut *lock(&self.governor);
+        permits.ask(key, want, pace, now)
+    }
+
+    /// Notes that an object makes this many of the calls granted to it.
+    pub fn use_up(&self, key: &Key, calls: usize) {
+        let Governor { pace, permits } = &mut *lock(&self.governor);
+        permits.use_up(key, calls, pace);
+    }
+
+    /// Forgets the turn of an object.
+    pub fn forget(&self, key: &Key) {
+        let Governor { pace, permits } = &mut *lock(&self.governor);
+        permits.forget(key, pace);
+    }
+
+    /// Tells the governor how a delete call ended.
+    pub fn told(&self, refusal: Option<(Refusal, Option<std::time::Duration>)>, now: Mono) {
+        let pace = &mut lock(&self.governor).pace;
+        match refusal {
+            Some((refusal, retry_after)) => pace.refused(refusal, retry_after, now),
+            None => pace.accepted(),
+        }
+    }
+}
+
+/// Locks, also after a panic in another holder: every update of the shared state is complete at each await and return.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type MarksKey = (Endpoint, String);
+type AccountKey = (Endpoint, String, String, String);
+
+/// All accounts that objects have named since the process started.
+pub struct Accounts {
+    api: ApiServer,
+    client: Arc<Client>,
+    endpoints: Endpoints,
+    clock: Clock,
+    settings: Settings,
+    delete_rate: f64,
+    read_rate: f64,
+    marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
+    accounts: Mutex<HashMap<AccountKey, Arc<Account>>>,
+}
+
+impl Accounts {
+    /// None yet.
+    #[must_use]
+    pub fn new(
+        api: ApiServer,
+        client: Arc<Client>,
+        endpoints: Endpoints,
+        clock: Clock,
+        settings: Settings,
+        (delete_rate, read_rate): (f64, f64),
+    ) -> Self {
+        let (marks, accounts) = (Mutex::default(), Mutex::default());
+        Self { api, client, endpoints, clock, settings, delete_rate, read_rate, marks, accounts }
+    }
+
+    /// The client for calls.
+    #[must_use]
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// The account of an object in this namespace.
+    pub fn of(&self, namespace: &str, job: &Job) -> Result<Arc<Account>, crate::cloud::EndpointError> {
+        let endpoint = self.endpoints.of(&job.region)?;
+        let key = (endpoint.clone(), job.project.clone(), namespace.to_owned(), job.secret.clone());
+        if let Some(account) = lock(&self.accounts).get(&key) {
+            return Ok(account.clone());
+        }
+        let marks = lock(&self.marks).entry((endpoint.clone(), job.project.clone())).or_default().clone();
+        let credentials: Arc<dyn CredentialSource> =
+            Arc::new(SecretSource::new(self.api.clone(), namespace.to_owned(), job.secret.clone()));
+        let mut accounts = lock(&self.accounts);
+        let account = accounts.entry(key).or_insert_with(|| {
+            let reader = Reader::spawn(
+                self.client.clone(),
+                endpoint.clone(),
+                job.project.clone(),
+                credentials.clone(),
+                self.read_rate,
+                self.clock,
+            );
+            let governor = Mutex::new(Governor {
+                pace: Pace::new(self.delete_rate, self.clock.mono()),
+                permits: Permits::new(self.settings.request_timeout),
+            });
+            Arc::new(Account { endpoint, project: job.project.clone(), marks, reader, credentials, governor })
+        });
+        Ok(account.clone())
+    }
+}

@@ -1,0 +1,259 @@
+//! Reads and writes of `InstanceDeletion` at the API server, each with a deadline.
+//!
+//! Reads are decoded by hand from text: kube's typed read logs the whole body when it can't be decoded.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{
+    Client, Resource,
+    api::{GetParams, PostParams},
+    core::Request,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus};
+
+/// kube has no response timeout of its own for ordinary calls.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// An object as the API server holds it, read with quorum.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// Namespace and name.
+    pub key: Key,
+    /// uid: what was recorded for one object never lands on another of the same name.
+    pub uid: String,
+    /// resourceVersion of this read.
+    pub resource_version: String,
+    /// generation of the spec.
+    pub generation: i64,
+    /// It has a deletionTimestamp.
+    pub leaving: bool,
+    /// The spec, or why it is none.
+    pub spec: Result<InstanceDeletionSpec, String>,
+    /// The status.
+    pub status: InstanceDeletionStatus,
+    /// Bytes of the object besides its status.
+    pub other_bytes: usize,
+}
+
+/// Why an object could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The API server did not bring it; try again later.
+    #[error("the API server did not bring the object: {0}")]
+    Unavailable(String),
+    /// It can't be decoded even so far that its record is known. Nothing can be done for it.
+    #[error("the object can't be decoded: {0}")]
+    Undecodable(String),
+}
+
+/// Why a status was not written, as far as that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The object changed since it was read, or is another one: read it again, now.
+    #[error("the object changed since it was read")]
+    Conflict,
+    /// The object is gone.
+    #[error("the object is gone")]
+    Gone,
+    /// Not written, or nobody knows: read it again, later.
+    #[error("the status may not be written: {0}")]
+    Unavailable(String),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    metadata: ObjectMeta,
+    #[serde(borrow, default)]
+    spec: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+}
+
+/// The API server.
+#[derive(Clone)]
+pub struct ApiServer {
+    client: Client,
+}
+
+impl ApiServer {
+    /// Talks through this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Reads an object with quorum; none if it is gone.
+    pub async fn read(&self, key: &Key) -> Result<Option<Live>, ReadError> {
+        let request = requests(&key.namespace)
+            .get(&key.name, &GetParams::default())
+            .map_err(|e| ReadError::Unavailable(e.to_string()))?;
+        match within_deadline(self.client.request_text(request)).await {
+            Ok(text) => decode(key, &text).map(Some),
+            Err(Failure::Api(status)) if status.is_not_found() => Ok(None),
+            Err(failure) => Err(ReadError::Unavailable(failure.to_string())),
+        }
+    }
+
+    /// Stores a status by compare-and-swap: uid and resourceVersion of the read are in the body. A PUT, since a patch of
+    /// `/status` ignores a wrong uid.
+    pub async fn write_status(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<(), WriteError> {
+        let body = serde_json::json!({
+            "apiVersion": InstanceDeletion::api_version(&()),
+            "kind": InstanceDeletion::kind(&()),
+            "metadata": {
+                "name": read.key.name,
+                "namespace": read.key.namespace,
+                "uid": read.uid,
+                "resourceVersion": read.resource_version,
+            },
+            "status": status,
+        });
+        let body = serde_json::to_vec(&body).map_err(|e| WriteError::Unavailable(e.to_string()))?;
+        let request = requests(&read.key.namespace)
+            .replace_subresource("status", &read.key.name, &PostParams::default(), body)
+            .map_err(|e| WriteError::Unavailable(e.to_string()))?;
+        match within_deadline(self.client.request_text(request)).await {
+            Ok(_) => Ok(()),
+            Err(Failure::Api(status)) if status.is_conflict() => Err(WriteError::Conflict),
+            Err(Failure::Api(status)) if status.is_not_found() => Err(WriteError::Gone),
+            Err(failure) => Err(WriteError::Unavailable(failure.to_string())),
+        }
+    }
+
+    /// Reads a Secret as text; none if it does not exist.
+    pub(super) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Option<String>, SecretError> {
+        let path = k8s_openapi::api::core::v1::Secret::url_path(&(), Some(namespace));
+        let request = Request::new(path)
+            .get(name, &GetParams::default())
+            .map_err(|e| SecretError::Unavailable(e.to_string()))?;
+        match within_deadline(self.client.request_text(request)).await {
+            Ok(text) => Ok(Some(text)),
+            Err(Failure::Api(status)) if status.is_not_found() => Ok(None),
+            Err(Failure::Api(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
+            Err(failure) => Err(SecretError::Unavailable(failure.to_string())),
+        }
+    }
+}
+
+/// Why a Secret could not be read.
+pub(super) enum SecretError {
+    /// The API server refuses it.
+    Forbidden,
+    /// The API server did not answer.
+    Unavailable(String),
+}
+
+fn requests(namespace: &str) -> Request {
+    Request::new(InstanceDeletion::url_path(&(), Some(namespace)))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{}", bounded(&.0.message))]
+    Api(Box<kube::core::Status>),
+    #[error("{}", bounded(&.0.to_string()))]
+    Other(kube::Error),
+    #[error("no answer within {} s", DEADLINE.as_secs())]
+    Deadline,
+}
+
+fn bounded(text: &str) -> String {
+    text.chars().take(256).collect()
+}
+
+async fn within_deadline<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Api(status))) => Err(Failure::Api(status)),
+        Ok(Err(other)) => Err(Failure::Other(other)),
+        Err(_) => Err(Failure::Deadline),
+    }
+}
+
+fn decode(key: &Key, text: &str) -> Result<Live, ReadError> {
+    let undecodable = |e: String| ReadError::Undecodable(bounded(&e));
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|e| undecodable(e.to_string()))?;
+    let status_text = envelope.status.map_or("", RawValue::get);
+    let status = match status_text {
+        "" | "null" => InstanceDeletionStatus::default(),
+        text => serde_json::from_str(text).map_err(|e| undecodable(format!("status: {e}")))?,
+    };
+    let spec = match envelope.spec {
+        None => Err("it has no spec".to_owned()),
+        Some(spec) => serde_json::from_str(spec.get()).map_err(|e| bounded(&e.to_string())),
+    };
+    let meta = envelope.metadata;
+    let (Some(uid), Some(resource_version)) = (meta.uid, meta.resource_version) else {
+        return Err(undecodable("metadata has no uid or resourceVersion".to_owned()));
+    };
+    Ok(Live {
+        key: key.clone(),
+        uid,
+        resource_version,
+        generation: meta.generation.unwrap_or(0),
+        leaving: meta.deletion_timestamp.is_some(),
+        spec,
+        status,
+        other_bytes: text.len() - status_text.len(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        Key { namespace: "fleet".into(), name: "retire".into() }
+    }
+
+    fn object(spec: &str, status: &str) -> String {
+        format!(
+            r#"{{"apiVersion":"clouddc.dev/v1alpha1","kind":"InstanceDeletion","metadata":{{"name":"retire","namespace":"fleet","uid":"u","resourceVersion":"7","generation":2}},"spec":{spec},"status":{status}}}"#
+        )
+    }
+
+    const SPEC: &str = r#"{"region":"r","projectID":"p","credentialsSecretRef":{"name":"s"},"instanceIDs":["a"]}"#;
+
+    #[test]
+    fn reads_spec_status_and_size() {
+        let live = decode(&key(), &object(SPEC, r#"{"observedGeneration":-1}"#)).unwrap();
+        assert_eq!((live.generation, live.leaving, live.uid.as_str()), (2, false, "u"));
+        assert_eq!(live.status.observed_generation, Some(-1));
+        assert_eq!(live.spec.unwrap().instance_ids, ["a"]);
+        assert_eq!(live.other_bytes, object(SPEC, "").len());
+    }
+
+    #[test]
+    fn a_spec_that_is_none_leaves_the_record_readable() {
+        let live = decode(&key(), &object(r#"{"region":1}"#, r#"{"phase":"Deleting"}"#)).unwrap();
+        assert!(live.spec.is_err());
+        assert_eq!(live.status.phase, Some(crate::api::Phase::Deleting));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_an_error() {
+        for status in [r#"{"phase":"Exploding"}"#, r#"{"instances":[{"id":1}]}"#, "3"] {
+            let error = decode(&key(), &object(SPEC, status)).unwrap_err();
+            assert!(matches!(error, ReadError::Undecodable(_)), "{status}: {error}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Carries out the calls of a wave, beside the reconcile that stored its intent.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{
+    accounts::{Account, lock},
+    api_server::Key,
+    context::Context,
+    objects::{Tracked, orphans},
+};
+use crate::{
+    cloud::Credential,
+    engine::{
+        InstanceId,
+        account::pace::Refusal,
+        object::{
+            marks::Effect,
+            memory::{CallState, OwnCall, standing},
+            write_ahead::{Batch, Wave},
+        },
+        reply::{Note, Reply, Trouble},
+    },
+};
+
+/// The object that calls are made for.
+#[derive(Clone)]
+pub struct Caller {
+    /// Namespace and name.
+    pub key: Key,
+    /// uid.
+    pub uid: String,
+    /// What is known of it.
+    pub tracked: Arc<Mutex<Tracked>>,
+    /// Where it calls.
+    pub account: Arc<Account>,
+}
+
+/// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. False, and
+/// nothing is done, if another call names one of the ids.
+pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
+    let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.ids.iter().copied()).collect();
+    let Some(memory) = &mut tracked.memory else { return false };
+    if !lock(&caller.account.marks).claim(&ids) {
+        return false;
+    }
+    for batch in &wave.batches {
+        let ids = batch.ids.iter().map(|(id, _)| *id).collect();
+        let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::NotSent };
+        memory.calls.insert(batch.number, call);
+    }
+    true
+}
+
+/// Gives a wave up whose intent may or may not be stored: none of its calls will be made.
+pub fn give_up(context: &Context, caller: &Caller, wave: &Wave) {
+    let now = context.clock.mono();
+    for batch in &wave.batches {
+        lock(&caller.account.marks).release(&ids_of(batch), now, |_| None);
+    }
+}
+
+/// Makes the calls of a wave whose intent is stored. Each must leave before `leave_by`.
+pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Credential, leave_by: Instant) {
+    {
+        // The flag is read under the lock under which the drain looks for calls in flight: none is overlooked.
+        let mut tracked = lock(&caller.tracked);
+        let memory = tracked.memory.as_mut().filter(|_| !context.draining());
+        let Some(memory) = memory else {
+            drop(tracked);
+            give_up(context, caller, &wave);
+            return;
+        };
+        for batch in &wave.batches {
+            if let Some(call) = memory.calls.get_mut(&batch.number) {
+                call.state = CallState::InFlight;
+            }
+        }
+    }
+    caller.account.use_up(&caller.key, wave.batches.len());
+    let credential = Arc::new(credential);
+    for batch in wave.batches {
+        let (context, caller, credential) = (context.clone(), caller.clone(), credential.clone());
+        tokio::spawn(async move {
+            // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
+            let mut guard = Guard { context, caller, batch, version: credential.version.clone(), reply: None };
+            let reply = call(&guard, &credential, leave_by).await;
+            guard.reply = Some(reply);
+        });
+    }
+}
+
+async fn call(guard: &Guard, credential: &Credential, leave_by: Instant) -> Reply {
+    let Guard { context, caller, batch, .. } = guard;
+    let ids = ids_of(batch);
+    info!(
+        namespace = caller.key.namespace, name = caller.key.name, batch = batch.number, size = ids.len(),
+        ids = %join(&ids), "sending a delete call"
+    );
+    let account = &caller.account;
+    let client = context.accounts.client();
+    client.delete_instances(&account.endpoint, &account.project, credential, &ids, leave_by).await
+}
+
+struct Guard {
+    context: Arc<Context>,
+    caller: Caller,
+    batch: Batch,
+    version: String,
+    reply: Option<Reply>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let reply = self.reply.take().unwrap_or_else(|| Reply::Unknown {
+            trouble: Trouble::CloudUnreachable,
+            note: Note { text: "the call was cut off".to_owned(), ..Note::default() },
+        });
+        ended(&self.context, &self.caller, &self.batch, &self.version, reply);
+    }
+}
+
+/// Enters what a call came to and wakes the object once its wave is over.
+fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply: Reply) {
+    let now = context.clock.now();
+    let ids = ids_of(batch);
+    log(caller, batch, &reply);
+    let effect = |id: InstanceId| match &reply {
+        Reply::Accepted { ids, .. } if ids.contains(&id) => Some(Effect::Accepted),
+        Reply::Accepted { .. } | Reply::Unknown { .. } => Some(Effect::Unknown),
+        Reply::Refused { .. } | Reply::TooLate => None,
+    };
+    lock(&caller.account.marks).release(&ids, now.mono, effect);
+    match &reply {
+        Reply::Accepted { .. } => caller.account.told(None, now.mono),
+        Reply::Refused { trouble: Trouble::Throttled { retry_after }, .. } => {
+            caller.account.told(Some((Refusal::TooManyRequests, *retry_after)), now.mono);
+        }
+        Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => {}
+    }
+    let mut tracked = lock(&caller.tracked);
+    if tracked.uid == caller.uid
+        && let Some(memory) = &mut tracked.memory
+    {
+        match &reply {
+            Reply::Accepted { .. } => memory.call_trouble = None,
+            Reply::Unknown { trouble, note } | Reply::Refused { trouble, note } => {
+                memory.call_trouble = Some(standing(
+                    *trouble,
+                    note.clone(),
+                    memory.call_trouble.as_ref(),
+                    Some(version.to_owned()),
+                    &now,
+                    &context.settings,
+                    super::reconcile::random(),
+                ));
+            }
+            Reply::TooLate => {}
+        }
+        if let Some(call) = memory.calls.get_mut(&batch.number) {
+            call.state = CallState::Ended { at: now.mono, reply, recorded: false };
+        }
+        let over = !memory.calls_in_flight();
+        let orphans = if tracked.gone { orphans(&tracked) } else { Vec::new() };
+        drop(tracked);
+        super::reconcile::tell_orphans(context, &caller.key, orphans);
+        if over {
+            context.wake(&caller.key);
+        }
+    }
+}
+
+/// How a call ended, for logs and for an object that is gone.
+pub fn in_words(reply: &Reply) -> String {
+    match reply {
+        Reply::Accepted { ids, .. } => format!("accepted: {}", join(ids)),
+        Reply::Unknown { note, .. } => format!("outcome unknown: {}", note.text),
+        Reply::Refused { note, .. } => format!("refused: {}", note.text),
+        Reply::TooLate => "not sent: too late after its intent".to_owned(),
+    }
+}
+
+fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
+    let (namespace, name, number) = (&caller.key.namespace, &caller.key.name, batch.number);
+    let size = batch.ids.len();
+    match reply {
+        Reply::Accepted { ids, foreign, note } => info!(
+            namespace, name, batch = number, size, returned = ids.len(), foreign,
+            request_id = note.request_id, "delete call accepted"
+        ),
+        Reply::Unknown { trouble, note } => warn!(
+            namespace, name, batch = number, size, reason = trouble.reason(), code = note.code,
+            request_id = note.request_id, error = note.text, "outcome of the delete call is unknown"
+        ),
+        Reply::Refused { trouble, note } => warn!(
+            namespace, name, batch = number, size, reason = trouble.reason(), code = note.code,
+            request_id = note.request_id, error = note.text, "delete call refused"
+        ),
+        Reply::TooLate => warn!(namespace, name, batch = number, size, "delete call not sent: too late after its intent"),
+    }
+}
+
+fn ids_of(batch: &Batch) -> Vec<InstanceId> {
+    batch.ids.iter().map(|(id, _)| *id).collect()
+}
+
+fn join(ids: &[InstanceId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

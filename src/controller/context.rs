@@ -1,0 +1,107 @@
+//! What every reconcile shares.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+use super::{
+    accounts::Accounts,
+    api_server::{ApiServer, Key},
+    events::Events,
+    objects::Objects,
+    watch::Scope,
+};
+use crate::{
+    clock::Clock,
+    cloud::{Client, Endpoints},
+    engine::Settings,
+};
+
+/// Objects loaded at once, first come first served: an object of 5,000 ids takes some MB while it is decided upon.
+const SLOTS: usize = 8;
+
+/// What the process was started with.
+pub struct Options {
+    /// For decisions.
+    pub settings: Settings,
+    /// `--delete-rate` and `--read-rate`.
+    pub rates: (f64, f64),
+    /// Where regions are.
+    pub endpoints: Endpoints,
+}
+
+/// What every reconcile shares.
+pub struct Context {
+    pub(super) api: ApiServer,
+    pub(super) accounts: Accounts,
+    pub(super) objects: Objects,
+    pub(super) events: Events,
+    pub(super) clock: Clock,
+    pub(super) settings: Settings,
+    pub(super) slots: Semaphore,
+    /// Something was heard for some object; for the drain.
+    pub(super) heard: Notify,
+    draining: AtomicBool,
+    /// Of each watch, by namespace; a watch of all namespaces has none.
+    wakers: HashMap<Option<String>, mpsc::UnboundedSender<Key>>,
+}
+
+impl Context {
+    /// Makes the context, and a stream of keys to wake for each watch of the scope, in its order.
+    #[must_use]
+    pub fn new(
+        api: ApiServer,
+        client: Arc<Client>,
+        options: Options,
+        scope: &Scope,
+    ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Key>>) {
+        let clock = Clock::start();
+        let channel = |namespace| {
+            let (waker, wakes) = mpsc::unbounded_channel();
+            ((namespace, waker), wakes)
+        };
+        let (wakers, wakes) = scope.watches().into_iter().map(channel).unzip();
+        let events = Events::start(api.client().clone());
+        let accounts =
+            Accounts::new(api.clone(), client, options.endpoints, clock, options.settings, options.rates);
+        let context = Self {
+            api,
+            accounts,
+            objects: Objects::default(),
+            events,
+            clock,
+            settings: options.settings,
+            slots: Semaphore::new(SLOTS),
+            heard: Notify::new(),
+            draining: AtomicBool::new(false),
+            wakers,
+        };
+        (Arc::new(context), wakes)
+    }
+
+    /// Has an object decided upon soon.
+    pub(super) fn wake(&self, key: &Key) {
+        let waker = self.wakers.get(&Some(key.namespace.clone())).or_else(|| self.wakers.get(&None));
+        if let Some(waker) = waker {
+            // A watch that has ended hears nothing, and the process ends with it.
+            let _ = waker.send(key.clone());
+        }
+        self.heard.notify_waiters();
+    }
+
+    /// Whether nothing new is started any more.
+    pub(super) fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Starts nothing new from now on.
+    pub(super) fn start_draining(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+}

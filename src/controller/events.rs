@@ -1,0 +1,76 @@
+//! Events, told beside the work: bounded, and without harm when they can't be told.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client, Resource,
+    runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter},
+};
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use super::api_server::Key;
+use crate::{
+    api::{CONTROLLER_NAME, InstanceDeletion},
+    engine::object::decide::Event,
+};
+
+/// Events that may wait to be told; further ones are dropped.
+const QUEUE: usize = 256;
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The API server refuses a longer note.
+const NOTE: usize = 1000;
+
+/// Where to tell events.
+#[derive(Clone)]
+pub struct Events {
+    queue: mpsc::Sender<(ObjectReference, Event)>,
+}
+
+impl Events {
+    /// Starts the task that tells events.
+    #[must_use]
+    pub fn start(client: Client) -> Self {
+        let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
+        let instance = std::env::var("HOSTNAME").ok();
+        let recorder = Recorder::new(client, Reporter { controller: CONTROLLER_NAME.to_owned(), instance });
+        tokio::spawn(async move {
+            while let Some((object, event)) = waiting.recv().await {
+                let event = kube_event(event);
+                let told = tokio::time::timeout(DEADLINE, recorder.publish(&event, &object)).await;
+                match told {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(reason = event.reason, %error, "an event was not told"),
+                    Err(_) => debug!(reason = event.reason, "an event was not told in time"),
+                }
+            }
+        });
+        Self { queue }
+    }
+
+    /// Tells something about an object, if there is room.
+    pub fn tell(&self, key: &Key, uid: &str, event: Event) {
+        let object = ObjectReference {
+            api_version: Some(InstanceDeletion::api_version(&()).into_owned()),
+            kind: Some(InstanceDeletion::kind(&()).into_owned()),
+            namespace: Some(key.namespace.clone()),
+            name: Some(key.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        if self.queue.try_send((object, event)).is_err() {
+            debug!(namespace = key.namespace, name = key.name, "an event was dropped: too many wait");
+        }
+    }
+}
+
+fn kube_event(event: Event) -> KubeEvent {
+    KubeEvent {
+        type_: if event.warning { EventType::Warning } else { EventType::Normal },
+        reason: event.reason.to_owned(),
+        note: Some(event.note.chars().take(NOTE).collect()),
+        action: event.action,
+        secondary: None,
+    }
+}

@@ -1,0 +1,88 @@
+//! What this process knows of each object, by namespace and name.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use super::{accounts::lock, api_server::Key};
+use crate::engine::object::memory::{CallState, Memory};
+
+/// What this process knows of one object.
+#[derive(Debug, Default)]
+pub struct Tracked {
+    /// uid of the object that `memory` is about.
+    pub uid: String,
+    /// None before its spec was first read.
+    pub memory: Option<Memory>,
+    /// Reads and writes at the API server that failed in a row.
+    pub failures: u32,
+    /// The object is gone: what its calls come to from now on is told elsewhere.
+    pub gone: bool,
+}
+
+/// All objects.
+#[derive(Debug, Default)]
+pub struct Objects {
+    by_key: Mutex<HashMap<Key, Arc<Mutex<Tracked>>>>,
+}
+
+/// The outcome of a call whose object is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// uid of the object.
+    pub uid: String,
+    /// Batch number of the call.
+    pub batch: u32,
+    /// Its ids.
+    pub ids: Vec<String>,
+    /// How it ended, in words.
+    pub outcome: String,
+}
+
+impl Objects {
+    /// What is known of the object with this key; something empty if nothing is.
+    pub fn get(&self, key: &Key) -> Arc<Mutex<Tracked>> {
+        lock(&self.by_key).entry(key.clone()).or_default().clone()
+    }
+
+    /// What is known of the object, if anything.
+    pub fn find(&self, key: &Key) -> Option<Arc<Mutex<Tracked>>> {
+        lock(&self.by_key).get(key).cloned()
+    }
+
+    /// Forgets an object that is gone. What its calls came to, if no write holds it, is returned to be told elsewhere.
+    pub fn forget(&self, key: &Key) -> Vec<Orphan> {
+        let removed = lock(&self.by_key).remove(key);
+        removed.map(|tracked| {
+            let mut tracked = lock(&tracked);
+            tracked.gone = true;
+            orphans(&tracked)
+        }).unwrap_or_default()
+    }
+
+    /// Keys of objects with a call in flight or an outcome that no write holds.
+    pub fn unfinished(&self) -> Vec<Key> {
+        let all: Vec<_> = lock(&self.by_key).iter().map(|(k, t)| (k.clone(), t.clone())).collect();
+        let busy = |t: &Tracked| t.memory.as_ref().is_some_and(|m| m.calls_in_flight() || m.unrecorded());
+        all.into_iter().filter(|(_, tracked)| busy(&lock(tracked))).map(|(key, _)| key).collect()
+    }
+}
+
+/// Outcomes that no write holds.
+pub fn orphans(tracked: &Tracked) -> Vec<Orphan> {
+    let Some(memory) = &tracked.memory else { return Vec::new() };
+    let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
+        CallState::Ended { reply, recorded: false, .. } => Some((number, call, super::calls::in_words(reply))),
+        // A call in flight is told when it ends.
+        CallState::InFlight | CallState::Ended { .. } | CallState::NotSent => None,
+    });
+    ended
+        .map(|(number, call, outcome)| Orphan {
+            uid: tracked.uid.clone(),
+            batch: *number,
+            ids: call.ids.iter().map(ToString::to_string).collect(),
+            outcome,
+        })
+        .collect()
+}

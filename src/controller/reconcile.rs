@@ -1,0 +1,407 @@
+//! One object: read it live, decide, write, and start what follows.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use kube::runtime::controller::Action;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    accounts::{Account, lock},
+    api_server::{Key, Live, ReadError, WriteError},
+    calls::{self, Caller},
+    context::Context,
+    looks,
+    objects::{Objects, Orphan, Tracked, orphans},
+};
+use crate::{
+    api::InstanceDeletionStatus,
+    engine::{
+        Mono, Now,
+        account::permits::Answer as Permit,
+        backoff::backoff,
+        object::{
+            decide::{Decision, Event, Input, Next, decide, decide_invalid},
+            job::Job,
+            ledger::Ledger,
+            memory::{Memory, Standing, standing},
+            write_ahead::Wave,
+        },
+        reply::{Note, Retry, Trouble},
+        settings::{INTENT_LIFE, LOOK_LIFE},
+    },
+};
+
+/// Passes over one object before it gives its slot to the next in line.
+const PASSES: usize = 8;
+
+/// How one pass over an object ended.
+enum Pass {
+    /// Read it again now.
+    Again,
+    /// Nothing to do before this moment, if nothing is heard.
+    At(Mono),
+    /// The API server failed: again after a backoff.
+    Backoff,
+    /// Nothing to do until someone edits the object.
+    Rest,
+}
+
+/// Reconciles one object. Nothing that happens here reaches another object.
+pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Action {
+    let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
+    match guarded {
+        Ok(action) => action,
+        Err(_) => {
+            error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
+            Action::requeue(after_failure(context, key))
+        }
+    }
+}
+
+async fn passes(context: &Arc<Context>, key: &Key) -> Action {
+    // Closed only with the process.
+    let Ok(_slot) = context.slots.acquire().await else { return Action::await_change() };
+    for _ in 0..PASSES {
+        match pass(context, key).await {
+            Pass::Again => {}
+            Pass::At(moment) => return Action::requeue(moment - context.clock.mono()),
+            Pass::Backoff => return Action::requeue(after_failure(context, key)),
+            Pass::Rest => return Action::await_change(),
+        }
+    }
+    Action::requeue(Duration::ZERO)
+}
+
+async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
+    let live = match context.api.read(key).await {
+        Ok(Some(live)) => live,
+        Ok(None) => {
+            gone(context, key);
+            return Pass::Rest;
+        }
+        Err(ReadError::Unavailable(why)) => {
+            warn!(namespace = key.namespace, name = key.name, error = why, "the object was not read");
+            return Pass::Backoff;
+        }
+        Err(ReadError::Undecodable(why)) => {
+            error!(namespace = key.namespace, name = key.name, error = why, "the object can't be decoded; nothing is sent for it");
+            return Pass::At(context.clock.mono() + context.settings.retry_max);
+        }
+    };
+    let tracked = track(context, &live);
+    let now = context.clock.now();
+    let spec = live.spec.as_ref().map_err(Clone::clone);
+    let job = spec.and_then(|spec| Job::parse(spec, Some(live.generation), live.leaving).map_err(|e| e.to_string()));
+    let job = match job {
+        Ok(job) => job,
+        Err(why) => {
+            let decision = decide_invalid(&why, live.generation, &live.status, &now);
+            let caller = None;
+            return carry_out(context, caller, &live, &tracked, decision).await;
+        }
+    };
+    let account = match context.accounts.of(&key.namespace, &job) {
+        Ok(account) => account,
+        Err(why) => {
+            let decision = decide_invalid(&why.to_string(), live.generation, &live.status, &now);
+            return carry_out(context, None, &live, &tracked, decision).await;
+        }
+    };
+    let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
+    reread_secret(context, &caller).await;
+    let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff };
+    carry_out(context, Some(&caller), &live, &tracked, decision).await
+}
+
+/// Decides, with the permits that the governor gives at once, and claims the ids of a wave under the same lock.
+fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option<Decision> {
+    let Ok(claim) = getrandom::u64().map(|random| format!("{random:016x}")) else {
+        error!("the system gives no random numbers; nothing is sent without");
+        return None;
+    };
+    let now = context.clock.now();
+    let ledger = Ledger::read(&job.ids, &live.status);
+    let mut tracked = lock(&caller.tracked);
+    let mut permits = caller.account.held(&caller.key, now.mono);
+    loop {
+        let marks = lock(&caller.account.marks);
+        let memory = tracked.memory.get_or_insert_with(|| Memory::new(job, now.mono));
+        memory.observe(job, &ledger, &marks, now.mono, &context.settings);
+        let mut decision = decide(&Input {
+            job,
+            status: &live.status,
+            other_bytes: live.other_bytes,
+            memory,
+            marks: &marks,
+            permits,
+            may_start: !context.draining(),
+            claim: &claim,
+            now: &now,
+            settings: &context.settings,
+        });
+        drop(marks);
+        match &decision.next {
+            Next::AskPermit(want) => match caller.account.ask(&caller.key, *want, now.mono) {
+                Permit::Granted(calls) if calls > 0 && permits == 0 => {
+                    permits = calls;
+                    continue;
+                }
+                Permit::Granted(_) => decision.wake = Some(now.mono),
+                Permit::AskAgain(at) => decision.wake = Some(decision.wake.map_or(at, |wake| wake.min(at))),
+            },
+            // The marks were looked at under this lock of the object, but another object may have claimed meanwhile.
+            Next::Submit(wave) if !calls::claim(caller, &mut tracked, wave) => {
+                decision = Decision { write: None, next: Next::Wait, wake: Some(now.mono), ..decision };
+            }
+            Next::Submit(_) | Next::Wait => {}
+        }
+        return Some(decision);
+    }
+}
+
+async fn carry_out(
+    context: &Arc<Context>,
+    caller: Option<&Caller>,
+    live: &Live,
+    tracked: &Mutex<Tracked>,
+    decision: Decision,
+) -> Pass {
+    let Decision { write, records, holds_ends, next, look, regular, wake, events } = decision;
+    if let (Next::Submit(wave), Some(write), Some(caller)) = (next, &write, caller) {
+        let pass = submit(context, caller, live, write, wave).await;
+        if matches!(pass, Submitted::Stored) {
+            wrote(context, live, tracked, &records, holds_ends, events);
+        }
+        return pass.into();
+    }
+    if let Some(write) = &write {
+        match context.api.write_status(live, write).await {
+            Ok(()) => {}
+            Err(WriteError::Conflict | WriteError::Gone) => return Pass::Again,
+            Err(WriteError::Unavailable(why)) => {
+                warn!(namespace = live.key.namespace, name = live.key.name, error = why, "the status was not written");
+                return Pass::Backoff;
+            }
+        }
+    }
+    wrote(context, live, tracked, &records, holds_ends, events);
+    if let Some(caller) = caller.filter(|_| !look.is_empty()) {
+        let now = context.clock.mono();
+        if let Some(memory) = &mut lock(tracked).memory {
+            memory.asked(&look, now);
+            if regular {
+                memory.next_poll = now + context.settings.poll_min;
+            }
+        }
+        looks::register(context, caller, look);
+    }
+    wake.map_or(Pass::Rest, Pass::At)
+}
+
+/// Takes note of an acknowledged write, or of a record that needed none.
+fn wrote(
+    context: &Context,
+    live: &Live,
+    tracked: &Mutex<Tracked>,
+    records: &[u32],
+    holds_ends: bool,
+    events: Vec<Event>,
+) {
+    {
+        let mut tracked = lock(tracked);
+        tracked.failures = 0;
+        if let Some(memory) = &mut tracked.memory {
+            memory.recorded(records);
+            if holds_ends {
+                memory.ends_written = Some(context.clock.mono());
+            }
+        }
+    }
+    if !records.is_empty() {
+        context.heard.notify_waiters();
+    }
+    for event in events {
+        info!(namespace = live.key.namespace, name = live.key.name, reason = event.reason, "{}", event.note);
+        context.events.tell(&live.key, &live.uid, event);
+    }
+}
+
+/// How the write of an intent ended.
+enum Submitted {
+    /// Stored; its calls are being made.
+    Stored,
+    /// Not stored, or nobody knows: read again.
+    Again,
+    /// The API server failed.
+    Failed,
+}
+
+impl From<Submitted> for Pass {
+    fn from(submitted: Submitted) -> Self {
+        match submitted {
+            // The next wave's ids are looked at while this wave's calls run.
+            Submitted::Stored | Submitted::Again => Pass::Again,
+            Submitted::Failed => Pass::Backoff,
+        }
+    }
+}
+
+/// Stores the intent of a wave, and makes its calls only if that write is acknowledged.
+async fn submit(
+    context: &Arc<Context>,
+    caller: &Caller,
+    live: &Live,
+    write: &InstanceDeletionStatus,
+    wave: Wave,
+) -> Submitted {
+    // Claimed ids are given back if this future is dropped or panics before the calls take them over.
+    let pending = Pending { context, caller, wave: Some(wave) };
+    let credential = match caller.account.credentials.read().await {
+        Ok(credential) => credential,
+        Err(problem) => {
+            let now = context.clock.now();
+            if let Some(memory) = &mut lock(&caller.tracked).memory {
+                let before = memory.call_trouble.take();
+                memory.call_trouble = Some(standing(
+                    problem.trouble,
+                    problem.note,
+                    before.as_ref(),
+                    problem.version,
+                    &now,
+                    &context.settings,
+                    random(),
+                ));
+            }
+            return Submitted::Again;
+        }
+    };
+    let sent = Instant::now();
+    match context.api.write_status(live, write).await {
+        Ok(()) => {}
+        Err(WriteError::Conflict | WriteError::Gone) => return Submitted::Again,
+        Err(WriteError::Unavailable(why)) => {
+            warn!(namespace = live.key.namespace, name = live.key.name, error = why, "the intent was not stored; nothing is sent");
+            return Submitted::Failed;
+        }
+    }
+    let Some(wave) = pending.take() else { return Submitted::Again };
+    let leave_by = (sent + INTENT_LIFE).min(context.clock.instant(wave.look_sent + LOOK_LIFE));
+    calls::start(context, caller, wave, credential, leave_by);
+    Submitted::Stored
+}
+
+/// A wave whose ids are claimed and whose calls are not started.
+struct Pending<'a> {
+    context: &'a Context,
+    caller: &'a Caller,
+    wave: Option<Wave>,
+}
+
+impl Pending<'_> {
+    fn take(mut self) -> Option<Wave> {
+        self.wave.take()
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(wave) = &self.wave {
+            calls::give_up(self.context, self.caller, wave);
+        }
+    }
+}
+
+/// While the cloud rejects the credentials, another version of the Secret is tried at once.
+async fn reread_secret(context: &Context, caller: &Caller) {
+    let waits = |s: &Option<Standing>| {
+        s.as_ref().is_some_and(|s| {
+            matches!(s.trouble.retry(), Retry::SecretChange | Retry::SlowOrSecretChange)
+        })
+    };
+    let waiting = lock(&caller.tracked)
+        .memory
+        .as_ref()
+        .is_some_and(|memory| waits(&memory.look_trouble) || waits(&memory.call_trouble));
+    if !waiting {
+        return;
+    }
+    let Ok(credential) = caller.account.credentials.read().await else { return };
+    let mut tracked = lock(&caller.tracked);
+    let Some(memory) = &mut tracked.memory else { return };
+    for trouble in [&mut memory.look_trouble, &mut memory.call_trouble] {
+        let another = |s: &Standing| s.secret_version.as_ref() != Some(&credential.version);
+        if waits(trouble) && trouble.as_ref().is_some_and(another) {
+            debug!(namespace = caller.key.namespace, name = caller.key.name, "the Secret changed");
+            *trouble = None;
+        }
+    }
+}
+
+/// What is known of this very object. What was known of an earlier one of the same name is told and dropped.
+fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
+    let known = context.objects.get(&live.key);
+    {
+        let mut tracked = lock(&known);
+        if tracked.uid.is_empty() {
+            tracked.uid.clone_from(&live.uid);
+        }
+        if tracked.uid == live.uid {
+            drop(tracked);
+            return known;
+        }
+    }
+    gone(context, &live.key);
+    let fresh = context.objects.get(&live.key);
+    lock(&fresh).uid.clone_from(&live.uid);
+    fresh
+}
+
+/// Forgets an object that left the watch, if it is gone. An object that only lost its label is left to its new owner.
+pub async fn forget_if_gone(context: &Context, key: &Key) {
+    if context.objects.find(key).is_some() && matches!(context.api.read(key).await, Ok(None)) {
+        gone(context, key);
+    }
+}
+
+/// Forgets an object that does not exist any more.
+fn gone(context: &Context, key: &Key) {
+    let orphans = context.objects.forget(key);
+    tell_orphans(context, key, orphans);
+}
+
+/// Tells what calls came to whose object is gone: no status can hold it.
+pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
+    for Orphan { uid, batch, ids, outcome } in orphans {
+        let size = ids.len();
+        warn!(
+            namespace = key.namespace, name = key.name, uid, batch, ids = ids.join(","), outcome,
+            "the object is gone; this outcome of a delete call is recorded here only"
+        );
+        let event = Event {
+            warning: true,
+            reason: "RecordedAfterDeletion",
+            action: format!("DeleteInstances-{batch}"),
+            note: format!("The object is gone; batch {batch} ({size} instances) {outcome}"),
+        };
+        context.events.tell(key, &uid, event);
+    }
+}
+
+fn after_failure(context: &Context, key: &Key) -> Duration {
+    let tracked = context.objects.get(key);
+    let mut tracked = lock(&tracked);
+    let wait = backoff(tracked.failures, context.settings.retry_min, context.settings.retry_max, random());
+    tracked.failures = tracked.failures.saturating_add(1);
+    wait
+}
+
+/// Randomness for jitter, where none is no harm.
+pub fn random() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}

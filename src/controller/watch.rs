@@ -1,0 +1,181 @@
+//! Which object to look at: a watch of metadata, one for each namespace that the process works on.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use kube::{
+    Api, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        Config as ControllerConfig, Controller, Predicate, WatchStreamExt,
+        controller::{Action, Error as ControllerError},
+        predicates, reflector, watcher,
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    api_server::Key,
+    context::Context,
+    drain::drain,
+    reconcile::{forget_if_gone, reconcile},
+};
+use crate::api::InstanceDeletion;
+
+/// Client-side apply stores the spec a second time here.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Objects in one page of the list: each may carry an annotation of 256 KiB until it is stripped.
+const PAGE: u32 = 50;
+
+type Meta = PartialObjectMeta<InstanceDeletion>;
+
+/// What a process works on.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Namespaces; empty: all.
+    pub namespaces: Vec<String>,
+    /// Label selector; empty: all.
+    pub selector: String,
+}
+
+impl Scope {
+    /// The watches that it takes: one for each namespace, or one for all (none).
+    #[must_use]
+    pub fn watches(&self) -> Vec<Option<String>> {
+        if self.namespaces.is_empty() {
+            return vec![None];
+        }
+        let mut namespaces = self.namespaces.clone();
+        namespaces.sort();
+        namespaces.dedup();
+        namespaces.into_iter().map(Some).collect()
+    }
+}
+
+/// A watch ended although nobody stopped it.
+#[derive(Debug, thiserror::Error)]
+#[error("the watch of InstanceDeletions ended")]
+pub struct WatchError;
+
+/// Works until `stop`, then drains. `ready` is called once, when every watch has its first list.
+pub async fn run(
+    context: Arc<Context>,
+    scope: Scope,
+    wakes: Vec<mpsc::UnboundedReceiver<Key>>,
+    ready: impl FnOnce() + Send + 'static,
+    stop: CancellationToken,
+) -> Result<(), WatchError> {
+    let client = context.api.client().clone();
+    let apis: Vec<Api<Meta>> = scope
+        .watches()
+        .into_iter()
+        .map(|namespace| match namespace {
+            None => Api::all(client.clone()),
+            Some(namespace) => Api::namespaced(client.clone(), &namespace),
+        })
+        .collect();
+    let unready = Arc::new(AtomicUsize::new(apis.len()));
+    let (synced, all_synced) = tokio::sync::oneshot::channel();
+    let synced = Arc::new(std::sync::Mutex::new(Some(synced)));
+    let mut watches: FuturesUnordered<_> = apis
+        .into_iter()
+        .zip(wakes)
+        .map(|(api, wakes)| {
+            let (unready, synced) = (unready.clone(), synced.clone());
+            let on_sync = move || {
+                if unready.fetch_sub(1, Ordering::SeqCst) == 1
+                    && let Some(synced) = super::accounts::lock(&synced).take()
+                {
+                    let _ = synced.send(());
+                }
+            };
+            watch(context.clone(), api, &scope.selector, wakes, on_sync)
+        })
+        .collect();
+    tokio::spawn(async move {
+        if all_synced.await.is_ok() {
+            ready();
+        }
+    });
+    let stopped = async {
+        stop.cancelled().await;
+        drain(&context).await;
+    };
+    // Dropping the watches aborts what they still do. kube's own graceful shutdown would wait for a first list that may
+    // never come.
+    tokio::select! {
+        _ = watches.next() => Err(WatchError),
+        () = stopped => Ok(()),
+    }
+}
+
+async fn watch(
+    context: Arc<Context>,
+    api: Api<Meta>,
+    selector: &str,
+    wakes: mpsc::UnboundedReceiver<Key>,
+    on_sync: impl FnOnce() + Send + 'static,
+) {
+    let config = watcher::Config { page_size: Some(PAGE), ..watcher::Config::default() };
+    let config = if selector.is_empty() { config } else { config.labels(selector) };
+    let (reader, writer) = reflector::store();
+    let stream = watcher(api, config)
+        .default_backoff()
+        .modify(|object: &mut Meta| {
+            object.metadata.managed_fields = None;
+            object.annotations_mut().remove(LAST_APPLIED);
+        })
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
+    let store = reader.clone();
+    tokio::spawn(async move {
+        if store.wait_until_ready().await.is_ok() {
+            on_sync();
+        }
+    });
+    let wakes = futures::stream::unfold(wakes, |mut wakes| async move {
+        let key: Key = wakes.recv().await?;
+        let object = reflector::ObjectRef::<Meta>::new(&key.name).within(&key.namespace);
+        Some((object, wakes))
+    });
+    Controller::for_stream(stream, reader)
+        // Unbounded here, since kube's own bound starves objects; the slots of the context are taken in order.
+        .with_config(ControllerConfig::default().concurrency(0))
+        .reconcile_on(wakes)
+        .run(
+            |object: Arc<Meta>, context: Arc<Context>| async move {
+                let key = key_of(&object);
+                Ok::<_, std::convert::Infallible>(reconcile(&context, &key).await)
+            },
+            |_, _, _| Action::requeue(Duration::from_secs(60)),
+            context.clone(),
+        )
+        .for_each(|result| {
+            match result {
+                // An object that is gone: no delete ever reaches reconcile.
+                Err(ControllerError::ObjectNotFound(object)) => {
+                    let namespace = object.namespace.clone().unwrap_or_default();
+                    let key = Key { namespace, name: object.name.clone() };
+                    let context = context.clone();
+                    tokio::spawn(async move { forget_if_gone(&context, &key).await });
+                }
+                Err(error) => warn!(%error, "the watch failed; it goes on by itself"),
+                Ok((object, _)) => debug!(object = object.name, "reconciled"),
+            }
+            futures::future::ready(())
+        })
+        .await;
+}
+
+fn key_of(object: &Meta) -> Key {
+    Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}

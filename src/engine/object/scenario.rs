@@ -1,0 +1,764 @@
+//! Tests of whole decisions: the engine against a cloud and a record that the test holds in its hand.
+
+use std::{collections::HashMap, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    decide::{Decision, Input, Next, decide},
+    job::Job,
+    ledger::{Ledger, Progress},
+    marks::{Effect, Marks},
+    memory::{CallState, Memory, OwnCall, standing},
+    write_ahead::{Batch, Wave},
+};
+use crate::{
+    api::{InstanceDeletionStatus, InstancePhase, Phase},
+    engine::{
+        InstanceId, Mono, Now, Settings,
+        reply::{Note, Reply, Trouble},
+        settings::BATCH_SIZE,
+        state::{Live, Seen},
+    },
+};
+
+const SETTINGS: Settings = Settings {
+    parallel_calls: 4,
+    poll_min: Duration::from_secs(5),
+    poll_max: Duration::from_secs(120),
+    settle: Duration::from_secs(30),
+    retry_min: Duration::from_secs(1),
+    retry_max: Duration::from_secs(300),
+    request_timeout: Duration::from_secs(30),
+    backoff_limit_per_instance: 5,
+};
+
+/// One process, one object, one cloud. Looks are answered at once; calls when the test says so.
+struct World {
+    job: Job,
+    status: InstanceDeletionStatus,
+    memory: Option<Memory>,
+    marks: Marks,
+    now: Mono,
+    cloud: HashMap<InstanceId, Seen>,
+    /// Looks bring nothing.
+    blind: bool,
+    waves: u32,
+    writes: Vec<InstanceDeletionStatus>,
+    looked: Vec<InstanceId>,
+    calls: Vec<Batch>,
+    other_bytes: usize,
+}
+
+impl World {
+    fn new(n: usize) -> Self {
+        let ids: Vec<_> = (1..=n).map(|i| InstanceId::from_u128(i as u128)).collect();
+        let cloud = ids.iter().map(|id| (*id, Seen::Live(Live::Running))).collect();
+        let job = Job {
+            generation: 1,
+            leaving: false,
+            region: "ap-southeast-3".into(),
+            project: "0".repeat(32),
+            secret: "clouddc".into(),
+            suspend: false,
+            dry_run: false,
+            ids,
+            duplicates: 0,
+        };
+        Self {
+            job,
+            status: InstanceDeletionStatus::default(),
+            memory: None,
+            marks: Marks::default(),
+            now: Mono::START + Duration::from_secs(1000),
+            cloud,
+            blind: false,
+            waves: 0,
+            writes: Vec::new(),
+            looked: Vec::new(),
+            calls: Vec::new(),
+            other_bytes: 0,
+        }
+    }
+
+    fn id(&self, position: usize) -> InstanceId {
+        self.job.ids[position]
+    }
+
+    fn phase(&self, position: usize) -> InstancePhase {
+        self.status.instances.get(position).map_or(InstancePhase::Pending, |r| r.phase)
+    }
+
+    fn ready(&self) -> (String, String) {
+        let ready = self.status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        (ready.reason.clone(), ready.message.clone())
+    }
+
+    fn pass(&mut self, by: Duration) {
+        self.now = self.now + by;
+    }
+
+    fn decide(&mut self, permits: usize) -> Decision {
+        let wall = Timestamp::from_second(1_800_000_000).unwrap() + self.now.since_start();
+        let now = Now { mono: self.now, wall };
+        let ledger = Ledger::read(&self.job.ids, &self.status);
+        let memory = self.memory.get_or_insert_with(|| Memory::new(&self.job, now.mono));
+        memory.observe(&self.job, &ledger, &self.marks, now.mono, &SETTINGS);
+        self.waves += 1;
+        decide(&Input {
+            job: &self.job,
+            status: &self.status,
+            other_bytes: self.other_bytes,
+            memory,
+            marks: &self.marks,
+            permits,
+            may_start: true,
+            claim: &format!("claim-{}", self.waves),
+            now: &now,
+            settings: &SETTINGS,
+        })
+    }
+
+    /// Decides and carries out until nothing is left to do now. Returns the wave that was submitted, with its calls in
+    /// flight, and the moment at which something is due.
+    fn run(&mut self) -> (Option<Wave>, Option<Mono>) {
+        for _ in 0..100 {
+            self.now = self.now + Duration::from_millis(1);
+            let decision = self.decide(SETTINGS.parallel_calls);
+            if let Some(write) = decision.write {
+                self.writes.push(write.clone());
+                self.status = write;
+                if decision.holds_ends {
+                    self.memory.as_mut().unwrap().ends_written = Some(self.now);
+                }
+            }
+            self.memory.as_mut().unwrap().recorded(&decision.records);
+            let looked = !decision.look.is_empty();
+            self.look(&decision.look, decision.regular);
+            if let Next::Submit(wave) = decision.next {
+                self.start(&wave);
+                return (Some(wave), decision.wake);
+            }
+            if !looked && decision.wake.is_none_or(|at| at > self.now) {
+                return (None, decision.wake);
+            }
+        }
+        panic!("never comes to rest");
+    }
+
+    fn look(&mut self, ids: &[InstanceId], regular: bool) {
+        let memory = self.memory.as_mut().unwrap();
+        memory.asked(ids, self.now);
+        if regular {
+            memory.next_poll = self.now + SETTINGS.poll_min;
+        }
+        self.looked.extend(ids);
+        self.now = self.now + Duration::from_millis(1);
+        let sent = self.now;
+        for id in ids.iter().filter(|_| !self.blind) {
+            let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
+            self.marks.saw(*id, &seen, sent);
+            memory.saw(*id, seen, sent);
+        }
+        memory.answered(ids);
+    }
+
+    fn start(&mut self, wave: &Wave) {
+        let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.ids.clone()).collect();
+        assert!(self.marks.claim(&ids), "an id is in one call at a time");
+        for batch in &wave.batches {
+            let stored = self.status.batches.iter().find(|b| b.number == batch.number).unwrap();
+            assert_eq!(stored.claim, wave.claim, "S3: no call without its claim in the record");
+            assert!((1..=BATCH_SIZE).contains(&batch.ids.len()), "S2");
+            let call = OwnCall {
+                claim: wave.claim.clone(),
+                ids: batch.ids.iter().map(|(id, _)| *id).collect(),
+                state: CallState::InFlight,
+            };
+            self.memory.as_mut().unwrap().calls.insert(batch.number, call);
+            self.calls.push(batch.clone());
+        }
+    }
+
+    fn end(&mut self, batch: &Batch, reply: Reply) {
+        let ids: Vec<_> = batch.ids.iter().map(|(id, _)| *id).collect();
+        let effect = |id: InstanceId| match &reply {
+            Reply::Accepted { ids, .. } if ids.contains(&id) => Some(Effect::Accepted),
+            Reply::Accepted { .. } | Reply::Unknown { .. } => Some(Effect::Unknown),
+            Reply::Refused { .. } | Reply::TooLate => None,
+        };
+        self.marks.release(&ids, self.now, effect);
+        let memory = self.memory.as_mut().unwrap();
+        if let Reply::Unknown { trouble, note } | Reply::Refused { trouble, note } = &reply {
+            let now = Now { mono: self.now, wall: Timestamp::UNIX_EPOCH };
+            let standing =
+                standing(*trouble, note.clone(), memory.call_trouble.as_ref(), None, &now, &SETTINGS, 0);
+            memory.call_trouble = Some(standing);
+        } else {
+            memory.call_trouble = None;
+        }
+        let call = memory.calls.get_mut(&batch.number).unwrap();
+        call.state = CallState::Ended { at: self.now, reply, recorded: false };
+    }
+
+    /// The cloud accepts everything.
+    fn accept(&mut self, wave: &Wave) {
+        for batch in &wave.batches {
+            let ids: Vec<_> = batch.ids.iter().map(|(id, _)| *id).collect();
+            for id in &ids {
+                self.cloud.insert(*id, Seen::ShuttingDown);
+            }
+            self.end(batch, Reply::Accepted { ids, foreign: 0, note: Note::default() });
+        }
+    }
+
+    fn finish_all(&mut self) {
+        for seen in self.cloud.values_mut() {
+            *seen = Seen::Terminated;
+        }
+    }
+
+    /// Runs on while time passes, accepting every call, until the object has ended or `limit` has passed.
+    fn run_to_rest(&mut self, limit: Duration) {
+        let until = self.now + limit;
+        while self.now < until {
+            let (wave, wake) = self.run();
+            match (wave, wake) {
+                (Some(wave), _) => self.accept(&wave),
+                (None, Some(wake)) => self.now = wake,
+                (None, None) => return,
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.memory = None;
+        self.marks = Marks::default();
+    }
+
+    fn named(&self, id: InstanceId) -> usize {
+        self.calls.iter().filter(|b| b.ids.iter().any(|(named, _)| *named == id)).count()
+    }
+}
+
+fn unknown() -> Reply {
+    Reply::Unknown { trouble: Trouble::CloudUnreachable, note: Note::default() }
+}
+
+fn refused(trouble: Trouble) -> Reply {
+    Reply::Refused { trouble, note: Note::default() }
+}
+
+#[test]
+fn fault_free_each_id_is_sent_once_in_full_batches() {
+    for (n, expected) in [(1, 1), (50, 1), (51, 2), (120, 3), (451, 10)] {
+        let mut world = World::new(n);
+        world.run_to_rest(Duration::from_secs(60));
+        world.finish_all();
+        world.run_to_rest(Duration::from_secs(60));
+        assert_eq!(world.calls.len(), expected, "{n} ids");
+        assert!(world.job.ids.iter().all(|id| world.named(*id) == 1), "{n} ids");
+        assert_eq!(world.status.phase, Some(Phase::Succeeded), "{n} ids");
+        assert_eq!(world.status.progress, Some(format!("{n}/{n}")));
+        let sizes: Vec<_> = world.calls.iter().map(|b| b.ids.len()).collect();
+        assert!(sizes[..sizes.len() - 1].iter().all(|s| *s == 50), "{sizes:?}");
+    }
+}
+
+#[test]
+fn writes_are_few() {
+    let mut world = World::new(120);
+    world.run_to_rest(Duration::from_secs(30));
+    // First sight, intent, outcome.
+    assert_eq!(world.writes.len(), 3);
+    world.finish_all();
+    world.run_to_rest(Duration::from_secs(60));
+    assert_eq!(world.writes.len(), 4);
+}
+
+#[test]
+fn the_next_wave_waits_for_the_record_of_this_one() {
+    let mut world = World::new(450);
+    let (first, _) = world.run();
+    let first = first.unwrap();
+    assert_eq!(first.batches.len(), 4);
+    let (none, _) = world.run();
+    assert_eq!(none, None, "calls of the first wave are in flight");
+    assert!(world.looked.contains(&world.id(399)), "the next ids are looked at meanwhile");
+    world.accept(&first);
+    let (second, _) = world.run();
+    assert_eq!(second.unwrap().batches.len(), 4);
+    let accepted = world.status.instances.iter().filter(|r| r.phase == InstancePhase::Accepted).count();
+    assert_eq!(accepted, 200, "one write holds the outcome of the first wave and the intent of the second");
+}
+
+#[test]
+fn s13_no_call_while_suspended_planned_or_leaving_and_what_was_in_flight_is_recorded() {
+    type Close = fn(&mut Job);
+    let closes: [Close; 2] = [|j| j.suspend = true, |j| j.leaving = true];
+    for close in closes {
+        let mut world = World::new(60);
+        close(&mut world.job);
+        world.run_to_rest(Duration::from_secs(300));
+        assert!(world.calls.is_empty());
+
+        let mut world = World::new(260);
+        let (wave, _) = world.run();
+        close(&mut world.job);
+        world.job.generation = 2;
+        world.accept(&wave.unwrap());
+        world.run_to_rest(Duration::from_secs(300));
+        assert_eq!(world.calls.len(), 4);
+        assert_eq!(world.phase(0), InstancePhase::Accepted);
+        assert_eq!(world.phase(259), InstancePhase::Pending);
+    }
+}
+
+#[test]
+fn i05_resumed_ids_are_looked_at_again() {
+    let mut world = World::new(20);
+    let before = world.decide(0);
+    world.look(&before.look, before.regular);
+    world.job.suspend = true;
+    world.job.generation = 2;
+    world.run();
+    // Half of them are deleted by hand meanwhile.
+    for position in 0..10 {
+        let gone = if position % 2 == 0 { Seen::ShuttingDown } else { Seen::Terminated };
+        world.cloud.insert(world.id(position), gone);
+    }
+    world.job.suspend = false;
+    world.job.generation = 3;
+    let (wave, _) = world.run();
+    let wave = wave.unwrap();
+    assert_eq!(wave.batches.len(), 1);
+    assert_eq!(wave.batches[0].ids.len(), 10);
+    assert!((0..10).all(|p| world.named(world.id(p)) == 0));
+}
+
+#[test]
+fn s01_a_look_is_fresh_or_made_again() {
+    let mut world = World::new(3);
+    let first = world.decide(0);
+    world.look(&first.look, first.regular);
+    world.pass(Duration::from_secs(51));
+    world.blind = true;
+    let stale = world.decide(4);
+    assert!(matches!(stale.next, Next::Wait), "{:?}", stale.next);
+    assert_eq!(stale.look.len(), 3);
+}
+
+#[test]
+fn c14_ids_left_out_of_a_202_are_looked_at_after_settle_and_sent_once_more() {
+    let mut world = World::new(50);
+    let (wave, _) = world.run();
+    let batch = wave.unwrap().batches[0].clone();
+    let returned: Vec<_> = batch.ids[..47].iter().map(|(id, _)| *id).collect();
+    for id in &returned {
+        world.cloud.insert(*id, Seen::ShuttingDown);
+    }
+    world.end(&batch, Reply::Accepted { ids: returned, foreign: 0, note: Note::default() });
+    let ended = world.now;
+    let mut again = None;
+    while again.is_none() {
+        let (wave, wake) = world.run();
+        again = wave;
+        world.now = if again.is_some() { world.now } else { wake.unwrap() };
+    }
+    assert!(world.now - ended > SETTINGS.settle);
+    let again = again.unwrap();
+    assert_eq!(again.batches[0].ids.len(), 3);
+    assert_eq!(world.status.batches[0].returned, Some(47));
+    assert_eq!(world.status.instances[49].attempts, Some(1));
+    world.accept(&again);
+    world.run();
+    assert!((0..47).all(|p| world.named(world.id(p)) == 1));
+    assert!((47..50).all(|p| world.named(world.id(p)) == 2));
+    assert_eq!(world.status.instances[49].attempts, Some(2));
+}
+
+#[test]
+fn c11_an_unknown_outcome_that_had_its_effect_is_never_sent_again() {
+    let mut world = World::new(50);
+    let (wave, _) = world.run();
+    let batch = wave.unwrap().batches[0].clone();
+    world.end(&batch, unknown());
+    // The list shows the old state for a while.
+    world.run();
+    assert_eq!(world.phase(0), InstancePhase::Submitted);
+    world.pass(Duration::from_secs(20));
+    world.run();
+    for seen in world.cloud.values_mut() {
+        *seen = Seen::ShuttingDown;
+    }
+    world.run_to_rest(Duration::from_secs(600));
+    assert_eq!(world.calls.len(), 1);
+    assert_eq!(world.phase(0), InstancePhase::Accepted);
+    world.finish_all();
+    world.run_to_rest(Duration::from_secs(60));
+    assert_eq!(world.status.phase, Some(Phase::Succeeded));
+}
+
+#[test]
+fn c08_an_unknown_outcome_without_effect_is_sent_again_only_after_settle() {
+    let mut world = World::new(50);
+    let (wave, _) = world.run();
+    world.end(&wave.unwrap().batches[0].clone(), unknown());
+    let ended = world.now;
+    loop {
+        let (wave, wake) = world.run();
+        if wave.is_some() {
+            break;
+        }
+        world.now = wake.unwrap();
+    }
+    assert!(world.now - ended > SETTINGS.settle);
+    assert_eq!(world.status.instances[0].attempts, None, "no attempt is used by an unknown outcome");
+}
+
+#[test]
+fn r01_after_a_restart_a_submitted_batch_is_settled_before_anything_is_sent() {
+    let mut world = World::new(120);
+    let (wave, _) = world.run();
+    // Killed after the cloud applied the first two calls, before any outcome was recorded.
+    for batch in &wave.unwrap().batches[..2] {
+        for (id, _) in &batch.ids {
+            world.cloud.insert(*id, Seen::ShuttingDown);
+        }
+    }
+    world.restart();
+    let restarted = world.now;
+    let mut resent = None;
+    while resent.is_none() {
+        let (wave, wake) = world.run();
+        resent = wave;
+        world.now = if resent.is_some() { world.now } else { wake.unwrap() };
+    }
+    // The other process's call may have left 5 s after its write and taken its whole time.
+    assert!(world.now - restarted > Duration::from_secs(5 + 30 + 30));
+    assert_eq!(resent.unwrap().batches[0].ids.len(), 20);
+    assert!((0..100).all(|p| world.named(world.id(p)) == 1 && world.phase(p) == InstancePhase::Accepted));
+}
+
+#[test]
+fn k02_an_equal_intent_with_another_claim_is_another_processes() {
+    let mut world = World::new(10);
+    let (wave, _) = world.run();
+    // The write was lost, and another process stored the same intent.
+    let number = wave.unwrap().batches[0].number;
+    world.status.batches[0].claim = "another".into();
+    let call = world.memory.as_mut().unwrap().calls.get_mut(&number).unwrap();
+    call.state = CallState::NotSent;
+    let ids = world.job.ids.clone();
+    world.marks.release(&ids, world.now, |_| None);
+    let (none, _) = world.run();
+    assert_eq!(none, None);
+    world.pass(Duration::from_secs(35));
+    assert_eq!(world.run().0, None, "settle has not passed since that call may have ended");
+}
+
+#[test]
+fn k01_an_intent_that_was_stored_and_never_sent_needs_no_wait() {
+    let mut world = World::new(10);
+    let (wave, _) = world.run();
+    let number = wave.unwrap().batches[0].number;
+    world.memory.as_mut().unwrap().calls.get_mut(&number).unwrap().state = CallState::NotSent;
+    let ids = world.job.ids.clone();
+    world.marks.release(&ids, world.now, |_| None);
+    let (wave, _) = world.run();
+    assert_eq!(wave.unwrap().batches[0].ids.len(), 10);
+}
+
+#[test]
+fn c07_a_throttled_batch_stays_whole_and_uses_no_attempt() {
+    let mut world = World::new(60);
+    let (wave, _) = world.run();
+    let wave = wave.unwrap();
+    let retry_after = Some(Duration::from_secs(7));
+    for batch in &wave.batches {
+        world.end(batch, refused(Trouble::Throttled { retry_after }));
+    }
+    let throttled = world.now;
+    let (none, wake) = world.run();
+    assert_eq!(none, None);
+    assert_eq!(world.status.phase, Some(Phase::Throttled));
+    assert!(wake.unwrap() - throttled <= Duration::from_secs(7));
+    world.pass(Duration::from_secs(8));
+    let (again, _) = world.run();
+    let sizes: Vec<_> = again.unwrap().batches.iter().map(|b| b.ids.len()).collect();
+    assert_eq!(sizes, [50, 10]);
+    assert!(world.status.instances.iter().all(|r| r.attempts.is_none()));
+}
+
+#[test]
+fn a_refusal_without_a_rule_marks_no_id_and_retries_slowly() {
+    for trouble in [
+        Trouble::CredentialsRejected,
+        Trouble::Forbidden,
+        Trouble::EndpointMisconfigured,
+        Trouble::RequestRefused,
+    ] {
+        let mut world = World::new(50);
+        let (wave, _) = world.run();
+        world.end(&wave.unwrap().batches[0].clone(), refused(trouble));
+        let (none, _) = world.run();
+        assert_eq!(none, None);
+        assert_eq!(world.ready().0, trouble.reason());
+        assert_eq!(world.status.phase, Some(Phase::Deleting));
+        assert!(
+            world.status.instances.iter().all(|r| r.phase == InstancePhase::Submitted && r.reason.is_none())
+        );
+        world.pass(Duration::from_secs(299));
+        assert_eq!(world.run().0, None, "{trouble:?}");
+        world.pass(Duration::from_secs(2));
+        assert_eq!(world.run().0.unwrap().batches[0].ids.len(), 50, "{trouble:?}");
+    }
+}
+
+#[test]
+fn t03_not_found_needs_two_reads_settle_apart() {
+    let mut world = World::new(2);
+    let gone = world.id(0);
+    world.cloud.remove(&gone);
+    let (wave, _) = world.run();
+    assert_eq!(wave.as_ref().unwrap().batches[0].ids.len(), 1, "an id not found is not sent");
+    world.accept(&wave.unwrap());
+    let (_, wake) = world.run();
+    assert_eq!(world.phase(0), InstancePhase::Pending);
+    // Seen again between: the series starts anew.
+    world.now = wake.unwrap();
+    world.run();
+    let first = world.looked.iter().filter(|id| **id == gone).count();
+    world.pass(SETTINGS.settle);
+    world.run();
+    assert_eq!(world.phase(0), InstancePhase::NotFound);
+    assert_eq!(world.looked.iter().filter(|id| **id == gone).count(), first + 1);
+    world.finish_all();
+    world.run_to_rest(Duration::from_secs(60));
+    assert_eq!(world.ready().0, "AllTerminated");
+    assert_eq!(world.status.summary.unwrap().not_found, 1);
+}
+
+#[test]
+fn one_not_found_read_between_others_proves_nothing() {
+    let mut world = World::new(1);
+    let (wave, _) = world.run();
+    world.accept(&wave.unwrap());
+    let id = world.id(0);
+    for seen in [Seen::NotFound, Seen::ShuttingDown, Seen::NotFound] {
+        world.cloud.insert(id, seen);
+        world.pass(Duration::from_secs(31));
+        world.run();
+        assert_eq!(world.phase(0), InstancePhase::Accepted);
+    }
+    world.pass(Duration::from_secs(31));
+    world.run();
+    assert_eq!(world.phase(0), InstancePhase::NotFound);
+}
+
+#[test]
+fn nothing_found_succeeds_with_a_warning_and_no_call() {
+    let mut world = World::new(150);
+    world.cloud.clear();
+    world.run_to_rest(Duration::from_secs(120));
+    assert!(world.calls.is_empty());
+    let (reason, message) = world.ready();
+    assert_eq!(reason, "NothingFound");
+    assert!(message.starts_with("None of 150 ids is known in project 0000"), "{message}");
+    assert_eq!(world.status.phase, Some(Phase::Succeeded));
+}
+
+#[test]
+fn t01_an_error_after_acceptance_is_sent_again_up_to_the_limit() {
+    let mut world = World::new(1);
+    let id = world.id(0);
+    for _ in 0..400 {
+        let (wave, wake) = world.run();
+        match (wave, wake) {
+            (Some(wave), _) => {
+                world.accept(&wave);
+                world.run();
+                world.pass(SETTINGS.poll_min);
+                world.run();
+                world.cloud.insert(id, Seen::Live(Live::Error));
+            }
+            (None, Some(wake)) => world.now = wake,
+            (None, None) => break,
+        }
+    }
+    assert_eq!(world.named(id), 6, "one attempt and five more");
+    assert_eq!(world.status.phase, Some(Phase::Failed));
+    assert_eq!(world.status.failures[0].reason, crate::api::FailureReason::InstanceError);
+}
+
+#[test]
+fn t08_a_live_state_after_acceptance_is_sent_again_after_ten_times_settle() {
+    let mut world = World::new(1);
+    let id = world.id(0);
+    let (wave, _) = world.run();
+    world.accept(&wave.unwrap());
+    world.cloud.insert(id, Seen::Live(Live::Running));
+    let accepted = world.now;
+    loop {
+        let (wave, wake) = world.run();
+        if wave.is_some() {
+            break;
+        }
+        assert_eq!(world.phase(0), InstancePhase::Accepted, "no regress");
+        world.now = wake.unwrap();
+    }
+    assert!(world.now - accepted > SETTINGS.settle * 10);
+    assert_eq!(world.phase(0), InstancePhase::Accepted);
+    assert_eq!(world.status.instances[0].resent, Some(true));
+    assert_eq!(world.status.instances[0].batch, Some(2));
+}
+
+#[test]
+fn t07_an_id_in_an_unknown_state_is_not_sent_and_is_named() {
+    let mut world = World::new(3);
+    let id = world.id(1);
+    world.cloud.insert(id, Seen::from_state("quarantined"));
+    let (wave, _) = world.run();
+    assert_eq!(wave.as_ref().unwrap().batches[0].ids.len(), 2);
+    world.accept(&wave.unwrap());
+    world.run_to_rest(Duration::from_secs(301));
+    assert_eq!(world.ready().0, "StateUnknown");
+    assert!(world.ready().1.contains(&format!("{id} (quarantined)")), "{}", world.ready().1);
+    world.cloud.insert(id, Seen::Live(Live::Stopped));
+    world.run_to_rest(Duration::from_secs(20));
+    assert_eq!(world.named(id), 1);
+}
+
+#[test]
+fn two_objects_never_both_send_an_id() {
+    let mut first = World::new(50);
+    let (wave, _) = first.run();
+    let wave = wave.unwrap();
+    let mut second = World::new(50);
+    second.now = first.now;
+    second.marks = first.marks.clone();
+    assert_eq!(second.run().0, None, "in flight for the first");
+    first.accept(&wave);
+    // The list shows the old state for a while: the second object's read comes after the first one's call.
+    second.marks = first.marks.clone();
+    second.pass(Duration::from_secs(6));
+    second.run_to_rest(Duration::from_secs(60));
+    assert!(second.calls.is_empty(), "accepted for the first");
+    second.cloud = first.cloud.clone();
+    second.run_to_rest(Duration::from_secs(60));
+    assert_eq!(second.phase(0), InstancePhase::Accepted);
+    second.finish_all();
+    second.run_to_rest(Duration::from_secs(60));
+    assert_eq!(second.ready().0, "AllTerminated");
+    assert!(second.calls.is_empty());
+}
+
+#[test]
+fn l08_after_the_end_nothing_happens_across_a_restart() {
+    let mut world = World::new(5);
+    world.run_to_rest(Duration::from_secs(30));
+    world.finish_all();
+    world.run_to_rest(Duration::from_secs(60));
+    let (writes, looked) = (world.writes.len(), world.looked.len());
+    world.restart();
+    world.cloud.values_mut().for_each(|seen| *seen = Seen::Live(Live::Running));
+    world.run_to_rest(Duration::from_secs(3600));
+    assert_eq!((world.writes.len(), world.looked.len(), world.calls.len()), (writes, looked, 1));
+    world.job.generation = 2;
+    world.run_to_rest(Duration::from_secs(3600));
+    assert_eq!(world.writes.len(), writes + 1, "one write for a spec edit");
+    assert_eq!(world.status.observed_generation, Some(2));
+}
+
+#[test]
+fn a_plan_looks_once_writes_no_rows_and_is_silent() {
+    let mut world = World::new(30);
+    world.job.dry_run = true;
+    let (on_its_way, terminated) = (world.id(0), world.id(1));
+    world.cloud.insert(on_its_way, Seen::ShuttingDown);
+    world.cloud.insert(terminated, Seen::Terminated);
+    world.run_to_rest(Duration::from_secs(600));
+    let plan = world.status.plan.clone().unwrap();
+    assert_eq!((plan.total, plan.to_delete, plan.on_their_way, plan.gone), (30, 28, 1, 1));
+    assert_eq!(plan.ids.len(), 20);
+    assert!(world.status.instances.is_empty());
+    assert_eq!(world.status.start_time, None);
+    assert_eq!((world.looked.len(), world.writes.len()), (30, 2));
+    // Started: the looks of the plan don't count.
+    world.job.dry_run = false;
+    world.job.generation = 2;
+    world.cloud.insert(world.job.ids[2], Seen::Terminated);
+    let (wave, _) = world.run();
+    assert_eq!(wave.unwrap().batches[0].ids.len(), 27);
+    assert_eq!(world.status.plan, None);
+}
+
+#[test]
+fn s14_nothing_is_sent_that_could_not_be_recorded() {
+    let mut world = World::new(50);
+    world.other_bytes = 1_355_000;
+    assert_eq!(world.run().0, None);
+    assert_eq!(world.ready().0, "StatusTooLarge");
+    assert_eq!(world.phase(0), InstancePhase::Pending);
+    world.other_bytes = 1_000_000;
+    assert!(world.run().0.is_some());
+}
+
+#[test]
+fn the_largest_status_fits() {
+    let mut world = World::new(5000);
+    world.run_to_rest(Duration::from_secs(60));
+    assert_eq!(world.calls.len(), 100);
+    let spec = 5000 * 39 + 5000 * 41 + 2000;
+    world.finish_all();
+    world.run_to_rest(Duration::from_secs(60));
+    let fault_free = serde_json::to_vec(&world.status).unwrap().len();
+    assert!(fault_free + spec < 1_048_576, "{fault_free}");
+    // Every row at its longest.
+    let ledger = Ledger::read(&world.job.ids, &world.status);
+    let mut largest = ledger.clone();
+    for row in &mut largest.rows {
+        row.attempts = 6;
+        row.progress = Progress::Failed {
+            batch: Some(600),
+            reason: crate::api::FailureReason::DeadlineExceeded,
+            ended_at: world.status.completion_time.clone(),
+        };
+    }
+    while largest.batches.len() < 128 {
+        let batch = largest.batches[0].clone();
+        largest.push_batch(batch);
+    }
+    for batch in &mut largest.batches {
+        batch.request_id = Some("r".repeat(64));
+    }
+    let mut status = world.status.clone();
+    largest.write(&mut status);
+    let bytes = serde_json::to_vec(&status).unwrap().len();
+    assert!(bytes + spec < crate::engine::settings::STORED_LIMIT, "{bytes}");
+}
+
+#[test]
+fn s07_a_row_never_goes_back() {
+    let order = |phase| match phase {
+        InstancePhase::Pending => 0,
+        InstancePhase::Submitted => 1,
+        InstancePhase::Accepted => 2,
+        InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed => 3,
+    };
+    let mut world = World::new(120);
+    let (wave, _) = world.run();
+    let wave = wave.unwrap();
+    world.end(&wave.batches[0], unknown());
+    world.end(&wave.batches[1], refused(Trouble::Forbidden));
+    world.end(&wave.batches[2], Reply::TooLate);
+    world.run_to_rest(Duration::from_secs(1000));
+    world.finish_all();
+    world.run_to_rest(Duration::from_secs(1000));
+    assert_eq!(world.status.phase, Some(Phase::Succeeded));
+    for pair in world.writes.windows(2) {
+        for (before, after) in pair[0].instances.iter().zip(&pair[1].instances) {
+            assert!(order(before.phase) <= order(after.phase), "{before:?} {after:?}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The admin interface: JSON over HTTP on a port of its own. The README lists the endpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::durations;
+use crate::fault_book::FaultHandle;
+use crate::faults::Fault;
+use crate::instance::{Status, StatusError};
+use crate::log::{Entry, Operation};
+use crate::options::EndTime;
+use crate::rate_limit::RateLimit;
+use crate::shared::Shared;
+use crate::tokens::{Projects, Token};
+
+type App = State<Arc<Shared>>;
+
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let router = Router::new()
+        .route("/healthz", get(async || Json(json!({"status": "ok"}))))
+        .route("/projects", get(projects))
+        .route("/projects/{project}/instances", get(instances).post(add_instances))
+        .route("/projects/{project}/instances/{id}", get(instance).put(set_instance).delete(remove_instance))
+        .route("/tokens", get(tokens).post(add_token))
+        .route("/tokens/{label}", delete(revoke_token))
+        .route("/faults", get(faults).post(script).delete(clear_faults))
+        .route("/faults/{fault}", get(fault).delete(remove_fault))
+        .route("/faults/{fault}/release", post(release))
+        .route("/log", get(log))
+        .route("/end", put(set_end))
+        .route("/limits", put(set_limits))
+        .route("/advance", post(advance))
+        .route("/reset", post(reset))
+        .with_state(shared);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::warn!(%error, "the admin interface ended");
+    }
+}
+
+fn not_found(what: &str) -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({"error": format!("no such {what}")}))).into_response()
+}
+
+fn done(found: bool, what: &str) -> Response {
+    if found { StatusCode::NO_CONTENT.into_response() } else { not_found(what) }
+}
+
+async fn projects(State(shared): App) -> Json<Value> {
+    Json(json!({"projects": shared.state().world.projects()}))
+}
+
+fn with_id(id: &str, status: &Status) -> Value {
+    let mut value = json!(status);
+    value["id"] = json!(id);
+    value
+}
+
+async fn instances(State(shared): App, Path(project): Path<String>) -> Json<Value> {
+    let all = shared.state().world.all(&project, shared.clock.now());
+    let all: Vec<Value> = all.iter().map(|(id, status)| with_id(id, status)).collect();
+    Json(json!({"instances": all}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewInstances {
+    #[serde(default)]
+    count: usize,
+    #[serde(default)]
+    ids: Vec<String>,
+    state: Option<String>,
+}
+
+async fn add_instances(
+    State(shared): App,
+    Path(project): Path<String>,
+    Json(new): Json<NewInstances>,
+) -> (StatusCode, Json<Value>) {
+    let (now, mut state) = (shared.clock.now(), shared.state());
+    let mut ids = new.ids;
+    ids.extend((0..new.count).map(|_| state.world.fresh_id()));
+    for id in &ids {
+        state.world.add(&project, id, Status::new(new.state.as_deref().unwrap_or("running")), now);
+    }
+    (StatusCode::CREATED, Json(json!({"ids": ids})))
+}
+
+async fn instance(State(shared): App, Path((project, id)): Path<(String, String)>) -> Response {
+    let status = shared.state().world.actual(&project, &id, shared.clock.now());
+    status.map_or_else(|| not_found("instance"), |status| Json(with_id(&id, &status)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InstanceChange {
+    state: Option<String>,
+    operation_state: Option<String>,
+    error: Option<StatusError>,
+    end: Option<EndTime>,
+    fail_times: Option<u32>,
+}
+
+async fn set_instance(
+    State(shared): App,
+    Path((project, id)): Path<(String, String)>,
+    Json(change): Json<InstanceChange>,
+) -> Response {
+    let (now, mut state) = (shared.clock.now(), shared.state());
+    let InstanceChange { state: new_state, operation_state, error, end, fail_times } = change;
+    if new_state.is_none() && (operation_state.is_some() || error.is_some()) {
+        let error = "operation_state and error need a state";
+        return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"error": error}))).into_response();
+    }
+    if let Some(new_state) = new_state {
+        let status = Status { state: new_state, operation_state, error };
+        state.world.set(&project, &id, status, now);
+    }
+    let found = state.world.set_course(&project, &id, end, fail_times, now);
+    done(found, "instance")
+}
+
+async fn remove_instance(State(shared): App, Path((project, id)): Path<(String, String)>) -> Response {
+    done(shared.state().world.remove(&project, &id), "instance")
+}
+
+async fn tokens(State(shared): App) -> Json<Value> {
+    let state = shared.state();
+    let shown = |token: &Token| json!({"label": token.label, "projects": token.projects});
+    Json(json!({"tokens": state.tokens.iter().map(shown).collect::<Vec<_>>()}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewToken {
+    label: String,
+    value: String,
+    projects: Option<Vec<String>>,
+}
+
+async fn add_token(State(shared): App, Json(new): Json<NewToken>) -> StatusCode {
+    let projects = new.projects.map_or(Projects::All, Projects::Only);
+    shared.state().tokens.add(Token::new(new.label, new.value, projects));
+    StatusCode::CREATED
+}
+
+async fn revoke_token(State(shared): App, Path(label): Path<String>) -> Response {
+    done(shared.state().tokens.revoke(|token| token.label == label) > 0, "token")
+}
+
+async fn faults(State(shared): App) -> Json<Value> {
+    let reports: Vec<_> = shared.state().faults.handles().iter().map(FaultHandle::report).collect();
+    Json(json!({"faults": reports}))
+}
+
+async fn script(State(shared): App, Json(fault): Json<Fault>) -> (StatusCode, Json<Value>) {
+    let handle = shared.state().faults.add(fault);
+    (StatusCode::CREATED, Json(json!({"id": handle.id()})))
+}
+
+async fn clear_faults(State(shared): App) -> StatusCode {
+    shared.state().faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+fn find_fault(shared: &Shared, id: u64) -> Option<FaultHandle> {
+    shared.state().faults.handles().into_iter().find(|handle| handle.id() == id)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultQuery {
+    hits: Option<u64>,
+    held: Option<u64>,
+    #[serde(default, with = "durations::text")]
+    timeout: Duration,
+}
+
+async fn fault(State(shared): App, Path(id): Path<u64>, Query(query): Query<FaultQuery>) -> Response {
+    let Some(handle) = find_fault(&shared, id) else { return not_found("fault") };
+    let hit = handle.wait_hit(query.hits.unwrap_or(0), query.timeout).await;
+    let held = handle.wait_held(query.held.unwrap_or(0), query.timeout).await;
+    let status = if hit.and(held).is_ok() { StatusCode::OK } else { StatusCode::REQUEST_TIMEOUT };
+    (status, Json(handle.report())).into_response()
+}
+
+async fn remove_fault(State(shared): App, Path(id): Path<u64>) -> Response {
+    let handle = find_fault(&shared, id);
+    handle.iter().for_each(FaultHandle::remove);
+    done(handle.is_some(), "fault")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleaseQuery {
+    count: Option<usize>,
+}
+
+async fn release(State(shared): App, Path(id): Path<u64>, Query(query): Query<ReleaseQuery>) -> Response {
+    let Some(handle) = find_fault(&shared, id) else { return not_found("fault") };
+    match query.count {
+        Some(count) => handle.release_some(count),
+        None => handle.release(),
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogQuery {
+    #[serde(default)]
+    after: u64,
+    operation: Option<Operation>,
+    #[serde(default)]
+    finished: bool,
+    #[serde(default)]
+    at_least: usize,
+    #[serde(default = "half_a_minute", with = "durations::text")]
+    timeout: Duration,
+}
+
+fn half_a_minute() -> Duration {
+    Duration::from_secs(30)
+}
+
+async fn log(State(shared): App, Query(query): Query<LogQuery>) -> Response {
+    let wanted = |entry: &&Entry| {
+        entry.seq > query.after
+            && query.operation.is_none_or(|operation| operation == entry.operation)
+            && (!query.finished || entry.finished())
+    };
+    let enough = |entries: &[Entry]| entries.iter().filter(wanted).count() >= query.at_least;
+    let (status, entries) = match shared.log.wait(enough, query.timeout).await {
+        Ok(entries) => (StatusCode::OK, entries),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, shared.log.entries()),
+    };
+    let entries: Vec<Entry> = entries.into_iter().filter(|entry| wanted(&entry)).collect();
+    (status, Json(json!({"entries": entries}))).into_response()
+}
+
+async fn set_end(State(shared): App, Json(end): Json<EndTime>) -> StatusCode {
+    shared.state().world.rules.end = end;
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    delete: Option<RateLimit>,
+    read: Option<RateLimit>,
+}
+
+async fn set_limits(State(shared): App, Json(limits): Json<Limits>) -> StatusCode {
+    shared.state().set_limits(limits.delete, limits.read);
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    #[serde(with = "durations::text")]
+    by: Duration,
+}
+
+async fn advance(State(shared): App, Json(advance): Json<Advance>) -> StatusCode {
+    shared.clock.advance(advance.by);
+    StatusCode::NO_CONTENT
+}
+
+async fn reset(State(shared): App) -> StatusCode {
+    shared.reset();
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,263 @@
+//! Command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use clouddc_simulator::{
+    EndTime, LastPage, Options, Projects, RateKind, RateLimit, RetryAfter, ThrottleBody, Token,
+    UnauthorizedCode, Vocabulary, parse_duration,
+};
+
+/// Simulates the part of Huawei Cloud CloudDC that deletes bare-metal instances.
+///
+/// Served are, as documented by the vendor:
+///   POST /v1/{project}/instances/batch-delete      DeleteInstances
+///   GET  /v1/{project}/instances/{id}/status       ShowInstanceStatus
+///   GET  /v1/{project}/instances?instance_id=…     ListInstances
+/// Accepted instances go to shutting-down and later to terminated, or to error. A second port has the admin
+/// interface: add instances, set states, script faults, read the log of all requests (GET /log).
+#[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(version, verbatim_doc_comment, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Address of the cloud API; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+
+    /// Address of the admin interface; it knows no authentication
+    #[arg(long, default_value = "127.0.0.1:0")]
+    admin_listen: SocketAddr,
+
+    /// A file that is written once both ports are open, with the same two lines as stdout
+    #[arg(long)]
+    pub(crate) ready_file: Option<PathBuf>,
+
+    /// A project that gets instances; may be repeated
+    #[arg(long = "project", default_value = "demo-project")]
+    pub(crate) projects: Vec<String>,
+
+    /// Running instances to begin with, in each project (ids: GET admin /projects/{project}/instances)
+    #[arg(long, default_value_t = 0)]
+    pub(crate) instances: usize,
+
+    /// LABEL=VALUE or LABEL=VALUE@PROJECT,PROJECT: an X-Auth-Token; may be repeated
+    #[arg(long = "token", value_parser = parse_token, default_value = "demo=demo-token")]
+    tokens: Vec<Token>,
+
+    /// Seed of ids and of random times
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// A deletion takes this long
+    #[arg(long, value_parser = parse_duration, default_value = "20s", conflicts_with_all = ["end_random", "end_never"])]
+    end_after: Duration,
+
+    /// A deletion takes a random time: median=10m,sigma=0.5 (log-normal) or min=5s,max=1m (uniform)
+    #[arg(long, value_parser = parse_random, conflicts_with = "end_never")]
+    end_random: Option<EndTime>,
+
+    /// Deletions never end
+    #[arg(long)]
+    end_never: bool,
+
+    /// A terminated instance vanishes after this time; else it stays visible
+    #[arg(long, value_parser = parse_duration)]
+    vanish_after: Option<Duration>,
+
+    /// Reads show the state before a delete call for this long
+    #[arg(long, value_parser = parse_duration, default_value = "0s")]
+    visibility_lag: Duration,
+
+    /// Refuse to delete running instances
+    #[arg(long)]
+    keep_running: bool,
+
+    /// Refuse to delete instances in error
+    #[arg(long)]
+    keep_error: bool,
+
+    /// The next marker of the last page
+    #[arg(long, value_enum, default_value_t = LastPageArg::Null)]
+    last_page: LastPageArg,
+
+    /// Names of states of old SDKs: teminated (sic), failed, no operation_state
+    #[arg(long)]
+    old_states: bool,
+
+    /// error_code of a 401
+    #[arg(long, value_enum, default_value_t = UnauthorizedArg::Imetal0003)]
+    unauthorized: UnauthorizedArg,
+
+    /// Rate limit of deletes per token: bucket:20/1s, fixed:10/1m or sliding:10/1m
+    #[arg(long)]
+    rate_deletes: Option<RateKind>,
+
+    /// Rate limit of reads per token
+    #[arg(long)]
+    rate_reads: Option<RateKind>,
+
+    /// Refused requests count for the rate limits
+    #[arg(long)]
+    count_refusals: bool,
+
+    /// Body of a 429
+    #[arg(long, value_enum, default_value_t = ThrottleArg::Imetal)]
+    throttle_body: ThrottleArg,
+
+    /// Retry-After of a 429: exact, or a number of seconds
+    #[arg(long, value_parser = parse_retry_after)]
+    retry_after: Option<RetryAfter>,
+}
+
+const EXAMPLES: &str = r#"Example:
+  clouddc-simulator --listen 127.0.0.1:8080 --admin-listen 127.0.0.1:8081 --instances 3 &
+  curl -s 127.0.0.1:8081/projects/demo-project/instances
+  curl -s -H 'X-Auth-Token: demo-token' -H 'Content-Type: application/json' \
+       -d '{"instance_id_set":["ID"]}' 127.0.0.1:8080/v1/demo-project/instances/batch-delete
+  curl -s -H 'X-Auth-Token: demo-token' 127.0.0.1:8080/v1/demo-project/instances/ID/status
+  curl -s '127.0.0.1:8081/log?operation=DeleteInstances'
+
+The next delete call gets no reply, though it takes effect:
+  curl -s -H 'Content-Type: application/json' 127.0.0.1:8081/faults \
+       -d '{"operation":"DeleteInstances","times":1,"drop_connection":"after_effect"}'"#;
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LastPageArg {
+    Null,
+    Absent,
+    Empty,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum UnauthorizedArg {
+    #[value(name = "iMetal.0003")]
+    Imetal0003,
+    #[value(name = "APIGW.0301")]
+    Apigw0301,
+    #[value(name = "APIGW.0307")]
+    Apigw0307,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ThrottleArg {
+    Imetal,
+    Apigw,
+    JsonString,
+    PlainText,
+}
+
+impl Cli {
+    pub(crate) fn options(&self) -> Options {
+        let limit = |kind: RateKind| RateLimit {
+            kind,
+            count_refusals: self.count_refusals,
+            body: match self.throttle_body {
+                ThrottleArg::Imetal => ThrottleBody::Imetal,
+                ThrottleArg::Apigw => ThrottleBody::Apigw,
+                ThrottleArg::JsonString => ThrottleBody::JsonString,
+                ThrottleArg::PlainText => ThrottleBody::PlainText,
+            },
+            retry_after: self.retry_after.unwrap_or_default(),
+        };
+        let fixed = || EndTime::Fixed(self.end_after);
+        Options {
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            seed: self.seed,
+            end: if self.end_never { EndTime::Never } else { self.end_random.clone().unwrap_or_else(fixed) },
+            vanish_after: self.vanish_after,
+            visibility_lag: self.visibility_lag,
+            running_deletable: !self.keep_running,
+            error_deletable: !self.keep_error,
+            last_page: match self.last_page {
+                LastPageArg::Null => LastPage::Null,
+                LastPageArg::Absent => LastPage::Absent,
+                LastPageArg::Empty => LastPage::Empty,
+            },
+            vocabulary: if self.old_states { Vocabulary::Old } else { Vocabulary::Current },
+            unauthorized: match self.unauthorized {
+                UnauthorizedArg::Imetal0003 => UnauthorizedCode::Imetal0003,
+                UnauthorizedArg::Apigw0301 => UnauthorizedCode::Apigw0301,
+                UnauthorizedArg::Apigw0307 => UnauthorizedCode::Apigw0307,
+            },
+            delete_limit: self.rate_deletes.map(limit),
+            read_limit: self.rate_reads.map(limit),
+            tokens: self.tokens.clone(),
+        }
+    }
+}
+
+fn parse_token(text: &str) -> Result<Token, String> {
+    let (label, rest) = text.split_once('=').ok_or("LABEL=VALUE is expected")?;
+    let (value, projects) = match rest.split_once('@') {
+        None => (rest, Projects::All),
+        Some((value, list)) => (value, Projects::Only(list.split(',').map(str::to_owned).collect())),
+    };
+    if label.is_empty() || value.is_empty() {
+        return Err("neither label nor value may be empty".to_owned());
+    }
+    Ok(Token::new(label, value, projects))
+}
+
+fn parse_random(text: &str) -> Result<EndTime, String> {
+    let pairs: Option<Vec<(&str, &str)>> = text.split(',').map(|pair| pair.split_once('=')).collect();
+    match pairs.as_deref() {
+        Some([("median", median), ("sigma", sigma)]) => {
+            let sigma: f64 = sigma.parse().map_err(|_| format!("'{sigma}' is no number"))?;
+            if !(0.0..=10.0).contains(&sigma) {
+                return Err("sigma is from 0 to 10".to_owned());
+            }
+            Ok(EndTime::LogNormal { median: parse_duration(median)?, sigma })
+        }
+        Some([("min", min), ("max", max)]) => {
+            Ok(EndTime::Uniform { min: parse_duration(min)?, max: parse_duration(max)? })
+        }
+        _ => Err("median=TIME,sigma=NUMBER or min=TIME,max=TIME is expected".to_owned()),
+    }
+}
+
+fn parse_retry_after(text: &str) -> Result<RetryAfter, String> {
+    match text {
+        "exact" => Ok(RetryAfter::Exact),
+        _ => text.parse().map(RetryAfter::Seconds).map_err(|_| "'exact' or seconds are expected".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(args: &[&str]) -> Result<Options, clap::Error> {
+        Cli::try_parse_from(std::iter::once(&"clouddc-simulator").chain(args)).map(|cli| cli.options())
+    }
+
+    #[test]
+    fn arguments_become_options() {
+        let plain = options(&[]).unwrap();
+        assert_eq!(plain.end, EndTime::Fixed(Duration::from_secs(20)));
+        assert_eq!(plain.tokens, [Token::new("demo", "demo-token", Projects::All)]);
+
+        let random = options(&["--end-random", "median=10m,sigma=0.5"]).unwrap();
+        assert_eq!(random.end, EndTime::LogNormal { median: Duration::from_mins(10), sigma: 0.5 });
+
+        let args = ["--token", "a=b@p,q", "--rate-deletes", "fixed:10/1m", "--retry-after", "exact"];
+        let limited = options(&args).unwrap();
+        let projects = Projects::Only(vec!["p".to_owned(), "q".to_owned()]);
+        assert_eq!(limited.tokens, [Token::new("a", "b", projects)]);
+        let limit = RateLimit::fixed(10, Duration::from_mins(1)).retry_after(RetryAfter::Exact);
+        assert_eq!(limited.delete_limit, Some(limit));
+
+        for bad in [
+            &["--end-random", "sigma=1"][..],
+            &["--end-random", "min=1s,max=2s", "--end-never"],
+            &["--rate-reads", "10/1m"],
+            &["--rate-reads", "fixed:0/1m"],
+            &["--token", "x"],
+            &["--end-after", "5"],
+        ] {
+            assert!(options(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What the cloud answers: gateway first (path, token, throttling), then the service.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::errors::ApiError;
+use crate::faults::Fault;
+use crate::log::Operation;
+use crate::options::{LastPage, UnauthorizedCode};
+use crate::paging::{ListQuery, write_marker};
+use crate::rate_limit::Class;
+use crate::request::Asked;
+use crate::shared::State;
+use crate::world::Page;
+
+/// A reply and what it means.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+    pub(crate) error_code: Option<String>,
+    /// Instances that went to shutting-down.
+    pub(crate) applied: Vec<String>,
+    /// Ids in the reply.
+    pub(crate) returned: Vec<String>,
+}
+
+impl Answer {
+    fn json(status: u16, body: &Value) -> Self {
+        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        Self { status, headers, body: body.to_string(), ..Self::default() }
+    }
+}
+
+impl From<ApiError> for Answer {
+    fn from(error: ApiError) -> Self {
+        let mut headers = error.headers;
+        headers.push(("Content-Type".to_owned(), error.content_type.to_owned()));
+        let (status, body, error_code) = (error.status, error.body, error.code);
+        Self { status, headers, body, error_code, ..Self::default() }
+    }
+}
+
+/// Carries the request out. `fault` shapes what is accepted and returned; its other parts are the caller's.
+pub(crate) fn answer(state: &mut State, asked: &Asked, fault: Option<&Fault>, now: Duration) -> Answer {
+    carry_out(state, asked, fault, now).unwrap_or_else(Answer::from)
+}
+
+fn carry_out(
+    state: &mut State,
+    asked: &Asked,
+    fault: Option<&Fault>,
+    now: Duration,
+) -> Result<Answer, ApiError> {
+    if asked.too_large {
+        return Err(ApiError::new(413, "APIGW.0201", "Request entity too large"));
+    }
+    let class = match asked.operation {
+        Operation::DeleteInstances => Class::Delete,
+        Operation::ShowInstanceStatus | Operation::ListInstances => Class::Read,
+        Operation::Other => return Err(ApiError::not_published()),
+    };
+    let Some(project) = asked.project.as_deref() else { return Err(ApiError::not_published()) };
+    let value = asked.token.as_deref().unwrap_or_default();
+    let Some(token) = state.tokens.find(value) else { return Err(unauthorized(state.unauthorized)) };
+    let limit = match class {
+        Class::Delete => &state.delete_limit,
+        Class::Read => &state.read_limit,
+    };
+    if let Some(limit) = limit {
+        state.limiter.take(value, class, limit, now).map_err(|wait| limit.refusal(wait))?;
+    }
+    if asked.method == "POST" && !asked.has_content_type {
+        return Err(ApiError::new(400, "APIGW.0106", "Orchestration error: Content-Type required"));
+    }
+    if !token.allows(project) {
+        return Err(ApiError::new(403, "iMetal.0004", "Insufficient permissions"));
+    }
+    match asked.operation {
+        Operation::ShowInstanceStatus => {
+            let id = asked.ids.first().map_or("", String::as_str);
+            let status = state.world.show(project, id, now)?;
+            Ok(Answer { returned: asked.ids.clone(), ..Answer::json(200, &json!(status)) })
+        }
+        Operation::ListInstances => list(state, project, asked, fault, now),
+        _ => delete(state, project, asked, fault, now),
+    }
+}
+
+fn unauthorized(code: UnauthorizedCode) -> ApiError {
+    match code {
+        UnauthorizedCode::Imetal0003 => ApiError::new(401, "iMetal.0003", "Unauthorized"),
+        UnauthorizedCode::Apigw0301 => {
+            ApiError::new(401, "APIGW.0301", "Incorrect IAM authentication information")
+        }
+        UnauthorizedCode::Apigw0307 => ApiError::new(401, "APIGW.0307", "The token must be updated."),
+    }
+}
+
+fn delete(
+    state: &mut State,
+    project: &str,
+    asked: &Asked,
+    fault: Option<&Fault>,
+    now: Duration,
+) -> Result<Answer, ApiError> {
+    let Some(body) = asked.body.as_ref().filter(|body| body.is_object()) else {
+        return Err(ApiError::invalid("body"));
+    };
+    let ids: Vec<String> = match body.get("instance_id_set") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(set) => serde_json::from_value(set.clone()).map_err(|_| ApiError::invalid("instance_id_set"))?,
+    };
+    let accepted = state.world.check_delete(project, &ids, now)?;
+    let part = fault.and_then(|fault| fault.return_only.as_ref());
+    let mut returned = part.map_or_else(|| accepted.clone(), |part| part.of(&accepted));
+    let applied = if fault.is_some_and(|fault| fault.delete_rest) { accepted } else { returned.clone() };
+    state.world.begin_deletions(project, &applied, now);
+    returned.extend(fault.iter().flat_map(|fault| fault.add_ids.iter().cloned()));
+    let instances: Vec<Value> = returned.iter().map(|id| json!({"id": id})).collect();
+    Ok(Answer { applied, returned, ..Answer::json(202, &json!({"instances": instances})) })
+}
+
+fn list(
+    state: &mut State,
+    project: &str,
+    asked: &Asked,
+    fault: Option<&Fault>,
+    now: Duration,
+) -> Result<Answer, ApiError> {
+    let query = ListQuery::read(&asked.query)?;
+    let mut page = state.world.list(project, &query, now);
+    if let Some(fault) = fault {
+        page.rows.retain(|(id, _)| !fault.omit_ids.contains(id));
+        for id in &fault.add_ids {
+            page.rows.push((id.clone(), state.world.foreign_item(id, now)));
+        }
+        if fault.repeat_page {
+            page.next = Some(query.after);
+        }
+    }
+    let info = page_info(&page, state.last_page);
+    let (returned, items): (Vec<String>, Vec<Value>) = page.rows.into_iter().unzip();
+    let body = json!({"instances": items, "page_info": info, "count": page.total});
+    Ok(Answer { returned, ..Answer::json(200, &body) })
+}
+
+fn page_info(page: &Page, last_page: LastPage) -> Value {
+    let mut info = json!({"current_count": page.rows.len()});
+    for (name, marker) in [("next_marker", page.next), ("previous_marker", page.previous)] {
+        match (marker, last_page) {
+            (Some(after), _) => info[name] = json!(write_marker(after)),
+            (None, LastPage::Null) => info[name] = Value::Null,
+            (None, LastPage::Empty) => info[name] = json!(""),
+            (None, LastPage::Absent) => {}
+        }
+    }
+    info
+}

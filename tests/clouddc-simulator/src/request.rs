@@ -1,0 +1,71 @@
+//! A request to the cloud API, taken apart.
+
+use axum::extract::Query;
+use hyper::http::request::Parts;
+use serde_json::Value;
+
+use crate::log::Operation;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) operation: Operation,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) project: Option<String>,
+    /// Ids asked for, as far as they can be made out.
+    pub(crate) ids: Vec<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) has_content_type: bool,
+    pub(crate) query: Vec<(String, String)>,
+    /// `None`: no JSON.
+    pub(crate) body: Option<Value>,
+    pub(crate) too_large: bool,
+}
+
+impl Asked {
+    /// `body` is `None` if it was too large to read.
+    pub(crate) fn read(parts: &Parts, body: Option<&[u8]>) -> Self {
+        let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
+        let (operation, project, id) = match (parts.method.as_str(), segments.as_slice()) {
+            ("POST", ["v1", project, "instances", "batch-delete"]) => {
+                (Operation::DeleteInstances, Some(*project), None)
+            }
+            ("GET", ["v1", project, "instances", id, "status"]) => {
+                (Operation::ShowInstanceStatus, Some(*project), Some(*id))
+            }
+            ("GET", ["v1", project, "instances"]) => (Operation::ListInstances, Some(*project), None),
+            (_, ["v1", project, ..]) => (Operation::Other, Some(*project), None),
+            _ => (Operation::Other, None, None),
+        };
+        let query = Query::try_from_uri(&parts.uri).map_or(Vec::new(), |Query(query)| query);
+        let json: Option<Value> = body.and_then(|body| serde_json::from_slice(body).ok());
+        let ids = match operation {
+            Operation::DeleteInstances => ids_of_body(json.as_ref()),
+            Operation::ListInstances => ids_of_query(&query),
+            Operation::ShowInstanceStatus | Operation::Other => id.map(str::to_owned).into_iter().collect(),
+        };
+        let token = parts.headers.get("x-auth-token").and_then(|value| value.to_str().ok());
+        Self {
+            operation,
+            method: parts.method.to_string(),
+            path: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
+            project: project.map(str::to_owned),
+            ids,
+            token: token.map(str::to_owned),
+            has_content_type: parts.headers.contains_key("content-type"),
+            query,
+            body: json,
+            too_large: body.is_none(),
+        }
+    }
+}
+
+fn ids_of_body(body: Option<&Value>) -> Vec<String> {
+    let set = body.and_then(|body| body.get("instance_id_set")).and_then(Value::as_array);
+    set.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn ids_of_query(query: &[(String, String)]) -> Vec<String> {
+    let value = query.iter().find(|(key, value)| key == "instance_id" && !value.is_empty());
+    value.map_or(Vec::new(), |(_, value)| value.split(',').map(str::to_owned).collect())
+}

@@ -1,0 +1,251 @@
+//! The simulator as a library has it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::fault_book::FaultHandle;
+use crate::faults::Fault;
+use crate::instance::Status;
+use crate::log::{Entry, Operation, TimedOut};
+use crate::options::{EndTime, Options};
+use crate::rate_limit::RateLimit;
+use crate::shared::Shared;
+use crate::tokens::{Projects, Token};
+use crate::{admin_api, cloud_server};
+
+/// A simulated CloudDC that serves until it is dropped.
+///
+/// It runs on a thread and runtime of its own: it goes on serving when the caller's runtime is busy or gone.
+#[derive(Debug)]
+pub struct Simulator {
+    shared: Arc<Shared>,
+    url: String,
+    admin_url: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Simulator {
+    /// Binds both addresses and serves.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let (listen, admin_listen) = (options.listen, options.admin_listen);
+        let shared = Arc::new(Shared::new(options));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, readied) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let served = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("clouddc-simulator".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                let bound = async {
+                    let cloud = TcpListener::bind(listen).await?;
+                    let admin = TcpListener::bind(admin_listen).await?;
+                    let addresses = (cloud.local_addr()?, admin.local_addr()?);
+                    io::Result::Ok((cloud, admin, addresses))
+                };
+                let (cloud, admin) = match bound.await {
+                    Ok((cloud, admin, addresses)) => {
+                        if ready.send(Ok(addresses)).is_err() {
+                            return;
+                        }
+                        (cloud, admin)
+                    }
+                    Err(error) => {
+                        drop(ready.send(Err(error)));
+                        return;
+                    }
+                };
+                tokio::select! {
+                    () = cloud_server::serve(cloud, Arc::clone(&served)) => {}
+                    () = admin_api::serve(admin, served) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        let (cloud, admin) = readied.await.map_err(io::Error::other)??;
+        Ok(Self {
+            shared,
+            url: format!("http://{cloud}"),
+            admin_url: format!("http://{admin}"),
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where the cloud API is, such as `http://127.0.0.1:41234`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where the admin interface is.
+    #[must_use]
+    pub fn admin_url(&self) -> &str {
+        &self.admin_url
+    }
+
+    /// Adds running instances; one of the same id is replaced.
+    pub fn add_instances(&self, project: &str, ids: impl IntoIterator<Item = String>) {
+        let (now, mut state) = (self.shared.clock.now(), self.shared.state());
+        for id in ids {
+            state.world.add(project, &id, Status::new("running"), now);
+        }
+    }
+
+    /// Adds `n` running instances and returns their ids: version 7 UUIDs made from the seed.
+    #[expect(clippy::must_use_candidate, reason = "called for the instances as well as for their ids")]
+    pub fn ids(&self, project: &str, n: usize) -> Vec<String> {
+        let ids = self.fresh_ids(n);
+        self.add_instances(project, ids.iter().cloned());
+        ids
+    }
+
+    /// Ids of the same kind that no instance has.
+    #[must_use]
+    pub fn fresh_ids(&self, n: usize) -> Vec<String> {
+        let mut state = self.shared.state();
+        (0..n).map(|_| state.world.fresh_id()).collect()
+    }
+
+    /// Sets any state by hand, at once and also for reads; a deletion under way is over. An instance that does not
+    /// exist is added.
+    pub fn set_state(&self, project: &str, id: &str, state: &str) {
+        self.set_status(project, id, Status::new(state));
+    }
+
+    /// [`Self::set_state`] with all that ShowInstanceStatus answers.
+    pub fn set_status(&self, project: &str, id: &str, status: Status) {
+        self.shared.state().world.set(project, id, status, self.shared.clock.now());
+    }
+
+    /// Removes an instance as if it had never been.
+    pub fn remove(&self, project: &str, id: &str) {
+        self.shared.state().world.remove(project, id);
+    }
+
+    /// The state an instance is really in, whatever reads show; `None` once it has vanished.
+    #[must_use]
+    pub fn state(&self, project: &str, id: &str) -> Option<String> {
+        self.status(project, id).map(|status| status.state)
+    }
+
+    /// [`Self::state`] with all that ShowInstanceStatus answers.
+    #[must_use]
+    pub fn status(&self, project: &str, id: &str) -> Option<Status> {
+        self.shared.state().world.actual(project, id, self.shared.clock.now())
+    }
+
+    /// All instances of a project and their real states, in the order in which they were added.
+    #[must_use]
+    pub fn instances(&self, project: &str) -> Vec<(String, Status)> {
+        self.shared.state().world.all(project, self.shared.clock.now())
+    }
+
+    /// How long deletions take that are accepted from now on.
+    pub fn set_end(&self, end: EndTime) {
+        self.shared.state().world.rules.end = end;
+    }
+
+    /// How long the next deletions of this instance take. False if there is no such instance.
+    #[must_use]
+    pub fn set_end_of(&self, project: &str, id: &str, end: EndTime) -> bool {
+        self.shared.state().world.set_course(project, id, Some(end), None, self.shared.clock.now())
+    }
+
+    /// The next `times` deletions of this instance fall to error. False if there is no such instance.
+    #[must_use]
+    pub fn fail_deletions(&self, project: &str, id: &str, times: u32) -> bool {
+        self.shared.state().world.set_course(project, id, None, Some(times), self.shared.clock.now())
+    }
+
+    /// Moves the simulator's time forward: deletions end, terminated instances vanish, rates recover.
+    /// Delays of faults and the times in the log are real.
+    pub fn advance(&self, by: Duration) {
+        self.shared.clock.advance(by);
+    }
+
+    /// Makes a token known; one of the same value is replaced.
+    pub fn add_token(&self, label: &str, value: &str, projects: Projects) {
+        self.shared.state().tokens.add(Token::new(label, value, projects));
+    }
+
+    /// From now on the token is refused with 401.
+    pub fn revoke_token(&self, value: &str) {
+        self.shared.state().tokens.revoke(|token| token.value == value);
+    }
+
+    /// Replaces the rate limits of deletes and reads; counting begins anew.
+    pub fn set_limits(&self, delete: Option<RateLimit>, read: Option<RateLimit>) {
+        self.shared.state().set_limits(delete, read);
+    }
+
+    /// Scripts a fault for requests that arrive from now on.
+    #[expect(clippy::must_use_candidate, reason = "a fault acts without its handle")]
+    pub fn script(&self, fault: Fault) -> FaultHandle {
+        self.shared.state().faults.add(fault)
+    }
+
+    /// Ends all faults; requests that wait at gates go on.
+    pub fn clear_faults(&self) {
+        self.shared.state().faults.clear();
+    }
+
+    /// All requests since the start or the last reset, in the order of arrival.
+    #[must_use]
+    pub fn log(&self) -> Vec<Entry> {
+        self.shared.log.entries()
+    }
+
+    /// The requests of one operation.
+    #[must_use]
+    pub fn calls(&self, operation: Operation) -> Vec<Entry> {
+        self.log().into_iter().filter(|entry| entry.operation == operation).collect()
+    }
+
+    /// The requests of DeleteInstances.
+    #[must_use]
+    pub fn delete_calls(&self) -> Vec<Entry> {
+        self.calls(Operation::DeleteInstances)
+    }
+
+    /// Waits until `condition` is true of the whole log, and returns it. The log is locked meanwhile: the condition
+    /// must not ask the simulator for it again.
+    pub async fn wait_log(
+        &self,
+        condition: impl FnMut(&[Entry]) -> bool,
+        timeout: Duration,
+    ) -> Result<Vec<Entry>, TimedOut> {
+        self.shared.log.wait(condition, timeout).await
+    }
+
+    /// Waits until `n` requests of an operation have been replied to or dropped, and returns the finished ones.
+    pub async fn wait_calls(
+        &self,
+        operation: Operation,
+        n: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Entry>, TimedOut> {
+        let wanted = |entry: &&Entry| entry.operation == operation && entry.finished();
+        let entries = self.wait_log(|entries| entries.iter().filter(wanted).count() >= n, timeout).await?;
+        Ok(entries.into_iter().filter(|entry| wanted(&entry)).collect())
+    }
+
+    /// As at the start: no instances, faults and log entries; tokens, limits and ending times of the options.
+    pub fn reset(&self) {
+        self.shared.reset();
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.stop.take();
+        // Joined, so that the ports are free and every connection is closed afterwards.
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
