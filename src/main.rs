@@ -1,4 +1,1 @@
-//! tmp
-fn main() {
-    println!("{}", instance_deletion_controller::api::crd_yaml().unwrap());
-}
+//! Arguments, crypto provider, start.

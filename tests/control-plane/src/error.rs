@@ -1,0 +1,67 @@
+//! What can go wrong, and what to do.
+
+use std::{io, path::PathBuf};
+
+/// Why the control plane is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Files or processes.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// No Go toolchain.
+    #[error(
+        "the command `go` was not found: install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
+    )]
+    NoGo,
+    /// The build failed.
+    #[error("building {program} failed; the end of its output:\n{output}")]
+    Build {
+        /// What was built.
+        program: &'static str,
+        /// The last lines.
+        output: String,
+    },
+    /// `KUBEBUILDER_ASSETS` does not hold the programs.
+    #[error("KUBEBUILDER_ASSETS names {folder}, which has no {program}")]
+    Assets {
+        /// The folder.
+        folder: PathBuf,
+        /// What is missing.
+        program: &'static str,
+    },
+    /// A server did not come up.
+    #[error("{server} did not get ready; the end of its log:\n{log}")]
+    NotReady {
+        /// Which.
+        server: &'static str,
+        /// The last lines.
+        log: String,
+    },
+    /// kubectl answered with an error.
+    #[error("kubectl {command} failed: {stderr}")]
+    Kubectl {
+        /// Its arguments.
+        command: String,
+        /// What it said.
+        stderr: String,
+    },
+    /// A process did not end in time.
+    #[error("{0} did not end in time")]
+    Deadline(String),
+    /// The key for ServiceAccount tokens could not be made.
+    #[error("no key could be made: {0}")]
+    Key(#[from] rcgen::Error),
+}
+
+impl Error {
+    /// Wraps an I/O error with what was being done.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}

@@ -1,0 +1,118 @@
+//! The real kubectl, with a deadline and no trace outside the control plane's folder.
+
+use std::{
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::Error;
+
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// One call of kubectl.
+#[derive(Debug)]
+pub struct Kubectl {
+    command: Command,
+    arguments: String,
+    stdin: Option<String>,
+    limit: Duration,
+}
+
+/// What kubectl answered.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Kubectl {
+    pub(crate) fn new<S: AsRef<str>>(
+        program: PathBuf,
+        kubeconfig: &Path,
+        home: &Path,
+        arguments: &[S],
+    ) -> Self {
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let mut command = Command::new(program);
+        command
+            .args(&arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .env("HOME", home)
+            .env("KUBECACHEDIR", home.join("kubectl-cache"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(proxy);
+        }
+        Self { command, arguments: arguments.join(" "), stdin: None, limit: LIMIT }
+    }
+
+    /// Gives it something to read.
+    #[must_use]
+    pub fn stdin(mut self, text: impl Into<String>) -> Self {
+        self.stdin = Some(text.into());
+        self
+    }
+
+    /// Another deadline than two minutes.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Runs it, whatever it answers.
+    pub fn run(mut self) -> Result<Output, Error> {
+        self.command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = self.command.spawn().map_err(Error::io("starting kubectl"))?;
+        if let (Some(text), Some(mut pipe)) = (self.stdin.take(), child.stdin.take()) {
+            std::thread::spawn(move || {
+                // kubectl may refuse and end before it has read everything.
+                let _ = pipe.write_all(text.as_bytes());
+            });
+        }
+        let stdout = collect(child.stdout.take());
+        let stderr = collect(child.stderr.take());
+        let end = Instant::now() + self.limit;
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(Error::io("waiting for kubectl"))? {
+                break status;
+            }
+            if Instant::now() >= end {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(Error::Deadline(format!("kubectl {}", self.arguments)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let join = |thread: std::thread::JoinHandle<String>| thread.join().unwrap_or_default();
+        Ok(Output { status, stdout: join(stdout), stderr: join(stderr) })
+    }
+
+    /// Runs it and returns what it printed; an error if it failed.
+    pub fn ok(self) -> Result<String, Error> {
+        let command = self.arguments.clone();
+        let output = self.run()?;
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(Error::Kubectl { command, stderr: output.stderr })
+        }
+    }
+}
+
+fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}

@@ -1,0 +1,82 @@
+//! The controller under test, as a process of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use control_plane::{Error, Signal, Supervised};
+
+const STARTS_WITHIN: Duration = Duration::from_mins(1);
+
+/// A running controller. Dropping it kills it.
+#[derive(Debug)]
+pub struct Controller {
+    process: Supervised,
+    health: String,
+}
+
+impl Controller {
+    /// Starts the binary with these flags and waits until it listens.
+    pub fn start(binary: &Path, kubeconfig: &Path, folder: &Path, flags: &[String]) -> Result<Self, Error> {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let log = folder.join(format!("controller-{}.log", STARTED.fetch_add(1, Ordering::SeqCst)));
+        let mut command = Command::new(binary);
+        command
+            .arg("run")
+            .args(["--listen", "127.0.0.1:0", "--log-format", "text"])
+            .args(flags)
+            .env("KUBECONFIG", kubeconfig)
+            .env("RUST_BACKTRACE", "1");
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env_remove(proxy);
+        }
+        let mut process = Supervised::spawn(command, &log)?;
+        let health = process.wait_line(STARTS_WITHIN, |line| {
+            let (_, address) = line.split_once("listening on ")?;
+            Some(address.split_whitespace().next()?.trim_matches('"').to_owned())
+        })?;
+        Ok(Self { process, health })
+    }
+
+    /// Where it answers `/healthz` and `/readyz`: `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn health(&self) -> &str {
+        &self.health
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        self.process.signal(signal)
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn terminate(mut self, limit: Duration) -> Result<Option<i32>, Error> {
+        self.process.signal(Signal::TERM)?;
+        Ok(self.process.wait_exit(limit)?.code())
+    }
+}
+
+/// The controller's binary of the profile that the caller was built with, beside the caller's own.
+pub(crate) fn beside(executable: &Path) -> PathBuf {
+    executable.with_file_name("instance-deletion-controller")
+}

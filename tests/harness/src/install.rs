@@ -1,0 +1,32 @@
+//! `deploy/base`, applied as a person would.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use control_plane::{ControlPlane, Error};
+
+/// Namespace and ServiceAccount of `deploy/base`.
+pub(crate) const ACCOUNT: (&str, &str) = ("clouddc-system", "instance-deletion-controller");
+
+/// The top folder of the project.
+pub(crate) fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Applies `deploy/base` once to a control plane and waits until the CRD is served. Returns a kubeconfig of the
+/// controller's ServiceAccount.
+pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
+    static DONE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut done = DONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (namespace, name) = ACCOUNT;
+    if !done.contains(&control_plane.url()) {
+        let base = project().join("deploy/base").display().to_string();
+        control_plane.kubectl(&["apply", "-k", &base]).ok()?;
+        let crd = "crd/instancedeletions.clouddc.dev";
+        control_plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]).ok()?;
+        done.push(control_plane.url());
+    }
+    control_plane.service_account_kubeconfig(namespace, name)
+}

@@ -1,0 +1,231 @@
+//! One test's part of the world: a namespace, a cloud, a controller.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use clouddc_simulator::{Entry, Options, Projects, Simulator};
+use control_plane::{ControlPlane, Error, Output};
+use serde_json::Value;
+
+use crate::{Controller, History, Manifest, controller::beside, install};
+
+/// The project of all instances.
+pub const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+/// The token that the cloud accepts.
+pub const TOKEN: &str = "stage-token-0123456789";
+
+/// Most conditions hold within a second; this is for a machine under load.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// Waits until something is there.
+///
+/// # Panics
+/// When it is not there in time: only tests and the demo wait so.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// A namespace, a cloud and the way to start a controller for both.
+pub struct Stage {
+    /// The real control plane.
+    pub control_plane: &'static ControlPlane,
+    /// The test's own namespace.
+    pub namespace: String,
+    /// The test's own cloud.
+    pub cloud: Simulator,
+    kubeconfig: PathBuf,
+    binary: PathBuf,
+}
+
+impl Stage {
+    /// Prepares everything but the controller: a namespace with a Secret that the cloud accepts.
+    pub async fn new(name: &str, binary: &Path, options: Options) -> Result<Self, Error> {
+        let control_plane = ControlPlane::shared()?;
+        let kubeconfig = install(control_plane)?;
+        let namespace = control_plane.create_namespace(name)?;
+        let cloud = Simulator::start(options).await.map_err(Error::io("starting the simulator"))?;
+        cloud.add_token("user", TOKEN, Projects::All);
+        let stage = Self { control_plane, namespace, cloud, kubeconfig, binary: binary.to_owned() };
+        stage.secret(TOKEN)?;
+        Ok(stage)
+    }
+
+    /// The binary beside the program that runs now.
+    pub fn binary_beside_this() -> Result<PathBuf, Error> {
+        std::env::current_exe().map(|exe| beside(&exe)).map_err(Error::io("finding this program"))
+    }
+
+    /// Flags that make tests quick: short waits, no ceiling that matters.
+    #[must_use]
+    pub fn quick_flags(&self) -> Vec<String> {
+        let endpoint = format!("ap-southeast-3={}", self.cloud.url());
+        [
+            "--namespace",
+            &self.namespace,
+            "--endpoint",
+            &endpoint,
+            "--allow-insecure-endpoint",
+            "--poll-min",
+            "300ms",
+            "--poll-max",
+            "5s",
+            "--settle",
+            "1s",
+            "--retry-min",
+            "100ms",
+            "--retry-max",
+            "3s",
+            "--request-timeout",
+            "3s",
+            "--delete-rate",
+            "200",
+            "--read-rate",
+            "500",
+        ]
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+    }
+
+    /// Starts a controller with the quick flags and these, which win.
+    pub fn controller(&self, flags: &[&str]) -> Result<Controller, Error> {
+        let mut all = self.quick_flags();
+        for pair in flags.chunks(2) {
+            if let [name, value] = pair {
+                if let Some(position) = all.iter().position(|flag| flag == name) {
+                    all.drain(position..position + 2);
+                }
+                all.extend([(*name).to_owned(), (*value).to_owned()]);
+            }
+        }
+        Controller::start(&self.binary, &self.kubeconfig, self.control_plane.folder(), &all)
+    }
+
+    /// Starts a controller with another kubeconfig.
+    pub fn controller_as(&self, kubeconfig: &Path) -> Result<Controller, Error> {
+        Controller::start(&self.binary, kubeconfig, self.control_plane.folder(), &self.quick_flags())
+    }
+
+    /// Records the history of this namespace from now on.
+    pub fn history(&self) -> Result<History, Error> {
+        History::start(self.control_plane, &self.namespace)
+    }
+
+    /// Runs kubectl in this namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String, Error> {
+        self.control_plane.kubectl(&[&["-n", &self.namespace], arguments].concat()).ok()
+    }
+
+    /// Runs kubectl in this namespace with something to read, whatever it answers.
+    pub fn kubectl_in(&self, arguments: &[&str], text: &str) -> Result<Output, Error> {
+        self.control_plane.kubectl(&[&["-n", &self.namespace], arguments].concat()).stdin(text).run()
+    }
+
+    /// Makes or changes the Secret `clouddc`.
+    pub fn secret(&self, token: &str) -> Result<(), Error> {
+        self.secret_data(&serde_json::json!({"token": token}))
+    }
+
+    /// Makes or changes the Secret `clouddc` with these keys.
+    pub fn secret_data(&self, data: &Value) -> Result<(), Error> {
+        let secret = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "clouddc"}, "stringData": data,
+        });
+        // Not applied: a key that is not named here shall be gone.
+        let _ = self.kubectl(&["delete", "secret", "clouddc", "--ignore-not-found"]);
+        self.create(&secret.to_string())
+    }
+
+    fn create(&self, text: &str) -> Result<(), Error> {
+        let output = self.kubectl_in(&["create", "-f", "-"], text)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Kubectl { command: "create".to_owned(), stderr: output.stderr })
+    }
+
+    /// Applies a manifest, client-side, as a person would.
+    pub fn apply(&self, manifest: &Manifest) -> Result<(), Error> {
+        let output = self.kubectl_in(&["apply", "-f", "-"], &manifest.text())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Kubectl { command: "apply".to_owned(), stderr: output.stderr })
+    }
+
+    /// Changes the spec.
+    pub fn patch(&self, name: &str, spec: &Value) -> Result<(), Error> {
+        let patch = serde_json::json!({"spec": spec}).to_string();
+        self.kubectl(&["patch", "idel", name, "--type=merge", "-p", &patch]).map(drop)
+    }
+
+    /// The object as it is; null if it is not there.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Value {
+        let text = self.kubectl(&["get", "idel", name, "-o", "json"]);
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
+    }
+
+    /// Waits until the object is as it should be.
+    pub fn wait(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let what = format!("{}/{name}: {what}", self.namespace);
+        let mut last = Value::Null;
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until(&what, || {
+                last = self.get(name);
+                is(&last).then(|| last.clone())
+            })
+        }));
+        found.unwrap_or_else(|panic| {
+            eprintln!("{what}; the object is {:#}", summary(&last));
+            std::panic::resume_unwind(panic)
+        })
+    }
+
+    /// Waits until the object is finished.
+    #[expect(clippy::must_use_candidate, reason = "waiting is the point")]
+    pub fn wait_finished(&self, name: &str) -> Value {
+        self.wait(name, "finished", |object| condition(object, "Finished").0 == "True")
+    }
+
+    /// Waits until the reason of `Ready` is this one.
+    #[expect(clippy::must_use_candidate, reason = "waiting is the point")]
+    pub fn wait_reason(&self, name: &str, reason: &str) -> Value {
+        self.wait(name, &format!("Ready says {reason}"), |object| condition(object, "Ready").1 == reason)
+    }
+
+    /// The delete calls that the cloud has heard.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Entry> {
+        self.cloud.delete_calls()
+    }
+}
+
+/// Status, reason and message of a condition; empty if it is not there.
+#[must_use]
+pub fn condition(object: &Value, kind: &str) -> (String, String, String) {
+    let conditions = object["status"]["conditions"].as_array();
+    let found = conditions.and_then(|all| all.iter().find(|c| c["type"] == kind));
+    let text = |field: &str| found.and_then(|c| c[field].as_str()).unwrap_or_default().to_owned();
+    (text("status"), text("reason"), text("message"))
+}
+
+/// An object without its long lists.
+fn summary(object: &Value) -> Value {
+    let mut status = object["status"].clone();
+    for list in ["instances", "batches"] {
+        if let Some(rows) = status[list].as_array_mut() {
+            rows.truncate(3);
+        }
+    }
+    status
+}
