@@ -1,1 +1,3 @@
 //! Arguments, crypto provider, start.
+
+fn main() {}

@@ -3,6 +3,7 @@
 //! Types only. What they mean is decided in [`crate::engine`].
 
 mod crd;
+#[allow(clippy::duplicated_attributes, reason = "two printer columns may have the same type")]
 mod spec;
 mod status;
 

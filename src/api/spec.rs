@@ -10,8 +10,7 @@ use super::status::InstanceDeletionStatus;
 pub const MAX_IDS: usize = 5_000;
 
 /// Deletes the listed CloudDC bare-metal instances and reports when they are gone. This cannot be undone.
-///
-/// There is no `default:` anywhere in this schema: the live spec equals what was applied, so GitOps tools see no drift.
+// No `default:` anywhere in this schema: the live spec equals what was applied, so GitOps tools see no drift.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[kube(
     group = "clouddc.dev",

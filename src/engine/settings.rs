@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Most ids in one delete call (DeleteInstances page: `instance_id_set`, at most 50).
 pub const BATCH_SIZE: usize = 50;
 /// A look counts for a call if its read was sent less than this before the call leaves.
-pub const LOOK_LIFE: Duration = Duration::from_secs(60);
+pub const LOOK_LIFE: Duration = Duration::from_mins(1);
 /// A call leaves at most this long after the write of its intent was first sent.
 pub const INTENT_LIFE: Duration = Duration::from_secs(5);
 /// An accepted instance that still shows a live state is sent again after this many times `settle`.
@@ -43,10 +43,10 @@ impl Default for Settings {
         Self {
             parallel_calls: 4,
             poll_min: Duration::from_secs(5),
-            poll_max: Duration::from_secs(120),
+            poll_max: Duration::from_mins(2),
             settle: Duration::from_secs(30),
             retry_min: Duration::from_secs(1),
-            retry_max: Duration::from_secs(300),
+            retry_max: Duration::from_mins(5),
             request_timeout: Duration::from_secs(30),
             backoff_limit_per_instance: 5,
         }

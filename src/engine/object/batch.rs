@@ -139,8 +139,9 @@ mod tests {
 
     #[test]
     fn s02_full_batches_and_one_rest_in_order() {
-        // (ready, to look at, being looked at, permits) → sizes
-        let table: [((usize, usize, usize, usize), &[usize]); 12] = [
+        // Ready, to look at, being looked at, permits.
+        type Given = (usize, usize, usize, usize);
+        let table: [(Given, &[usize]); 12] = [
             ((0, 0, 0, 4), &[]),
             ((1, 0, 0, 4), &[1]),
             ((50, 0, 0, 4), &[50]),

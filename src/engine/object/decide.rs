@@ -107,10 +107,10 @@ pub fn decide(input: &Input<'_>) -> Decision {
 
     if job.leaving {
         let stage = draft.stage_of_suspended();
-        return draft.close(ledger, moved, &stage, Next::Wait, Looking::nothing());
+        return draft.close(&ledger, moved, &stage, Next::Wait, Looking::nothing());
     }
     if job.dry_run {
-        return draft.planning(ledger);
+        return draft.planning(&ledger);
     }
     let mut queue = batch::queue(job, &ledger, memory, input.marks, now.mono, settings);
     for (position, reason) in queue.spent.drain(..) {
@@ -121,7 +121,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
         }
     }
     if ledger.ended() {
-        return draft.close(ledger, moved, &Stage::Ended, Next::Wait, Looking::nothing());
+        return draft.close(&ledger, moved, &Stage::Ended, Next::Wait, Looking::nothing());
     }
     let blocked_look = blocked(memory.look_trouble.as_ref(), now.mono);
     let blocked_call = blocked(memory.call_trouble.as_ref(), now.mono).or(blocked_look);
@@ -141,10 +141,10 @@ pub fn decide(input: &Input<'_>) -> Decision {
     let wave = if free { batch::wave(&queue, settings.parallel_calls) } else { Vec::new() };
     let mut stage = draft.stage(&ledger);
     if wave.is_empty() {
-        return draft.close(ledger, moved, &stage, Next::Wait, looking);
+        return draft.close(&ledger, moved, &stage, Next::Wait, looking);
     }
     if input.permits == 0 {
-        return draft.close(ledger, moved, &stage, Next::AskPermit(wave.len()), looking);
+        return draft.close(&ledger, moved, &stage, Next::AskPermit(wave.len()), looking);
     }
     let unsent = ledger.clone();
     let batches = wave.into_iter().take(input.permits).collect();
@@ -153,9 +153,9 @@ pub fn decide(input: &Input<'_>) -> Decision {
     if bytes >= STORED_LIMIT {
         stage = Stage::Deleting(Some(Hindrance::StatusTooLarge { bytes }));
         looking.wake_at(now.mono + settings.retry_max);
-        return draft.close(unsent, moved, &stage, Next::Wait, looking);
+        return draft.close(&unsent, moved, &stage, Next::Wait, looking);
     }
-    draft.close(ledger, true, &stage, Next::Submit(wave), looking)
+    draft.close(&ledger, true, &stage, Next::Submit(wave), looking)
 }
 
 /// Decides about an object whose stored spec the schema refuses: say so, and send nothing.
@@ -218,7 +218,7 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn planning(self, ledger: Ledger) -> Decision {
+    fn planning(self, ledger: &Ledger) -> Decision {
         let Input { memory, status, now, job, .. } = *self.input;
         let planned = status.phase == Some(crate::api::Phase::Planned);
         if planned && status.observed_generation == Some(job.generation) {
@@ -245,8 +245,11 @@ impl Draft<'_> {
         decision
     }
 
+    /// What stands in the way of looking matters only where something is looked at: ids that a call may have named.
     fn stage_of_suspended(&self) -> Stage {
-        Stage::Suspended(self.input.memory.look_trouble.clone())
+        let named = |p: &Progress| matches!(p, Progress::Submitted { .. } | Progress::Accepted { .. });
+        let looking = self.outcome_only.rows.iter().any(|row| named(&row.progress));
+        Stage::Suspended(self.input.memory.look_trouble.clone().filter(|_| looking))
     }
 
     fn stage(&self, ledger: &Ledger) -> Stage {
@@ -288,7 +291,7 @@ impl Draft<'_> {
         written.saturating_add(growth).saturating_add(self.input.other_bytes)
     }
 
-    fn close(self, ledger: Ledger, moved: bool, stage: &Stage, next: Next, looking: Looking) -> Decision {
+    fn close(self, ledger: &Ledger, moved: bool, stage: &Stage, next: Next, looking: Looking) -> Decision {
         let Input { job, status: before, memory, now, settings, .. } = *self.input;
         let mut wake = looking.next;
         let mut wake_at = |at: Mono| wake = Some(wake.map_or(at, |w: Mono| w.min(at)));
@@ -309,7 +312,7 @@ impl Draft<'_> {
                 wake_at(due);
                 None
             }
-            (true, _) => Some(surface_of(&ledger)),
+            (true, _) => Some(surface_of(ledger)),
             (false, _) => must.then_some(plain),
         };
         let mut events = self.events;
@@ -340,11 +343,11 @@ fn long_wait(
     now: Mono,
     settings: &Settings,
 ) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
-    let standing = match stage {
-        Stage::Planning(Some(s))
-        | Stage::Suspended(Some(s))
-        | Stage::Deleting(Some(Hindrance::Trouble(s))) => s,
-        _ => return None,
+    let (Stage::Planning(Some(standing))
+    | Stage::Suspended(Some(standing))
+    | Stage::Deleting(Some(Hindrance::Trouble(standing)))) = stage
+    else {
+        return None;
     };
     let said = before.next_action_time.as_ref() == Some(&standing.retry_time);
     let long = standing.retry_at - now > settings.poll_max;

@@ -145,11 +145,12 @@ impl Memory {
             self.generation_since = now;
         }
         for row in ledger.rows.iter().filter(|r| !r.progress.ended()) {
-            if let Some(number) = row.progress.batch() {
-                if self.own(number, ledger).is_none() && self.first_seen(number, ledger).is_none() {
-                    let claim = ledger.batch(number).map(|b| b.claim.clone());
-                    self.foreign.insert(number, (claim, now));
-                }
+            if let Some(number) = row.progress.batch()
+                && self.own(number, ledger).is_none()
+                && self.first_seen(number, ledger).is_none()
+            {
+                let claim = ledger.batch(number).map(|b| b.claim.clone());
+                self.foreign.insert(number, (claim, now));
             }
         }
         for (position, row) in ledger.rows.iter().enumerate() {

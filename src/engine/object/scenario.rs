@@ -25,10 +25,10 @@ use crate::{
 const SETTINGS: Settings = Settings {
     parallel_calls: 4,
     poll_min: Duration::from_secs(5),
-    poll_max: Duration::from_secs(120),
+    poll_max: Duration::from_mins(2),
     settle: Duration::from_secs(30),
     retry_min: Duration::from_secs(1),
-    retry_max: Duration::from_secs(300),
+    retry_max: Duration::from_mins(5),
     request_timeout: Duration::from_secs(30),
     backoff_limit_per_instance: 5,
 };
@@ -253,9 +253,9 @@ fn refused(trouble: Trouble) -> Reply {
 fn fault_free_each_id_is_sent_once_in_full_batches() {
     for (n, expected) in [(1, 1), (50, 1), (51, 2), (120, 3), (451, 10)] {
         let mut world = World::new(n);
-        world.run_to_rest(Duration::from_secs(60));
+        world.run_to_rest(Duration::from_mins(1));
         world.finish_all();
-        world.run_to_rest(Duration::from_secs(60));
+        world.run_to_rest(Duration::from_mins(1));
         assert_eq!(world.calls.len(), expected, "{n} ids");
         assert!(world.job.ids.iter().all(|id| world.named(*id) == 1), "{n} ids");
         assert_eq!(world.status.phase, Some(Phase::Succeeded), "{n} ids");
@@ -272,7 +272,7 @@ fn writes_are_few() {
     // First sight, intent, outcome.
     assert_eq!(world.writes.len(), 3);
     world.finish_all();
-    world.run_to_rest(Duration::from_secs(60));
+    world.run_to_rest(Duration::from_mins(1));
     assert_eq!(world.writes.len(), 4);
 }
 
@@ -299,7 +299,7 @@ fn s13_no_call_while_suspended_planned_or_leaving_and_what_was_in_flight_is_reco
     for close in closes {
         let mut world = World::new(60);
         close(&mut world.job);
-        world.run_to_rest(Duration::from_secs(300));
+        world.run_to_rest(Duration::from_mins(5));
         assert!(world.calls.is_empty());
 
         let mut world = World::new(260);
@@ -307,7 +307,7 @@ fn s13_no_call_while_suspended_planned_or_leaving_and_what_was_in_flight_is_reco
         close(&mut world.job);
         world.job.generation = 2;
         world.accept(&wave.unwrap());
-        world.run_to_rest(Duration::from_secs(300));
+        world.run_to_rest(Duration::from_mins(5));
         assert_eq!(world.calls.len(), 4);
         assert_eq!(world.phase(0), InstancePhase::Accepted);
         assert_eq!(world.phase(259), InstancePhase::Pending);
@@ -391,11 +391,11 @@ fn c11_an_unknown_outcome_that_had_its_effect_is_never_sent_again() {
     for seen in world.cloud.values_mut() {
         *seen = Seen::ShuttingDown;
     }
-    world.run_to_rest(Duration::from_secs(600));
+    world.run_to_rest(Duration::from_mins(10));
     assert_eq!(world.calls.len(), 1);
     assert_eq!(world.phase(0), InstancePhase::Accepted);
     world.finish_all();
-    world.run_to_rest(Duration::from_secs(60));
+    world.run_to_rest(Duration::from_mins(1));
     assert_eq!(world.status.phase, Some(Phase::Succeeded));
 }
 
@@ -534,7 +534,7 @@ fn t03_not_found_needs_two_reads_settle_apart() {
     assert_eq!(world.phase(0), InstancePhase::NotFound);
     assert_eq!(world.looked.iter().filter(|id| **id == gone).count(), first + 1);
     world.finish_all();
-    world.run_to_rest(Duration::from_secs(60));
+    world.run_to_rest(Duration::from_mins(1));
     assert_eq!(world.ready().0, "AllTerminated");
     assert_eq!(world.status.summary.unwrap().not_found, 1);
 }
@@ -560,7 +560,7 @@ fn one_not_found_read_between_others_proves_nothing() {
 fn nothing_found_succeeds_with_a_warning_and_no_call() {
     let mut world = World::new(150);
     world.cloud.clear();
-    world.run_to_rest(Duration::from_secs(120));
+    world.run_to_rest(Duration::from_mins(2));
     assert!(world.calls.is_empty());
     let (reason, message) = world.ready();
     assert_eq!(reason, "NothingFound");
@@ -642,13 +642,13 @@ fn two_objects_never_both_send_an_id() {
     // The list shows the old state for a while: the second object's read comes after the first one's call.
     second.marks = first.marks.clone();
     second.pass(Duration::from_secs(6));
-    second.run_to_rest(Duration::from_secs(60));
+    second.run_to_rest(Duration::from_mins(1));
     assert!(second.calls.is_empty(), "accepted for the first");
     second.cloud = first.cloud.clone();
-    second.run_to_rest(Duration::from_secs(60));
+    second.run_to_rest(Duration::from_mins(1));
     assert_eq!(second.phase(0), InstancePhase::Accepted);
     second.finish_all();
-    second.run_to_rest(Duration::from_secs(60));
+    second.run_to_rest(Duration::from_mins(1));
     assert_eq!(second.ready().0, "AllTerminated");
     assert!(second.calls.is_empty());
 }
@@ -658,14 +658,14 @@ fn l08_after_the_end_nothing_happens_across_a_restart() {
     let mut world = World::new(5);
     world.run_to_rest(Duration::from_secs(30));
     world.finish_all();
-    world.run_to_rest(Duration::from_secs(60));
+    world.run_to_rest(Duration::from_mins(1));
     let (writes, looked) = (world.writes.len(), world.looked.len());
     world.restart();
     world.cloud.values_mut().for_each(|seen| *seen = Seen::Live(Live::Running));
-    world.run_to_rest(Duration::from_secs(3600));
+    world.run_to_rest(Duration::from_hours(1));
     assert_eq!((world.writes.len(), world.looked.len(), world.calls.len()), (writes, looked, 1));
     world.job.generation = 2;
-    world.run_to_rest(Duration::from_secs(3600));
+    world.run_to_rest(Duration::from_hours(1));
     assert_eq!(world.writes.len(), writes + 1, "one write for a spec edit");
     assert_eq!(world.status.observed_generation, Some(2));
 }
@@ -677,7 +677,7 @@ fn a_plan_looks_once_writes_no_rows_and_is_silent() {
     let (on_its_way, terminated) = (world.id(0), world.id(1));
     world.cloud.insert(on_its_way, Seen::ShuttingDown);
     world.cloud.insert(terminated, Seen::Terminated);
-    world.run_to_rest(Duration::from_secs(600));
+    world.run_to_rest(Duration::from_mins(10));
     let plan = world.status.plan.clone().unwrap();
     assert_eq!((plan.total, plan.to_delete, plan.on_their_way, plan.gone), (30, 28, 1, 1));
     assert_eq!(plan.ids.len(), 20);
@@ -707,11 +707,11 @@ fn s14_nothing_is_sent_that_could_not_be_recorded() {
 #[test]
 fn the_largest_status_fits() {
     let mut world = World::new(5000);
-    world.run_to_rest(Duration::from_secs(60));
+    world.run_to_rest(Duration::from_mins(1));
     assert_eq!(world.calls.len(), 100);
     let spec = 5000 * 39 + 5000 * 41 + 2000;
     world.finish_all();
-    world.run_to_rest(Duration::from_secs(60));
+    world.run_to_rest(Duration::from_mins(1));
     let fault_free = serde_json::to_vec(&world.status).unwrap().len();
     assert!(fault_free + spec < 1_048_576, "{fault_free}");
     // Every row at its longest.

@@ -1,0 +1,180 @@
+//! What a reply means, by what follows from it (design: *Outcomes of a delete call*, *Reading states*).
+
+use std::collections::HashSet;
+
+use k8s_openapi::jiff::Timestamp;
+use reqwest::StatusCode;
+
+use super::{
+    retry_after::retry_after,
+    wire::{DeleteReply, ListReply, Row, error_of, starts_as_page},
+};
+use crate::engine::{
+    InstanceId,
+    reply::{Note, Reply, Trouble},
+    state::Seen,
+};
+
+/// What was heard.
+#[derive(Debug)]
+pub struct Heard {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Retry-After`.
+    pub retry_after: Option<String>,
+    /// `X-Request-Id`.
+    pub request_id: Option<String>,
+    /// The body, read whole.
+    pub body: Vec<u8>,
+}
+
+impl Heard {
+    /// What it says, bounded and printable. `redact` takes secrets out.
+    fn note(&self, redact: &dyn Fn(&str) -> String) -> Note {
+        let (code, message) = error_of(&self.body);
+        let message = if message.is_empty() { format!("HTTP {}", self.status.as_u16()) } else { message };
+        Note {
+            request_id: self.request_id.as_ref().map(|id| printable(&redact(id), 64)),
+            code: code.map(|code| printable(&redact(&code), 64)),
+            text: printable(&redact(&message), 256),
+        }
+    }
+
+    fn code(&self) -> String {
+        error_of(&self.body).0.unwrap_or_default()
+    }
+
+    /// What came of a success that can't be read: a page is not this API's, whatever status it has.
+    fn unreadable(&self, note: &mut Note) -> Trouble {
+        let typed = self.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let page = typed.contains("html") || starts_as_page(&self.body);
+        let what = if page { "an HTML page" } else { "a body that lists no instances" };
+        note.text = format!("HTTP {} with {what}", self.status.as_u16());
+        note.code = None;
+        if page { Trouble::EndpointMisconfigured } else { Trouble::CloudUnreachable }
+    }
+
+    /// Whether the body may be JSON. A reply without a type is read by its body alone.
+    fn may_be_json(&self) -> bool {
+        let essence = self.content_type.as_deref().map(|t| t.split(';').next().unwrap_or_default().trim());
+        essence.is_none_or(|essence| essence.to_ascii_lowercase().ends_with("json"))
+    }
+
+    /// The body of a success, if it is JSON of this form.
+    fn json<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        if self.may_be_json() { serde_json::from_slice(&self.body).ok() } else { None }
+    }
+}
+
+/// Text from outside, cut and with everything but printable ASCII replaced.
+pub fn printable(text: &str, most: usize) -> String {
+    text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(most).collect()
+}
+
+/// Whether a call that was answered so may have had an effect.
+enum Certainty {
+    /// It had none.
+    Definite,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What an answer that is no success means for any operation.
+fn trouble(heard: &Heard, now: Timestamp) -> (Trouble, Certainty) {
+    use Certainty::{Definite, Unknown};
+    match heard.status.as_u16() {
+        401 => (Trouble::CredentialsRejected, Definite),
+        403 => (Trouble::Forbidden, Definite),
+        429 => {
+            let (_, message) = error_of(&heard.body);
+            let wait = retry_after(heard.retry_after.as_deref(), &message, now);
+            (Trouble::Throttled { retry_after: wait }, Definite)
+        }
+        // An error of the service, not of the gateway: the request was understood and refused.
+        404 if heard.code().starts_with("iMetal.") => (Trouble::RequestRefused, Definite),
+        404 => (Trouble::EndpointMisconfigured, Definite),
+        400 | 409 => (Trouble::RequestRefused, Definite),
+        300..=399 => (Trouble::EndpointMisconfigured, Unknown),
+        400..=499 => (Trouble::RequestRefused, Unknown),
+        _ => (Trouble::CloudUnreachable, Unknown),
+    }
+}
+
+/// The reply to a delete call that named these ids.
+pub fn deleted(heard: &Heard, sent: &[InstanceId], redact: &dyn Fn(&str) -> String, now: Timestamp) -> Reply {
+    let mut note = heard.note(redact);
+    if !heard.status.is_success() {
+        return match trouble(heard, now) {
+            (trouble, Certainty::Definite) => Reply::Refused { trouble, note },
+            (trouble, Certainty::Unknown) => Reply::Unknown { trouble, note },
+        };
+    }
+    let Some(reply) = heard.json::<DeleteReply>() else {
+        let trouble = heard.unreadable(&mut note);
+        return Reply::Unknown { trouble, note };
+    };
+    let sent: HashSet<InstanceId> = sent.iter().copied().collect();
+    let mut ids = Vec::new();
+    let mut own = HashSet::new();
+    let mut foreign = 0;
+    for spelled in reply.ids() {
+        match spelled.map(InstanceId::parse_reply) {
+            Some(Ok(id)) if sent.contains(&id) => {
+                if own.insert(id) {
+                    ids.push(id);
+                }
+            }
+            _ => foreign += 1,
+        }
+    }
+    note.text = format!("HTTP {}", heard.status.as_u16());
+    note.code = None;
+    if ids.is_empty() {
+        note.text += " that lists none of the ids";
+        return Reply::Unknown { trouble: Trouble::CloudUnreachable, note };
+    }
+    Reply::Accepted { ids, foreign, note }
+}
+
+/// The reply to a read that is no success.
+pub fn read_failed(heard: &Heard, redact: &dyn Fn(&str) -> String, now: Timestamp) -> (Trouble, Note) {
+    (trouble(heard, now).0, heard.note(redact))
+}
+
+/// The reply to ListInstances: one page.
+pub fn listed(
+    heard: &Heard,
+    redact: &dyn Fn(&str) -> String,
+    now: Timestamp,
+) -> Result<ListReply, (Trouble, Note)> {
+    if !heard.status.is_success() {
+        return Err(read_failed(heard, redact, now));
+    }
+    heard.json().ok_or_else(|| {
+        let mut note = heard.note(redact);
+        (heard.unreadable(&mut note), note)
+    })
+}
+
+/// The reply to ShowInstanceStatus; none if it says nothing about the instance.
+pub fn shown(heard: &Heard, redact: &dyn Fn(&str) -> String) -> Option<Seen> {
+    if heard.status.is_success() {
+        let row = heard.json::<Row>();
+        return Some(row.map_or(Seen::Unreadable, |row| seen(row.state(), redact)));
+    }
+    // Only the service itself can say that it does not know an instance (ErrorCode page, iMetal.0200).
+    (heard.status == StatusCode::NOT_FOUND && heard.code().starts_with("iMetal.")).then_some(Seen::NotFound)
+}
+
+/// A state as it was spelled. An unknown one is kept for people to read, so it is redacted like every text.
+pub fn seen(state: &str, redact: &dyn Fn(&str) -> String) -> Seen {
+    match Seen::from_state(state) {
+        Seen::Other(_) => Seen::from_state(&redact(state)),
+        known => known,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! What goes over the wire, seen by a raw socket.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::FutureExt;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::{
+    cloud::{
+        Token,
+        testing::{self, Script, client, serve},
+    },
+    engine::state::Live,
+};
+
+const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+
+fn credential() -> Credential {
+    Credential { token: Token::parse(b"very-secret").unwrap(), version: "1".to_owned() }
+}
+
+fn ids(n: u128) -> Vec<InstanceId> {
+    (0..n).map(InstanceId::from_u128).collect()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_mins(1)
+}
+
+fn closing() -> Script {
+    Script::Reply(Box::new(|_| (0, String::new())))
+}
+
+async fn delete(url: &str, seconds: u64, ids: &[InstanceId], leave_by: Instant) -> Reply {
+    let endpoint = Endpoint::parse(url, true).unwrap();
+    client(seconds).delete_instances(&endpoint, PROJECT, &credential(), ids, leave_by).await
+}
+
+#[tokio::test]
+async fn a_delete_call_is_what_the_vendor_documents() {
+    let body = format!(r#"{{"instances":[{{"id":"{}"}}]}}"#, InstanceId::from_u128(0));
+    let server = serve(Script::Reply(Box::new(move |_| (202, body.clone())))).await;
+    let reply = delete(&server.url, 30, &ids(2), soon()).await;
+    let Reply::Accepted { ids, foreign: 0, note } = reply else { panic!("{reply:?}") };
+    assert_eq!((ids.len(), note.request_id.as_deref()), (1, Some("r")));
+    let request = server.requests().pop().unwrap();
+    let lower = request.to_ascii_lowercase();
+    assert!(request.starts_with(&format!("POST /v1/{PROJECT}/instances/batch-delete HTTP/1.1")), "{request}");
+    assert!(lower.contains("x-auth-token: very-secret\r\n"));
+    assert!(lower.contains("content-length: ") && !lower.contains("chunked"), "{request}");
+    assert!(lower.contains("content-type: application/json"));
+    assert!(request.ends_with(
+        r#"{"instance_id_set":["00000000-0000-0000-0000-000000000000","00000000-0000-0000-0000-000000000001"]}"#
+    ));
+}
+
+/// All that comes until the other side closes.
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A reset ends it as well; what came before is in the buffer.
+    let _ = stream.read_to_end(&mut bytes).await;
+    bytes
+}
+
+#[tokio::test]
+async fn s13_of_a_call_that_is_too_late_no_byte_leaves() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        rest(&mut stream).await
+    };
+    let (ids, now) = (ids(1), Instant::now());
+    let (bytes, reply) = tokio::join!(server, delete(&url, 30, &ids, now));
+    assert_eq!(reply, Reply::TooLate);
+    assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
+}
+
+#[tokio::test]
+async fn s13_nor_on_a_connection_that_is_open_already() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap()), true).unwrap();
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let first = testing::request(&mut stream).await;
+        testing::reply(&mut stream, 202, "{}").await.unwrap();
+        (first, rest(&mut stream).await)
+    };
+    let calls = async {
+        // Dropped at the end, and with it every open connection.
+        let (client, credential) = (client(30), credential());
+        let _ = client.delete_instances(&endpoint, PROJECT, &credential, &ids(1), soon()).await;
+        client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), Instant::now()).await
+    };
+    let ((first, bytes), reply) = tokio::join!(server, calls);
+    assert_eq!((first.is_some(), reply), (true, Reply::TooLate));
+    assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
+    // Should the second call have opened a connection of its own, nothing came over it either.
+    while let Some(Ok((mut stream, _))) = listener.accept().now_or_never() {
+        assert!(rest(&mut stream).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn c11_a_connection_closed_after_the_request_is_not_tried_again() {
+    let server = serve(closing()).await;
+    let reply = delete(&server.url, 30, &ids(1), soon()).await;
+    assert!(matches!(reply, Reply::Unknown { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn c11_nor_when_the_connection_had_served_a_call_before() {
+    let calls = AtomicUsize::new(0);
+    let server = serve(Script::Reply(Box::new(move |_| {
+        if calls.fetch_add(1, Ordering::Relaxed) == 0 { (202, "{}".into()) } else { (0, String::new()) }
+    })))
+    .await;
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let (client, credential) = (client(30), credential());
+    let _ = client.delete_instances(&endpoint, PROJECT, &credential, &ids(1), soon()).await;
+    let reply = client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), soon()).await;
+    assert!(matches!(reply, Reply::Unknown { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn c10_a_connection_that_is_never_made_sent_nothing() {
+    let server = serve(Script::Mute).await;
+    let url = server.url.replace("http:", "https:");
+    let reply = delete(&url, 2, &ids(1), soon()).await;
+    assert!(matches!(reply, Reply::Refused { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn c10_a_refused_connection_sent_nothing() {
+    let server = serve(closing()).await;
+    let url = server.url.clone();
+    drop(server);
+    // The listener is gone when its task has ended.
+    let reply = loop {
+        let reply = delete(&url, 30, &ids(1), soon()).await;
+        if !matches!(reply, Reply::Unknown { .. }) {
+            break reply;
+        }
+    };
+    assert!(matches!(reply, Reply::Refused { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+}
+
+#[tokio::test]
+async fn c13_a_body_that_never_ends_is_cut_by_the_total_deadline() {
+    let server = serve(Script::Raw("HTTP/1.1 202 X\r\nContent-Length: 100\r\n\r\n{\"inst")).await;
+    let reply = delete(&server.url, 1, &ids(1), soon()).await;
+    let Reply::Unknown { note, .. } = reply else { panic!("{reply:?}") };
+    assert!(note.text.contains("no answer within 1 s"), "{}", note.text);
+}
+
+#[tokio::test]
+async fn s12_an_oversized_reply_is_an_unknown_outcome() {
+    let server = serve(Script::Reply(Box::new(|_| (202, "x".repeat((1 << 20) + 1))))).await;
+    let reply = delete(&server.url, 30, &ids(1), soon()).await;
+    let Reply::Unknown { note, .. } = reply else { panic!("{reply:?}") };
+    assert!(note.text.contains("larger than 1 MiB"), "{}", note.text);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let head = "HTTP/1.1 307 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
+    let server = serve(Script::Raw(head)).await;
+    let reply = delete(&server.url, 30, &ids(1), soon()).await;
+    assert!(matches!(reply, Reply::Unknown { trouble: Trouble::EndpointMisconfigured, .. }), "{reply:?}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn nor_is_one_of_a_read_whose_token_would_go_with_it() {
+    let head = "HTTP/1.1 302 X\r\nLocation: /elsewhere\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let server = serve(Script::Raw(head)).await;
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let (client, credential) = (client(30), credential());
+    let show = client.show_instance_status(&endpoint, PROJECT, &credential, ids(1)[0]).await;
+    assert_eq!(show.unwrap_err().trouble, Trouble::EndpointMisconfigured);
+    let list = client.list_instances(&endpoint, PROJECT, &credential, &ids(1)).await;
+    assert_eq!(list.unwrap_err().trouble, Trouble::EndpointMisconfigured);
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn s02_a_batch_that_may_not_be_sent_is_not() {
+    let server = serve(closing()).await;
+    for ids in [ids(0), ids(51), [ids(1), ids(1)].concat()] {
+        let reply = delete(&server.url, 30, &ids, soon()).await;
+        assert!(matches!(reply, Reply::Refused { trouble: Trouble::RequestRefused, .. }), "{reply:?}");
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn s11_an_echoed_token_is_in_no_note() {
+    let body = r#"{"error_code":"iMetal.0003","error_msg":"bad token very-secret"}"#;
+    let server = serve(Script::Reply(Box::new(|_| (401, body.to_owned())))).await;
+    let reply = delete(&server.url, 30, &ids(1), soon()).await;
+    let Reply::Refused { note, .. } = reply else { panic!("{reply:?}") };
+    assert_eq!(note.text, "bad token [redacted]");
+}
+
+#[tokio::test]
+async fn s12_a_body_without_end_is_cut_at_its_cap() {
+    let server = serve(Script::Endless("HTTP/1.1 202 X\r\nConnection: close\r\n\r\n")).await;
+    let reply = delete(&server.url, 30, &ids(1), soon()).await;
+    let Reply::Unknown { note, .. } = reply else { panic!("{reply:?}") };
+    assert!(note.text.contains("larger than 1 MiB"), "{}", note.text);
+}
+
+#[tokio::test]
+async fn a_list_names_its_ids_and_its_limit_and_heeds_no_other_row() {
+    let server = serve(Script::Reply(Box::new(|_| {
+        let row =
+            |n: u128, state: &str| format!(r#"{{"id":"{}","state":{state}}}"#, InstanceId::from_u128(n));
+        let rows =
+            [row(0, r#""running""#), row(9, r#""stopped""#), row(0, r#""shutting-down""#), row(1, "7")];
+        (200, format!(r#"{{"instances":[{}]}}"#, rows.join(",")))
+    })))
+    .await;
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let listed = client(30).list_instances(&endpoint, PROJECT, &credential(), &ids(3)).await.unwrap();
+    // The row read last counts; one whose state can't be read was read all the same.
+    let expected =
+        [(InstanceId::from_u128(0), Seen::ShuttingDown), (InstanceId::from_u128(1), Seen::Unreadable)];
+    assert_eq!(listed, expected);
+    let request = server.requests().pop().unwrap();
+    let joined = ids(3).iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
+    let line = format!("GET /v1/{PROJECT}/instances?instance_id={joined}&limit=1000 HTTP/1.1\r\n");
+    assert!(request.starts_with(&line), "{request}");
+}
+
+#[tokio::test]
+async fn a_list_of_nothing_or_of_too_much_is_never_asked_for() {
+    let server = serve(closing()).await;
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    for ids in [ids(0), ids(101)] {
+        let failure = client(30).list_instances(&endpoint, PROJECT, &credential(), &ids).await.unwrap_err();
+        assert_eq!(failure.trouble, Trouble::RequestRefused);
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_path_before_the_api_is_kept() {
+    let server = serve(Script::Reply(Box::new(|_| (200, r#"{"state":"running"}"#.to_owned())))).await;
+    let endpoint = Endpoint::parse(&format!("{}/clouddc/", server.url), true).unwrap();
+    let id = InstanceId::from_u128(7);
+    let seen = client(30).show_instance_status(&endpoint, PROJECT, &credential(), id).await;
+    assert_eq!(seen, Ok(Seen::Live(Live::Running)));
+    let line = format!("GET /clouddc/v1/{PROJECT}/instances/{id}/status HTTP/1.1\r\n");
+    assert!(server.requests()[0].starts_with(&line), "{:?}", server.requests());
+    let _ = client(30).show_instance_status(&endpoint, "../a?b#c", &credential(), id).await;
+    assert!(server.requests()[1].starts_with("GET /clouddc/v1/..%2Fa%3Fb%23c/instances/"));
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn s11_a_token_that_the_cloud_echoes_is_in_no_log_and_in_no_answer() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    // With a single subscriber, a test in another thread that comes first to a line of code turns it off for all.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let echo = "HTTP/1.1 200 X\r\nConnection: close\r\nX-Request-Id: id-very-secret\r\nContent-Length: 23\r\n\r\n{\"state\":\"very-secret\"}";
+    let server = serve(Script::Raw(echo)).await;
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let (client, credential) = (client(30), credential());
+    let seen = client.show_instance_status(&endpoint, PROJECT, &credential, ids(1)[0]).await;
+    let list = client.list_instances(&endpoint, PROJECT, &credential, &ids(1)).await;
+    let reply = client.delete_instances(&endpoint, PROJECT, &credential, &ids(1), soon()).await;
+    let told = format!("{seen:?} {list:?} {reply:?}");
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for operation in ["ShowInstanceStatus", "ListInstances", "DeleteInstances"] {
+        assert!(log.contains(operation), "{log}");
+    }
+    assert!(told.contains("id-[redacted]") && log.contains("id-[redacted]"), "{told} {log}");
+    assert!(!told.contains("very-secret") && !log.contains("very-secret"), "{told} {log}");
+}

@@ -1,0 +1,148 @@
+//! Where a region's API is: from the operator's configuration, never from users.
+
+use std::{collections::HashMap, fmt};
+
+use reqwest::Url;
+
+/// Base URL of an API, without a trailing slash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint(String);
+
+/// The text is no endpoint. A text that may hold a password is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// It is no URL of this kind at all.
+    #[error("{0:?} is not a URL such as https://clouddc.ap-southeast-3.myhuaweicloud.com")]
+    Invalid(String),
+    /// Tokens would cross the network readable.
+    #[error("{0} is not https; use https, or --allow-insecure-endpoint for a test")]
+    Insecure(String),
+    /// Parts that a base URL may not have.
+    #[error("it has a user, a query or a fragment; a base URL has none")]
+    Surplus,
+    /// No endpoint can be made for it.
+    #[error("{0:?} is not a region's name such as ap-southeast-3")]
+    Region(String),
+}
+
+impl Endpoint {
+    /// Parses a base URL: https, or http where that is allowed; a path may follow.
+    pub fn parse(text: &str, allow_insecure: bool) -> Result<Self, EndpointError> {
+        // Whatever stands before an @ may be a password, also where the rest can't be parsed.
+        let shown = || if text.contains('@') { "(hidden)".to_owned() } else { text.to_owned() };
+        let url = Url::parse(text).map_err(|_| EndpointError::Invalid(shown()))?;
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
+            return Err(EndpointError::Surplus);
+        }
+        match url.scheme() {
+            "https" => {}
+            "http" if allow_insecure => {}
+            "http" => return Err(EndpointError::Insecure(shown())),
+            _ => return Err(EndpointError::Invalid(shown())),
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Endpoints by region: the operator's, else the vendor's.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    overrides: HashMap<String, Endpoint>,
+}
+
+impl Endpoints {
+    /// With these in place of the vendor's.
+    #[must_use]
+    pub fn new(overrides: HashMap<String, Endpoint>) -> Self {
+        Self { overrides }
+    }
+
+    /// The endpoint of a region. Unless overridden `https://clouddc.{region}.myhuaweicloud.com` (the vendor's SDK, region
+    /// table).
+    pub fn of(&self, region: &str) -> Result<Endpoint, EndpointError> {
+        if let Some(endpoint) = self.overrides.get(region) {
+            return Ok(endpoint.clone());
+        }
+        // Whoever calls has parsed the region; a host is made of nothing but a DNS label all the same.
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let label = (1..=63).contains(&region.len())
+            && region.bytes().all(inner)
+            && !region.starts_with('-')
+            && !region.ends_with('-');
+        if !label {
+            return Err(EndpointError::Region(region.to_owned()));
+        }
+        Endpoint::parse(&format!("https://clouddc.{region}.myhuaweicloud.com"), false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn https_or_an_explicit_permission() {
+        let good = [
+            "https://clouddc.cn-east-3.myhuaweicloud.com",
+            "https://10.0.0.1:8443/clouddc/",
+            "http://127.0.0.1:1",
+        ];
+        for text in good {
+            assert!(Endpoint::parse(text, true).is_ok(), "{text}");
+        }
+        assert!(matches!(Endpoint::parse("http://127.0.0.1:1", false), Err(EndpointError::Insecure(_))));
+        let bad = [
+            "",
+            "clouddc",
+            "ftp://x",
+            "https://",
+            "https://u:p@x",
+            "https://u@x",
+            "https://x?y",
+            "https://x?",
+            "https://x#y",
+            "https://x:port",
+            "file:///etc/passwd",
+        ];
+        for text in bad {
+            assert!(Endpoint::parse(text, true).is_err(), "{text}");
+        }
+        let same = Endpoint::parse("HTTPS://X.example:443/", false).unwrap();
+        assert_eq!(same, Endpoint::parse("https://x.example", false).unwrap());
+        assert_eq!(Endpoint::parse("https://x/y/", false).unwrap().to_string(), "https://x/y");
+    }
+
+    #[test]
+    fn the_vendors_endpoint_unless_overridden() {
+        let own = Endpoint::parse("https://own.example", false).unwrap();
+        let endpoints = Endpoints::new(HashMap::from([("cn-east-3".to_owned(), own.clone())]));
+        assert_eq!(endpoints.of("cn-east-3").unwrap(), own);
+        assert_eq!(
+            endpoints.of("ap-southeast-3").unwrap().to_string(),
+            "https://clouddc.ap-southeast-3.myhuaweicloud.com"
+        );
+        for region in ["", "evil.example/", "a.b", "-a", "a-", "A", "a@b", "a b", &"a".repeat(64)] {
+            assert_eq!(endpoints.of(region), Err(EndpointError::Region(region.to_owned())));
+        }
+    }
+
+    #[test]
+    fn s11_no_error_shows_a_password() {
+        for text in
+            ["https://u:hunter2@x", "http://u:hunter2@x", "https://u:hunter2@x:port", "ftp://u:hunter2@x"]
+        {
+            let error = Endpoint::parse(text, false).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+}

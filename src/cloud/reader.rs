@@ -1,0 +1,130 @@
+//! Answers looks in bulk: 1,000 objects of one id cost ten reads and not a thousand.
+//!
+//! One reader for each endpoint, project and Secret. [`desk`] gathers looks into calls and answers each once, when every
+//! id of it was read or could not be; [`account`] makes the calls of one gathering.
+
+mod account;
+mod desk;
+#[cfg(test)]
+mod tests;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures::FutureExt;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use self::{
+    account::{Account, Round},
+    desk::{Desk, Look},
+};
+use super::{client::Client, credential::CredentialSource, endpoint::Endpoint};
+use crate::{
+    clock::Clock,
+    engine::{
+        InstanceId, Mono,
+        reply::{Note, Trouble},
+        state::Seen,
+    },
+};
+
+/// Gatherings read at once: one that hangs delays no other.
+const AT_ONCE: usize = 8;
+
+/// What a read showed of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The instance.
+    pub id: InstanceId,
+    /// What was seen.
+    pub seen: Seen,
+    /// Just before the request that brought it was sent.
+    pub sent: Mono,
+}
+
+/// Why not every id was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFailure {
+    /// What stands in the way.
+    pub trouble: Trouble,
+    /// What was heard.
+    pub note: Note,
+    /// The version of the credential that was used.
+    pub secret_version: Option<String>,
+}
+
+/// The answer to a look: what was read, and what stood in the way of the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// One for each id that was read.
+    pub readings: Vec<Reading>,
+    /// None if every id was.
+    pub failure: Option<ReadFailure>,
+}
+
+/// Where looks are registered.
+#[derive(Clone)]
+pub struct Reader {
+    looks: mpsc::UnboundedSender<Look>,
+}
+
+impl Reader {
+    /// Starts the reader of an account. It ends when its last handle is gone and every look is answered.
+    #[must_use]
+    pub fn spawn(
+        client: Arc<Client>,
+        endpoint: Endpoint,
+        project: String,
+        source: Arc<dyn CredentialSource>,
+        read_rate: f64,
+        clock: Clock,
+    ) -> Self {
+        let (looks, registered) = mpsc::unbounded_channel();
+        let account = Account::new(client, endpoint, project, source, read_rate, clock);
+        tokio::spawn(work(Arc::new(account), registered));
+        Self { looks }
+    }
+
+    /// Registers a look and returns. The receiver fails only if the runtime ends.
+    #[must_use]
+    pub fn register(&self, ids: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        // A reader that is gone drops the look, and the receiver says so.
+        let _ = self.looks.send(Look { ids, answer });
+        answered
+    }
+}
+
+async fn work(account: Arc<Account>, mut registered: mpsc::UnboundedReceiver<Look>) {
+    let mut desk = Desk::default();
+    let mut rounds = JoinSet::new();
+    let mut has_handles = true;
+    while has_handles || !desk.is_done() {
+        let due = desk.due().filter(|_| rounds.len() < AT_ONCE);
+        tokio::select! {
+            biased;
+            Some(done) = rounds.join_next() => {
+                // Panics are caught inside, so that no look is lost with its round.
+                if let Ok((wanted, round)) = done {
+                    desk.answered(wanted, round);
+                }
+            }
+            look = registered.recv(), if has_handles => match look {
+                Some(look) => desk.register(look, Instant::now()),
+                None => has_handles = false,
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let wanted = desk.take();
+                let account = account.clone();
+                rounds.spawn(async move {
+                    let ids = wanted.iter().map(|(id, _)| *id).collect();
+                    let guarded = AssertUnwindSafe(account.read(ids)).catch_unwind().await;
+                    (wanted, guarded.unwrap_or_else(|_| Round::cut_off()))
+                });
+            }
+        }
+    }
+}

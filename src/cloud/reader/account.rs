@@ -1,0 +1,198 @@
+//! The calls of one gathering: by list, and one by one what a list can't tell.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::{StreamExt, stream};
+use tokio::{sync::Mutex as Queue, time::sleep_until};
+
+use super::{ReadFailure, Reading};
+use crate::{
+    clock::Clock,
+    cloud::{
+        client::{Client, Failure},
+        credential::{Credential, CredentialProblem, CredentialSource},
+        endpoint::Endpoint,
+    },
+    engine::{
+        InstanceId, Mono,
+        account::pace::{Pace, Refusal},
+        reply::{Note, Trouble},
+        state::Seen,
+    },
+};
+
+/// Instances of one gathering that are read by themselves at once: one that hangs delays no other.
+const SINGLES: usize = 8;
+/// After so many failures in a row the rest is not asked: it is the cloud, not an instance.
+const OUTAGE: usize = SINGLES;
+
+/// What one gathering brought.
+#[derive(Default)]
+pub struct Round {
+    /// What was read.
+    pub readings: Vec<Reading>,
+    /// Why the rest was not.
+    pub failure: Option<ReadFailure>,
+}
+
+impl Round {
+    /// One that ended in a panic.
+    pub fn cut_off() -> Self {
+        let note = Note { text: "the read was cut off".to_owned(), ..Note::default() };
+        let failure = ReadFailure { trouble: Trouble::CloudUnreachable, note, secret_version: None };
+        Self { readings: Vec::new(), failure: Some(failure) }
+    }
+}
+
+/// Where one reader reads.
+pub struct Account {
+    client: Arc<Client>,
+    endpoint: Endpoint,
+    project: String,
+    source: Arc<dyn CredentialSource>,
+    pace: Mutex<Pace>,
+    /// Whoever waits for its turn holds this: calls go out in the order in which they came.
+    queue: Queue<()>,
+    clock: Clock,
+}
+
+impl Account {
+    /// An account that has not been called.
+    pub fn new(
+        client: Arc<Client>,
+        endpoint: Endpoint,
+        project: String,
+        source: Arc<dyn CredentialSource>,
+        read_rate: f64,
+        clock: Clock,
+    ) -> Self {
+        let pace = Mutex::new(Pace::new(read_rate, clock.mono()));
+        Self { client, endpoint, project, source, pace, queue: Queue::default(), clock }
+    }
+
+    /// Reads these ids: by list, and one by one what the list leaves out.
+    pub async fn read(&self, ids: Vec<InstanceId>) -> Round {
+        let mut round = Round::default();
+        let mut lists = vec![ids];
+        let mut single = Vec::new();
+        while let Some(mut ids) = lists.pop() {
+            match self.list(&ids).await {
+                Ok((rows, sent)) => {
+                    ids.retain(|id| !rows.iter().any(|(listed, _)| listed == id));
+                    round.readings.extend(rows.into_iter().map(|(id, seen)| Reading { id, seen, sent }));
+                    single.append(&mut ids);
+                }
+                Err(missed) if missed.too_large && ids.len() > 1 => {
+                    let half = ids.split_off(ids.len() / 2);
+                    lists.extend([half, ids]);
+                }
+                // One may be readable where a list is not: listing is a permission of its own, one unknown id may have
+                // the whole list refused (no page says whether it is left out), and one fits under the cap.
+                Err(missed)
+                    if missed.too_large
+                        || matches!(missed.failure.trouble, Trouble::Forbidden | Trouble::RequestRefused) =>
+                {
+                    single.append(&mut ids);
+                }
+                Err(missed) => {
+                    round.failure = Some(missed.failure);
+                    return round;
+                }
+            }
+        }
+        self.read_singly(single, &mut round).await;
+        round
+    }
+
+    /// Reads each by itself. What stands in the way of one instance keeps no other from being read, unless it stands in
+    /// the way of all.
+    async fn read_singly(&self, ids: Vec<InstanceId>, round: &mut Round) {
+        let mut shows =
+            stream::iter(ids).map(|id| async move { (id, self.show(id).await) }).buffer_unordered(SINGLES);
+        let mut unread = 0;
+        while let Some((id, shown)) = shows.next().await {
+            let failure = match shown {
+                Ok((seen, sent)) => {
+                    unread = 0;
+                    round.readings.push(Reading { id, seen, sent });
+                    continue;
+                }
+                Err(missed) => missed.failure,
+            };
+            let of_all = match failure.trouble {
+                Trouble::RequestRefused | Trouble::CloudUnreachable => {
+                    unread += 1;
+                    unread >= OUTAGE
+                }
+                _ => true,
+            };
+            if of_all {
+                round.failure = Some(failure);
+                return;
+            }
+            round.failure.get_or_insert(failure);
+        }
+    }
+
+    async fn list(&self, ids: &[InstanceId]) -> Result<(Vec<(InstanceId, Seen)>, Mono), Missed> {
+        let (credential, sent) = self.turn().await?;
+        let read = self.client.list_instances(&self.endpoint, &self.project, &credential, ids).await;
+        self.told(read, &credential).map(|rows| (rows, sent))
+    }
+
+    async fn show(&self, id: InstanceId) -> Result<(Seen, Mono), Missed> {
+        let (credential, sent) = self.turn().await?;
+        let read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
+        self.told(read, &credential).map(|seen| (seen, sent))
+    }
+
+    /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call.
+    async fn turn(&self) -> Result<(Credential, Mono), Missed> {
+        let first = self.queue.lock().await;
+        loop {
+            let due = {
+                let mut pace = self.pace();
+                let now = self.clock.mono();
+                if pace.take(1, now) > 0 {
+                    break;
+                }
+                pace.due(1, now)
+            };
+            // A refusal that comes meanwhile moves it, so it is asked again.
+            sleep_until(self.clock.instant(due)).await;
+        }
+        drop(first);
+        self.source.read().await.map(|credential| (credential, self.clock.mono())).map_err(|problem| {
+            self.pace().give_back(1);
+            let CredentialProblem { trouble, note, version } = problem;
+            let failure = ReadFailure { trouble, note, secret_version: version };
+            Missed { failure, too_large: false }
+        })
+    }
+
+    /// Tells the pace how a call ended.
+    fn told<T>(&self, read: Result<T, Failure>, credential: &Credential) -> Result<T, Missed> {
+        let now = self.clock.mono();
+        read.inspect(|_| self.pace().accepted()).map_err(|failure| {
+            match failure.trouble {
+                Trouble::Throttled { retry_after } => {
+                    self.pace().refused(Refusal::TooManyRequests, retry_after, now);
+                }
+                _ if failure.unavailable => self.pace().refused(Refusal::Unavailable, None, now),
+                _ => {}
+            }
+            let Failure { trouble, note, too_large, .. } = failure;
+            let secret_version = Some(credential.version.clone());
+            Missed { failure: ReadFailure { trouble, note, secret_version }, too_large }
+        })
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Missed {
+    failure: ReadFailure,
+    too_large: bool,
+}

@@ -1,0 +1,185 @@
+//! Looks that wait, gathered into calls: a full call of 100 ids goes at once, a smaller one after at most a second.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{Answer, Reading, account::Round};
+use crate::{cloud::client::LIST_SIZE, engine::InstanceId};
+
+const GATHER: Duration = Duration::from_secs(1);
+
+/// A look as it is registered.
+pub struct Look {
+    /// What to look at.
+    pub ids: Vec<InstanceId>,
+    /// Who wants to know.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+type LookId = u64;
+
+/// A look that is not answered yet.
+struct Open {
+    left: usize,
+    gathered: Answer,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Ids of one call, with the looks that want them.
+pub type Wanted = Vec<(InstanceId, Vec<LookId>)>;
+
+/// All looks that are not answered yet.
+#[derive(Default)]
+pub struct Desk {
+    next: LookId,
+    open: HashMap<LookId, Open>,
+    /// First come, first read; with the moment at which each came.
+    waiting: VecDeque<(InstanceId, Instant)>,
+    wanted_by: HashMap<InstanceId, Vec<LookId>>,
+}
+
+impl Desk {
+    /// Takes a look in. An id that waits already is asked once for all; one whose call has begun is asked again: a look
+    /// counts only if it was sent after it was asked for.
+    pub fn register(&mut self, look: Look, now: Instant) {
+        let id = self.next;
+        self.next += 1;
+        let mut left = 0;
+        for instance in look.ids {
+            let wanted_by = self.wanted_by.entry(instance).or_default();
+            if wanted_by.is_empty() {
+                self.waiting.push_back((instance, now));
+            }
+            if wanted_by.last() != Some(&id) {
+                wanted_by.push(id);
+                left += 1;
+            }
+        }
+        if left == 0 {
+            let _ = look.answer.send(Answer::default());
+            return;
+        }
+        self.open.insert(id, Open { left, gathered: Answer::default(), answer: look.answer });
+    }
+
+    /// When the next call may go: a full one at once.
+    pub fn due(&self) -> Option<Instant> {
+        let (_, since) = self.waiting.front()?;
+        Some(if self.waiting.len() >= LIST_SIZE { *since } else { *since + GATHER })
+    }
+
+    /// The ids of the next call.
+    pub fn take(&mut self) -> Wanted {
+        let ids: Vec<_> = self.waiting.drain(..self.waiting.len().min(LIST_SIZE)).collect();
+        ids.into_iter().map(|(id, _)| (id, self.wanted_by.remove(&id).unwrap_or_default())).collect()
+    }
+
+    /// Enters what a call came to, and answers the looks of which nothing is missing any more.
+    pub fn answered(&mut self, wanted: Wanted, round: Round) {
+        let readings: HashMap<InstanceId, Reading> = round.readings.into_iter().map(|r| (r.id, r)).collect();
+        for (id, looks) in wanted {
+            for look in looks {
+                let Some(open) = self.open.get_mut(&look) else { continue };
+                open.left -= 1;
+                match readings.get(&id) {
+                    Some(reading) => open.gathered.readings.push(reading.clone()),
+                    None => open.gathered.failure.clone_from(&round.failure),
+                }
+                if open.left == 0
+                    && let Some(open) = self.open.remove(&look)
+                {
+                    // Whoever asked may have gone.
+                    let _ = open.answer.send(open.gathered);
+                }
+            }
+        }
+    }
+
+    /// Whether every look is answered.
+    pub fn is_done(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{
+        Mono,
+        state::{Live, Seen},
+    };
+
+    fn look(desk: &mut Desk, ids: std::ops::Range<u128>, now: Instant) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        desk.register(Look { ids: ids.map(InstanceId::from_u128).collect(), answer }, now);
+        answered
+    }
+
+    fn read(wanted: &Wanted) -> Round {
+        let reading = |id| Reading { id, seen: Seen::Live(Live::Running), sent: Mono::START };
+        Round { readings: wanted.iter().map(|(id, _)| reading(*id)).collect(), failure: None }
+    }
+
+    #[tokio::test]
+    async fn a_full_call_goes_at_once_and_a_rest_a_second_after_it_came() {
+        let (mut desk, start) = (Desk::default(), Instant::now());
+        assert_eq!(desk.due(), None);
+        let _first = look(&mut desk, 0..60, start);
+        assert_eq!(desk.due(), Some(start + GATHER));
+        let later = start + GATHER / 2;
+        let _second = look(&mut desk, 50..130, later);
+        assert_eq!(desk.due(), Some(start), "130 distinct ids wait");
+        let taken: Vec<_> = desk.take().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(taken, (0..100).map(InstanceId::from_u128).collect::<Vec<_>>(), "first come, first read");
+        assert_eq!(desk.due(), Some(later + GATHER), "the rest waits from when it came");
+    }
+
+    #[tokio::test]
+    async fn one_reading_answers_all_who_wait_and_nobody_who_comes_later() {
+        let (mut desk, now) = (Desk::default(), Instant::now());
+        let (mut a, mut b) = (look(&mut desk, 0..2, now), look(&mut desk, 1..3, now));
+        let mut none = look(&mut desk, 0..0, now);
+        assert_eq!(none.try_recv(), Ok(Answer::default()), "a look at nothing is over");
+        let wanted = desk.take();
+        assert_eq!(wanted.len(), 3);
+        let mut late = look(&mut desk, 0..1, now);
+        let round = read(&wanted);
+        desk.answered(wanted, round);
+        assert_eq!(a.try_recv().unwrap().readings.len(), 2);
+        assert_eq!(b.try_recv().unwrap().readings.len(), 2);
+        assert!(late.try_recv().is_err(), "its read was sent before it was asked for");
+        let wanted = desk.take();
+        let round = read(&wanted);
+        desk.answered(wanted, round);
+        assert_eq!(late.try_recv().unwrap().readings.len(), 1);
+        assert!(desk.is_done());
+    }
+
+    #[tokio::test]
+    async fn an_id_named_twice_in_a_look_is_read_once() {
+        let (mut desk, now) = (Desk::default(), Instant::now());
+        let (answer, mut answered) = oneshot::channel();
+        desk.register(Look { ids: vec![InstanceId::from_u128(1); 2], answer }, now);
+        let wanted = desk.take();
+        let round = read(&wanted);
+        desk.answered(wanted, round);
+        assert_eq!(answered.try_recv().unwrap().readings.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failure_comes_with_what_was_read() {
+        let (mut desk, now) = (Desk::default(), Instant::now());
+        let (mut both, mut second) = (look(&mut desk, 0..2, now), look(&mut desk, 1..2, now));
+        let wanted = desk.take();
+        let mut round = Round { failure: Round::cut_off().failure, ..read(&wanted) };
+        round.readings.retain(|r| r.id == InstanceId::from_u128(1));
+        desk.answered(wanted, round);
+        let both = both.try_recv().unwrap();
+        assert_eq!((both.readings.len(), both.failure.is_some()), (1, true));
+        assert_eq!(second.try_recv().unwrap().failure, None, "all of its ids were read");
+    }
+}

@@ -1,0 +1,291 @@
+//! Looks against a server on a raw socket.
+
+use super::*;
+use crate::{
+    cloud::{
+        Credential, CredentialProblem, Token,
+        testing::{Script, client, serve},
+    },
+    engine::state::Live,
+};
+
+struct Fixed;
+impl CredentialSource for Fixed {
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        let token = Token::parse(b"token").unwrap();
+        futures::future::ready(Ok(Credential { token, version: "1".to_owned() })).boxed()
+    }
+}
+
+fn reader(url: &str) -> Reader {
+    reader_with(url, Fixed)
+}
+
+/// Sources that fail in their own ways.
+struct Broken;
+impl CredentialSource for Broken {
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        let note = Note { text: "gone".to_owned(), ..Note::default() };
+        let version = Some("7".to_owned());
+        futures::future::ready(Err(CredentialProblem { trouble: Trouble::SecretInvalid, note, version }))
+            .boxed()
+    }
+}
+
+struct Panicking;
+impl CredentialSource for Panicking {
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        panic!("a bug")
+    }
+}
+
+/// Another token at each call.
+#[derive(Default)]
+struct Rotating(std::sync::atomic::AtomicUsize);
+impl CredentialSource for Rotating {
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let token = Token::parse(format!("token-{n}").as_bytes()).unwrap();
+        futures::future::ready(Ok(Credential { token, version: n.to_string() })).boxed()
+    }
+}
+
+fn reader_with(url: &str, source: impl CredentialSource) -> Reader {
+    let endpoint = Endpoint::parse(url, true).unwrap();
+    Reader::spawn(Arc::new(client(30)), endpoint, "p".repeat(32), Arc::new(source), 1000.0, Clock::start())
+}
+
+fn ids(range: std::ops::Range<u128>) -> Vec<InstanceId> {
+    range.map(InstanceId::from_u128).collect()
+}
+
+/// Lists what is asked as running, but ids above 900.
+fn list(request: &str) -> (u16, String) {
+    let query = request.split_once("instance_id=").unwrap().1;
+    let asked = query.split(['&', ' ']).next().unwrap();
+    let rows: Vec<_> = asked
+        .split("%2C")
+        .filter(|id| InstanceId::parse(id).unwrap() < InstanceId::from_u128(900))
+        .map(|id| format!(r#"{{"id":"{id}","state":"running"}}"#))
+        .collect();
+    (200, format!(r#"{{"instances":[{}],"page_info":{{"next_marker":null}},"count":1}}"#, rows.join(",")))
+}
+
+fn not_found() -> (u16, String) {
+    (404, r#"{"error_code":"iMetal.0200","error_msg":"Instances not found: [x]"}"#.to_owned())
+}
+
+#[tokio::test]
+async fn looks_of_many_objects_share_calls() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let reader = reader(&server.url);
+    let looks: Vec<_> = (0..150).map(|n| reader.register(ids(n..n + 1))).collect();
+    let both = reader.register(ids(100..120));
+    for (n, look) in looks.into_iter().enumerate() {
+        let answer = look.await.unwrap();
+        assert_eq!(answer.failure, None);
+        assert_eq!(answer.readings.len(), 1, "{n}");
+        assert_eq!(answer.readings[0].seen, Seen::Live(Live::Running));
+    }
+    assert_eq!(both.await.unwrap().readings.len(), 20);
+    assert_eq!(server.requests().len(), 2, "a full call and the rest");
+}
+
+#[tokio::test]
+async fn t05_what_a_list_leaves_out_is_read_one_by_one() {
+    let server =
+        serve(Script::Reply(Box::new(
+            |request| {
+                if request.contains("/status") { not_found() } else { list(request) }
+            },
+        )))
+        .await;
+    let answer = reader(&server.url).register(ids(898..902)).await.unwrap();
+    assert_eq!(answer.failure, None);
+    let seen = |n: u128| &answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap().seen;
+    assert_eq!((seen(898), seen(901)), (&Seen::Live(Live::Running), &Seen::NotFound));
+    assert_eq!(server.requests().len(), 1 + 2);
+}
+
+#[tokio::test]
+async fn where_listing_is_forbidden_each_is_read_by_itself() {
+    let server = serve(Script::Reply(Box::new(|request| {
+        if request.contains("/status") {
+            (200, r#"{"state":"stopped"}"#.to_owned())
+        } else {
+            (403, r#"{"error_code":"iMetal.0004","error_msg":"Insufficient permissions"}"#.to_owned())
+        }
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(0..3)).await.unwrap();
+    assert_eq!((answer.failure, answer.readings.len()), (None, 3));
+}
+
+#[tokio::test]
+async fn a_list_over_its_cap_is_asked_again_with_half_the_ids() {
+    let server = serve(Script::Reply(Box::new(|request| {
+        let (status, mut body) = list(request);
+        if request.matches("%2C").count() > 1 {
+            body = format!(r#"{{"instances":[{{"id":"{}"}}]}}"#, "x".repeat(5 << 20));
+        }
+        (status, body)
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(0..4)).await.unwrap();
+    assert_eq!((answer.failure, answer.readings.len()), (None, 4));
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_failed_read_marks_no_id_and_says_why() {
+    let server = serve(Script::Reply(Box::new(|_| {
+        (401, r#"{"error_code":"iMetal.0003","error_msg":"Unauthorized"}"#.into())
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(0..2)).await.unwrap();
+    assert!(answer.readings.is_empty());
+    let failure = answer.failure.unwrap();
+    assert_eq!(failure.trouble, Trouble::CredentialsRejected);
+    assert_eq!(failure.secret_version.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn t06_pages_are_followed_to_their_end_and_not_in_circles() {
+    let server = serve(Script::Reply(Box::new(|request| {
+        let row = |n: u128| format!(r#"{{"id":"{}","state":"running"}}"#, InstanceId::from_u128(n));
+        let page = |n, marker: &str| {
+            (200, format!(r#"{{"instances":[{}],"page_info":{{"next_marker":"{marker}"}}}}"#, row(n)))
+        };
+        if request.contains("/status") {
+            (200, r#"{"state":"stopped"}"#.to_owned())
+        } else if request.contains("marker=b%2Fc") || request.contains("marker=again") {
+            page(1, "again")
+        } else {
+            page(0, "b/c")
+        }
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(0..3)).await.unwrap();
+    assert_eq!((answer.failure, answer.readings.len()), (None, 3));
+    assert_eq!(server.requests().len(), 3 + 1, "three pages, and the id that none of them has");
+}
+
+#[tokio::test]
+async fn one_instance_that_can_not_be_read_keeps_no_other_from_it() {
+    let server = serve(Script::Reply(Box::new(|request| {
+        let bad = InstanceId::from_u128(900).to_string();
+        match (request.contains("/status"), request.contains(&bad)) {
+            (true, true) => (500, r#"{"error_code":"iMetal.0099","error_msg":"x"}"#.to_owned()),
+            (true, false) => not_found(),
+            (false, _) => list(request),
+        }
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(899..910)).await.unwrap();
+    assert_eq!(answer.failure.unwrap().trouble, Trouble::CloudUnreachable);
+    assert_eq!(answer.readings.len(), 10, "all but one of eleven");
+    assert!(answer.readings.iter().all(|r| r.id != InstanceId::from_u128(900)), "nothing is invented");
+}
+
+#[tokio::test]
+async fn a_list_that_one_unknown_id_spoils_is_read_one_by_one() {
+    let server = serve(Script::Reply(Box::new(|request| {
+        let state = || (200, r#"{"state":"running"}"#.to_owned());
+        let unknown = request.contains(&InstanceId::from_u128(2).to_string());
+        if !request.contains("/status") || unknown { not_found() } else { state() }
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(0..3)).await.unwrap();
+    let seen = |n: u128| &answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap().seen;
+    assert_eq!(
+        (answer.failure.as_ref(), seen(0), seen(2)),
+        (None, &Seen::Live(Live::Running), &Seen::NotFound)
+    );
+}
+
+#[tokio::test]
+async fn an_outage_is_not_asked_about_each_instance() {
+    let server = serve(Script::Reply(Box::new(|request| {
+        if request.contains("/status") { (502, String::new()) } else { (403, String::new()) }
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(0..100)).await.unwrap();
+    assert_eq!(answer.failure.unwrap().trouble, Trouble::CloudUnreachable);
+    assert!(server.requests().len() < 30, "{}", server.requests().len());
+}
+
+#[tokio::test]
+async fn reading_that_is_forbidden_altogether_is_said() {
+    let server = serve(Script::Reply(Box::new(|_| {
+        (403, r#"{"error_code":"iMetal.0004","error_msg":"Insufficient permissions"}"#.to_owned())
+    })))
+    .await;
+    let answer = reader(&server.url).register(ids(0..2)).await.unwrap();
+    assert_eq!((answer.failure.unwrap().trouble, answer.readings.len()), (Trouble::Forbidden, 0));
+}
+
+#[tokio::test]
+async fn c07_a_throttled_list_is_told_with_its_wait() {
+    let server = serve(Script::Reply(Box::new(|_| (429, "limit:1,time:1 minute".to_owned())))).await;
+    let answer = reader(&server.url).register(ids(0..2)).await.unwrap();
+    let wait = Some(std::time::Duration::from_mins(1));
+    assert_eq!(answer.failure.unwrap().trouble, Trouble::Throttled { retry_after: wait });
+    assert_eq!(server.requests().len(), 1, "nothing is asked one by one");
+}
+
+#[tokio::test]
+async fn i07_without_credentials_nothing_is_sent_and_the_version_is_told() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let failure = reader_with(&server.url, Broken).register(ids(0..2)).await.unwrap().failure.unwrap();
+    assert_eq!((failure.trouble, failure.secret_version.as_deref()), (Trouble::SecretInvalid, Some("7")));
+    assert_eq!(failure.note.text, "gone");
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn i08_a_rotation_takes_effect_at_the_next_call() {
+    let server =
+        serve(Script::Reply(Box::new(
+            |request| {
+                if request.contains("/status") { not_found() } else { list(request) }
+            },
+        )))
+        .await;
+    let answer = reader_with(&server.url, Rotating::default()).register(ids(899..901)).await.unwrap();
+    assert_eq!(answer.failure, None);
+    let requests = server.requests();
+    let used = |n: usize| requests[n].to_ascii_lowercase().contains(&format!("x-auth-token: token-{n}\r\n"));
+    assert!(requests.len() == 2 && used(0) && used(1), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_panic_answers_the_look_and_ends_no_other() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let reader = reader_with(&server.url, Panicking);
+    for _ in 0..2 {
+        let answer = reader.register(ids(0..100)).await.unwrap();
+        assert_eq!(answer.failure.unwrap().trouble, Trouble::CloudUnreachable);
+    }
+}
+
+#[tokio::test]
+async fn a_look_is_answered_though_the_last_handle_is_gone() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let reader = reader(&server.url);
+    let look = reader.register(ids(0..2));
+    drop(reader);
+    assert_eq!(look.await.unwrap().readings.len(), 2);
+}
+
+#[tokio::test]
+async fn a_reading_was_sent_between_its_look_and_its_answer() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let clock = Clock::start();
+    let reader =
+        Reader::spawn(Arc::new(client(30)), endpoint, "p".repeat(32), Arc::new(Fixed), 1000.0, clock);
+    let asked = clock.mono();
+    let answer = reader.register(ids(0..100)).await.unwrap();
+    let answered = clock.mono();
+    assert!(answer.readings.iter().all(|r| asked <= r.sent && r.sent <= answered));
+}

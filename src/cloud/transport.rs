@@ -1,0 +1,255 @@
+//! One HTTP exchange: a total deadline, a cap on the reply, no redirects, and the last check before a call leaves.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use reqwest::{Certificate, Method, RequestBuilder, redirect::Policy};
+use tokio::time::{Instant, timeout_at};
+
+use super::classify::Heard;
+
+/// Below the least sensible total deadline, so that a timeout while connecting is known as one that sent nothing.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How to talk to the cloud.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Total time for one call.
+    pub request_timeout: Duration,
+    /// Further roots, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// User-Agent.
+    pub user_agent: String,
+    /// Ignore HTTPS_PROXY and its like.
+    pub no_proxy: bool,
+}
+
+/// The client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// `--ca-file`.
+    #[error("{file} can't be used as --ca-file: {why}")]
+    Roots {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// TLS or proxy settings.
+    #[error("the HTTP client can't be made: {0}")]
+    Client(String),
+}
+
+/// Why nothing, or not everything, was heard.
+#[derive(Debug)]
+pub enum Lost {
+    /// No connection: nothing was sent.
+    NotSent(String),
+    /// It was too late to send.
+    TooLate,
+    /// It may have been sent.
+    Unknown(String),
+    /// The reply is larger than its cap.
+    TooLarge,
+}
+
+/// The HTTP client.
+pub struct Transport {
+    http: reqwest::Client,
+    total: Duration,
+}
+
+impl Transport {
+    /// Makes the client.
+    pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT.min(options.request_timeout / 2))
+            .http1_only()
+            .user_agent(&options.user_agent);
+        if options.no_proxy {
+            builder = builder.no_proxy();
+        }
+        if let Some(file) = &options.ca_file {
+            let roots = |why: String| ClientError::Roots { file: file.clone(), why };
+            let pem = std::fs::read(file).map_err(|e| roots(e.to_string()))?;
+            let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| roots(e.to_string()))?;
+            if certificates.is_empty() {
+                return Err(roots("it holds no certificate".to_owned()));
+            }
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let http = builder.build().map_err(|e| ClientError::Client(chain(&e)))?;
+        Ok(Self { http, total: options.request_timeout })
+    }
+
+    /// Starts a request.
+    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Sends a request and reads the reply to at most `cap` bytes.
+    pub async fn exchange(&self, request: RequestBuilder, cap: usize) -> Result<Heard, Lost> {
+        let deadline = Instant::now() + self.total;
+        match timeout_at(deadline, exchange(request, cap)).await {
+            Ok(heard) => heard,
+            Err(_) => Err(Lost::Unknown(format!("no answer within {} s", self.total.as_secs_f32()))),
+        }
+    }
+}
+
+async fn exchange(request: RequestBuilder, cap: usize) -> Result<Heard, Lost> {
+    let mut response = request.send().await.map_err(|e| lost(&e))?;
+    let header =
+        |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (content_type, retry_after) = (header("content-type"), header("retry-after"));
+    let request_id = header("x-request-id");
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| Lost::Unknown(chain(&e)))? {
+        if body.len() + chunk.len() > cap {
+            return Err(Lost::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Heard { status, content_type, retry_after, request_id, body })
+}
+
+fn lost(error: &reqwest::Error) -> Lost {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.is::<TooLate>() {
+            return Lost::TooLate;
+        }
+        source = cause.source();
+    }
+    // Only a failure to connect proves that nothing was sent.
+    if error.is_connect() { Lost::NotSent(chain(error)) } else { Lost::Unknown(chain(error)) }
+}
+
+/// An error with its causes, without the URL.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if !text.is_empty() {
+            text += ": ";
+        }
+        text += &cause.to_string();
+        next = cause.source();
+    }
+    if text.is_empty() { "the request failed".to_owned() } else { text }
+}
+
+/// It was too late to send.
+#[derive(Debug, thiserror::Error)]
+#[error("too late after the write of the intent")]
+struct TooLate;
+
+/// A body that refuses to leave after a moment.
+///
+/// The HTTP library polls it after the connection is there and before the head is flushed, so this is the last check
+/// before anything of the request leaves. It can't be cloned, so nothing sends it twice.
+pub struct LeaveBy {
+    bytes: Option<Bytes>,
+    leave_by: Instant,
+}
+
+impl LeaveBy {
+    /// This body, unless it is later than `leave_by`.
+    pub fn new(bytes: Vec<u8>, leave_by: Instant) -> Self {
+        Self { bytes: Some(bytes.into()), leave_by }
+    }
+}
+
+impl Body for LeaveBy {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let Some(bytes) = this.bytes.take() else { return Poll::Ready(None) };
+        if Instant::now() >= this.leave_by {
+            return Poll::Ready(Some(Err(TooLate.into())));
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::cloud::testing::options;
+
+    /// A root that signs nothing; valid until 2126.
+    const ROOT: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBkTCCATagAwIBAgIUPwl6gGWAGNoV7Cp4domnaucrPFwwCgYIKoZIzj0EAwIw\n\
+FDESMBAGA1UEAwwJdGVzdCByb290MCAXDTI2MTEyNDEzMTYzOFoYDzIxMjYxMDMx\n\
+MTMxNjM4WjAUMRIwEAYDVQQDDAl0ZXN0IHJvb3QwWTATBgcqhkjOPQIBBggqhkjO\n\
+PQMBBwNCAAQTwogjAFLQKVV4qYxWMbtfE2fpHqP1uHZWB+uPyroU3WBzPM/jFinN\n\
+uUlGAjI5uup7MblSPnouTBPJfvkmRJe+o2QwYjAdBgNVHQ4EFgQUcfaWCmsBmNZz\n\
+NGN/T6cRODyT+LMwHwYDVR0jBBgwFoAUcfaWCmsBmNZzNGN/T6cRODyT+LMwDwYD\n\
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0kAMEYC\n\
+IQCiW7qgNnRus+NMJSG4sYi9gIKqLiyyZ78HiWwOe7gKPQIhAPugQxryFubLoXhT\n\
+c/29AKdAGWkFW+ZKFXqRLvr/GlAY\n\
+-----END CERTIFICATE-----\n";
+
+    fn with_roots(text: &str) -> Result<Transport, ClientError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("roots.pem");
+        std::fs::write(&file, text).unwrap();
+        Transport::new(&ClientOptions { ca_file: Some(file), ..options(1) })
+    }
+
+    #[test]
+    fn further_roots_are_certificates_or_an_error_that_names_the_file() {
+        assert!(with_roots(ROOT).is_ok());
+        assert!(with_roots(&format!("# two\n{ROOT}{ROOT}")).is_ok());
+        let broken = ROOT.replace("MII", "!!!");
+        for text in ["", "roots", &broken] {
+            let Err(ClientError::Roots { file, .. }) = with_roots(text) else { panic!("{text:?}") };
+            assert!(file.ends_with("roots.pem"));
+        }
+        let missing = ClientOptions { ca_file: Some("/nowhere/roots.pem".into()), ..options(1) };
+        assert!(matches!(Transport::new(&missing), Err(ClientError::Roots { .. })));
+    }
+
+    fn poll(body: &mut LeaveBy) -> Option<Result<Bytes, String>> {
+        let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+        let frame = frame.now_or_never().unwrap()?;
+        Some(frame.map(|f| f.into_data().unwrap()).map_err(|e| e.to_string()))
+    }
+
+    #[test]
+    fn s13_a_body_is_given_out_whole_and_in_time_or_not_at_all() {
+        let later = Instant::now() + Duration::from_mins(1);
+        let mut body = LeaveBy::new(b"body".to_vec(), later);
+        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
+        assert_eq!(poll(&mut body), Some(Ok(Bytes::from_static(b"body"))));
+        assert_eq!((poll(&mut body), body.is_end_stream()), (None, true));
+        let mut late = LeaveBy::new(b"body".to_vec(), Instant::now());
+        assert!(poll(&mut late).unwrap().is_err());
+        assert_eq!(poll(&mut late), None, "a second poll brings nothing either");
+    }
+}

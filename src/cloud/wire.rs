@@ -1,0 +1,189 @@
+//! Bodies as the vendor documents them, read so that one odd entry spoils no other.
+
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::Value;
+
+/// DeleteInstances, request (`BatchDeleteOptions`).
+#[derive(Serialize)]
+pub struct DeleteRequest {
+    /// At most 50 ids.
+    pub instance_id_set: Vec<String>,
+}
+
+/// What is expected, or anything else in its place.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Lenient<T> {
+    Read(T),
+    Odd(IgnoredAny),
+}
+
+impl<T> Lenient<T> {
+    fn get(&self) -> Option<&T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Odd(_) => None,
+        }
+    }
+}
+
+fn text(field: Option<&Lenient<String>>) -> Option<&str> {
+    field.and_then(Lenient::get).map(String::as_str)
+}
+
+/// DeleteInstances, 202. Only accepted ids are listed; there is no slot for an error of one id.
+#[derive(Deserialize)]
+pub struct DeleteReply {
+    instances: Vec<Lenient<Row>>,
+}
+
+impl DeleteReply {
+    /// The ids as spelled; none for an entry without one.
+    pub fn ids(&self) -> impl Iterator<Item = Option<&str>> {
+        self.instances.iter().map(|entry| entry.get().and_then(|row| text(row.id.as_ref())))
+    }
+}
+
+/// An instance, of which a list tells all and ShowInstanceStatus only the state. An old example of the vendor's has
+/// `status` in place of `state`.
+#[derive(Deserialize)]
+pub struct Row {
+    id: Option<Lenient<String>>,
+    state: Option<Lenient<String>>,
+    status: Option<Lenient<String>>,
+}
+
+impl Row {
+    /// The state; empty if there is none.
+    pub fn state(&self) -> &str {
+        text(self.state.as_ref()).or_else(|| text(self.status.as_ref())).unwrap_or_default()
+    }
+}
+
+/// ListInstances, 200.
+#[derive(Deserialize)]
+pub struct ListReply {
+    instances: Vec<Lenient<Row>>,
+    page_info: Option<Lenient<PageInfo>>,
+}
+
+#[derive(Deserialize)]
+struct PageInfo {
+    next_marker: Option<Lenient<String>>,
+    current_count: Option<Lenient<u64>>,
+}
+
+impl ListReply {
+    /// The instances of this page that have an id, as id and state.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.instances.iter().filter_map(|entry| {
+            let row = entry.get()?;
+            Some((text(row.id.as_ref())?, row.state()))
+        })
+    }
+
+    /// Where the next page is. Whether the last one has a null, an empty or no marker is not documented: all three end
+    /// the list, and so does a page that holds nothing.
+    pub fn next_marker(&self) -> Option<&str> {
+        let info = self.page_info.as_ref()?.get()?;
+        let count = info.current_count.as_ref().and_then(Lenient::get);
+        if self.instances.is_empty() || count == Some(&0) {
+            return None;
+        }
+        text(info.next_marker.as_ref()).filter(|marker| !marker.is_empty())
+    }
+}
+
+/// Code and message of an error body: `error_code`/`error_msg` (ErrorCode page), and the other spellings that the vendor's
+/// SDK accepts, at the top or one level below. A message without a code is a message too: a 429 may be a bare string.
+pub fn error_of(body: &[u8]) -> (Option<String>, String) {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return (None, no_page(String::from_utf8_lossy(body).into_owned()));
+    };
+    if let Value::String(text) = value {
+        return (None, no_page(text));
+    }
+    let nested = value.as_object().into_iter().flat_map(|object| object.values().filter(|v| v.is_object()));
+    for object in std::iter::once(&value).chain(nested) {
+        for (code, message) in [("error_code", "error_msg"), ("errorCode", "errorMsg"), ("code", "message")] {
+            let (code, message) = (&object[code], object[message].as_str());
+            if code.is_string() || message.is_some() {
+                let message = message.unwrap_or_default().to_owned();
+                return (code.as_str().map(str::to_owned), no_page(message));
+            }
+        }
+    }
+    (None, String::new())
+}
+
+/// A page of HTML helps nobody in a status.
+fn no_page(text: String) -> String {
+    let lower = text.to_ascii_lowercase();
+    let page =
+        starts_as_page(text.as_bytes()) || ["<html", "<!doctype", "<body"].iter().any(|t| lower.contains(t));
+    if page { "an HTML page".to_owned() } else { text }
+}
+
+/// Whether a body begins as HTML does and JSON can't.
+pub fn starts_as_page(body: &[u8]) -> bool {
+    body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii_start().starts_with(b"<")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_of_every_spelling() {
+        let table = [
+            (r#"{"error_code":"A","error_msg":"b"}"#, Some("A"), "b"),
+            (r#"{"errorCode":"A","errorMsg":"b"}"#, Some("A"), "b"),
+            (r#"{"code":"A","message":"b"}"#, Some("A"), "b"),
+            (r#"{"error":{"code":"A","message":"b"}}"#, Some("A"), "b"),
+            (r#"{"x":{"y":{"code":"A","message":"b"}}}"#, None, ""),
+            (r#"{"error_msg":"b"}"#, None, "b"),
+            (r#"{"code":429,"message":"b"}"#, None, "b"),
+            (r#"{"error_code":null,"error_msg":null,"code":"A"}"#, Some("A"), ""),
+            (r#""b""#, None, "b"),
+            ("b", None, "b"),
+            ("[1]", None, ""),
+            ("", None, ""),
+            (" <html>x", None, "an HTML page"),
+            ("\u{feff}<!DOCTYPE html>", None, "an HTML page"),
+            ("Error: <HTML>x", None, "an HTML page"),
+            (r#"{"error_code":"A","error_msg":"see <html>"}"#, Some("A"), "an HTML page"),
+        ];
+        for (body, code, message) in table {
+            assert_eq!(error_of(body.as_bytes()), (code.map(str::to_owned), message.to_owned()), "{body}");
+        }
+    }
+
+    #[test]
+    fn t06_every_way_in_which_a_list_may_end() {
+        let table = [
+            (r#"{"instances":[{}],"page_info":{"next_marker":"m","current_count":1}}"#, Some("m")),
+            (r#"{"instances":[{}],"page_info":{"next_marker":"m"}}"#, Some("m")),
+            (r#"{"instances":[{}],"page_info":{"next_marker":"m","current_count":0}}"#, None),
+            (r#"{"instances":[],"page_info":{"next_marker":"m","current_count":1}}"#, None),
+            (r#"{"instances":[{}],"page_info":{"next_marker":""}}"#, None),
+            (r#"{"instances":[{}],"page_info":{"next_marker":null}}"#, None),
+            (r#"{"instances":[{}],"page_info":{"next_marker":7}}"#, None),
+            (r#"{"instances":[{}],"page_info":{}}"#, None),
+            (r#"{"instances":[{}],"page_info":null}"#, None),
+            (r#"{"instances":[{}]}"#, None),
+        ];
+        for (body, marker) in table {
+            let reply: ListReply = serde_json::from_str(body).unwrap();
+            assert_eq!(reply.next_marker(), marker, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_odd_row_spoils_no_other() {
+        let body = r#"{"instances":[7,null,{"id":5,"state":"x"},{"id":"a","state":null,"status":"running"},{"id":"b","state":[]}]}"#;
+        let reply: ListReply = serde_json::from_str(body).unwrap();
+        assert_eq!(reply.rows().collect::<Vec<_>>(), [("a", "running"), ("b", "")]);
+        let reply: DeleteReply = serde_json::from_str(body).unwrap();
+        assert_eq!(reply.ids().collect::<Vec<_>>(), [None, None, None, Some("a"), Some("b")]);
+    }
+}
