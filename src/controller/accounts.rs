@@ -98,7 +98,7 @@ pub struct Accounts {
     delete_rate: f64,
     read_rate: f64,
     marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
-    accounts: Mutex<HashMap<AccountKey, Arc<Account>>>,
+    by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
 }
 
 impl Accounts {
@@ -112,8 +112,8 @@ impl Accounts {
         settings: Settings,
         (delete_rate, read_rate): (f64, f64),
     ) -> Self {
-        let (marks, accounts) = (Mutex::default(), Mutex::default());
-        Self { api, client, endpoints, clock, settings, delete_rate, read_rate, marks, accounts }
+        let (marks, by_key) = (Mutex::default(), Mutex::default());
+        Self { api, client, endpoints, clock, settings, delete_rate, read_rate, marks, by_key }
     }
 
     /// The client for calls.
@@ -126,13 +126,13 @@ impl Accounts {
     pub fn of(&self, namespace: &str, job: &Job) -> Result<Arc<Account>, crate::cloud::EndpointError> {
         let endpoint = self.endpoints.of(&job.region)?;
         let key = (endpoint.clone(), job.project.clone(), namespace.to_owned(), job.secret.clone());
-        if let Some(account) = lock(&self.accounts).get(&key) {
+        if let Some(account) = lock(&self.by_key).get(&key) {
             return Ok(account.clone());
         }
         let marks = lock(&self.marks).entry((endpoint.clone(), job.project.clone())).or_default().clone();
         let credentials: Arc<dyn CredentialSource> =
             Arc::new(SecretSource::new(self.api.clone(), namespace.to_owned(), job.secret.clone()));
-        let mut accounts = lock(&self.accounts);
+        let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
             let reader = Reader::spawn(
                 self.client.clone(),

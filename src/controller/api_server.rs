@@ -140,7 +140,11 @@ impl ApiServer {
     }
 
     /// Reads a Secret as text; none if it does not exist.
-    pub(super) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Option<String>, SecretError> {
+    pub(super) async fn read_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<String>, SecretError> {
         let path = k8s_openapi::api::core::v1::Secret::url_path(&(), Some(namespace));
         let request = Request::new(path)
             .get(name, &GetParams::default())
@@ -231,7 +235,8 @@ mod tests {
         )
     }
 
-    const SPEC: &str = r#"{"region":"r","projectID":"p","credentialsSecretRef":{"name":"s"},"instanceIDs":["a"]}"#;
+    const SPEC: &str =
+        r#"{"region":"r","projectID":"p","credentialsSecretRef":{"name":"s"},"instanceIDs":["a"]}"#;
 
     #[test]
     fn reads_spec_status_and_size() {

@@ -85,7 +85,8 @@ pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Cr
         let (context, caller, credential) = (context.clone(), caller.clone(), credential.clone());
         tokio::spawn(async move {
             // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
-            let mut guard = Guard { context, caller, batch, version: credential.version.clone(), reply: None };
+            let mut guard =
+                Guard { context, caller, batch, version: credential.version.clone(), reply: None };
             let reply = call(&guard, &credential, leave_by).await;
             guard.reply = Some(reply);
         });
@@ -187,18 +188,40 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
     let size = batch.ids.len();
     match reply {
         Reply::Accepted { ids, foreign, note } => info!(
-            namespace, name, batch = number, size, returned = ids.len(), foreign,
-            request_id = note.request_id, "delete call accepted"
+            namespace,
+            name,
+            batch = number,
+            size,
+            returned = ids.len(),
+            foreign,
+            request_id = note.request_id,
+            "delete call accepted"
         ),
         Reply::Unknown { trouble, note } => warn!(
-            namespace, name, batch = number, size, reason = trouble.reason(), code = note.code,
-            request_id = note.request_id, error = note.text, "outcome of the delete call is unknown"
+            namespace,
+            name,
+            batch = number,
+            size,
+            reason = trouble.reason(),
+            code = note.code,
+            request_id = note.request_id,
+            error = note.text,
+            "outcome of the delete call is unknown"
         ),
         Reply::Refused { trouble, note } => warn!(
-            namespace, name, batch = number, size, reason = trouble.reason(), code = note.code,
-            request_id = note.request_id, error = note.text, "delete call refused"
+            namespace,
+            name,
+            batch = number,
+            size,
+            reason = trouble.reason(),
+            code = note.code,
+            request_id = note.request_id,
+            error = note.text,
+            "delete call refused"
         ),
-        Reply::TooLate => warn!(namespace, name, batch = number, size, "delete call not sent: too late after its intent"),
+        Reply::TooLate => {
+            warn!(namespace, name, batch = number, size, "delete call not sent: too late after its intent");
+        }
     }
 }
 

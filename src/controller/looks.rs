@@ -36,8 +36,12 @@ pub fn register(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
 fn answered(context: &Context, caller: &Caller, ids: &[InstanceId], answer: Answer) {
     let now = context.clock.now();
     debug!(
-        namespace = caller.key.namespace, name = caller.key.name, asked = ids.len(),
-        read = answer.readings.len(), failed = answer.failure.as_ref().map(|f| f.trouble.reason()), "look answered"
+        namespace = caller.key.namespace,
+        name = caller.key.name,
+        asked = ids.len(),
+        read = answer.readings.len(),
+        failed = answer.failure.as_ref().map(|f| f.trouble.reason()),
+        "look answered"
     );
     let mut tracked = lock(&caller.tracked);
     if tracked.uid != caller.uid {

@@ -54,11 +54,13 @@ impl Objects {
     /// Forgets an object that is gone. What its calls came to, if no write holds it, is returned to be told elsewhere.
     pub fn forget(&self, key: &Key) -> Vec<Orphan> {
         let removed = lock(&self.by_key).remove(key);
-        removed.map(|tracked| {
-            let mut tracked = lock(&tracked);
-            tracked.gone = true;
-            orphans(&tracked)
-        }).unwrap_or_default()
+        removed
+            .map(|tracked| {
+                let mut tracked = lock(&tracked);
+                tracked.gone = true;
+                orphans(&tracked)
+            })
+            .unwrap_or_default()
     }
 
     /// Keys of objects with a call in flight or an outcome that no write holds.
@@ -73,7 +75,9 @@ impl Objects {
 pub fn orphans(tracked: &Tracked) -> Vec<Orphan> {
     let Some(memory) = &tracked.memory else { return Vec::new() };
     let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
-        CallState::Ended { reply, recorded: false, .. } => Some((number, call, super::calls::in_words(reply))),
+        CallState::Ended { reply, recorded: false, .. } => {
+            Some((number, call, super::calls::in_words(reply)))
+        }
         // A call in flight is told when it ends.
         CallState::InFlight | CallState::Ended { .. } | CallState::NotSent => None,
     });

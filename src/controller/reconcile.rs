@@ -12,17 +12,17 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    accounts::{Account, lock},
+    accounts::lock,
     api_server::{Key, Live, ReadError, WriteError},
     calls::{self, Caller},
     context::Context,
     looks,
-    objects::{Objects, Orphan, Tracked, orphans},
+    objects::{Orphan, Tracked},
 };
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
-        Mono, Now,
+        Mono,
         account::permits::Answer as Permit,
         backoff::backoff,
         object::{
@@ -32,7 +32,7 @@ use crate::{
             memory::{Memory, Standing, standing},
             write_ahead::Wave,
         },
-        reply::{Note, Retry, Trouble},
+        reply::Retry,
         settings::{INTENT_LIFE, LOOK_LIFE},
     },
 };
@@ -55,13 +55,10 @@ enum Pass {
 /// Reconciles one object. Nothing that happens here reaches another object.
 pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Action {
     let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
-    match guarded {
-        Ok(action) => action,
-        Err(_) => {
-            error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
-            Action::requeue(after_failure(context, key))
-        }
-    }
+    guarded.unwrap_or_else(|_| {
+        error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
+        Action::requeue(after_failure(context, key))
+    })
 }
 
 async fn passes(context: &Arc<Context>, key: &Key) -> Action {
@@ -90,14 +87,20 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
             return Pass::Backoff;
         }
         Err(ReadError::Undecodable(why)) => {
-            error!(namespace = key.namespace, name = key.name, error = why, "the object can't be decoded; nothing is sent for it");
+            error!(
+                namespace = key.namespace,
+                name = key.name,
+                error = why,
+                "the object can't be decoded; nothing is sent for it"
+            );
             return Pass::At(context.clock.mono() + context.settings.retry_max);
         }
     };
     let tracked = track(context, &live);
     let now = context.clock.now();
     let spec = live.spec.as_ref().map_err(Clone::clone);
-    let job = spec.and_then(|spec| Job::parse(spec, Some(live.generation), live.leaving).map_err(|e| e.to_string()));
+    let job = spec
+        .and_then(|spec| Job::parse(spec, Some(live.generation), live.leaving).map_err(|e| e.to_string()));
     let job = match job {
         Ok(job) => job,
         Err(why) => {
@@ -114,7 +117,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         }
     };
     let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
-    reread_secret(context, &caller).await;
+    reread_secret(&caller).await;
     let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff };
     carry_out(context, Some(&caller), &live, &tracked, decision).await
 }
@@ -185,7 +188,12 @@ async fn carry_out(
             Ok(()) => {}
             Err(WriteError::Conflict | WriteError::Gone) => return Pass::Again,
             Err(WriteError::Unavailable(why)) => {
-                warn!(namespace = live.key.namespace, name = live.key.name, error = why, "the status was not written");
+                warn!(
+                    namespace = live.key.namespace,
+                    name = live.key.name,
+                    error = why,
+                    "the status was not written"
+                );
                 return Pass::Backoff;
             }
         }
@@ -200,6 +208,9 @@ async fn carry_out(
             }
         }
         looks::register(context, caller, look);
+    }
+    if let (None, Some(caller)) = (wake, caller) {
+        caller.account.forget(&caller.key);
     }
     wake.map_or(Pass::Rest, Pass::At)
 }
@@ -286,7 +297,12 @@ async fn submit(
         Ok(()) => {}
         Err(WriteError::Conflict | WriteError::Gone) => return Submitted::Again,
         Err(WriteError::Unavailable(why)) => {
-            warn!(namespace = live.key.namespace, name = live.key.name, error = why, "the intent was not stored; nothing is sent");
+            warn!(
+                namespace = live.key.namespace,
+                name = live.key.name,
+                error = why,
+                "the intent was not stored; nothing is sent"
+            );
             return Submitted::Failed;
         }
     }
@@ -318,11 +334,10 @@ impl Drop for Pending<'_> {
 }
 
 /// While the cloud rejects the credentials, another version of the Secret is tried at once.
-async fn reread_secret(context: &Context, caller: &Caller) {
+async fn reread_secret(caller: &Caller) {
     let waits = |s: &Option<Standing>| {
-        s.as_ref().is_some_and(|s| {
-            matches!(s.trouble.retry(), Retry::SecretChange | Retry::SlowOrSecretChange)
-        })
+        s.as_ref()
+            .is_some_and(|s| matches!(s.trouble.retry(), Retry::SecretChange | Retry::SlowOrSecretChange))
     };
     let waiting = lock(&caller.tracked)
         .memory
@@ -380,7 +395,12 @@ pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
     for Orphan { uid, batch, ids, outcome } in orphans {
         let size = ids.len();
         warn!(
-            namespace = key.namespace, name = key.name, uid, batch, ids = ids.join(","), outcome,
+            namespace = key.namespace,
+            name = key.name,
+            uid,
+            batch,
+            ids = ids.join(","),
+            outcome,
             "the object is gone; this outcome of a delete call is recorded here only"
         );
         let event = Event {

@@ -13,7 +13,7 @@ use kube::{
     Api, ResourceExt,
     core::PartialObjectMeta,
     runtime::{
-        Config as ControllerConfig, Controller, Predicate, WatchStreamExt,
+        Config as ControllerConfig, Controller, Predicate, PredicateConfig, WatchStreamExt,
         controller::{Action, Error as ControllerError},
         predicates, reflector, watcher,
     },
@@ -127,21 +127,27 @@ async fn watch(
     let config = watcher::Config { page_size: Some(PAGE), ..watcher::Config::default() };
     let config = if selector.is_empty() { config } else { config.labels(selector) };
     let (reader, writer) = reflector::store();
+    let mut on_sync = Some(on_sync);
     let stream = watcher(api, config)
         .default_backoff()
+        // Not `wait_until_ready` of the store: the Controller waits on it too, and only its last waiter is woken.
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone))
+                && let Some(on_sync) = on_sync.take()
+            {
+                on_sync();
+            }
+        })
         .modify(|object: &mut Meta| {
             object.metadata.managed_fields = None;
             object.annotations_mut().remove(LAST_APPLIED);
         })
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
-    let store = reader.clone();
-    tokio::spawn(async move {
-        if store.wait_until_ready().await.is_ok() {
-            on_sync();
-        }
-    });
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            PredicateConfig::default(),
+        );
     let wakes = futures::stream::unfold(wakes, |mut wakes| async move {
         let key: Key = wakes.recv().await?;
         let object = reflector::ObjectRef::<Meta>::new(&key.name).within(&key.namespace);
@@ -156,7 +162,7 @@ async fn watch(
                 let key = key_of(&object);
                 Ok::<_, std::convert::Infallible>(reconcile(&context, &key).await)
             },
-            |_, _, _| Action::requeue(Duration::from_secs(60)),
+            |_, _, _| Action::requeue(Duration::from_mins(1)),
             context.clone(),
         )
         .for_each(|result| {

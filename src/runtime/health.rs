@@ -1,0 +1,132 @@
+//! `/healthz` and `/readyz`.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::connections::Bounded;
+
+/// A probe takes milliseconds, and several probers at once are rare.
+const AT_ONCE: usize = 32;
+const LIFE: Duration = Duration::from_secs(5);
+
+/// Whether the process is ready, and if not, why.
+#[derive(Debug)]
+pub struct Health {
+    unready: Mutex<Option<&'static str>>,
+}
+
+impl Health {
+    /// Not ready, for this reason.
+    #[must_use]
+    pub fn unready(why: &'static str) -> Arc<Self> {
+        Arc::new(Self { unready: Mutex::new(Some(why)) })
+    }
+
+    /// Ready, or not for this reason.
+    pub fn set(&self, unready: Option<&'static str>) {
+        *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = unready;
+    }
+
+    fn get(&self) -> Option<&'static str> {
+        *self.unready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Binds the address and answers until the process ends. Returns the address that was bound, which is logged too.
+///
+/// `/healthz` answers as long as the process schedules work at all; `/readyz` when every watch has its first list, and no
+/// longer once `stop` is cancelled. Both answer through the drain: a process that records its last calls is alive.
+pub async fn serve(
+    address: SocketAddr,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    info!("listening on {bound}");
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state((health, stop));
+    tokio::spawn(async move {
+        // Its errors are those of single connections; the process goes on without.
+        let _ = axum::serve(Bounded::new(listener, AT_ONCE, LIFE), router).await;
+    });
+    Ok(bound)
+}
+
+async fn ready(State((health, stop)): State<(Arc<Health>, CancellationToken)>) -> (StatusCode, String) {
+    // Asked here and not set at the end: a first list that comes in late can't make a stopping process ready.
+    let unready = if stop.is_cancelled() { Some("stopping") } else { health.get() };
+    match unready {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        reply
+    }
+
+    #[tokio::test]
+    async fn ready_only_when_it_is() {
+        let health = Health::unready("waiting for the first list");
+        let stop = CancellationToken::new();
+        let address = serve("127.0.0.1:0".parse().unwrap(), health.clone(), stop.clone()).await.unwrap();
+        let reply = get(address, "/healthz").await;
+        assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("\r\n\r\nok\n"), "{reply}");
+        let reply = get(address, "/readyz").await;
+        assert!(
+            reply.starts_with("HTTP/1.1 503") && reply.ends_with("waiting for the first list\n"),
+            "{reply}"
+        );
+        health.set(None);
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        health.set(Some("the watch is lost"));
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        for path in ["/metrics", "/", "/healthz/x"] {
+            assert!(get(address, path).await.starts_with("HTTP/1.1 404"), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stopping_process_is_alive_and_not_ready() {
+        let health = Health::unready("waiting for the first list");
+        let stop = CancellationToken::new();
+        let address = serve("127.0.0.1:0".parse().unwrap(), health.clone(), stop.clone()).await.unwrap();
+        stop.cancel();
+        health.set(None);
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let reply = get(address, "/readyz").await;
+        assert!(reply.starts_with("HTTP/1.1 503") && reply.ends_with("stopping\n"), "{reply}");
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_an_error() {
+        let serve = |address| serve(address, Health::unready("x"), CancellationToken::new());
+        let taken = serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        assert_eq!(serve(taken).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    }
+}

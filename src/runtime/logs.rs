@@ -1,0 +1,162 @@
+//! Log lines, to stderr.
+
+use std::io::IsTerminal;
+
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{LevelFilter, filter_fn},
+    fmt::MakeWriter,
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+use super::args::LogFormat;
+
+/// Targets that may print headers or bodies, and with them tokens and Secrets.
+///
+/// `kube_client` logs a whole body at WARN when it can't decode it, and headers at TRACE. `reqwest` can print every byte of a
+/// connection at TRACE, and proxies at DEBUG. `hyper`, `h2` and `rustls` print parts of what they read and write below INFO
+/// where their logs are compiled in, which a feature of any other library may do. The others lie between those.
+const TALKATIVE: [&str; 9] =
+    ["h2", "hyper", "hyper_rustls", "hyper_util", "kube_client", "reqwest", "rustls", "tower", "tower_http"];
+
+/// The filter is none.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--log-level {0:?} is no filter; write a level (error, warn, info, debug, trace, off) or TARGET=LEVEL, such as warn,instance_deletion_controller=debug"
+)]
+pub struct InvalidFilter(String);
+
+/// Starts logging. Without a format it is text on a terminal, else JSON.
+pub fn init(format: Option<LogFormat>, filter: &str) -> Result<(), InvalidFilter> {
+    let terminal = std::io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let layer = layer(format, filter, std::io::stderr, terminal)?;
+    // Refused only where logging has been started before, by a test.
+    let _ = Registry::default().with(layer).try_init();
+    Ok(())
+}
+
+fn layer<S, W>(
+    format: LogFormat,
+    filter: &str,
+    to: W,
+    ansi: bool,
+) -> Result<Box<dyn Layer<S> + Send + Sync>, InvalidFilter>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let wanted = parse(filter)?;
+    let lines = match format {
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(to).with_ansi(ansi).boxed(),
+        LogFormat::Json => {
+            tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(to).boxed()
+        }
+    };
+    Ok(lines.with_filter(filter_fn(harmless)).with_filter(wanted).boxed())
+}
+
+/// `EnvFilter` takes a word that is no level for the name of a target, so that after a mistyped level nothing is logged at all,
+/// and takes nothing for ERROR.
+fn parse(filter: &str) -> Result<EnvFilter, InvalidFilter> {
+    let meant = |directive: &str| {
+        let level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
+        level || directive.contains(['=', '['])
+    };
+    if filter.split(',').all(|directive| meant(directive.trim())) {
+        EnvFilter::try_new(filter).map_err(|_| InvalidFilter(filter.to_owned()))
+    } else {
+        Err(InvalidFilter(filter.to_owned()))
+    }
+}
+
+/// Whatever the user asks for, these say no more than that something went wrong.
+fn harmless(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let talkative = TALKATIVE.iter().any(|crate_name| {
+        target.strip_prefix(crate_name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    });
+    !talkative || *metadata.level() == tracing::Level::ERROR
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let layer = layer(format, filter, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            tracing::info!(batch = 3, "ours");
+            tracing::trace!("ours, in detail");
+            tracing::warn!(target: "kube_client::client", "a body with a secret");
+            tracing::trace!(target: "kube_client", "a header with a secret");
+            tracing::trace!(target: "h2::codec", "a frame with a secret");
+            tracing::trace!(target: "hyper::proto", "a header with a secret");
+            tracing::debug!(target: "hyper_util::client", "a header with a secret");
+            tracing::trace!(target: "reqwest::connect", "bytes with a secret");
+            tracing::debug!(target: "rustls::client", "bytes with a secret");
+            let _span =
+                tracing::debug_span!(target: "tower_http::trace", "span", header = "secret").entered();
+            tracing::error!(target: "kube_client::client", "an error");
+        });
+        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn s11_no_filter_makes_libraries_print_bodies_or_headers() {
+        let asked = "kube_client=trace,kube_client::client=trace,h2=trace,hyper=trace,hyper_util=trace,reqwest=trace,\
+                     rustls=trace,tower_http=trace,[span]=trace,info";
+        for filter in ["info", "trace", asked] {
+            let text = logged(LogFormat::Text, filter);
+            assert!(text.contains("ours") && text.contains("an error"), "{filter}: {text}");
+            assert!(!text.contains("secret"), "{filter}: {text}");
+        }
+        assert!(logged(LogFormat::Text, "trace").contains("in detail"));
+        assert!(!logged(LogFormat::Text, "info").contains("in detail"));
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = logged(LogFormat::Json, "info");
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(value["message"].is_string() && value["level"].is_string(), "{line}");
+        }
+        assert!(text.contains(r#""batch":3"#), "{text}");
+    }
+
+    #[test]
+    fn a_filter_is_levels_and_targets() {
+        for filter in
+            ["info", "WARN", "off", "info,kube_runtime=debug", "a::b=trace, warn", "[span{id=1}]=debug"]
+        {
+            assert!(parse(filter).is_ok(), "{filter}");
+        }
+        for filter in ["", "inof", "info,", "a=b=c", "a=loud", "debug,kube_runtime"] {
+            let message = parse(filter).unwrap_err().to_string();
+            assert!(message.contains("write a level"), "{filter:?}: {message}");
+        }
+    }
+}

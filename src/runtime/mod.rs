@@ -1,0 +1,14 @@
+//! The process: what surrounds the work.
+//!
+//! - [`args`]: the command line; `values` and `durations` parse what it holds;
+//! - [`logs`]: log lines, and what may never be in one;
+//! - [`health`]: `/healthz` and `/readyz`, on `connections` that are few and short;
+//! - [`signals`]: the beginning of the end.
+
+pub mod args;
+mod connections;
+mod durations;
+pub mod health;
+pub mod logs;
+pub mod signals;
+mod values;
