@@ -18,6 +18,14 @@ pub enum Error {
         "the command `go` was not found: install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
     )]
     NoGo,
+    /// The programs are not there, and were not to be built.
+    #[error(
+        "{folder} does not hold etcd, kube-apiserver and kubectl: `cargo run -p control-plane -- build` makes them"
+    )]
+    NotBuilt {
+        /// Where they would be.
+        folder: PathBuf,
+    },
     /// The build failed.
     #[error("building {program} failed; the end of its output:\n{output}")]
     Build {
@@ -34,14 +42,17 @@ pub enum Error {
         /// What is missing.
         program: &'static str,
     },
-    /// A server did not come up.
-    #[error("{server} did not get ready; the end of its log:\n{log}")]
+    /// A server did not come up, or ended by itself.
+    #[error("{what}; the ends of the logs:\n{log}")]
     NotReady {
-        /// Which.
-        server: &'static str,
-        /// The last lines.
+        /// Which, and what became of it.
+        what: String,
+        /// The last lines of both servers.
         log: String,
     },
+    /// The control plane that all tests of the process share did not come up; the first test's attempt counts for all.
+    #[error("{0}")]
+    Shared(&'static Error),
     /// kubectl answered with an error.
     #[error("kubectl {command} failed: {stderr}")]
     Kubectl {
@@ -50,9 +61,19 @@ pub enum Error {
         /// What it said.
         stderr: String,
     },
-    /// A process did not end in time.
-    #[error("{0} did not end in time")]
+    /// A process did not do in time what was waited for.
+    #[error("{0} in time")]
     Deadline(String),
+    /// A process did not print what was waited for.
+    #[error("{program} {what}, and did not print the expected line; the end of its output:\n{log}")]
+    NoLine {
+        /// Which process.
+        program: String,
+        /// Whether it ended or was too slow.
+        what: String,
+        /// The last lines.
+        log: String,
+    },
     /// The key for ServiceAccount tokens could not be made.
     #[error("no key could be made: {0}")]
     Key(#[from] rcgen::Error),

@@ -7,9 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Error;
+use crate::{Error, leash::Leash};
 
 const LIMIT: Duration = Duration::from_mins(2);
+
+/// A person's settings that would change what kubectl does.
+const NOT_OURS: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "KUBERC",
+    "KUBECTL_EXTERNAL_DIFF",
+];
 
 /// One call of kubectl.
 #[derive(Debug)]
@@ -47,8 +59,8 @@ impl Kubectl {
             .env("KUBECACHEDIR", home.join("kubectl-cache"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
-            command.env_remove(proxy);
+        for setting in NOT_OURS {
+            command.env_remove(setting);
         }
         Self { command, arguments: arguments.join(" "), stdin: None, limit: LIMIT }
     }
@@ -70,7 +82,8 @@ impl Kubectl {
     /// Runs it, whatever it answers.
     pub fn run(mut self) -> Result<Output, Error> {
         self.command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-        let mut child = self.command.spawn().map_err(Error::io("starting kubectl"))?;
+        let leash = Leash::new()?;
+        let mut child = leash.spawn(&mut self.command).map_err(Error::io("starting kubectl"))?;
         if let (Some(text), Some(mut pipe)) = (self.stdin.take(), child.stdin.take()) {
             std::thread::spawn(move || {
                 // kubectl may refuse and end before it has read everything.
@@ -85,12 +98,14 @@ impl Kubectl {
                 break status;
             }
             if Instant::now() >= end {
-                let _ = child.kill();
+                drop(leash);
                 let _ = child.wait();
-                return Err(Error::Deadline(format!("kubectl {}", self.arguments)));
+                return Err(Error::Deadline(format!("kubectl {} did not end", self.arguments)));
             }
             std::thread::sleep(Duration::from_millis(5));
         };
+        // What it may have started must not hold its pipes open.
+        drop(leash);
         let join = |thread: std::thread::JoinHandle<String>| thread.join().unwrap_or_default();
         Ok(Output { status, stdout: join(stdout), stderr: join(stderr) })
     }

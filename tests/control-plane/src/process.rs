@@ -1,87 +1,31 @@
 //! Processes that end with the one that started them, whatever happens to it.
-//!
-//! Dropping a [`Supervised`] kills its process group. For everything else (a panic that aborts, Ctrl-C, `kill -9` of the
-//! test runner) there is a watchdog: a shell that reads from a pipe whose other end only this process holds. When the
-//! pipe closes, it kills what is still registered. PR_SET_PDEATHSIG would need unsafe code, and fires when the *thread* ends
-//! that started the child.
 
 use std::{
     fs::File,
-    io::Write,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Mutex, OnceLock, PoisonError},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process, kill_process_group};
+use rustix::process::{Pid, kill_process};
 
-use crate::Error;
-
-const WATCHDOG: &str = r#"
-groups=""; folders=""
-while read -r verb what; do
-  case "$verb" in
-    add) groups="$groups $what" ;;
-    drop) kept=""; for g in $groups; do [ "$g" = "$what" ] || kept="$kept $g"; done; groups="$kept" ;;
-    folder) folders="$folders $what" ;;
-  esac
-done
-for g in $groups; do kill -s KILL -- "-$g" 2>/dev/null; done
-for f in $folders; do rm -rf -- "$f"; done
-"#;
+use crate::{Error, leash::Leash};
 
 /// How often the end of a process is looked for.
 const STEP: Duration = Duration::from_millis(20);
 
-struct Watchdog {
-    pipe: Mutex<ChildStdin>,
-}
-
-impl Watchdog {
-    fn get() -> Result<&'static Self, Error> {
-        static WATCHDOG_PROCESS: OnceLock<Watchdog> = OnceLock::new();
-        static STARTING: Mutex<()> = Mutex::new(());
-        let _one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watchdog) = WATCHDOG_PROCESS.get() {
-            return Ok(watchdog);
-        }
-        // A group of its own: Ctrl-C reaches this process and not the watchdog.
-        let mut shell = Command::new("sh")
-            .args(["-c", WATCHDOG])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(Error::io("starting the watchdog"))?;
-        let pipe = shell.stdin.take().ok_or_else(|| Error::Deadline("the watchdog's pipe".to_owned()))?;
-        Ok(WATCHDOG_PROCESS.get_or_init(|| Self { pipe: Mutex::new(pipe) }))
-    }
-
-    fn tell(&self, line: &str) -> Result<(), Error> {
-        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(pipe, "{line}").map_err(Error::io("telling the watchdog"))
-    }
-}
-
-/// Has a folder removed when this process ends without doing so itself.
-pub fn remove_at_the_end(folder: &Path) -> Result<(), Error> {
-    Watchdog::get()?.tell(&format!("folder {}", folder.display()))
-}
-
-/// A process in a group of its own that ends with this process.
+/// A process that ends with this process, and its children with it. Dropping it kills them all.
 #[derive(Debug)]
 pub struct Supervised {
     child: Child,
+    leash: Leash,
     log: PathBuf,
     name: String,
 }
 
 impl Supervised {
-    /// Starts a command with its output in a log file, and registers it.
+    /// Starts a command, with its output at the end of a log file and nothing to read.
     pub fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
         let name = command.get_program().to_string_lossy().into_owned();
         let file = File::options()
@@ -90,27 +34,16 @@ impl Supervised {
             .open(log)
             .map_err(Error::io(format!("opening {}", log.display())))?;
         let also = file.try_clone().map_err(Error::io("opening a log twice"))?;
-        let watchdog = Watchdog::get()?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(also)
-            .process_group(0)
-            .spawn()
-            .map_err(Error::io(format!("starting {name}")))?;
-        let supervised = Self { child, log: log.to_owned(), name };
-        watchdog.tell(&format!("add {}", supervised.pid()))?;
-        Ok(supervised)
+        let leash = Leash::new()?;
+        command.stdin(Stdio::null()).stdout(file).stderr(also);
+        let child = leash.spawn(&mut command).map_err(Error::io(format!("starting {name}")))?;
+        Ok(Self { child, leash, log: log.to_owned(), name })
     }
 
-    /// Process id, which is the id of its group too.
+    /// Process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    fn rustix_pid(&self) -> Option<Pid> {
-        i32::try_from(self.pid()).ok().and_then(Pid::from_raw)
     }
 
     /// Sends a signal to the process, if it still runs.
@@ -118,8 +51,8 @@ impl Supervised {
         if self.try_status()?.is_some() {
             return Ok(());
         }
-        let Some(pid) = self.rustix_pid() else { return Ok(()) };
-        kill_process(pid, signal).map_err(|e| Error::io(format!("signalling {}", self.name))(e.into()))
+        kill_process(Pid::from_child(&self.child), signal)
+            .map_err(|e| Error::io(format!("signalling {}", self.name))(e.into()))
     }
 
     /// How it ended, if it did.
@@ -135,18 +68,19 @@ impl Supervised {
                 return Ok(status);
             }
             if Instant::now() >= end {
-                return Err(Error::Deadline(self.name.clone()));
+                let log = self.log.display();
+                return Err(Error::Deadline(format!("{} (log: {log}) did not end", self.name)));
             }
             std::thread::sleep(STEP);
         }
     }
 
-    /// Kills it with SIGKILL and waits until it is gone.
+    /// Kills it and its children with SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        if let (Ok(None), Some(pid)) = (self.try_status(), self.rustix_pid()) {
-            let _ = kill_process_group(pid, Signal::KILL);
-            let _ = self.child.wait();
-        }
+        self.leash.end();
+        // For one that has moved to another group.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// All that it has printed.
@@ -167,16 +101,14 @@ impl Supervised {
     pub fn wait_line<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T, Error> {
         let end = Instant::now() + limit;
         loop {
+            // Asked before the log is read, or a last line would be missed.
+            let ended = self.try_status()?;
             if let Some(found) = self.log().lines().find_map(&find) {
                 return Ok(found);
             }
-            let ended = self.try_status()?.is_some();
-            if ended || Instant::now() >= end {
-                let log = self.log_tail(20);
-                return Err(Error::Build {
-                    program: "a line of output",
-                    output: format!("{}: {log}", self.name),
-                });
+            if ended.is_some() || Instant::now() >= end {
+                let what = ended.map_or_else(|| "was too slow".to_owned(), |s| format!("ended with {s}"));
+                return Err(Error::NoLine { program: self.name.clone(), what, log: self.log_tail(20) });
             }
             std::thread::sleep(STEP);
         }
@@ -186,8 +118,5 @@ impl Supervised {
 impl Drop for Supervised {
     fn drop(&mut self) {
         self.kill();
-        if let Ok(watchdog) = Watchdog::get() {
-            let _ = watchdog.tell(&format!("drop {}", self.pid()));
-        }
     }
 }

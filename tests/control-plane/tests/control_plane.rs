@@ -1,84 +1,138 @@
-//! The control plane starts, is real, and is surely stopped.
+//! The control plane is real, and can be broken and mended.
 
-use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+mod common;
 
-use control_plane::ControlPlane;
+use std::time::Duration;
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use common::{runs, until};
+use control_plane::{ControlPlane, Error};
 
-fn runs(pid: &str) -> bool {
-    // A zombie has ended; it only waits for its parent.
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+#[test]
+fn it_is_ready_and_calls_itself_by_its_version() {
+    let control_plane = ControlPlane::shared().unwrap();
+    assert_eq!(control_plane.kubectl(&["get", "--raw", "/readyz"]).ok().unwrap(), "ok");
+    let output = control_plane.kubectl(&["version"]).run().unwrap();
+    assert!(output.stdout.contains("Server Version: v1."), "{output:?}");
+    // kubectl would warn of a skew.
+    assert_eq!(output.stderr, "");
 }
 
 #[test]
-fn kubectl_talks_to_it_and_roles_are_enforced() {
+fn kubectl_reads_its_standard_input_and_tells_errors() {
+    let control_plane = ControlPlane::shared().unwrap();
+    let ns = control_plane.create_namespace("stdin").unwrap();
+    let object = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "given"}, "data": {"key": "value"},
+    });
+    control_plane.kubectl(&["-n", &ns, "apply", "-f", "-"]).stdin(object.to_string()).ok().unwrap();
+    let read = ["-n", &ns, "get", "configmap", "given", "-o", "jsonpath={.data.key}"];
+    assert_eq!(control_plane.kubectl(&read).ok().unwrap(), "value");
+    let error = control_plane.kubectl(&["-n", &ns, "get", "configmap", "other"]).ok().unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("get configmap other") && text.contains("NotFound"), "{text}");
+}
+
+#[test]
+fn kubectl_has_a_deadline() {
+    let control_plane = ControlPlane::shared().unwrap();
+    let watch = control_plane.kubectl(&["get", "namespaces", "--watch"]);
+    let error = watch.limit(Duration::from_millis(300)).run().unwrap_err();
+    assert!(matches!(&error, Error::Deadline(what) if what.contains("--watch")), "{error}");
+}
+
+#[test]
+fn namespaces_with_one_prefix_differ() {
+    let control_plane = ControlPlane::shared().unwrap();
+    let [one, other] = [(); 2].map(|()| control_plane.create_namespace("same").unwrap());
+    assert_ne!(one, other);
+}
+
+#[test]
+fn a_service_account_may_what_its_roles_say() {
     let control_plane = ControlPlane::shared().unwrap();
     let ns = control_plane.create_namespace("roles").unwrap();
-    control_plane.kubectl(&["create", "serviceaccount", "reader", "-n", &ns]).ok().unwrap();
+    let kubectl = |arguments: &[&str]| {
+        control_plane.kubectl(&[&["-n", &ns], arguments].concat()).ok().unwrap();
+    };
+    kubectl(&["create", "serviceaccount", "reader"]);
     let reader = control_plane.service_account_kubeconfig(&ns, "reader").unwrap();
     let list = || control_plane.kubectl_as(&reader, &["get", "configmaps", "-n", &ns]).run().unwrap();
-    assert!(list().stderr.contains("forbidden"), "{}", list().stderr);
-    control_plane
-        .kubectl(&["create", "role", "reader", "--verb=list", "--resource=configmaps", "-n", &ns])
-        .ok()
-        .unwrap();
-    let subject = format!("--serviceaccount={ns}:reader");
-    control_plane
-        .kubectl(&["create", "rolebinding", "reader", "--role=reader", &subject, "-n", &ns])
-        .ok()
-        .unwrap();
+    assert!(list().stderr.contains("forbidden"), "{:?}", list());
+    kubectl(&["create", "role", "reader", "--verb=list", "--resource=configmaps"]);
+    kubectl(&["create", "rolebinding", "reader", "--role=reader", &format!("--serviceaccount={ns}:reader")]);
     until("the role is in force", || list().status.success());
-    let version = control_plane.kubectl(&["version"]).ok().unwrap();
-    assert!(version.contains("Server Version: v1."), "{version}");
 }
 
 #[test]
-fn a_restarted_api_server_has_its_data() {
+fn a_made_up_token_is_refused() {
+    let control_plane = ControlPlane::shared().unwrap();
+    let stranger = control_plane.token_kubeconfig("made-up", "stranger").unwrap();
+    let output = control_plane.kubectl_as(&stranger, &["get", "namespaces"]).run().unwrap();
+    assert!(output.stderr.contains("You must be logged in"), "{output:?}");
+}
+
+#[test]
+fn the_api_server_can_be_stopped_started_and_paused() {
     let control_plane = ControlPlane::start().unwrap();
     let ns = control_plane.create_namespace("kept").unwrap();
+    let get = ["get", "namespace", ns.as_str()];
+    let url = control_plane.url();
+
     control_plane.stop_api_server();
-    let gone = control_plane.kubectl(&["get", "namespace", &ns]).run().unwrap();
-    assert!(!gone.status.success());
+    assert_eq!(control_plane.pids().len(), 1);
+    let gone = control_plane.kubectl(&get).run().unwrap();
+    assert!(gone.stderr.contains("refused"), "{gone:?}");
+
     control_plane.start_api_server().unwrap();
-    control_plane.kubectl(&["get", "namespace", &ns]).ok().unwrap();
+    assert_eq!(control_plane.url(), url);
+    control_plane.kubectl(&get).ok().unwrap();
+    let pids = control_plane.pids();
+    control_plane.start_api_server().unwrap();
+    assert_eq!(control_plane.pids(), pids, "one that runs is left alone");
+
+    control_plane.pause_api_server().unwrap();
+    let silent = control_plane.kubectl(&get).limit(Duration::from_secs(2)).run();
+    assert!(matches!(silent, Err(Error::Deadline(_))), "{silent:?}");
+    control_plane.resume_api_server().unwrap();
+    control_plane.kubectl(&get).ok().unwrap();
 }
 
 #[test]
-fn killing_its_owner_leaves_nothing_behind() {
-    let mut owner = Command::new(env!("CARGO_BIN_EXE_control-plane"))
-        .arg("run")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(owner.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let (mut kubeconfig, mut pids) = (String::new(), Vec::new());
-    for line in lines {
-        if let Some(path) = line.strip_prefix("kubeconfig ") {
-            path.clone_into(&mut kubeconfig);
-        }
-        if let Some(list) = line.strip_prefix("pids ") {
-            pids = list.split(' ').map(str::to_owned).collect();
-            break;
-        }
-    }
-    assert_eq!(pids.len(), 2);
-    assert!(pids.iter().all(|pid| runs(pid)));
-    owner.kill().unwrap();
-    owner.wait().unwrap();
-    until("etcd and kube-apiserver end", || !pids.iter().any(|pid| runs(pid)));
-    let folder = Path::new(&kubeconfig).parent().unwrap();
-    until("their folder is removed", || !folder.exists());
+fn a_restart_waits_for_its_port_while_another_has_it() {
+    let control_plane = ControlPlane::start().unwrap();
+    let address = control_plane.url().replace("https://", "");
+    control_plane.stop_api_server();
+    let other = std::net::TcpListener::bind(address).unwrap();
+    std::thread::scope(|scope| {
+        let restart = scope.spawn(|| control_plane.start_api_server());
+        let log = control_plane.folder().join("kube-apiserver.log");
+        until("the port is found taken", || {
+            std::fs::read_to_string(&log).is_ok_and(|log| log.contains("address already in use"))
+        });
+        drop(other);
+        restart.join().unwrap().unwrap();
+    });
+    control_plane.kubectl(&["get", "namespaces"]).ok().unwrap();
+}
+
+#[test]
+fn a_server_that_ended_by_itself_is_told_with_its_log() {
+    let control_plane = ControlPlane::start().unwrap();
+    control_plane.check().unwrap();
+    let etcd = i32::try_from(control_plane.pids()[0]).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(etcd, rustix::process::Signal::KILL).unwrap();
+    until("its end is noticed", || control_plane.check().is_err());
+    let error = control_plane.check().unwrap_err().to_string();
+    assert!(error.contains("etcd ended with signal: 9") && error.contains("== kube-apiserver\n"), "{error}");
+}
+
+#[test]
+fn dropping_it_stops_it_and_removes_its_folder() {
+    let control_plane = ControlPlane::start().unwrap();
+    let pids = control_plane.pids();
+    let folder = control_plane.folder().to_owned();
+    assert!(folder.exists() && pids.len() == 2);
+    drop(control_plane);
+    assert!(!folder.exists());
+    assert!(!pids.iter().any(|pid| runs(&pid.to_string())));
 }
