@@ -69,6 +69,11 @@ impl Controller {
         self.process.kill();
     }
 
+    /// Waits for its end; its exit code.
+    pub fn wait_exit(mut self, limit: Duration) -> Result<Option<i32>, Error> {
+        Ok(self.process.wait_exit(limit)?.code())
+    }
+
     /// SIGTERM, and its exit code.
     pub fn terminate(mut self, limit: Duration) -> Result<Option<i32>, Error> {
         self.process.signal(Signal::TERM)?;

@@ -49,7 +49,21 @@ pub struct Stage {
 impl Stage {
     /// Prepares everything but the controller: a namespace with a Secret that the cloud accepts.
     pub async fn new(name: &str, binary: &Path, options: Options) -> Result<Self, Error> {
-        let control_plane = ControlPlane::shared()?;
+        Self::on(ControlPlane::shared()?, name, binary, options).await
+    }
+
+    /// The same on a control plane of its own, for a test that changes what all objects share. It runs until the process
+    /// ends.
+    pub async fn alone(name: &str, binary: &Path, options: Options) -> Result<Self, Error> {
+        Self::on(Box::leak(Box::new(ControlPlane::start()?)), name, binary, options).await
+    }
+
+    async fn on(
+        control_plane: &'static ControlPlane,
+        name: &str,
+        binary: &Path,
+        options: Options,
+    ) -> Result<Self, Error> {
         let kubeconfig = install(control_plane)?;
         let namespace = control_plane.create_namespace(name)?;
         let cloud = Simulator::start(options).await.map_err(Error::io("starting the simulator"))?;
@@ -113,6 +127,12 @@ impl Stage {
     /// Starts a controller with another kubeconfig.
     pub fn controller_as(&self, kubeconfig: &Path) -> Result<Controller, Error> {
         Controller::start(&self.binary, kubeconfig, self.control_plane.folder(), &self.quick_flags())
+    }
+
+    /// kubeconfig of the controller's ServiceAccount.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Records the history of this namespace from now on.

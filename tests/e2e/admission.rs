@@ -1,0 +1,266 @@
+//! What the API server refuses and admits, and how kubectl sees the object.
+
+use harness::{Manifest, condition};
+use serde_json::{Value, json};
+
+use crate::support::{assert_succeeded, instances, stage};
+
+const ID: &str = "0198170e-4ca7-7ee4-89a7-fa631843920b";
+const UUID: &str = "each of instanceIDs must be a lower-case UUID";
+
+type Edit = fn(&mut Value);
+
+fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
+    fn spec(v: &mut Value) -> &mut serde_json::Map<String, Value> {
+        v["spec"].as_object_mut().unwrap()
+    }
+    vec![
+        ("no spec", |v| drop(v.as_object_mut().unwrap().remove("spec")), "spec: Required value"),
+        ("no region", |v| drop(spec(v).remove("region")), "spec.region: Required value"),
+        ("no project", |v| drop(spec(v).remove("projectID")), "spec.projectID: Required value"),
+        (
+            "no secret",
+            |v| drop(spec(v).remove("credentialsSecretRef")),
+            "credentialsSecretRef: Required value",
+        ),
+        ("no ids", |v| drop(spec(v).remove("instanceIDs")), "spec.instanceIDs: Required value"),
+        ("empty ids", |v| v["spec"]["instanceIDs"] = json!([]), "instanceIDs"),
+        (
+            "an empty id",
+            |v| v["spec"]["instanceIDs"] = json!([""]),
+            "an empty id often comes from an undefined variable",
+        ),
+        ("one empty id of two", |v| v["spec"]["instanceIDs"] = json!([ID, ""]), UUID),
+        ("an upper-case id", |v| v["spec"]["instanceIDs"] = json!([ID.to_uppercase()]), UUID),
+        ("a padded id", |v| v["spec"]["instanceIDs"] = json!([format!(" {ID}")]), UUID),
+        ("an id with a line break", |v| v["spec"]["instanceIDs"] = json!([format!("{ID}\n")]), UUID),
+        ("an id in braces", |v| v["spec"]["instanceIDs"] = json!([format!("{{{ID}}}")]), UUID),
+        ("an id without hyphens", |v| v["spec"]["instanceIDs"] = json!([ID.replace('-', "")]), UUID),
+        ("an id too short", |v| v["spec"]["instanceIDs"] = json!([ID[1..]]), UUID),
+        (
+            "two ids in one",
+            |v| v["spec"]["instanceIDs"] = json!([format!("{ID},{ID}")]),
+            "instanceIDs[0]: Too long",
+        ),
+        ("a path as id", |v| v["spec"]["instanceIDs"] = json!(["../../physicalservers/power-state"]), UUID),
+        ("an id with a query", |v| v["spec"]["instanceIDs"] = json!([format!("{ID}?x=1")]), UUID),
+        ("a number as id", |v| v["spec"]["instanceIDs"] = json!([7]), "must be of type string"),
+        ("ids as one string", |v| v["spec"]["instanceIDs"] = json!(ID), "must be of type array"),
+        (
+            "too many ids",
+            |v| v["spec"]["instanceIDs"] = json!(vec![ID; 5001]),
+            "must have at most 5000 items",
+        ),
+        ("a URL as region", |v| v["spec"]["region"] = json!("https://evil.example"), "not a URL"),
+        (
+            "a host as region",
+            |v| v["spec"]["region"] = json!("a.evil.example"),
+            "region must be a region's name",
+        ),
+        ("an empty region", |v| v["spec"]["region"] = json!(""), "spec.region"),
+        (
+            "an upper-case region",
+            |v| v["spec"]["region"] = json!("AP-Southeast-3"),
+            "region must be a region's name",
+        ),
+        ("a long region", |v| v["spec"]["region"] = json!("a".repeat(64)), "spec.region: Too long"),
+        (
+            "a name as project",
+            |v| v["spec"]["projectID"] = json!("ap-southeast-3"),
+            "projectID must be 32 lower-case",
+        ),
+        (
+            "an upper-case project",
+            |v| v["spec"]["projectID"] = json!("A".repeat(32)),
+            "projectID must be 32 lower-case",
+        ),
+        (
+            "a path as project",
+            |v| v["spec"]["projectID"] = json!("../../v2/x"),
+            "projectID must be 32 lower-case",
+        ),
+        (
+            "an empty secret name",
+            |v| v["spec"]["credentialsSecretRef"]["name"] = json!(""),
+            "must be the name of a Secret",
+        ),
+        (
+            "a foreign secret",
+            |v| v["spec"]["credentialsSecretRef"]["name"] = json!("other/secret"),
+            "must be the name of a Secret",
+        ),
+        ("suspend as text", |v| v["spec"]["suspend"] = json!("yes"), "must be of type boolean"),
+        ("an unknown field", |v| v["spec"]["notAfterwards"] = json!("2026-12-01T00:00:00Z"), "unknown field"),
+        (
+            "a later version's field",
+            |v| v["spec"]["notAfter"] = json!("2026-12-01T00:00:00Z"),
+            "unknown field",
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i02_bad_manifests_are_refused_with_what_to_do() {
+    let stage = stage("bad").await;
+    let table = bad_manifests();
+    assert!(table.len() >= 25);
+    for (name, edit, expected) in table {
+        let mut manifest = Manifest::new("bad", &[ID.to_owned()]);
+        edit(&mut manifest.value);
+        for apply in [&["apply", "-f", "-"][..], &["apply", "--server-side", "-f", "-"]] {
+            let output = stage.kubectl_in(apply, &manifest.text()).unwrap();
+            assert!(!output.status.success(), "{name}: admitted by {apply:?}");
+            // Server-side apply says in its own words that a type or a field is not the schema's.
+            let typed = apply.contains(&"--server-side")
+                && output.stderr.contains("failed to create typed patch object");
+            assert!(output.stderr.contains(expected) || typed, "{name}: {}", output.stderr);
+        }
+    }
+    assert!(stage.get("bad").is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i04_what_must_not_change_does_not() {
+    let stage = stage("immutable").await;
+    let manifest = Manifest::new("retire", &[ID.to_owned()]).with("suspend", true);
+    stage.apply(&manifest).unwrap();
+    let other = "0198170e-4ca7-7ee4-89a7-fa6318439200";
+    let table = [
+        (json!({"region": "cn-east-3"}), "region is immutable; create a new InstanceDeletion"),
+        (json!({"projectID": "f".repeat(32)}), "projectID is immutable; create a new InstanceDeletion"),
+        (json!({"instanceIDs": [ID, other]}), "instanceIDs is immutable; create a new InstanceDeletion"),
+        (json!({"instanceIDs": [other]}), "instanceIDs is immutable; create a new InstanceDeletion"),
+        (json!({"dryRun": true}), "dryRun: true can only be set at creation; use suspend: true"),
+    ];
+    for (edit, expected) in table {
+        let error = stage.patch("retire", &edit).unwrap_err().to_string();
+        assert!(error.contains(expected), "{edit}: {error}");
+    }
+    stage.patch("retire", &json!({"credentialsSecretRef": {"name": "another"}})).unwrap();
+    stage.patch("retire", &json!({"suspend": false})).unwrap();
+    stage.patch("retire", &json!({"dryRun": false})).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dry_run_is_one_way() {
+    let stage = stage("oneway").await;
+    let manifest = Manifest::new("retire", &[ID.to_owned()]).with("dryRun", true);
+    stage.apply(&manifest).unwrap();
+    let without = Manifest::new("retire", &[ID.to_owned()]);
+    let output = stage.kubectl_in(&["apply", "-f", "-"], &without.text()).unwrap();
+    assert!(output.stderr.contains("write dryRun: false to start"), "{}", output.stderr);
+    let error = stage.patch("retire", &json!({"dryRun": null})).unwrap_err().to_string();
+    assert!(error.contains("write dryRun: false to start"), "{error}");
+    stage.patch("retire", &json!({"dryRun": false})).unwrap();
+    let error = stage.patch("retire", &json!({"dryRun": true})).unwrap_err().to_string();
+    assert!(error.contains("use suspend: true"), "{error}");
+    // Once started, the line may go.
+    stage.patch("retire", &json!({"dryRun": null})).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_explicit_null_is_as_absent() {
+    // The API server prunes a null before any rule of the schema sees it.
+    let stage = stage("null").await;
+    let manifest =
+        Manifest::new("retire", &[ID.to_owned()]).with("dryRun", Value::Null).with("suspend", Value::Null);
+    stage.apply(&manifest).unwrap();
+    let spec = &stage.get("retire")["spec"];
+    assert!(spec.get("dryRun").is_none() && spec.get("suspend").is_none(), "{spec}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_object_is_never_taken_for_finished() {
+    let stage = stage("new").await;
+    stage.apply(&Manifest::new("retire", &[ID.to_owned()])).unwrap();
+    assert_eq!(stage.get("retire")["status"], json!({"observedGeneration": -1}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_explains_every_field() {
+    let stage = stage("explain").await;
+    let text = stage.kubectl(&["explain", "instancedeletion", "--recursive"]).unwrap();
+    for field in ["instanceIDs", "dryRun", "suspend", "batches", "requestID", "observedGeneration"] {
+        assert!(text.contains(field), "{field}");
+    }
+    let crd = stage.kubectl(&["get", "crd", "instancedeletions.clouddc.dev", "-o", "json"]).unwrap();
+    let crd: Value = serde_json::from_str(&crd).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut missing = Vec::new();
+    for part in ["spec", "status"] {
+        undescribed(part, &schema["properties"][part], &mut missing);
+    }
+    assert!(missing.is_empty(), "without a description: {missing:?}");
+    assert!(
+        !crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            .to_string()
+            .contains("\"default\"")
+    );
+}
+
+fn undescribed(path: &str, schema: &Value, missing: &mut Vec<String>) {
+    if schema["description"].as_str().is_none_or(str::is_empty) && !path.ends_with("[]") {
+        missing.push(path.to_owned());
+    }
+    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+        undescribed(&format!("{path}.{name}"), child, missing);
+    }
+    if schema["items"].is_object() {
+        undescribed(&format!("{path}[]"), &schema["items"], missing);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies_diffs_waits_and_prints() {
+    let stage = stage("kubectl").await;
+    let ids = instances(&stage, 60);
+    let manifest = Manifest::new("retire", &ids);
+    let apply = ["apply", "--server-side", "-f", "-"];
+    assert!(stage.kubectl_in(&apply, &manifest.text()).unwrap().status.success());
+    let _controller = stage.controller(&[]).unwrap();
+    stage.kubectl(&["wait", "--for=condition=Finished", "idel/retire", "--timeout=120s"]).unwrap();
+    stage
+        .kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "idel/retire", "--timeout=5s"])
+        .unwrap();
+    assert_succeeded(&stage.get("retire"), 60);
+    let diff = stage.kubectl_in(&["diff", "--server-side", "-f", "-"], &manifest.text()).unwrap();
+    assert!(diff.status.success() && diff.stdout.is_empty(), "{}{}", diff.stdout, diff.stderr);
+    let table = stage.kubectl(&["get", "idel"]).unwrap();
+    let [head, row] = &table.lines().collect::<Vec<_>>()[..] else { panic!("{table}") };
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(head), ["NAME", "PHASE", "PROGRESS", "FAILED", "REASON", "AGE"]);
+    assert_eq!(words(row)[..5], ["retire", "Succeeded", "60/60", "0", "AllTerminated"]);
+    let described = stage.kubectl(&["describe", "idel", "retire"]).unwrap();
+    assert!(described.contains("All 60 instances are gone"), "{described}");
+    assert!(stage.kubectl(&["get", "clouddc"]).unwrap().contains("retire"), "the category");
+
+    let clientside = Manifest::new("clientside", &instances(&stage, 2));
+    stage.apply(&clientside).unwrap();
+    stage.wait_finished("clientside");
+    let diff = stage.kubectl_in(&["diff", "-f", "-"], &clientside.text()).unwrap();
+    assert!(diff.status.success() && diff.stdout.is_empty(), "{}{}", diff.stdout, diff.stderr);
+    stage.kubectl(&["delete", "idel", "retire", "--timeout=5s"]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i01_repeated_ids_count_once_and_are_said() {
+    let stage = stage("repeated").await;
+    let mut ids = instances(&stage, 3);
+    ids.push(ids[0].clone());
+    let _controller = stage.controller(&[]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let object = stage.wait_finished("retire");
+    assert_succeeded(&object, 3);
+    assert!(condition(&object, "Ready").2.contains("1 repeated ids in the spec count once"));
+    assert_eq!(stage.calls()[0].ids, ids[..3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_manifest_is_admitted() {
+    let stage = stage("example").await;
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/instancedeletion.yaml");
+    let text = std::fs::read_to_string(example).unwrap();
+    let output = stage.control_plane.kubectl(&["apply", "--dry-run=server", "-f", example]).run().unwrap();
+    // The namespace of the example need not exist; everything else must be right.
+    assert!(output.status.success() || output.stderr.contains("namespaces"), "{text}: {}", output.stderr);
+}

@@ -1,0 +1,15 @@
+//! The controller as a process, against a real kube-apiserver and a simulated CloudDC.
+//!
+//! A test judges by the cloud's log and by the API server's answers, never by the controller's word.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod admission;
+mod credentials;
+mod deletion;
+mod faults;
+mod gateway;
+mod process;
+mod roles;
+mod support;
+mod users;

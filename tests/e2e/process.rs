@@ -1,0 +1,177 @@
+//! The process: flags, health, drain, and objects that must not harm others.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
+
+use clouddc_simulator::{Fault, Operation, Stage as Moment};
+use control_plane::Signal;
+use harness::{Manifest, Stage, condition, until};
+use serde_json::json;
+
+use crate::support::{assert_succeeded, binary, count, each_once, instances, options, sizes, stage};
+
+const SOON: Duration = Duration::from_mins(1);
+
+fn http_get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    reply
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_whether_it_is_healthy_and_ready() {
+    let stage = stage("health").await;
+    let controller = stage.controller(&[]).unwrap();
+    assert!(http_get(controller.health(), "/healthz").starts_with("HTTP/1.1 200"));
+    until("ready", || http_get(controller.health(), "/readyz").starts_with("HTTP/1.1 200").then_some(()));
+    let lesser = stage.control_plane.folder().join("nobody.kubeconfig");
+    let admin = std::fs::read_to_string(stage.control_plane.kubeconfig()).unwrap();
+    std::fs::write(&lesser, admin.replace("control-plane-admin", "nobody")).unwrap();
+    let refused = stage.controller_as(&lesser).unwrap();
+    until("the refusal is in the log", || refused.log().contains("the watch failed").then_some(()));
+    assert!(http_get(refused.health(), "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(http_get(refused.health(), "/readyz").starts_with("HTTP/1.1 503"));
+    // A first list that never comes must not keep the process from ending.
+    assert_eq!(refused.terminate(Duration::from_secs(20)).unwrap(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r02_on_sigterm_the_running_call_is_recorded_and_nothing_new_is_sent() {
+    let stage = stage("drain").await;
+    let ids = instances(&stage, 120);
+    let gate = stage.cloud.script(Fault::on(Operation::DeleteInstances).times(1).hold(Moment::AfterEffect));
+    let mut controller = stage.controller(&["--parallel-calls", "1", "--request-timeout", "30s"]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    gate.wait_held(1, SOON).await.unwrap();
+    controller.signal(Signal::TERM).unwrap();
+    until("it drains", || controller.log().contains("draining").then_some(()));
+    gate.release();
+    assert_eq!(controller.wait_exit(SOON).unwrap(), Some(0));
+    let object = stage.get("retire");
+    assert_eq!(object["status"]["batches"][0]["returned"], 50);
+    assert_eq!(sizes(&stage.calls()), [50]);
+    assert_eq!(count(&object, "Accepted") + count(&object, "Terminated"), 50);
+    let _next = stage.controller(&[]).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 120);
+    each_once(&stage.calls(), &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r03_sigkill_during_the_drain_is_like_any_crash() {
+    let stage = stage("drainkill").await;
+    let ids = instances(&stage, 60);
+    let gate = stage.cloud.script(Fault::on(Operation::DeleteInstances).times(1).hold(Moment::AfterEffect));
+    let mut controller = stage.controller(&["--parallel-calls", "1", "--request-timeout", "10s"]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    gate.wait_held(1, SOON).await.unwrap();
+    controller.signal(Signal::TERM).unwrap();
+    until("it drains", || controller.log().contains("draining").then_some(()));
+    controller.kill();
+    gate.release();
+    let _next = stage.controller(&[]).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 60);
+    each_once(&stage.calls(), &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flags_are_checked_with_messages_that_say_what_to_do() {
+    let table: [(&[&str], &str); 6] = [
+        (&["--leader-elect", "true"], "leader election is not part of this version"),
+        (&["--endpoint", "ap-southeast-3=http://127.0.0.1:1"], "--allow-insecure-endpoint"),
+        (&["--poll-min", "5"], "5s"),
+        (&["--poll-min", "5m", "--poll-max", "1m"], "poll-min"),
+        (&["--endpoint", "nonsense"], "REGION=URL"),
+        (&["--parallel-calls", "0"], "parallel-calls"),
+    ];
+    for (flags, expected) in table {
+        let output =
+            Command::new(binary()).arg("run").args(flags).env("KUBECONFIG", "/nonexistent").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(expected), "{flags:?}: {said}");
+    }
+    let output = Command::new(binary()).arg("crd").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let committed = include_str!("../../crds/clouddc.dev_instancedeletions.yaml");
+    assert_eq!(printed, committed, "run `make generate` after a change of src/api");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_objects_that_cannot_be_read_harm_no_other() {
+    let stage = Stage::alone("broken", binary(), options()).await.unwrap();
+    // An older, looser schema: what it let in is still there.
+    let loose = json!([{
+        "op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",
+        "value": {"type": "object", "properties": {
+            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }},
+    }]);
+    let crd = ["patch", "crd", "instancedeletions.clouddc.dev", "--type=json", "-p", &loose.to_string()];
+    stage.kubectl(&crd).unwrap();
+    let ids = instances(&stage, 2);
+    let upper = Manifest::new("upper", &[ids[0].clone(), ids[1].to_uppercase()]);
+    let number = Manifest::new("number", &ids).with("instanceIDs", json!([7]));
+    let record = Manifest::new("record", &ids);
+    // The schema is in force a moment after the patch.
+    until("the loose schema admits it", || stage.apply(&upper).ok());
+    stage.apply(&number).unwrap();
+    stage.apply(&record).unwrap();
+    let exploding = json!({"status": {"phase": "Exploding"}}).to_string();
+    let patch = ["patch", "idel", "record", "--subresource=status", "--type=merge", "-p", &exploding];
+    stage.kubectl(&patch).unwrap();
+
+    let controller = stage.controller(&[]).unwrap();
+    for name in ["upper", "number"] {
+        let object = stage.wait_finished(name);
+        assert_eq!(object["status"]["phase"], "InvalidSpec");
+        assert_eq!(condition(&object, "Stalled").0, "True");
+    }
+    assert!(condition(&stage.get("upper"), "Ready").2.contains("instanceIDs[1]"));
+    until("it is said", || controller.log().contains("the object can't be decoded").then_some(()));
+    let others = instances(&stage, 60);
+    stage.apply(&Manifest::new("whole", &others)).unwrap();
+    assert_succeeded(&stage.wait_finished("whole"), 60);
+    each_once(&stage.calls(), &others);
+    assert_eq!(stage.get("record")["status"], json!({"phase": "Exploding"}), "left as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l04_an_account_that_hangs_delays_no_other() {
+    let stage = stage("hanging").await;
+    // Nine objects, more than are loaded at once, whose cloud never answers; and one of another Secret.
+    stage.cloud.add_token("hanging", "hanging-token", clouddc_simulator::Projects::All);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hanging"}, "stringData": {"token": "hanging-token"}});
+    assert!(stage.kubectl_in(&["create", "-f", "-"], &secret.to_string()).unwrap().status.success());
+    let gate = stage.cloud.script(Fault::any().with_token("hanging").hold(Moment::BeforeEffect));
+    let _controller = stage.controller(&["--request-timeout", "60s"]).unwrap();
+    for number in 0..9 {
+        let manifest = Manifest::new(&format!("hanging-{number}"), &instances(&stage, 100));
+        stage.apply(&manifest.with("credentialsSecretRef", json!({"name": "hanging"}))).unwrap();
+    }
+    gate.wait_held(8, SOON).await.unwrap();
+    let ids = instances(&stage, 60);
+    stage.apply(&Manifest::new("other", &ids)).unwrap();
+    assert_succeeded(&stage.wait_finished("other"), 60);
+    assert!(gate.held() >= 8, "they still hang");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_that_cannot_be_reached_is_said_and_comes_back() {
+    let stage = stage("unreachable").await;
+    let ids = instances(&stage, 3);
+    let fault = stage.cloud.script(Fault::any().drop_connection(Moment::BeforeEffect));
+    let _controller = stage.controller(&[]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let object = stage.wait_reason("retire", "CloudUnreachable");
+    assert_eq!(condition(&object, "Reconciling").0, "True");
+    fault.remove();
+    assert_succeeded(&stage.wait_finished("retire"), 3);
+    each_once(&stage.calls().into_iter().filter(|c| c.applied).collect::<Vec<_>>(), &ids);
+}

@@ -1,0 +1,210 @@
+//! The role of `deploy/base` is enough, and nothing in it is too much: without any one verb, something is missed.
+
+use std::path::PathBuf;
+
+use control_plane::ControlPlane;
+use harness::{Manifest, Stage, condition, until};
+use serde_json::{Value, json};
+
+use crate::support::{assert_succeeded, instances, stage};
+
+/// A ServiceAccount of its own with the rules of `deploy/base` but one verb of one resource.
+fn account_without(stage: &Stage, resource: &str, verb: &str) -> PathBuf {
+    let control_plane = stage.control_plane;
+    let rules = rules(control_plane);
+    assert!(
+        rules.iter().any(|r| has(r, "resources", resource) && has(r, "verbs", verb)),
+        "deploy/base grants {verb} on {resource}"
+    );
+    let rules: Vec<Value> = rules
+        .into_iter()
+        .map(|mut rule| {
+            if has(&rule, "resources", resource) {
+                rule["verbs"].as_array_mut().unwrap().retain(|v| v != verb);
+            }
+            rule
+        })
+        .filter(|rule| !rule["verbs"].as_array().unwrap().is_empty())
+        .collect();
+    let meta = json!({"name": "lesser", "namespace": stage.namespace});
+    let subject = json!({"kind": "ServiceAccount", "name": "lesser", "namespace": stage.namespace});
+    for object in [
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta, "rules": rules}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta, "subjects": [subject],
+               "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lesser"}}),
+    ] {
+        let output = stage.kubectl_in(&["apply", "-f", "-"], &object.to_string()).unwrap();
+        assert!(output.status.success(), "{}", output.stderr);
+    }
+    let kubeconfig = control_plane.service_account_kubeconfig(&stage.namespace, "lesser").unwrap();
+    // The authorizer learns of a new role a moment later.
+    let probe = if (resource, verb) == ("secrets", "get") {
+        ["list", "instancedeletions"]
+    } else {
+        ["get", "secrets"]
+    };
+    until("the role is in force", || {
+        let can = ["auth", "can-i", probe[0], probe[1], "-n", &stage.namespace];
+        let answer = control_plane.kubectl_as(&kubeconfig, &can).run().ok()?;
+        answer.status.success().then_some(())
+    });
+    kubeconfig
+}
+
+fn has(rule: &Value, list: &str, what: &str) -> bool {
+    rule[list].as_array().is_some_and(|all| all.iter().any(|v| v == what))
+}
+
+/// Every rule of the cluster roles that `deploy/base` binds to the controller.
+fn rules(control_plane: &ControlPlane) -> Vec<Value> {
+    let bindings = control_plane.kubectl(&["get", "clusterrolebindings", "-o", "json"]).ok().unwrap();
+    let bindings: Value = serde_json::from_str(&bindings).unwrap();
+    let ours = |b: &&Value| {
+        b["subjects"]
+            .as_array()
+            .is_some_and(|s| s.iter().any(|s| s["name"] == "instance-deletion-controller"))
+    };
+    let roles = bindings["items"].as_array().unwrap().iter().filter(ours);
+    roles
+        .flat_map(|binding| {
+            let name = binding["roleRef"]["name"].as_str().unwrap();
+            let role = control_plane.kubectl(&["get", "clusterrole", name, "-o", "json"]).ok().unwrap();
+            let role: Value = serde_json::from_str(&role).unwrap();
+            role["rules"].as_array().unwrap().clone()
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_has_no_verb_that_no_test_below_takes_away() {
+    let stage = stage("verbs").await;
+    let mut verbs: Vec<String> = rules(stage.control_plane)
+        .iter()
+        .flat_map(|rule| {
+            let resources = rule["resources"].as_array().unwrap().clone();
+            let verbs = rule["verbs"].as_array().unwrap().clone();
+            resources.into_iter().flat_map(move |r| {
+                let resource = r.as_str().unwrap().to_owned();
+                verbs.clone().into_iter().map(move |v| format!("{} {resource}", v.as_str().unwrap()))
+            })
+        })
+        .collect();
+    verbs.sort();
+    assert_eq!(
+        verbs,
+        [
+            "create events",
+            "get instancedeletions",
+            "get secrets",
+            "list instancedeletions",
+            "patch events",
+            "update instancedeletions/status",
+            "watch instancedeletions",
+        ]
+    );
+}
+
+/// Without this verb, an object that would succeed never gets its first call.
+async fn nothing_works_without(resource: &str, verb: &str, log: &str) {
+    let stage = stage(&format!("without-{verb}")).await;
+    let ids = instances(&stage, 1);
+    let lesser = account_without(&stage, resource, verb);
+    let controller = stage.controller_as(&lesser).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    until("the refusal is in the log", || controller.log().contains(log).then_some(()));
+    assert!(condition(&stage.get("retire"), "Ready").1.is_empty());
+    assert!(stage.calls().is_empty());
+    controller.kill();
+    // With the whole role it does.
+    let _controller = stage.controller(&[]).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_get_on_instancedeletions_nothing_is_read_live() {
+    nothing_works_without("instancedeletions", "get", "the object was not read").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_list_on_instancedeletions_nothing_is_found() {
+    nothing_works_without("instancedeletions", "list", "the watch failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_update_on_the_status_nothing_is_sent() {
+    nothing_works_without("instancedeletions/status", "update", "the status was not written").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_watch_on_instancedeletions_edits_are_not_seen() {
+    let stage = stage("without-watch").await;
+    let lesser = account_without(&stage, "instancedeletions", "watch");
+    let controller = stage.controller_as(&lesser).unwrap();
+    until("the refusal is in the log", || controller.log().contains("the watch failed").then_some(()));
+    assert!(controller.log().contains("forbidden"), "{}", controller.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_get_on_secrets_the_object_says_so() {
+    let stage = stage("without-secrets").await;
+    let ids = instances(&stage, 1);
+    let lesser = account_without(&stage, "secrets", "get");
+    let _controller = stage.controller_as(&lesser).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let message = condition(&stage.wait_reason("retire", "SecretForbidden"), "Ready").2;
+    assert!(message.contains("may not read Secret clouddc; grant"), "{message}");
+    assert!(stage.calls().is_empty());
+}
+
+fn events(stage: &Stage, reason: &str) -> Vec<Value> {
+    let all = stage.kubectl(&["get", "events.events.k8s.io", "-o", "json"]).unwrap();
+    let all: Value = serde_json::from_str(&all).unwrap();
+    all["items"].as_array().unwrap().iter().filter(|e| e["reason"] == reason).cloned().collect()
+}
+
+/// Suspended twice: the second time is counted in the first event.
+fn suspend_twice(stage: &Stage, name: &str) {
+    for suspend in [true, false, true, false] {
+        stage.patch(name, &json!({"suspend": suspend})).unwrap();
+        stage.wait(name, "seen", |o| o["status"]["observedGeneration"] == o["metadata"]["generation"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_create_on_events_nothing_is_told_and_the_work_goes_on() {
+    let stage = stage("without-create").await;
+    let lesser = account_without(&stage, "events", "create");
+    let controller = stage.controller_as(&lesser).unwrap();
+    stage.apply(&Manifest::new("retire", &instances(&stage, 1))).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 1);
+    assert!(events(&stage, "Succeeded").is_empty());
+    controller.kill();
+    let _controller = stage.controller(&[]).unwrap();
+    stage.apply(&Manifest::new("again", &instances(&stage, 1))).unwrap();
+    until("the end is told", || events(&stage, "Succeeded").pop());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_patch_on_events_a_repetition_is_not_counted() {
+    let stage = stage("without-patch").await;
+    // An object that waits: its Secret is of a project that the cloud refuses.
+    stage.kubectl(&["delete", "secret", "clouddc"]).unwrap();
+    let counted = |name: &str| {
+        let of = |e: &Value| e["regarding"]["name"] == name;
+        events(&stage, "Suspended").into_iter().find(of).map(|e| e["series"]["count"].clone())
+    };
+    let lesser = account_without(&stage, "events", "patch");
+    let controller = stage.controller_as(&lesser).unwrap();
+    stage.apply(&Manifest::new("lesser", &instances(&stage, 1))).unwrap();
+    suspend_twice(&stage, "lesser");
+    // Events are told in order: one that came later is there.
+    stage.apply(&Manifest::new("later", &instances(&stage, 1)).with("suspend", true)).unwrap();
+    until("a later event is told", || counted("later"));
+    assert_eq!(counted("lesser"), Some(Value::Null));
+    controller.kill();
+    let _controller = stage.controller(&[]).unwrap();
+    stage.apply(&Manifest::new("whole", &instances(&stage, 1))).unwrap();
+    suspend_twice(&stage, "whole");
+    until("the repetition is counted", || counted("whole").filter(|c| c.as_u64() >= Some(2)));
+}

@@ -1,0 +1,75 @@
+//! What these tests share.
+
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use clouddc_simulator::{EndTime, Entry, Options};
+use harness::{PROJECT, Stage};
+use serde_json::Value;
+
+/// Instances end this long after their deletion was accepted.
+pub const END: Duration = Duration::from_millis(500);
+
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_instance-deletion-controller"))
+}
+
+pub fn options() -> Options {
+    Options { end: EndTime::Fixed(END), ..Options::default() }
+}
+
+/// A stage whose instances end soon after their deletion.
+pub async fn stage(name: &str) -> Stage {
+    Stage::new(name, binary(), options()).await.unwrap()
+}
+
+/// A stage with other options.
+pub async fn stage_with(name: &str, options: Options) -> Stage {
+    Stage::new(name, binary(), options).await.unwrap()
+}
+
+/// `n` running instances.
+pub fn instances(stage: &Stage, n: usize) -> Vec<String> {
+    stage.cloud.ids(PROJECT, n)
+}
+
+/// How often each id is named in calls that reached the cloud.
+pub fn named(calls: &[Entry]) -> HashMap<String, usize> {
+    let mut named = HashMap::new();
+    for id in calls.iter().flat_map(|call| &call.ids) {
+        *named.entry(id.clone()).or_default() += 1;
+    }
+    named
+}
+
+/// Sizes of the calls, in order.
+pub fn sizes(calls: &[Entry]) -> Vec<usize> {
+    calls.iter().map(|call| call.ids.len()).collect()
+}
+
+/// Each of these ids is in exactly one call.
+pub fn each_once(calls: &[Entry], ids: &[String]) {
+    let named = named(calls);
+    assert_eq!(named.len(), ids.len(), "ids in calls");
+    assert!(ids.iter().all(|id| named.get(id) == Some(&1)), "each id in one call");
+}
+
+/// Phase of the instance in the status; empty if it has no row.
+pub fn phase_of<'a>(object: &'a Value, id: &str) -> &'a str {
+    let rows = object["status"]["instances"].as_array();
+    let row = rows.and_then(|rows| rows.iter().find(|row| row["id"] == id));
+    row.and_then(|row| row["phase"].as_str()).unwrap_or_default()
+}
+
+/// Number of rows in a phase.
+pub fn count(object: &Value, phase: &str) -> usize {
+    let rows = object["status"]["instances"].as_array();
+    rows.map_or(0, |rows| rows.iter().filter(|row| row["phase"] == phase).count())
+}
+
+/// The object succeeded, and says so everywhere.
+pub fn assert_succeeded(object: &Value, n: usize) {
+    assert_eq!(object["status"]["phase"], "Succeeded", "{:#}", object["status"]["conditions"]);
+    assert_eq!(object["status"]["progress"], format!("{n}/{n}"));
+    assert_eq!(harness::condition(object, "Ready").0, "True");
+    assert_eq!(harness::condition(object, "Finished").0, "True");
+}
