@@ -9,7 +9,7 @@
 //! use clouddc_simulator::{EndTime, Fault, Operation, Options, Projects, Simulator, Stage};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let sim = Simulator::start(Options { end: EndTime::Fixed(Duration::from_secs(60)), ..Options::default() }).await?;
+//! let sim = Simulator::start(Options { end: EndTime::Fixed(Duration::from_mins(1)), ..Options::default() }).await?;
 //! sim.add_token("tests", "secret", Projects::All);
 //! let ids = sim.ids("project-a", 120);
 //!
@@ -18,7 +18,7 @@
 //! // … a client at work against sim.url() …
 //! lost.wait_hit(1, Duration::from_secs(10)).await?;
 //!
-//! sim.advance(Duration::from_secs(60));
+//! sim.advance(Duration::from_mins(1));
 //! assert_eq!(sim.state("project-a", &ids[0]).as_deref(), Some("terminated"));
 //! assert!(sim.delete_calls()[0].applied);
 //! # Ok(()) }

@@ -1,0 +1,33 @@
+# The bare call lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint deny generate control-plane clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## delete 150 simulated instances on a real kube-apiserver; KEEP=1 leaves it all running
+	@cargo build --quiet --bins
+	@cargo run --quiet -p harness --bin demo -- $(if $(KEEP),--keep)
+
+test: control-plane ## run every test, and print their counts
+	@tests/run.sh
+
+lint: ## formatting, clippy, and the generated CRD
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@cargo run --quiet --bin instance-deletion-controller -- crd | diff -u crds/clouddc.dev_instancedeletions.yaml - \
+	  || { echo "the CRD has drifted: run make generate"; exit 1; }
+
+deny: ## licences, sources and bans of dependencies (installs cargo-deny if it is missing)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
+	cargo deny check licenses bans sources
+
+generate: ## write the CRD from src/api
+	@cargo run --quiet --bin instance-deletion-controller -- crd > crds/clouddc.dev_instancedeletions.yaml.new
+	@mv crds/clouddc.dev_instancedeletions.yaml.new crds/clouddc.dev_instancedeletions.yaml
+
+control-plane: ## build etcd, kube-apiserver and kubectl if they are missing (about ten minutes, once)
+	@cargo run --quiet -p control-plane -- build
+
+clean: ## remove what was built, but not the control plane's programs
+	cargo clean
