@@ -5,11 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{accounts::lock, api_server::Key};
+use super::{
+    accounts::{Account, lock},
+    api_server::Key,
+};
 use crate::engine::object::memory::{CallState, Memory};
 
 /// What this process knows of one object.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Tracked {
     /// uid of the object that `memory` is about.
     pub uid: String,
@@ -17,12 +20,14 @@ pub struct Tracked {
     pub memory: Option<Memory>,
     /// Reads and writes at the API server that failed in a row.
     pub failures: u32,
+    /// Where it called last, to give up its turn when it is gone.
+    pub account: Option<Arc<Account>>,
     /// The object is gone: what its calls come to from now on is told elsewhere.
     pub gone: bool,
 }
 
 /// All objects.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Objects {
     by_key: Mutex<HashMap<Key, Arc<Mutex<Tracked>>>>,
 }
@@ -58,6 +63,9 @@ impl Objects {
             .map(|tracked| {
                 let mut tracked = lock(&tracked);
                 tracked.gone = true;
+                if let Some(account) = tracked.account.take() {
+                    account.forget(key);
+                }
                 orphans(&tracked)
             })
             .unwrap_or_default()

@@ -26,10 +26,11 @@ use crate::{
         account::permits::Answer as Permit,
         backoff::backoff,
         object::{
-            decide::{Decision, Event, Input, Next, decide, decide_invalid},
+            decide::{Decision, Event, Input, Next, decide, decide_invalid, finished},
             job::Job,
             ledger::Ledger,
             memory::{Memory, Standing, standing},
+            surface::is_finished,
             write_ahead::Wave,
         },
         reply::Retry,
@@ -98,6 +99,11 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
     };
     let tracked = track(context, &live);
     let now = context.clock.now();
+    if is_finished(&live.status) {
+        // Nothing will be decided that needs a memory.
+        lock(&tracked).memory = None;
+        return carry_out(context, None, &live, &tracked, finished(live.generation, &live.status)).await;
+    }
     let spec = live.spec.as_ref().map_err(Clone::clone);
     let job = spec
         .and_then(|spec| Job::parse(spec, Some(live.generation), live.leaving).map_err(|e| e.to_string()));
@@ -117,6 +123,10 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         }
     };
     let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
+    lock(&tracked).account = Some(caller.account.clone());
+    if !job.allows_calls() {
+        caller.account.forget(key);
+    }
     reread_secret(&caller).await;
     let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff };
     carry_out(context, Some(&caller), &live, &tracked, decision).await

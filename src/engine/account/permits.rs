@@ -10,6 +10,9 @@ use std::{
 use super::pace::Pace;
 use crate::engine::time::Mono;
 
+/// An object behind others asks again no sooner than this.
+const AFTER_OTHERS: Duration = Duration::from_millis(100);
+
 /// The queue for permits of one account. `K` names an object.
 #[derive(Clone, Debug)]
 pub struct Permits<K> {
@@ -71,7 +74,11 @@ impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
             }
         }
         let ahead = place.unwrap_or(self.waiting.len());
-        let turn = pace.due(ahead + 1, now);
+        let mut turn = pace.due(ahead + 1, now);
+        if ahead > 0 {
+            // Whoever is first has not come yet: asking again at once would bring nothing new.
+            turn = turn.max(now + AFTER_OTHERS);
+        }
         match place.and_then(|p| self.waiting.get_mut(p)) {
             Some(entry) => entry.1 = turn,
             None => self.waiting.push_back((key.clone(), turn)),
@@ -112,7 +119,8 @@ mod tests {
         let Answer::AskAgain(b) = permits.ask(&"b", 4, &mut pace, at(0)) else { panic!() };
         let Answer::AskAgain(a) = permits.ask(&"a", 4, &mut pace, at(1)) else { panic!() };
         assert!(b < a);
-        assert!(matches!(permits.ask(&"a", 4, &mut pace, b), Answer::AskAgain(_)), "not before b");
+        let Answer::AskAgain(later) = permits.ask(&"a", 4, &mut pace, b) else { panic!("not before b") };
+        assert!(later > b, "no asking again and again while b has not come");
         assert_eq!(permits.ask(&"b", 4, &mut pace, b), Answer::Granted(1));
         permits.use_up(&"b", 1, &mut pace);
         assert_eq!(permits.ask(&"a", 4, &mut pace, a), Answer::Granted(1));

@@ -34,8 +34,6 @@ pub struct Queue {
     pub unusable: Vec<usize>,
     /// Rows whose attempts are used up.
     pub spent: Vec<(usize, FailureReason)>,
-    /// Ids that will still have to be sent, as far as is known: all of the above but the spent ones.
-    pub open: bool,
 }
 
 /// An id that may be sent.
@@ -69,19 +67,16 @@ pub fn queue(
     for (position, row) in ledger.rows.iter().enumerate() {
         let in_line = queue.ready.len() + queue.look.len() + queue.asked;
         if in_line >= enough {
-            queue.open = true;
             break;
         }
         let accepted = matches!(row.progress, Progress::Accepted { .. });
         match verdict(position, ledger, memory, marks, now, settings) {
-            Verdict::Ended => continue,
+            Verdict::Ended => {}
             Verdict::Send { live, sent } => {
                 queue.ready.push(Ready { position, id: row.id, live, look_sent: sent });
             }
             // Accepted ids are polled anyway; they are in line only when a read allows it.
-            Verdict::Look | Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Busy if accepted => {
-                continue;
-            }
+            Verdict::Look | Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Busy if accepted => {}
             Verdict::Look if memory.sighting(position).asked.is_some() => queue.asked += 1,
             Verdict::Look => queue.look.push(row.id),
             Verdict::Settling { until } => {
@@ -89,20 +84,11 @@ pub fn queue(
                 queue.held_until = Some(queue.held_until.map_or(until, |h| h.min(until)));
             }
             Verdict::Busy => queue.held.push(position),
-            // An accepted id in a state that nobody knows is looked at on; nothing about it waits to be sent.
-            Verdict::Unusable if accepted => {
-                queue.unusable.push(position);
-                continue;
-            }
             Verdict::Unusable => queue.unusable.push(position),
             // Waits for its second not-found read, or for the write that takes it out.
-            Verdict::OnItsWay => continue,
-            Verdict::Spent(reason) => {
-                queue.spent.push((position, reason));
-                continue;
-            }
+            Verdict::OnItsWay => {}
+            Verdict::Spent(reason) => queue.spent.push((position, reason)),
         }
-        queue.open = true;
     }
     queue
 }

@@ -170,7 +170,9 @@ pub fn decide_invalid(why: &str, generation: i64, status: &InstanceDeletionStatu
     Decision { events: vec![event], write: Some(write), ..rest() }
 }
 
-fn finished(generation: i64, status: &InstanceDeletionStatus) -> Decision {
+/// What is left to do for an object at its end: to say that a spec edit was seen.
+#[must_use]
+pub fn finished(generation: i64, status: &InstanceDeletionStatus) -> Decision {
     let stale = status.observed_generation != Some(generation);
     Decision { write: stale.then(|| surface::observed(status, generation)), ..rest() }
 }

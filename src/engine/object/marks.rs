@@ -103,16 +103,4 @@ impl Marks {
                 || mark.on_its_way.is_some_and(|at| now - at < life)
         });
     }
-
-    /// Number of ids with a mark.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.marks.len()
-    }
-
-    /// Whether no id has a mark.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.marks.is_empty()
-    }
 }
