@@ -23,7 +23,11 @@ struct Owner {
 
 impl Owner {
     fn start(temporary: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_control-plane"))
+        // A shell starts what runs in its background with SIGINT ignored, and so may whoever runs these tests: Ctrl-C then
+        // reaches nothing. `env` puts the default back and becomes the program.
+        let mut process = Command::new("env")
+            .arg("--default-signal=INT")
+            .arg(env!("CARGO_BIN_EXE_control-plane"))
             .arg("run")
             .env("TMPDIR", temporary)
             .stdout(Stdio::piped())
