@@ -50,7 +50,8 @@ async fn s13_an_intent_is_not_sent_after_the_process_was_stopped_for_a_minute() 
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     until("the answer to the intent is held", || gateway.holds().then_some(()));
     assert_eq!(count(&stage.get("retire"), "Submitted"), 20);
-    controller.signal(Signal::STOP).unwrap();
+    controller.stop().unwrap();
+    assert!(stage.calls().is_empty(), "stopped before the answer came");
     gateway.release();
     stage.patch("retire", &json!({"suspend": true})).unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;

@@ -64,6 +64,20 @@ impl Controller {
         self.process.signal(signal)
     }
 
+    /// SIGSTOP, and waits until every thread has stopped: under load one may still run for a while after the signal.
+    pub fn stop(&mut self) -> Result<(), Error> {
+        self.process.signal(Signal::STOP)?;
+        let tasks = format!("/proc/{}/task", self.pid());
+        crate::until("every thread has stopped", || {
+            let mut threads = std::fs::read_dir(&tasks).ok()?.flatten();
+            let stopped = |task: std::fs::DirEntry| {
+                std::fs::read_to_string(task.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
+            };
+            threads.all(stopped).then_some(())
+        });
+        Ok(())
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.process.kill();
