@@ -72,7 +72,7 @@ pub struct RunArgs {
     #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
     /// Whether replicas elect one that works. Not part of this version, so only false is accepted: run one replica. Safety does
-    /// not rest on it: two at once do each other's reads again and harm nothing.
+    /// not rest on it: by design two at once only repeat each other's reads.
     #[arg(long, env, value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
     leader_elect: bool,
     /// Namespace of the Lease of leader election. Without effect until a later version elects a leader.
