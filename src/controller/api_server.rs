@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource,
-    api::{GetParams, PostParams},
+    api::{DeleteParams, GetParams, PostParams, Preconditions},
     core::Request,
 };
 use serde::Deserialize;
@@ -131,12 +131,20 @@ impl ApiServer {
         let request = requests(&read.key.namespace)
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
             .map_err(|e| WriteError::Unavailable(e.to_string()))?;
-        match within_deadline(self.client.request_text(request)).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Api(status)) if status.is_conflict() => Err(WriteError::Conflict),
-            Err(Failure::Api(status)) if status.is_not_found() => Err(WriteError::Gone),
-            Err(failure) => Err(WriteError::Unavailable(failure.to_string())),
-        }
+        acknowledged(within_deadline(self.client.request_text(request)).await)
+    }
+
+    /// Deletes an object if it is still the one that was read, unchanged.
+    pub async fn delete(&self, read: &Live) -> Result<(), WriteError> {
+        let preconditions = Preconditions {
+            uid: Some(read.uid.clone()),
+            resource_version: Some(read.resource_version.clone()),
+        };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let request = requests(&read.key.namespace)
+            .delete(&read.key.name, &parameters)
+            .map_err(|e| WriteError::Unavailable(e.to_string()))?;
+        acknowledged(within_deadline(self.client.request_text(request)).await)
     }
 
     /// Reads a Secret as text; none if it does not exist.
@@ -155,6 +163,15 @@ impl ApiServer {
             Err(Failure::Api(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
             Err(failure) => Err(SecretError::Unavailable(failure.to_string())),
         }
+    }
+}
+
+fn acknowledged(result: Result<String, Failure>) -> Result<(), WriteError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(Failure::Api(status)) if status.is_conflict() => Err(WriteError::Conflict),
+        Err(Failure::Api(status)) if status.is_not_found() => Err(WriteError::Gone),
+        Err(failure) => Err(WriteError::Unavailable(failure.to_string())),
     }
 }
 
