@@ -155,7 +155,7 @@ fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply
                     Some(version.to_owned()),
                     &now,
                     &context.settings,
-                    super::reconcile::random(),
+                    context.random.jitter(),
                 ));
             }
             Reply::TooLate => {}

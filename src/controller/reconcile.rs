@@ -134,7 +134,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
 
 /// Decides, with the permits that the governor gives at once, and claims the ids of a wave under the same lock.
 fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option<Decision> {
-    let Ok(claim) = getrandom::u64().map(|random| format!("{random:016x}")) else {
+    let Some(claim) = context.random.claim() else {
         error!("the system gives no random numbers; nothing is sent without");
         return None;
     };
@@ -296,7 +296,7 @@ async fn submit(
                     problem.version,
                     &now,
                     &context.settings,
-                    random(),
+                    context.random.jitter(),
                 ));
             }
             return Submitted::Again;
@@ -426,12 +426,12 @@ pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
 fn after_failure(context: &Context, key: &Key) -> Duration {
     let tracked = context.objects.get(key);
     let mut tracked = lock(&tracked);
-    let wait = backoff(tracked.failures, context.settings.retry_min, context.settings.retry_max, random());
+    let wait = backoff(
+        tracked.failures,
+        context.settings.retry_min,
+        context.settings.retry_max,
+        context.random.jitter(),
+    );
     tracked.failures = tracked.failures.saturating_add(1);
     wait
-}
-
-/// Randomness for jitter, where none is no harm.
-pub fn random() -> u64 {
-    getrandom::u64().unwrap_or(0)
 }
