@@ -4,7 +4,7 @@
 //! [`looks`] run beside it and leave what they heard in [`objects`], which wakes the object. [`drain`] ends it all.
 //!
 //! [`run`] is the driver of production: kube's watch and its queue. Another one, such as a simulation's, calls
-//! [`reconcile`](reconcile()) for one key at a time as the returned action says, for each key of the context's wakes and for
+//! [`reconcile`](reconcile()) once at a time for a key, again when the returned time is over, for each key of the context's wakes and for
 //! each change of a spec, and [`forget_if_gone`] for a key that has left its watch.
 
 mod accounts;
