@@ -179,7 +179,7 @@ impl Accounts {
                 job.project.clone(),
                 credentials.clone(),
                 self.read_rate,
-                self.clock,
+                self.clock.clone(),
             );
             let governor = Mutex::new(Governor {
                 pace: Pace::new(self.delete_rate, self.clock.mono()),

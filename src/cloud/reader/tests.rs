@@ -283,7 +283,7 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let clock = Clock::start();
     let reader =
-        Reader::spawn(Arc::new(client(30)), endpoint, "p".repeat(32), Arc::new(Fixed), 1000.0, clock);
+        Reader::spawn(Arc::new(client(30)), endpoint, "p".repeat(32), Arc::new(Fixed), 1000.0, clock.clone());
     let asked = clock.mono();
     let answer = reader.register(ids(0..100)).await.unwrap();
     let answered = clock.mono();
