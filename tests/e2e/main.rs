@@ -8,6 +8,7 @@ mod admission;
 mod credentials;
 mod deletion;
 mod faults;
+mod further_faults;
 mod gateway;
 mod limits;
 mod process;

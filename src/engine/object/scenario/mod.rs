@@ -1,5 +1,6 @@
 //! Tests of whole decisions: the engine against a cloud and a record that the test holds in its hand.
 
+mod damaged;
 mod limits;
 mod outcomes;
 mod rules;
