@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod admission;
+mod api_faults;
 mod credentials;
 mod deletion;
 mod faults;
