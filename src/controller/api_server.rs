@@ -2,8 +2,6 @@
 //!
 //! Reads are decoded by hand from text: kube's typed read logs the whole body when it can't be decoded.
 
-use std::time::Duration;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource,
@@ -13,10 +11,8 @@ use kube::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::exchange::{Failure, Unavailable, bounded, text};
 use crate::api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus};
-
-/// kube has no response timeout of its own for ordinary calls.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +49,7 @@ pub struct Live {
 pub enum ReadError {
     /// The API server did not bring it; try again later.
     #[error("the API server did not bring the object: {0}")]
-    Unavailable(String),
+    Unavailable(Unavailable),
     /// It can't be decoded even so far that its record is known. Nothing can be done for it.
     #[error("the object can't be decoded: {0}")]
     Undecodable(String),
@@ -70,7 +66,7 @@ pub enum WriteError {
     Gone,
     /// Not written, or nobody knows: read it again, later.
     #[error("the status may not be written: {0}")]
-    Unavailable(String),
+    Unavailable(Unavailable),
 }
 
 #[derive(Deserialize)]
@@ -105,11 +101,11 @@ impl ApiServer {
     pub async fn read(&self, key: &Key) -> Result<Option<Live>, ReadError> {
         let request = requests(&key.namespace)
             .get(&key.name, &GetParams::default())
-            .map_err(|e| ReadError::Unavailable(e.to_string()))?;
-        match within_deadline(self.client.request_text(request)).await {
+            .map_err(|e| ReadError::Unavailable(Unavailable::new(&e)))?;
+        match text(&self.client, request).await {
             Ok(text) => decode(key, &text).map(Some),
-            Err(Failure::Api(status)) if status.is_not_found() => Ok(None),
-            Err(failure) => Err(ReadError::Unavailable(failure.to_string())),
+            Err(failure) if failure.is_gone(&key.name) => Ok(None),
+            Err(failure) => Err(ReadError::Unavailable(failure.unavailable())),
         }
     }
 
@@ -127,15 +123,15 @@ impl ApiServer {
             },
             "status": status,
         });
-        let body = serde_json::to_vec(&body).map_err(|e| WriteError::Unavailable(e.to_string()))?;
+        let body = serde_json::to_vec(&body).map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         let request = requests(&read.key.namespace)
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
-            .map_err(|e| WriteError::Unavailable(e.to_string()))?;
-        match within_deadline(self.client.request_text(request)).await {
+            .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
+        match text(&self.client, request).await {
             Ok(_) => Ok(()),
-            Err(Failure::Api(status)) if status.is_conflict() => Err(WriteError::Conflict),
-            Err(Failure::Api(status)) if status.is_not_found() => Err(WriteError::Gone),
-            Err(failure) => Err(WriteError::Unavailable(failure.to_string())),
+            Err(Failure::Refused(status)) if status.is_conflict() => Err(WriteError::Conflict),
+            Err(failure) if failure.is_gone(&read.key.name) => Err(WriteError::Gone),
+            Err(failure) => Err(WriteError::Unavailable(failure.unavailable())),
         }
     }
 
@@ -148,12 +144,12 @@ impl ApiServer {
         let path = k8s_openapi::api::core::v1::Secret::url_path(&(), Some(namespace));
         let request = Request::new(path)
             .get(name, &GetParams::default())
-            .map_err(|e| SecretError::Unavailable(e.to_string()))?;
-        match within_deadline(self.client.request_text(request)).await {
+            .map_err(|e| SecretError::Unavailable(Unavailable::new(&e)))?;
+        match text(&self.client, request).await {
             Ok(text) => Ok(Some(text)),
-            Err(Failure::Api(status)) if status.is_not_found() => Ok(None),
-            Err(Failure::Api(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
-            Err(failure) => Err(SecretError::Unavailable(failure.to_string())),
+            Err(failure) if failure.is_gone(name) => Ok(None),
+            Err(Failure::Refused(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
+            Err(failure) => Err(SecretError::Unavailable(failure.unavailable())),
         }
     }
 }
@@ -163,34 +159,11 @@ pub(super) enum SecretError {
     /// The API server refuses it.
     Forbidden,
     /// The API server did not answer.
-    Unavailable(String),
+    Unavailable(Unavailable),
 }
 
 fn requests(namespace: &str) -> Request {
     Request::new(InstanceDeletion::url_path(&(), Some(namespace)))
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("{}", bounded(&.0.message))]
-    Api(Box<kube::core::Status>),
-    #[error("{}", bounded(&.0.to_string()))]
-    Other(kube::Error),
-    #[error("no answer within {} s", DEADLINE.as_secs())]
-    Deadline,
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(256).collect()
-}
-
-async fn within_deadline<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-    match tokio::time::timeout(DEADLINE, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) => Err(Failure::Api(status)),
-        Ok(Err(other)) => Err(Failure::Other(other)),
-        Err(_) => Err(Failure::Deadline),
-    }
 }
 
 fn decode(key: &Key, text: &str) -> Result<Live, ReadError> {

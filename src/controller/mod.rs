@@ -9,6 +9,7 @@ mod calls;
 mod context;
 mod drain;
 mod events;
+mod exchange;
 mod looks;
 mod objects;
 mod reconcile;
@@ -17,4 +18,5 @@ mod watch;
 
 pub use api_server::{ApiServer, Live, ReadError, WriteError};
 pub use context::{Context, Options};
+pub use exchange::Unavailable;
 pub use watch::{Scope, WatchError, run};

@@ -47,8 +47,8 @@ enum Pass {
     Again,
     /// Nothing to do before this moment, if nothing is heard.
     At(Mono),
-    /// The API server failed: again after a backoff.
-    Backoff,
+    /// The API server failed: again after a backoff, and not before it wishes.
+    Backoff(Option<Duration>),
     /// Nothing to do until someone edits the object.
     Rest,
 }
@@ -58,7 +58,7 @@ pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Action {
     let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
     guarded.unwrap_or_else(|_| {
         error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
-        Action::requeue(after_failure(context, key))
+        Action::requeue(after_failure(context, key, None))
     })
 }
 
@@ -69,7 +69,7 @@ async fn passes(context: &Arc<Context>, key: &Key) -> Action {
         match pass(context, key).await {
             Pass::Again => {}
             Pass::At(moment) => return Action::requeue(moment - context.clock.mono()),
-            Pass::Backoff => return Action::requeue(after_failure(context, key)),
+            Pass::Backoff(least) => return Action::requeue(after_failure(context, key, least)),
             Pass::Rest => return Action::await_change(),
         }
     }
@@ -84,8 +84,8 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
             return Pass::Rest;
         }
         Err(ReadError::Unavailable(why)) => {
-            warn!(namespace = key.namespace, name = key.name, error = why, "the object was not read");
-            return Pass::Backoff;
+            warn!(namespace = key.namespace, name = key.name, error = %why, "the object was not read");
+            return Pass::Backoff(why.retry_after);
         }
         Err(ReadError::Undecodable(why)) => {
             error!(
@@ -128,7 +128,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         caller.account.forget(key);
     }
     reread_secret(&caller).await;
-    let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff };
+    let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff(None) };
     carry_out(context, Some(&caller), &live, &tracked, decision).await
 }
 
@@ -201,10 +201,10 @@ async fn carry_out(
                 warn!(
                     namespace = live.key.namespace,
                     name = live.key.name,
-                    error = why,
+                    error = %why,
                     "the status was not written"
                 );
-                return Pass::Backoff;
+                return Pass::Backoff(why.retry_after);
             }
         }
     }
@@ -259,8 +259,8 @@ enum Submitted {
     Stored,
     /// Not stored, or nobody knows: read again.
     Again,
-    /// The API server failed.
-    Failed,
+    /// The API server failed, and wishes to be left alone for so long.
+    Failed(Option<Duration>),
 }
 
 impl From<Submitted> for Pass {
@@ -268,7 +268,7 @@ impl From<Submitted> for Pass {
         match submitted {
             // The next wave's ids are looked at while this wave's calls run.
             Submitted::Stored | Submitted::Again => Pass::Again,
-            Submitted::Failed => Pass::Backoff,
+            Submitted::Failed(least) => Pass::Backoff(least),
         }
     }
 }
@@ -310,10 +310,10 @@ async fn submit(
             warn!(
                 namespace = live.key.namespace,
                 name = live.key.name,
-                error = why,
+                error = %why,
                 "the intent was not stored; nothing is sent"
             );
-            return Submitted::Failed;
+            return Submitted::Failed(why.retry_after);
         }
     }
     let Some(wave) = pending.take() else { return Submitted::Again };
@@ -423,12 +423,14 @@ pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
     }
 }
 
-fn after_failure(context: &Context, key: &Key) -> Duration {
+fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Duration {
     let tracked = context.objects.get(key);
     let mut tracked = lock(&tracked);
     let wait = backoff(tracked.failures, context.settings.retry_min, context.settings.retry_max, random());
     tracked.failures = tracked.failures.saturating_add(1);
-    wait
+    // On top of what the server asks for, so that not everyone comes back at once; a nonsense value is no reason to sleep
+    // for ever.
+    wait + least.unwrap_or_default().min(context.settings.retry_max)
 }
 
 /// Randomness for jitter, where none is no harm.
