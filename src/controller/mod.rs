@@ -13,6 +13,7 @@ mod exchange;
 mod looks;
 mod objects;
 mod reconcile;
+mod renewal;
 mod secrets;
 mod watch;
 
