@@ -14,3 +14,4 @@ mod process;
 mod roles;
 mod support;
 mod users;
+mod watch_faults;

@@ -39,7 +39,8 @@ impl Asked {
 
     /// Sees what is new in it.
     pub fn compare(&mut self, before: &[Asked]) {
-        let known = |claim: &str| before.iter().any(|b| b.path == self.path && b.claims().any(|c| c == claim));
+        let known =
+            |claim: &str| before.iter().any(|b| b.path == self.path && b.claims().any(|c| c == claim));
         self.intent = status_writes(self) && self.claims().any(|claim| !known(claim));
     }
 
@@ -62,7 +63,9 @@ pub fn intents(asked: &Asked) -> bool {
 /// Writes of a status that holds the outcome of a call and no new intent.
 pub fn outcomes(asked: &Asked) -> bool {
     let batches = asked.status["batches"].as_array();
-    status_writes(asked) && !asked.intent && batches.is_some_and(|all| all.iter().any(|b| b["returned"].is_u64()))
+    status_writes(asked)
+        && !asked.intent
+        && batches.is_some_and(|all| all.iter().any(|b| b["returned"].is_u64()))
 }
 
 /// Reads of one object.

@@ -9,11 +9,14 @@ mod stream;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::body::{Body, to_bytes};
-use harness::Stage;
+use harness::{Controller, Stage};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::watch};
@@ -36,6 +39,8 @@ pub struct Gateway {
 
 struct Shared {
     upstream: String,
+    /// For what somebody else does.
+    admin: String,
     http: reqwest::Client,
     rules: Mutex<Vec<Arc<Active>>>,
     passed: Mutex<Vec<Asked>>,
@@ -69,8 +74,12 @@ impl Gateway {
         let kubeconfig =
             stage.control_plane.folder().join(format!("gateway-{}-{}", stage.namespace, address.port()));
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        let admin = std::fs::read_to_string(stage.control_plane.kubeconfig()).unwrap();
+        let admin: serde_json::Value = serde_json::from_str(&admin).unwrap();
+        let admin = admin["users"][0]["user"]["token"].as_str().unwrap().to_owned();
         let shared = Arc::new(Shared {
             upstream,
+            admin,
             http,
             rules: Mutex::default(),
             passed: Mutex::default(),
@@ -129,6 +138,16 @@ impl Shared {
         let request = self.http.request(parts.method.clone(), url).headers(headers).body(body.to_vec());
         request.send().await.ok()
     }
+
+    async fn annotate(&self, path: &str) -> Option<()> {
+        static TIMES: AtomicUsize = AtomicUsize::new(0);
+        let value = TIMES.fetch_add(1, Ordering::SeqCst).to_string();
+        let patch = serde_json::json!({"metadata": {"annotations": {"disturbed": value}}});
+        let url = format!("{}{}", self.upstream, path.trim_end_matches("/status"));
+        let request = self.http.patch(url).bearer_auth(&self.admin).body(patch.to_string());
+        let answer = request.header("Content-Type", "application/merge-patch+json").send().await.ok()?;
+        answer.status().is_success().then_some(())
+    }
 }
 
 async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Closed> {
@@ -140,6 +159,9 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
         let answer = shared.forward(&parts, &body).await.ok_or(Closed)?;
         return Ok(pass(&shared, answer, watch));
     };
+    if rule.disturbs() {
+        shared.annotate(parts.uri.path()).await.ok_or(Closed)?;
+    }
     let mut answer = None;
     for _ in 0..rule.forwards() {
         let fresh = shared.forward(&parts, &body).await.ok_or(Closed)?;
@@ -190,4 +212,12 @@ fn pass(shared: &Shared, answer: reqwest::Response, watch: bool) -> Response<Bod
         Body::from_stream(chunks)
     };
     response
+}
+
+/// A stage with a gateway, and a controller behind it.
+pub async fn behind_gateway(name: &str, flags: &[&str]) -> (Stage, Gateway, Controller) {
+    let stage = crate::support::stage(name).await;
+    let gateway = Gateway::start(&stage).await;
+    let controller = stage.controller_through(&gateway.kubeconfig, flags).unwrap();
+    (stage, gateway, controller)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use harness::until;
@@ -16,6 +16,7 @@ pub struct Rule {
     skip: usize,
     times: usize,
     forwards: usize,
+    disturb: bool,
     then: Then,
 }
 
@@ -36,7 +37,14 @@ pub enum Then {
 impl Rule {
     /// Happens to requests of this kind. Without more they reach the server and their answer is passed.
     pub fn on(kind: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> Self {
-        Self { kind: Box::new(kind), skip: 0, times: usize::MAX, forwards: 1, then: Then::Pass }
+        Self {
+            kind: Box::new(kind),
+            skip: 0,
+            times: usize::MAX,
+            forwards: 1,
+            disturb: false,
+            then: Then::Pass,
+        }
     }
 
     /// The first so many are let through.
@@ -57,6 +65,11 @@ impl Rule {
     /// The server gets it twice, and its second answer counts: a retry below the client.
     pub fn twice(self) -> Self {
         Self { forwards: 2, ..self }
+    }
+
+    /// Somebody else annotates the object just before the server gets it.
+    pub fn disturb(self) -> Self {
+        Self { disturb: true, ..self }
     }
 
     /// The answer waits until it is released.
@@ -86,8 +99,13 @@ impl Rule {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "scripted", "reason": reason, "code": code,
         });
+        self.reply(code, headers, &body.to_string())
+    }
+
+    /// The answer is this.
+    pub fn reply(self, status: u16, headers: &[(&'static str, &str)], body: &str) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        Self { then: Then::Reply { status: code, headers, body: body.to_string() }, ..self }
+        Self { then: Then::Reply { status, headers, body: body.to_owned() }, ..self }
     }
 }
 
@@ -95,19 +113,18 @@ pub struct Active {
     rule: Rule,
     met: AtomicUsize,
     hits: AtomicUsize,
-    removed: AtomicBool,
     released: watch::Sender<bool>,
 }
 
 impl Active {
     pub fn new(rule: Rule) -> Self {
         let (met, hits) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { rule, met, hits, removed: AtomicBool::new(false), released: watch::Sender::new(false) }
+        Self { rule, met, hits, released: watch::Sender::new(false) }
     }
 
     /// Whether it happens to this request. Counts it, if it is of its kind.
     pub fn meets(&self, asked: &Asked) -> bool {
-        if self.removed.load(Ordering::SeqCst) || !(self.rule.kind)(asked) {
+        if !(self.rule.kind)(asked) {
             return false;
         }
         let number = self.met.fetch_add(1, Ordering::SeqCst);
@@ -116,6 +133,10 @@ impl Active {
 
     pub fn forwards(&self) -> usize {
         self.rule.forwards
+    }
+
+    pub fn disturbs(&self) -> bool {
+        self.rule.disturb
     }
 
     pub fn then(&self) -> &Then {
@@ -149,10 +170,5 @@ impl RuleHandle {
     /// Lets held answers go, now and later.
     pub fn release(&self) {
         self.0.released.send_replace(true);
-    }
-
-    /// Ends it for later requests.
-    pub fn remove(&self) {
-        self.0.removed.store(true, Ordering::SeqCst);
     }
 }

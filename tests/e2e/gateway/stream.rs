@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 pub enum Watching {
     /// They pass.
     Pass,
-    /// Nothing comes any more, on a connection that stays open.
+    /// Of the streams that are open now: nothing comes any more, on a connection that stays open. Later ones pass.
     Stall,
     /// Events are lost; bookmarks pass, so that the client believes it is up to date.
     Lose,
@@ -32,8 +32,16 @@ pub fn watched(mut answer: reqwest::Response, mut watching: watch::Receiver<Watc
     let (sender, receiver) = mpsc::channel::<Chunk>(16);
     tokio::spawn(async move {
         let mut rest = Vec::new();
+        let first = *watching.borrow_and_update();
+        let mut stalled = false;
         loop {
-            let mode = *watching.borrow_and_update();
+            let mut mode = *watching.borrow_and_update();
+            stalled |= mode == Watching::Stall && first != Watching::Stall;
+            if stalled {
+                mode = Watching::Stall;
+            } else if mode == Watching::Stall {
+                mode = Watching::Pass;
+            }
             if mode == Watching::Gone {
                 let _ = sender.send(Ok(GONE.into())).await;
                 return;
