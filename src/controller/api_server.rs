@@ -5,7 +5,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource,
-    api::{GetParams, PostParams},
+    api::{DeleteParams, GetParams, PostParams, Preconditions},
     core::Request,
 };
 use serde::Deserialize;
@@ -127,12 +127,20 @@ impl ApiServer {
         let request = requests(&read.key.namespace)
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
-        match text(&self.client, request).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Refused(status)) if status.is_conflict() => Err(WriteError::Conflict),
-            Err(failure) if failure.is_gone(&read.key.name) => Err(WriteError::Gone),
-            Err(failure) => Err(WriteError::Unavailable(failure.unavailable())),
-        }
+        acknowledged(&read.key, text(&self.client, request).await)
+    }
+
+    /// Deletes an object if it is still the one that was read, unchanged.
+    pub async fn delete(&self, read: &Live) -> Result<(), WriteError> {
+        let preconditions = Preconditions {
+            uid: Some(read.uid.clone()),
+            resource_version: Some(read.resource_version.clone()),
+        };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let request = requests(&read.key.namespace)
+            .delete(&read.key.name, &parameters)
+            .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
+        acknowledged(&read.key, text(&self.client, request).await)
     }
 
     /// Reads a Secret as text; none if it does not exist.
@@ -151,6 +159,15 @@ impl ApiServer {
             Err(Failure::Refused(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
             Err(failure) => Err(SecretError::Unavailable(failure.unavailable())),
         }
+    }
+}
+
+fn acknowledged(key: &Key, result: Result<String, Failure>) -> Result<(), WriteError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(Failure::Refused(status)) if status.is_conflict() => Err(WriteError::Conflict),
+        Err(failure) if failure.is_gone(&key.name) => Err(WriteError::Gone),
+        Err(failure) => Err(WriteError::Unavailable(failure.unavailable())),
     }
 }
 

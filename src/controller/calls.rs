@@ -15,10 +15,9 @@ use crate::{
     cloud::Credential,
     engine::{
         InstanceId,
-        account::pace::Refusal,
         object::{
             marks::Effect,
-            memory::{CallState, OwnCall, standing},
+            memory::CallEnd,
             write_ahead::{Batch, Wave},
         },
         reply::{Note, Reply, Trouble},
@@ -41,16 +40,12 @@ pub struct Caller {
 /// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. False, and
 /// nothing is done, if another call names one of the ids.
 pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
-    let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.ids.iter().copied()).collect();
+    let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut tracked.memory else { return false };
     if !lock(&caller.account.marks).claim(&ids) {
         return false;
     }
-    for batch in &wave.batches {
-        let ids = batch.ids.iter().map(|(id, _)| *id).collect();
-        let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::NotSent };
-        memory.calls.insert(batch.number, call);
-    }
+    memory.claimed(wave);
     true
 }
 
@@ -58,7 +53,7 @@ pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
 pub fn give_up(context: &Context, caller: &Caller, wave: &Wave) {
     let now = context.clock.mono();
     for batch in &wave.batches {
-        lock(&caller.account.marks).release(&ids_of(batch), now, |_| None);
+        lock(&caller.account.marks).release(&batch.ids(), now, |_| None);
     }
 }
 
@@ -73,11 +68,7 @@ pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Cr
             give_up(context, caller, &wave);
             return;
         };
-        for batch in &wave.batches {
-            if let Some(call) = memory.calls.get_mut(&batch.number) {
-                call.state = CallState::InFlight;
-            }
-        }
+        memory.started(&wave);
     }
     caller.account.use_up(&caller.key, wave.batches.len());
     let credential = Arc::new(credential);
@@ -95,7 +86,7 @@ pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Cr
 
 async fn call(guard: &Guard, credential: &Credential, leave_by: Instant) -> Reply {
     let Guard { context, caller, batch, .. } = guard;
-    let ids = ids_of(batch);
+    let ids = batch.ids();
     info!(
         namespace = caller.key.namespace, name = caller.key.name, batch = batch.number, size = ids.len(),
         ids = %join(&ids), "sending a delete call"
@@ -117,52 +108,34 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let reply = self.reply.take().unwrap_or_else(|| Reply::Unknown {
             trouble: Trouble::CloudUnreachable,
+            unavailable: false,
             note: Note { text: "the call was cut off".to_owned(), ..Note::default() },
         });
-        ended(&self.context, &self.caller, &self.batch, &self.version, reply);
+        ended(&self.context, &self.caller, &self.batch, &self.version, &reply);
     }
 }
 
 /// Enters what a call came to and wakes the object once its wave is over.
-fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply: Reply) {
+fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply: &Reply) {
     let now = context.clock.now();
-    let ids = ids_of(batch);
-    log(caller, batch, &reply);
-    let effect = |id: InstanceId| match &reply {
-        Reply::Accepted { ids, .. } if ids.contains(&id) => Some(Effect::Accepted),
-        Reply::Accepted { .. } | Reply::Unknown { .. } => Some(Effect::Unknown),
-        Reply::Refused { .. } | Reply::TooLate => None,
-    };
-    lock(&caller.account.marks).release(&ids, now.mono, effect);
-    match &reply {
-        Reply::Accepted { .. } => caller.account.told(None, now.mono),
-        Reply::Refused { trouble: Trouble::Throttled { retry_after }, .. } => {
-            caller.account.told(Some((Refusal::TooManyRequests, *retry_after)), now.mono);
-        }
-        Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => {}
-    }
+    let ids = batch.ids();
+    log(caller, batch, reply);
+    lock(&caller.account.marks).release(&ids, now.mono, |id| Effect::of(reply, id));
+    let evidence = caller.account.ended(reply, now.mono);
     let mut tracked = lock(&caller.tracked);
     if tracked.uid == caller.uid
         && let Some(memory) = &mut tracked.memory
     {
-        match &reply {
-            Reply::Accepted { .. } => memory.call_trouble = None,
-            Reply::Unknown { trouble, note } | Reply::Refused { trouble, note } => {
-                memory.call_trouble = Some(standing(
-                    *trouble,
-                    note.clone(),
-                    memory.call_trouble.as_ref(),
-                    Some(version.to_owned()),
-                    &now,
-                    &context.settings,
-                    super::reconcile::random(),
-                ));
-            }
-            Reply::TooLate => {}
-        }
-        if let Some(call) = memory.calls.get_mut(&batch.number) {
-            call.state = CallState::Ended { at: now.mono, reply, recorded: false };
-        }
+        let end = CallEnd {
+            reply,
+            secret_version: version,
+            evidence,
+            now: &now,
+            settings: &context.settings,
+            random: super::reconcile::random(),
+        };
+        memory.call_ended(batch.number, &end);
+        context.accounts.learn(&caller.account, memory);
         let over = !memory.calls_in_flight();
         let orphans = if tracked.gone { orphans(&tracked) } else { Vec::new() };
         drop(tracked);
@@ -185,7 +158,7 @@ pub fn in_words(reply: &Reply) -> String {
 
 fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
     let (namespace, name, number) = (&caller.key.namespace, &caller.key.name, batch.number);
-    let size = batch.ids.len();
+    let size = batch.members.len();
     match reply {
         Reply::Accepted { ids, foreign, note } => info!(
             namespace,
@@ -197,7 +170,7 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
             request_id = note.request_id,
             "delete call accepted"
         ),
-        Reply::Unknown { trouble, note } => warn!(
+        Reply::Unknown { trouble, note, .. } => warn!(
             namespace,
             name,
             batch = number,
@@ -208,7 +181,7 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
             error = note.text,
             "outcome of the delete call is unknown"
         ),
-        Reply::Refused { trouble, note } => warn!(
+        Reply::Refused { trouble, note, .. } => warn!(
             namespace,
             name,
             batch = number,
@@ -223,10 +196,6 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
             warn!(namespace, name, batch = number, size, "delete call not sent: too late after its intent");
         }
     }
-}
-
-fn ids_of(batch: &Batch) -> Vec<InstanceId> {
-    batch.ids.iter().map(|(id, _)| *id).collect()
 }
 
 fn join(ids: &[InstanceId]) -> String {
