@@ -6,6 +6,8 @@
 
 mod admission;
 mod api_faults;
+mod cloud_faults;
+mod cloud_front;
 mod credentials;
 mod deletion;
 mod faults;
@@ -13,5 +15,6 @@ mod gateway;
 mod process;
 mod roles;
 mod support;
+mod tls;
 mod users;
 mod watch_faults;
