@@ -5,8 +5,10 @@ use std::{process::ExitCode, sync::Arc};
 use clap::Parser;
 use instance_deletion_controller::{
     api::{CONTROLLER_NAME, crd_yaml},
+    clock::Clock,
     cloud::{Client, ClientOptions},
     controller::{ApiServer, Context, Options, Scope},
+    random::Random,
     runtime::{
         args::{Cli, Command, RunArgs},
         health::{self, Health},
@@ -56,8 +58,13 @@ fn start(args: &RunArgs) -> Result<(), Error> {
         config.default_retry = false;
         let api = ApiServer::new(kube::Client::try_from(config)?);
         let scope = Scope { namespaces: args.namespace.clone(), selector: args.selector.clone() };
-        let options =
-            Options { settings: args.settings(), rates: (args.delete_rate, args.read_rate), endpoints };
+        let options = Options {
+            settings: args.settings(),
+            rates: (args.delete_rate, args.read_rate),
+            endpoints,
+            clock: Clock::start(),
+            random: Random::system(),
+        };
         let (context, wakes) = Context::new(api, Arc::new(cloud), options, &scope);
         let health = Health::unready("waiting for the first list of InstanceDeletions");
         health::serve(args.listen, health.clone(), stop.clone()).await?;

@@ -1,10 +1,12 @@
 //! The three operations.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
-use k8s_openapi::jiff::Timestamp;
 use reqwest::{
-    Method, RequestBuilder,
+    Method, Request, Url,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use tokio::time::Instant;
@@ -14,14 +16,17 @@ use super::{
     classify::{self, Heard, printable},
     credential::Credential,
     endpoint::Endpoint,
-    transport::{ClientError, ClientOptions, LeaveBy, Lost, Transport},
+    transport::{ClientError, ClientOptions, Exchange, Http, LeaveBy, Lost, Transport},
     wire::DeleteRequest,
 };
-use crate::engine::{
-    InstanceId,
-    reply::{Note, Refusal, Reply, Trouble},
-    settings::BATCH_SIZE,
-    state::Seen,
+use crate::{
+    clock::Clock,
+    engine::{
+        InstanceId,
+        reply::{Note, Refusal, Reply, Trouble},
+        settings::BATCH_SIZE,
+        state::Seen,
+    },
 };
 
 /// Most ids in one list (ListInstances page: `instance_id`, at most 100).
@@ -50,30 +55,19 @@ pub struct Failure {
 /// The CloudDC API.
 pub struct Client {
     transport: Transport,
+    clock: Clock,
 }
 
 impl Client {
     /// Makes the client.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
-        Ok(Self { transport: Transport::new(options)? })
+        Ok(Self::over(Http::new(options)?, options.request_timeout, Clock::start()))
     }
 
-    fn request(
-        &self,
-        method: Method,
-        endpoint: &Endpoint,
-        project: &str,
-        path: &str,
-        credential: &Credential,
-    ) -> RequestBuilder {
-        // Whoever calls has parsed the project; it can't become another path all the same.
-        let url = format!("{endpoint}/v1/{}/instances{path}", encoded(project));
-        // A token was parsed from printable ASCII, so it always is a header; an empty one is refused by the cloud.
-        let token = credential.token.header().unwrap_or_else(|| HeaderValue::from_static(""));
-        self.transport
-            .request(method, &url)
-            .header("X-Auth-Token", token)
-            .header(CONTENT_TYPE, "application/json;charset=utf-8")
+    /// A client over another wire than HTTP: a simulation's.
+    #[must_use]
+    pub fn over(wire: impl Exchange, request_timeout: Duration, clock: Clock) -> Self {
+        Self { transport: Transport::new(wire, request_timeout), clock }
     }
 
     /// DeleteInstances for 1 to 50 distinct ids. The request leaves before `leave_by`, or not at all.
@@ -97,13 +91,15 @@ impl Client {
             let note = Note { text: "the request can't be encoded".to_owned(), ..Note::default() };
             return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, note };
         };
-        let request = self
-            .request(Method::POST, endpoint, project, "/batch-delete", credential)
-            .body(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
+        let request =
+            request(Method::POST, endpoint, project, "/batch-delete", credential).map(|mut request| {
+                *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
+                request
+            });
         let redact = |text: &str| credential.token.redact(text);
         let unreachable = Trouble::CloudUnreachable;
         match self.exchange("DeleteInstances", ids.len(), request, credential, REPLY_CAP).await {
-            Ok(heard) => classify::deleted(&heard, ids, &redact, Timestamp::now()),
+            Ok(heard) => classify::deleted(&heard, ids, &redact, self.clock.wall()),
             Err(Lost::TooLate) => Reply::TooLate,
             Err(lost @ Lost::NotSent(_)) => {
                 let note = note_of(&lost, credential, REPLY_CAP);
@@ -125,10 +121,10 @@ impl Client {
         id: InstanceId,
     ) -> Result<Seen, Failure> {
         let path = format!("/{id}/status");
-        let request = self.request(Method::GET, endpoint, project, &path, credential);
+        let request = request(Method::GET, endpoint, project, &path, credential);
         let heard = self.read("ShowInstanceStatus", 1, request, credential, REPLY_CAP).await?;
         classify::shown(&heard, &|text| credential.token.redact(text))
-            .ok_or_else(|| failure(&heard, credential))
+            .ok_or_else(|| self.failure(&heard, credential))
     }
 
     /// ListInstances for 1 to 100 ids. An id that the list leaves out is not in the result: that says nothing about it.
@@ -158,9 +154,9 @@ impl Client {
         let (mut query, mut markers) = (String::new(), HashSet::new());
         for _ in 0..PAGES {
             let path = format!("?instance_id={joined}&limit={LIMIT}{query}");
-            let request = self.request(Method::GET, endpoint, project, &path, credential);
+            let request = request(Method::GET, endpoint, project, &path, credential);
             let heard = self.read("ListInstances", ids.len(), request, credential, LIST_CAP).await?;
-            let page = classify::listed(&heard, &redact, Timestamp::now())
+            let page = classify::listed(&heard, &redact, self.clock.wall())
                 .map_err(|(trouble, note)| refused(&heard, trouble, note))?;
             for (spelled, state) in page.rows() {
                 if let Ok(id) = InstanceId::parse_reply(spelled)
@@ -180,11 +176,17 @@ impl Client {
         Ok(listed.into_iter().collect())
     }
 
+    fn failure(&self, heard: &Heard, credential: &Credential) -> Failure {
+        let redact = |text: &str| credential.token.redact(text);
+        let (trouble, note) = classify::read_failed(heard, &redact, self.clock.wall());
+        refused(heard, trouble, note)
+    }
+
     async fn read(
         &self,
         operation: &str,
         ids: usize,
-        request: RequestBuilder,
+        request: Result<Request, Lost>,
         credential: &Credential,
         cap: usize,
     ) -> Result<Heard, Failure> {
@@ -202,12 +204,15 @@ impl Client {
         &self,
         operation: &str,
         ids: usize,
-        request: RequestBuilder,
+        request: Result<Request, Lost>,
         credential: &Credential,
         cap: usize,
     ) -> Result<Heard, Lost> {
         let started = Instant::now();
-        let result = self.transport.exchange(request, cap).await;
+        let result = match request {
+            Ok(request) => self.transport.exchange(request, cap).await,
+            Err(lost) => Err(lost),
+        };
         let status = result.as_ref().ok().map(|heard| heard.status.as_u16());
         let request_id = result.as_ref().ok().and_then(|heard| heard.request_id.as_deref());
         let request_id = request_id.map(|id| printable(&credential.token.redact(id), 64));
@@ -227,14 +232,27 @@ fn note_of(lost: &Lost, credential: &Credential, cap: usize) -> Note {
     Note { text, ..Note::default() }
 }
 
-fn failure(heard: &Heard, credential: &Credential) -> Failure {
-    let redact = |text: &str| credential.token.redact(text);
-    let (trouble, note) = classify::read_failed(heard, &redact, Timestamp::now());
-    refused(heard, trouble, note)
-}
-
 fn refused(heard: &Heard, trouble: Trouble, note: Note) -> Failure {
     Failure { trouble, note, too_large: false, unavailable: heard.status.as_u16() == 503 }
+}
+
+fn request(
+    method: Method,
+    endpoint: &Endpoint,
+    project: &str,
+    path: &str,
+    credential: &Credential,
+) -> Result<Request, Lost> {
+    // Whoever calls has parsed the project; it can't become another path all the same.
+    let url = format!("{endpoint}/v1/{}/instances{path}", encoded(project));
+    // A token was parsed from printable ASCII, so it always is a header; an empty one is refused by the cloud.
+    let token = credential.token.header().unwrap_or_else(|| HeaderValue::from_static(""));
+    let url = Url::parse(&url).map_err(|_| Lost::NotSent("the endpoint makes no URL".to_owned()))?;
+    let mut request = Request::new(method, url);
+    request.headers_mut().insert("x-auth-token", token);
+    let json = HeaderValue::from_static("application/json;charset=utf-8");
+    request.headers_mut().insert(CONTENT_TYPE, json);
+    Ok(request)
 }
 
 /// Text for one segment of a path or one value of a query.

@@ -18,4 +18,4 @@ pub use client::{Client, Failure};
 pub use credential::{Credential, CredentialProblem, CredentialSource, InvalidToken, Token};
 pub use endpoint::{Endpoint, EndpointError, Endpoints};
 pub use reader::{Answer, ReadFailure, Reader, Reading};
-pub use transport::{ClientError, ClientOptions};
+pub use transport::{ClientError, ClientOptions, Exchange, Heard, Lost};

@@ -8,11 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
 use http_body::{Body, Frame, SizeHint};
-use reqwest::{Certificate, Method, RequestBuilder, redirect::Policy};
+use reqwest::{Certificate, Request, redirect::Policy};
 use tokio::time::{Instant, timeout_at};
 
-use super::classify::Heard;
+pub use super::classify::Heard;
 
 /// Below the least sensible total deadline, so that a timeout while connecting is known as one that sent nothing.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -59,13 +60,43 @@ pub enum Lost {
     TooLarge,
 }
 
-/// The HTTP client.
+/// One HTTP exchange without a deadline: the boundary between this process and the cloud.
+///
+/// The body of a request is to be polled at the moment at which the request leaves and not before: it refuses to leave
+/// when it is too late ([`Lost::TooLate`]).
+pub trait Exchange: Send + Sync + 'static {
+    /// Sends a request, once, and reads the reply to at most `cap` bytes.
+    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<Heard, Lost>>;
+}
+
+/// Exchanges, each within a total deadline.
 pub struct Transport {
-    http: reqwest::Client,
+    wire: Box<dyn Exchange>,
     total: Duration,
 }
 
 impl Transport {
+    /// Exchanges over this, each within `total`.
+    pub fn new(wire: impl Exchange, total: Duration) -> Self {
+        Self { wire: Box::new(wire), total }
+    }
+
+    /// Sends a request and reads the reply to at most `cap` bytes.
+    pub async fn exchange(&self, request: Request, cap: usize) -> Result<Heard, Lost> {
+        let deadline = Instant::now() + self.total;
+        match timeout_at(deadline, self.wire.exchange(request, cap)).await {
+            Ok(heard) => heard,
+            Err(_) => Err(Lost::Unknown(format!("no answer within {} s", self.total.as_secs_f32()))),
+        }
+    }
+}
+
+/// The HTTP client.
+pub struct Http {
+    client: reqwest::Client,
+}
+
+impl Http {
     /// Makes the client.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
         let mut builder = reqwest::Client::builder()
@@ -86,27 +117,19 @@ impl Transport {
             }
             builder = builder.tls_certs_merge(certificates);
         }
-        let http = builder.build().map_err(|e| ClientError::Client(chain(&e)))?;
-        Ok(Self { http, total: options.request_timeout })
-    }
-
-    /// Starts a request.
-    pub fn request(&self, method: Method, url: &str) -> RequestBuilder {
-        self.http.request(method, url)
-    }
-
-    /// Sends a request and reads the reply to at most `cap` bytes.
-    pub async fn exchange(&self, request: RequestBuilder, cap: usize) -> Result<Heard, Lost> {
-        let deadline = Instant::now() + self.total;
-        match timeout_at(deadline, exchange(request, cap)).await {
-            Ok(heard) => heard,
-            Err(_) => Err(Lost::Unknown(format!("no answer within {} s", self.total.as_secs_f32()))),
-        }
+        let client = builder.build().map_err(|e| ClientError::Client(chain(&e)))?;
+        Ok(Self { client })
     }
 }
 
-async fn exchange(request: RequestBuilder, cap: usize) -> Result<Heard, Lost> {
-    let mut response = request.send().await.map_err(|e| lost(&e))?;
+impl Exchange for Http {
+    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<Heard, Lost>> {
+        exchange(&self.client, request, cap).boxed()
+    }
+}
+
+async fn exchange(client: &reqwest::Client, request: Request, cap: usize) -> Result<Heard, Lost> {
+    let mut response = client.execute(request).await.map_err(|e| lost(&e))?;
     let header =
         |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (content_type, retry_after) = (header("content-type"), header("retry-after"));
@@ -214,12 +237,12 @@ IQCiW7qgNnRus+NMJSG4sYi9gIKqLiyyZ78HiWwOe7gKPQIhAPugQxryFubLoXhT\n\
 c/29AKdAGWkFW+ZKFXqRLvr/GlAY\n\
 -----END CERTIFICATE-----\n";
 
-    fn with_roots(text: &str) -> Result<Transport, ClientError> {
+    fn with_roots(text: &str) -> Result<Http, ClientError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("roots.pem");
         std::fs::write(&file, text).unwrap();
-        Transport::new(&ClientOptions { ca_file: Some(file), ..options(1) })
+        Http::new(&ClientOptions { ca_file: Some(file), ..options(1) })
     }
 
     #[test]
@@ -232,7 +255,7 @@ c/29AKdAGWkFW+ZKFXqRLvr/GlAY\n\
             assert!(file.ends_with("roots.pem"));
         }
         let missing = ClientOptions { ca_file: Some("/nowhere/roots.pem".into()), ..options(1) };
-        assert!(matches!(Transport::new(&missing), Err(ClientError::Roots { .. })));
+        assert!(matches!(Http::new(&missing), Err(ClientError::Roots { .. })));
     }
 
     fn poll(body: &mut LeaveBy) -> Option<Result<Bytes, String>> {

@@ -56,13 +56,18 @@ impl Account {
     /// Delete calls granted to an object that it has not made.
     pub fn held(&self, key: &Key, now: Mono) -> usize {
         let Governor { permits, health, .. } = &mut *lock(&self.governor);
-        permits.held(key, now).min(health.allowed())
+        permits.held(key, now).min(self.allowed(health))
+    }
+
+    /// While the cloud answers no read, that read is the probe.
+    fn allowed(&self, health: &Health) -> usize {
+        if self.reader.silent() { 0 } else { health.allowed() }
     }
 
     /// Asks for delete calls for an object.
     pub fn ask(&self, key: &Key, want: usize, now: Mono) -> Answer {
         let Governor { pace, permits, health } = &mut *lock(&self.governor);
-        match (health.allowed(), permits.ask(key, want, pace, now)) {
+        match (self.allowed(health), permits.ask(key, want, pace, now)) {
             (0, Answer::Granted(_)) => Answer::AskAgain(now + PROBE_WAIT),
             (allowed, Answer::Granted(calls)) => Answer::Granted(calls.min(allowed)),
             (_, again @ Answer::AskAgain(_)) => again,
@@ -179,7 +184,7 @@ impl Accounts {
                 job.project.clone(),
                 credentials.clone(),
                 self.read_rate,
-                self.clock,
+                self.clock.clone(),
             );
             let governor = Mutex::new(Governor {
                 pace: Pace::new(self.delete_rate, self.clock.mono()),

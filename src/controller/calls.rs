@@ -132,7 +132,7 @@ fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply
             evidence,
             now: &now,
             settings: &context.settings,
-            random: super::reconcile::random(),
+            random: context.random.jitter(),
         };
         memory.call_ended(batch.number, &end);
         context.accounts.learn(&caller.account, memory);

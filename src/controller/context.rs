@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     cloud::{Client, Endpoints},
     engine::Settings,
+    random::Random,
 };
 
 /// Objects loaded at once, first come first served: an object of 5,000 ids takes some MB while it is decided upon.
@@ -34,6 +35,10 @@ pub struct Options {
     pub rates: (f64, f64),
     /// Where regions are.
     pub endpoints: Endpoints,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// For claims and jitter.
+    pub random: Random,
 }
 
 /// What every reconcile shares.
@@ -43,6 +48,7 @@ pub struct Context {
     pub(super) objects: Objects,
     pub(super) events: Events,
     pub(super) clock: Clock,
+    pub(super) random: Random,
     pub(super) settings: Settings,
     pub(super) slots: Semaphore,
     /// Something was heard for some object; for the drain.
@@ -61,22 +67,22 @@ impl Context {
         options: Options,
         scope: &Scope,
     ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Key>>) {
-        let clock = Clock::start();
+        let Options { settings, rates, endpoints, clock, random } = options;
         let channel = |namespace| {
             let (waker, wakes) = mpsc::unbounded_channel();
             ((namespace, waker), wakes)
         };
         let (wakers, wakes) = scope.watches().into_iter().map(channel).unzip();
         let events = Events::start(api.client().clone());
-        let accounts =
-            Accounts::new(api.clone(), client, options.endpoints, clock, options.settings, options.rates);
+        let accounts = Accounts::new(api.clone(), client, endpoints, clock.clone(), settings, rates);
         let context = Self {
             api,
             accounts,
             objects: Objects::default(),
             events,
             clock,
-            settings: options.settings,
+            random,
+            settings,
             slots: Semaphore::new(SLOTS),
             heard: Notify::new(),
             draining: AtomicBool::new(false),

@@ -67,7 +67,7 @@ fn answered(context: &Context, caller: &Caller, ids: &[InstanceId], answer: Answ
             failure.secret_version,
             &now,
             &context.settings,
-            super::reconcile::random(),
+            context.random.jitter(),
         )
     });
 }

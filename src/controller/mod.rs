@@ -2,6 +2,10 @@
 //!
 //! [`watch`] says which object to look at; [`reconcile`] reads it live, lets the engine decide, and writes; [`calls`] and
 //! [`looks`] run beside it and leave what they heard in [`objects`], which wakes the object. [`drain`] ends it all.
+//!
+//! [`run`] is the driver of production: kube's watch and its queue. Another one, such as a simulation's, calls
+//! [`reconcile`](reconcile()) once at a time for a key, again when the returned time is over, for each key of the context's wakes and for
+//! each change of a spec, and [`forget_if_gone`] for a key that has left its watch.
 
 mod accounts;
 mod api_server;
@@ -17,7 +21,9 @@ mod renewal;
 mod secrets;
 mod watch;
 
-pub use api_server::{ApiServer, Live, ReadError, WriteError};
+pub use api_server::{ApiServer, Key, Live, ReadError, WriteError};
 pub use context::{Context, Options};
+pub use drain::drain;
 pub use exchange::Unavailable;
+pub use reconcile::{forget_if_gone, reconcile};
 pub use watch::{Scope, WatchError, run};

@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures::FutureExt;
-use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -53,27 +52,28 @@ enum Pass {
     Rest,
 }
 
-/// Reconciles one object. Nothing that happens here reaches another object.
-pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Action {
+/// Reconciles one object, and says after which time it is to be called again if nothing else calls it: never for none.
+/// Nothing that happens here reaches another object.
+pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
     let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
     guarded.unwrap_or_else(|_| {
         error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
-        Action::requeue(after_failure(context, key, None))
+        Some(after_failure(context, key, None))
     })
 }
 
-async fn passes(context: &Arc<Context>, key: &Key) -> Action {
+async fn passes(context: &Arc<Context>, key: &Key) -> Option<Duration> {
     // Closed only with the process.
-    let Ok(_slot) = context.slots.acquire().await else { return Action::await_change() };
+    let Ok(_slot) = context.slots.acquire().await else { return None };
     for _ in 0..PASSES {
         match pass(context, key).await {
             Pass::Again => {}
-            Pass::At(moment) => return Action::requeue(moment - context.clock.mono()),
-            Pass::Backoff(least) => return Action::requeue(after_failure(context, key, least)),
-            Pass::Rest => return Action::await_change(),
+            Pass::At(moment) => return Some(moment - context.clock.mono()),
+            Pass::Backoff(least) => return Some(after_failure(context, key, least)),
+            Pass::Rest => return None,
         }
     }
-    Action::requeue(Duration::ZERO)
+    Some(Duration::ZERO)
 }
 
 async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
@@ -136,7 +136,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
 
 /// Decides, with the permits that the governor gives at once, and claims the ids of a wave under the same lock.
 fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option<Decision> {
-    let Ok(claim) = getrandom::u64().map(|random| format!("{random:016x}")) else {
+    let Some(claim) = context.random.claim() else {
         error!("the system gives no random numbers; nothing is sent without");
         return None;
     };
@@ -324,7 +324,7 @@ async fn submit(
                     problem.version,
                     &now,
                     &context.settings,
-                    random(),
+                    context.random.jitter(),
                 ));
             }
             return Submitted::Again;
@@ -454,14 +454,14 @@ pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
 fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Duration {
     let tracked = context.objects.get(key);
     let mut tracked = lock(&tracked);
-    let wait = backoff(tracked.failures, context.settings.retry_min, context.settings.retry_max, random());
+    let wait = backoff(
+        tracked.failures,
+        context.settings.retry_min,
+        context.settings.retry_max,
+        context.random.jitter(),
+    );
     tracked.failures = tracked.failures.saturating_add(1);
     // On top of what the server asks for, so that not everyone comes back at once; a nonsense value is no reason to sleep
     // for ever.
     wait + least.unwrap_or_default().min(context.settings.retry_max)
-}
-
-/// Randomness for jitter, where none is no harm.
-pub fn random() -> u64 {
-    getrandom::u64().unwrap_or(0)
 }

@@ -167,7 +167,8 @@ async fn watch(
         .run(
             |object: Arc<Meta>, context: Arc<Context>| async move {
                 let key = key_of(&object);
-                Ok::<_, std::convert::Infallible>(reconcile(&context, &key).await)
+                let again = reconcile(&context, &key).await;
+                Ok::<_, std::convert::Infallible>(again.map_or_else(Action::await_change, Action::requeue))
             },
             |_, _, _| Action::requeue(Duration::from_mins(1)),
             context.clone(),

@@ -119,7 +119,7 @@ fn trickling(text: bytes::Bytes) -> Body {
     Body::from_stream(futures::stream::unfold(text, |mut text| async move {
         // Often enough for any limit of idleness.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        let byte = (text.len() > 1).then(|| text.split_to(1)).unwrap_or_default();
+        let byte = if text.len() > 1 { text.split_to(1) } else { bytes::Bytes::new() };
         Some((Ok::<_, std::io::Error>(byte), text))
     }))
 }

@@ -13,6 +13,7 @@ mod credentials;
 mod deletion;
 mod faults;
 mod gateway;
+mod limits;
 mod outage;
 mod process;
 mod roles;

@@ -427,7 +427,9 @@ impl Draft<'_> {
                 });
             }
         }
-        if !ended {
+        if ended {
+            wake = job.ttl.map(|ttl| now.mono + ttl.min(LONGEST_SLEEP));
+        } else {
             // No wait without an end: whatever was forgotten above, the object is read again.
             wake_at(now.mono + settings.poll_max);
         }
@@ -438,7 +440,7 @@ impl Draft<'_> {
             next,
             look: looking.ids,
             regular: looking.regular,
-            wake: if ended { None } else { wake },
+            wake,
             events,
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn new(options: &Options, started_unix_ms: u64) -> Self {
+    pub(crate) fn new(options: &Options, started_unix_ms: u64) -> Self {
         Self {
             world: World::new(options, started_unix_ms),
             tokens: Tokens::new(options.tokens.clone()),

@@ -1,0 +1,147 @@
+//! The cloud without sockets and clock: requests come as values, and time is passed in.
+//!
+//! For simulations in virtual time. The rules, refusals and replies are those of the [`Simulator`](crate::Simulator).
+
+use std::time::Duration;
+
+use hyper::http::Request;
+
+use crate::{
+    cloud_api::answer,
+    faults::Fault,
+    instance::Status,
+    log::Operation,
+    options::{EndTime, Options},
+    request::Asked,
+    shared::State,
+    tokens::{Projects, Token},
+};
+
+/// The cloud.
+#[derive(Debug)]
+pub struct InMemoryCloud {
+    state: State,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct InMemoryRequest<'a> {
+    /// HTTP method.
+    pub method: &'a str,
+    /// URL, or its path and query.
+    pub uri: &'a str,
+    /// `X-Auth-Token`.
+    pub token: Option<&'a str>,
+    /// Body.
+    pub body: &'a [u8],
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone)]
+pub struct InMemoryQuestion {
+    /// The operation.
+    pub operation: Operation,
+    /// Project of the path.
+    pub project: Option<String>,
+    /// Ids asked for, as sent.
+    pub ids: Vec<String>,
+    asked: Asked,
+}
+
+/// A reply, and what it means.
+#[derive(Debug, Clone)]
+pub struct InMemoryReply {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: String,
+    /// Instances that went to shutting-down.
+    pub applied: Vec<String>,
+    /// Ids in the reply.
+    pub returned: Vec<String>,
+}
+
+impl InMemoryCloud {
+    /// As a simulator that has just started. `started_unix_ms` is its wall clock then.
+    #[must_use]
+    pub fn new(options: &Options, started_unix_ms: u64) -> Self {
+        Self { state: State::new(options, started_unix_ms) }
+    }
+
+    /// Takes a request apart; none if it has no form at all.
+    #[must_use]
+    pub fn question(request: &InMemoryRequest<'_>) -> Option<InMemoryQuestion> {
+        let mut http = Request::builder()
+            .method(request.method)
+            .uri(request.uri)
+            .header("Content-Type", "application/json;charset=utf-8");
+        if let Some(token) = request.token {
+            http = http.header("X-Auth-Token", token);
+        }
+        let (parts, ()) = http.body(()).ok()?.into_parts();
+        let asked = Asked::read(&parts, Some(request.body));
+        let (operation, project, ids) = (asked.operation, asked.project.clone(), asked.ids.clone());
+        Some(InMemoryQuestion { operation, project, ids, asked })
+    }
+
+    /// Carries a request out. Of the fault only what shapes the accepted and the returned ids counts.
+    pub fn answer(
+        &mut self,
+        question: &InMemoryQuestion,
+        fault: Option<&Fault>,
+        now: Duration,
+    ) -> InMemoryReply {
+        let answer = answer(&mut self.state, &question.asked, fault, now);
+        InMemoryReply {
+            status: answer.status,
+            headers: answer.headers,
+            body: answer.body,
+            applied: answer.applied,
+            returned: answer.returned,
+        }
+    }
+
+    /// Accepts a token for every project.
+    pub fn add_token(&mut self, label: &str, value: &str) {
+        self.state.tokens.add(Token::new(label, value, Projects::All));
+    }
+
+    /// Accepts this value no longer.
+    pub fn revoke_token(&mut self, value: &str) {
+        self.state.tokens.revoke(|token| token.value == value);
+    }
+
+    /// An id that no instance has.
+    pub fn fresh_id(&mut self) -> String {
+        self.state.world.fresh_id()
+    }
+
+    /// Sets an instance's state by hand; adds it if there is none.
+    pub fn set_state(&mut self, project: &str, id: &str, state: &str, now: Duration) {
+        self.state.world.set(project, id, Status::new(state), now);
+    }
+
+    /// Removes an instance: the cloud does not know it any more.
+    pub fn remove(&mut self, project: &str, id: &str) {
+        self.state.world.remove(project, id);
+    }
+
+    /// How the deletions of an instance go: how long they take, and how many fall to error first.
+    pub fn set_course(
+        &mut self,
+        project: &str,
+        id: &str,
+        end: Option<EndTime>,
+        failures: Option<u32>,
+        now: Duration,
+    ) {
+        self.state.world.set_course(project, id, end, failures, now);
+    }
+
+    /// The state of an instance, whatever reads show.
+    pub fn state(&mut self, project: &str, id: &str, now: Duration) -> Option<String> {
+        self.state.world.actual(project, id, now).map(|status| status.state)
+    }
+}

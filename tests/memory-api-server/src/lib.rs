@@ -1,0 +1,155 @@
+//! As much of a Kubernetes API server as a controller of one custom resource meets, in memory.
+//!
+//! No sockets, no clock, no randomness: [`MemoryApiServer::handle`] takes a request and returns the reply, and whoever
+//! owns it says what time it is. It knows objects with a status subresource (GET, PUT, PUT of the status, DELETE with
+//! preconditions), Secrets and Events, and keeps every version of every object. An end-to-end test compares it with the
+//! real one.
+
+mod objects;
+mod path;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+
+pub use path::{Path, Place};
+pub use refusal::{Reply, refusal};
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Created.
+    Added,
+    /// Changed.
+    Modified,
+    /// Gone; the version shows what it was, at the revision of its end.
+    Deleted,
+}
+
+impl Change {
+    /// As a watch spells it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One version of one object.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Where the object is.
+    pub place: Place,
+    /// What led to this version.
+    pub change: Change,
+    /// The resourceVersion, which counts through all objects.
+    pub revision: u64,
+    /// The object.
+    pub object: Arc<Value>,
+}
+
+/// The server.
+#[derive(Debug, Default)]
+pub struct MemoryApiServer {
+    revision: u64,
+    made: u64,
+    now: String,
+    objects: BTreeMap<Place, Arc<Value>>,
+    history: Vec<Version>,
+    events: Vec<Value>,
+}
+
+impl MemoryApiServer {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The time that timestamps show from now on.
+    pub fn set_time(&mut self, rfc3339: String) {
+        self.now = rfc3339;
+    }
+
+    /// Every version of every object, oldest first: what a watch from the beginning would tell.
+    #[must_use]
+    pub fn history(&self) -> &[Version] {
+        &self.history
+    }
+
+    /// The object as it is.
+    #[must_use]
+    pub fn get(&self, place: &Place) -> Option<&Arc<Value>> {
+        self.objects.get(place)
+    }
+
+    /// All objects of a kind, in order.
+    pub fn list<'a>(&'a self, plural: &'a str) -> impl Iterator<Item = (&'a Place, &'a Arc<Value>)> {
+        self.objects.iter().filter(move |(place, _)| place.plural == plural)
+    }
+
+    /// Bodies of the events that were told.
+    #[must_use]
+    pub fn events(&self) -> &[Value] {
+        &self.events
+    }
+
+    /// Carries a request out. `path` is that of the URL, without a query.
+    pub fn handle(&mut self, method: &str, path: &str, body: &[u8]) -> Reply {
+        let Some(path) = Path::parse(path) else {
+            return refusal(404, "NotFound", "the server could not find the requested resource", None);
+        };
+        let body = if body.is_empty() { Some(Value::Null) } else { serde_json::from_slice(body).ok() };
+        let Some(body) = body else {
+            return refusal(400, "BadRequest", "the object provided is unrecognized", None);
+        };
+        match (method, path) {
+            ("POST", Path::Collection(place)) if place.plural == "events" => {
+                self.events.push(body.clone());
+                Reply { code: 201, body }
+            }
+            ("PATCH", Path::Object(place)) if place.plural == "events" => {
+                self.events.push(body.clone());
+                Reply { code: 200, body }
+            }
+            ("POST", Path::Collection(place)) => self.create(&place, body),
+            ("GET", Path::Object(place)) => match self.objects.get(&place) {
+                Some(object) => Reply { code: 200, body: Value::clone(object) },
+                None => not_found(&place),
+            },
+            ("PUT", Path::Object(place)) => self.replace(&place, &body),
+            ("PUT", Path::Status(place)) => self.replace_status(&place, &body),
+            ("DELETE", Path::Object(place)) => self.delete(&place, &body),
+            _ => refusal(
+                405,
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource",
+                None,
+            ),
+        }
+    }
+}
+
+fn not_found(place: &Place) -> Reply {
+    refusal(404, "NotFound", &format!("{} \"{}\" not found", place.resource(), place.name), Some(place))
+}
+
+fn conflict(place: &Place, why: &str) -> Reply {
+    let text = format!("Operation cannot be fulfilled on {} \"{}\": {why}", place.resource(), place.name);
+    refusal(409, "Conflict", &text, Some(place))
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The status of a new object, as the schema of the resource has it.
+fn fresh_status() -> Value {
+    json!({"observedGeneration": -1})
+}
