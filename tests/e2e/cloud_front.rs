@@ -31,6 +31,8 @@ struct Shared {
     upstream: String,
     http: reqwest::Client,
     slow: AtomicUsize,
+    most: AtomicUsize,
+    refused: AtomicUsize,
     requests: AtomicUsize,
 }
 
@@ -54,6 +56,8 @@ impl Front {
             upstream: stage.cloud.url().to_owned(),
             http: reqwest::Client::builder().no_proxy().retry(reqwest::retry::never()).build().unwrap(),
             slow: AtomicUsize::new(0),
+            most: AtomicUsize::new(usize::MAX),
+            refused: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
         });
         let served = shared.clone();
@@ -86,6 +90,16 @@ impl Front {
         self.shared.slow.store(replies, Ordering::SeqCst);
     }
 
+    /// Delete calls of more ids are refused, without a word about which.
+    pub fn refuse_above(&self, ids: usize) {
+        self.shared.most.store(ids, Ordering::SeqCst);
+    }
+
+    /// How many were.
+    pub fn refused(&self) -> usize {
+        self.shared.refused.load(Ordering::SeqCst)
+    }
+
     /// How many requests came through.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
@@ -104,6 +118,14 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     let mut headers = parts.headers;
     headers.remove("host");
     let delete = parts.method == "POST";
+    let asked: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let ids = asked["instance_id_set"].as_array().map_or(0, Vec::len);
+    if ids > shared.most.load(Ordering::SeqCst) {
+        shared.refused.fetch_add(1, Ordering::SeqCst);
+        let text = r#"{"error_code":"iMetal.0001","error_msg":"instance_id_set: too many ids"}"#;
+        let builder = Response::builder().status(400).header("Content-Type", "application/json");
+        return builder.body(Body::from(text)).map_err(axum::Error::new);
+    }
     let request = shared.http.request(parts.method, format!("{}{}", shared.upstream, parts.uri));
     let answer = request.headers(headers).body(body).send().await.map_err(axum::Error::new)?;
     // Each request has a connection of its own, so that a closed port is closed for the next one.

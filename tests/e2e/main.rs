@@ -16,6 +16,7 @@ mod gateway;
 mod limits;
 mod outage;
 mod process;
+mod refusals;
 mod roles;
 mod support;
 mod tls;
