@@ -40,6 +40,11 @@ impl Health {
         self.in_flight += calls;
     }
 
+    /// Notes that calls which were to go out will not.
+    pub fn abandoned(&mut self, calls: usize) {
+        self.in_flight = self.in_flight.saturating_sub(calls);
+    }
+
     /// Notes how a call ended.
     pub fn ended(&mut self, reply: &Reply, now: Mono) {
         self.in_flight = self.in_flight.saturating_sub(1);
