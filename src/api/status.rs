@@ -199,7 +199,7 @@ pub enum InstancePhase {
 }
 
 /// Why an instance was given up.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FailureReason {
     /// The cloud refuses the deletion in the instance's present state.
     Conflict,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::id::InstanceId;
 
 /// The cloud's id of a call and a bounded, printable account of what it said; for records and messages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Note {
     /// `X-Request-Id`, at most 64 bytes.
     pub request_id: Option<String>,
@@ -16,7 +16,7 @@ pub struct Note {
 }
 
 /// How a delete call ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// 2xx that listed ids of the call: those are accepted.
     Accepted {
@@ -50,7 +50,7 @@ pub enum Reply {
 }
 
 /// What a definite refusal says about the ids of the call (design: *Outcomes of a delete call*).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// Nothing: the account, the address or the request's form was refused, or the request never left.
     Whole,

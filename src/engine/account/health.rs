@@ -69,6 +69,11 @@ impl Health {
         if self.silent { 1_usize.saturating_sub(self.in_flight) } else { usize::MAX }
     }
 
+    /// Visits every moment that is kept here.
+    pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        self.last_accepted.iter_mut().for_each(visit);
+    }
+
     /// For judgements about ids.
     #[must_use]
     pub fn evidence(&self) -> Evidence {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What is known of bad ids of one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Isolation {
     /// Ids that are sent apart from all others, each part in one call.
     parts: Vec<Vec<InstanceId>>,
@@ -29,7 +29,7 @@ pub struct Isolation {
     learned: Option<usize>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Trial {
     /// Ids of the batch of which nothing better is known than the refusal.
     unresolved: BTreeSet<InstanceId>,
@@ -253,6 +253,13 @@ impl Isolation {
     /// A batch size that the endpoint accepts, if a larger one was found to be refused. Told once.
     pub fn take_learned(&mut self) -> Option<usize> {
         self.learned.take()
+    }
+
+    /// Visits every moment that is kept here.
+    pub(super) fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        if let Some(Trial { proof: Proof::Since(moment), .. }) = &mut self.trial {
+            visit(moment);
+        }
     }
 }
 

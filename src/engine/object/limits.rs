@@ -18,7 +18,7 @@ pub enum Limit {
 ///
 /// They are counted from the wall clock at each look, and the earliest count stands: a wall clock that jumps back opens
 /// nothing again (property S15). A spec edit counts them anew.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Limits {
     generation: i64,
     deadline: Option<Mono>,
@@ -64,6 +64,12 @@ impl Limits {
     #[must_use]
     pub fn next(&self, now: Mono) -> Option<Mono> {
         [self.deadline, self.not_after].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// Visits every moment that is kept here.
+    pub(super) fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        let passed = self.passed.as_mut().map(|(_, since)| since);
+        [self.deadline.as_mut(), self.not_after.as_mut(), passed].into_iter().flatten().for_each(visit);
     }
 }
 

@@ -3,7 +3,10 @@
 //! One [`Marks`] for each endpoint and project. Two objects that name one id must not both send it, and a read that came
 //! before another object's call ended is no proof for either (design §3, rules 3 and 5; property S17).
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+};
 
 use crate::engine::{
     id::InstanceId,
@@ -14,7 +17,7 @@ use crate::engine::{
 };
 
 /// How a call that ended may have left an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// The cloud accepted it.
     Accepted,
@@ -35,7 +38,7 @@ impl Effect {
 }
 
 /// The end of the last call that may have had an effect on an id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ended {
     /// When the call ended.
     pub at: Mono,
@@ -46,7 +49,7 @@ pub struct Ended {
 }
 
 /// What is known of one id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Mark {
     /// A call that names it is being made, with the state that the look before it showed.
     pub in_flight: Option<Live>,
@@ -57,13 +60,31 @@ pub struct Mark {
 }
 
 /// The marks of one endpoint and project.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     marks: HashMap<InstanceId, Mark>,
     swept: Mono,
 }
 
+impl Hash for Marks {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // An id without a mark and one whose mark says nothing are the same.
+        let mut marks: Vec<_> = self.marks.iter().filter(|(_, mark)| **mark != Mark::default()).collect();
+        marks.sort_unstable_by_key(|(id, _)| **id);
+        (marks, self.swept).hash(state);
+    }
+}
+
 impl Marks {
+    /// Visits every moment that is kept here.
+    pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        visit(&mut self.swept);
+        for mark in self.marks.values_mut() {
+            let ended = mark.ended.as_mut().map(|ended| &mut ended.at);
+            ended.into_iter().chain(mark.on_its_way.as_mut()).for_each(&mut *visit);
+        }
+    }
+
     /// What is known of an id.
     #[must_use]
     pub fn get(&self, id: InstanceId) -> Mark {

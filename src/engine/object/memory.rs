@@ -3,7 +3,10 @@
 //! It is lost with the process, and every rule holds without it: an empty memory only makes the engine look again and
 //! wait longer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -30,7 +33,7 @@ use crate::{
 };
 
 /// What reads have shown of one instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sighting {
     /// The newest read, and when it was sent.
     pub last: Option<(Seen, Mono)>,
@@ -43,7 +46,7 @@ pub struct Sighting {
 }
 
 /// A delete call of this process for this object, from the moment at which its intent was first written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnCall {
     /// The claim that its intent was stored with.
     pub claim: String,
@@ -62,7 +65,7 @@ impl OwnCall {
 }
 
 /// How far a call of this process is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CallState {
     /// Its intent may be stored; the request was never sent, and won't be.
     NotSent,
@@ -80,7 +83,7 @@ pub enum CallState {
 }
 
 /// A refusal that concerned one id: its state is read, and after a backoff it may be sent again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RefusedId {
     /// When the refused call ended: only a read sent after that says what is so now.
     pub at: Mono,
@@ -126,8 +129,16 @@ pub struct Standing {
     pub secret_version: Option<String>,
 }
 
+impl Hash for Standing {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { trouble, note, failures, retry_at, retry_time, secret_version } = self;
+        (trouble, note, failures, retry_at, secret_version).hash(state);
+        retry_time.0.hash(state);
+    }
+}
+
 /// What this process has seen of one object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Memory {
     ids: Vec<InstanceId>,
     /// Positions in `ids`, by id.
@@ -140,7 +151,7 @@ pub struct Memory {
     /// Calls of this process, by batch number.
     pub calls: BTreeMap<u32, OwnCall>,
     /// Batches that another process stored: their claim, and when this process first saw them.
-    foreign: HashMap<u32, (Option<String>, Mono)>,
+    foreign: BTreeMap<u32, (Option<String>, Mono)>,
     /// What stands in the way of looking.
     pub look_trouble: Option<Standing>,
     /// What stands in the way of calling.
@@ -150,7 +161,7 @@ pub struct Memory {
     /// When ends found by looking were last written.
     pub ends_written: Option<Mono>,
     /// Refusals that concerned one id each.
-    pub refused: HashMap<InstanceId, RefusedId>,
+    pub refused: BTreeMap<InstanceId, RefusedId>,
     /// Batches that are taken apart to find bad ids.
     pub isolation: Isolation,
     /// Moments after which no new call is made.
@@ -173,12 +184,12 @@ impl Memory {
             generation_since: now,
             gate: now,
             calls: BTreeMap::new(),
-            foreign: HashMap::new(),
+            foreign: BTreeMap::new(),
             look_trouble: None,
             call_trouble: None,
             next_poll: now,
             ends_written: None,
-            refused: HashMap::new(),
+            refused: BTreeMap::new(),
             isolation: Isolation::default(),
             limits: Limits::default(),
             suspended_at: None,
@@ -495,6 +506,38 @@ const SLEPT: i64 = 5;
 fn wall_ahead(now: &Now) -> i64 {
     let mono = i64::try_from(now.mono.since_start().as_secs()).unwrap_or(i64::MAX);
     now.wall.as_second().saturating_sub(mono)
+}
+
+impl Memory {
+    /// Visits every moment of which a rule asks how long ago it was. Two memories whose moments lie equally far before now,
+    /// and whose [`Memory::turning_points`] have the same order among them, are equal to every rule.
+    pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        for sighting in &mut self.sightings {
+            let Sighting { last, not_found_since, unusable_since, asked } = sighting;
+            let last = last.as_mut().map(|(_, sent)| sent);
+            let since = [not_found_since.as_mut(), unusable_since.as_mut(), asked.as_mut()];
+            last.into_iter().chain(since.into_iter().flatten()).for_each(&mut *visit);
+        }
+        for call in self.calls.values_mut() {
+            if let CallState::Ended { at, .. } = &mut call.state {
+                visit(at);
+            }
+        }
+        self.foreign.values_mut().for_each(|(_, first_seen)| visit(first_seen));
+        self.refused.values_mut().flat_map(|r| [&mut r.at, &mut r.until]).for_each(&mut *visit);
+        let troubles = [&mut self.look_trouble, &mut self.call_trouble].into_iter().flatten();
+        troubles.map(|standing| &mut standing.retry_at).for_each(&mut *visit);
+        self.ends_written.iter_mut().chain(self.suspended_at.as_mut()).for_each(&mut *visit);
+        visit(&mut self.next_poll);
+        self.isolation.moments(visit);
+        self.limits.moments(visit);
+    }
+
+    /// Visits the moments of which rules ask only whether a read was sent after them.
+    pub fn turning_points(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        visit(&mut self.generation_since);
+        visit(&mut self.gate);
+    }
 }
 
 /// A live read of an object, for [`Memory::observe`].

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A wave whose intent is to be stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wave {
     /// The claim of this process and wave.
     pub claim: String,
@@ -24,7 +24,7 @@ pub struct Wave {
 }
 
 /// One delete call of a wave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Batch {
     /// Number in the record.
     pub number: u32,
@@ -33,7 +33,7 @@ pub struct Batch {
 }
 
 /// One id of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// The id.
     pub id: InstanceId,
