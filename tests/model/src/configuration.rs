@@ -1,0 +1,231 @@
+//! What a configuration fixes: numbers, and how often each fault may strike.
+
+use std::{fmt, time::Duration};
+
+use instance_deletion_controller::{
+    api::{InstanceDeletionSpec, NotFoundPolicy, SecretRef},
+    engine::{InstanceId, Settings, object::job::Job},
+};
+use k8s_openapi::jiff::Timestamp;
+
+/// The step in which time passes: as long as an intent lives, so that whoever waits a tick is too late. Within a tick events
+/// have an order, and no distance.
+pub const TICK: Duration = Duration::from_secs(5);
+/// What the wall clock shows at the start.
+pub const WALL_START: i64 = 1_800_000_000;
+
+/// How often each fault may strike, and each edit be made. Every bound of the search is here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// Crashes of a process, at any step.
+    pub crashes: u8,
+    /// Stops of a process for any time, at any step.
+    pub stops: u8,
+    /// Status writes whose answer is lost, applied or not, at once or late, or which say 409 after success.
+    pub lost_writes: u8,
+    /// Delete calls without a reply (reset, timeout, 5xx), with or without effect, at once or late.
+    pub lost_calls: u8,
+    /// 2xx replies that leave ids out.
+    pub partial: u8,
+    /// Definite refusals that the state of the instances doesn't demand.
+    pub refusals: u8,
+    /// Looks that fail.
+    pub failed_looks: u8,
+    /// Ticks that pass while a call or a look is on its way.
+    pub slow: u8,
+    /// Deletions that fail at the cloud.
+    pub failures: u8,
+    /// Instances that someone else deletes.
+    pub outside: u8,
+    /// Changes of `spec.suspend`.
+    pub edits: u8,
+    /// Deletions of the object, each followed by a new one of the same name.
+    pub recreations: u8,
+    /// Reconciles without a cause.
+    pub spurious: u8,
+    /// Waves that another object of the same account gets in the way of, after the decision.
+    pub denied: u8,
+    /// Jumps of the wall clock to its start.
+    pub wall_jumps: u8,
+}
+
+impl Budget {
+    /// Every bound with its name.
+    pub fn bounds(&mut self) -> [(&'static str, &mut u8); 15] {
+        [
+            ("crashes", &mut self.crashes),
+            ("stops", &mut self.stops),
+            ("lost_writes", &mut self.lost_writes),
+            ("lost_calls", &mut self.lost_calls),
+            ("partial", &mut self.partial),
+            ("refusals", &mut self.refusals),
+            ("failed_looks", &mut self.failed_looks),
+            ("slow", &mut self.slow),
+            ("failures", &mut self.failures),
+            ("outside", &mut self.outside),
+            ("edits", &mut self.edits),
+            ("recreations", &mut self.recreations),
+            ("spurious", &mut self.spurious),
+            ("denied", &mut self.denied),
+            ("wall_jumps", &mut self.wall_jumps),
+        ]
+    }
+
+    /// Sets the bound of this name. False if there is none.
+    pub fn set(&mut self, name: &str, to: u8) -> bool {
+        let mut bounds = self.bounds().into_iter();
+        bounds.find(|(own, _)| *own == name).is_some_and(|(_, bound)| {
+            *bound = to;
+            true
+        })
+    }
+}
+
+/// A mistake in how decisions are carried out, to see that the properties find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// A call is made although nobody acknowledged the write of its intent.
+    NoAcknowledgement,
+    /// After a conflict a stored batch of the same number is taken for one's own, whatever its claim.
+    ClaimIgnored,
+    /// Nobody looks at the clock before a call leaves.
+    LeavesLate,
+    /// A read is dated by its answer, not by when it was sent.
+    LookDatedByAnswer,
+    /// Marks don't see the end of a call.
+    MarksForget,
+    /// A lost answer of a call is taken for a refused connection.
+    LostIsRefused,
+    /// An outcome counts as recorded when its write is sent.
+    RecordedWhenSent,
+    /// The process goes on with what it knew of an object of the same name.
+    UidIgnored,
+}
+
+/// One configuration.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// Its name.
+    pub name: &'static str,
+    /// Ids in the object.
+    pub ids: usize,
+    /// Processes.
+    pub processes: usize,
+    /// Most ids in a call.
+    pub batch_size: usize,
+    /// `settle` in ticks.
+    pub settle: u32,
+    /// Calls in flight.
+    pub parallel_calls: usize,
+    /// `backoffLimitPerInstance`.
+    pub backoff_limit: u32,
+    /// `notFoundPolicy: Fail`.
+    pub fail_not_found: bool,
+    /// `notAfter`, in ticks from the start.
+    pub not_after: Option<u8>,
+    /// `activeDeadlineSeconds`, in ticks.
+    pub deadline: Option<u8>,
+    /// Positions of ids for which the cloud refuses each call, without saying which.
+    pub bad: &'static [usize],
+    /// Instances may be gone at once, not only shown as terminated.
+    pub vanish: bool,
+    /// Read, decision and write, and the sending and the answering of a read, are steps of their own; else only where a
+    /// process waits for someone else.
+    pub fine: bool,
+    /// Faults.
+    pub budget: Budget,
+    /// Whether L1 is checked from every state.
+    pub liveness: bool,
+    /// A mistake.
+    pub mistake: Option<Mistake>,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            name: "unnamed",
+            ids: 1,
+            processes: 1,
+            batch_size: 2,
+            settle: 1,
+            parallel_calls: 1,
+            backoff_limit: 1,
+            fail_not_found: false,
+            not_after: None,
+            deadline: None,
+            bad: &[],
+            vanish: false,
+            fine: false,
+            budget: Budget::default(),
+            liveness: true,
+            mistake: None,
+        }
+    }
+}
+
+impl Configuration {
+    /// The flags of the process.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            parallel_calls: self.parallel_calls,
+            poll_min: TICK,
+            poll_max: TICK * 2,
+            settle: TICK * self.settle,
+            // Half of it is the least that a backoff waits.
+            retry_min: TICK * 2,
+            retry_max: TICK * 2,
+            request_timeout: TICK,
+            stuck_after: Duration::from_hours(1),
+        }
+    }
+
+    /// The id at a position.
+    #[must_use]
+    pub fn id(position: usize) -> InstanceId {
+        InstanceId::from_u128(position as u128 + 1)
+    }
+
+    /// The spec as the engine sees it, at generation 1.
+    pub fn job(&self) -> Result<Job, String> {
+        let not_after =
+            self.not_after.and_then(|ticks| Timestamp::from_second(WALL_START + i64::from(ticks) * 5).ok());
+        let spec = InstanceDeletionSpec {
+            region: "r".into(),
+            project_id: "0123456789abcdef0123456789abcdef".into(),
+            credentials_secret_ref: SecretRef { name: "s".into() },
+            instance_ids: (0..self.ids).map(|p| Self::id(p).to_string()).collect(),
+            suspend: None,
+            dry_run: None,
+            not_found_policy: self.fail_not_found.then_some(NotFoundPolicy::Fail),
+            backoff_limit_per_instance: Some(self.backoff_limit),
+            active_deadline_seconds: self.deadline.map(|ticks| u32::from(ticks) * 5),
+            not_after: not_after.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
+            ttl_seconds_after_finished: None,
+        };
+        Job::parse(&spec, Some(1), false).map_err(|e| e.to_string())
+    }
+
+    /// Whether the wall clock moves: only where a rule reads it.
+    #[must_use]
+    pub fn wall_moves(&self) -> bool {
+        self.not_after.is_some() || self.deadline.is_some()
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ids, processes, batch_size, settle, parallel_calls, backoff_limit, .. } = self;
+        write!(
+            f,
+            "{processes} process(es), {ids} id(s), batches of {batch_size}, {parallel_calls} at once, backoffLimit {backoff_limit}, settle {settle} tick(s)"
+        )?;
+        for (what, bound) in { self.budget }.bounds() {
+            if *bound > 0 {
+                write!(f, ", {} ≤ {bound}", what.replace('_', " "))?;
+            }
+        }
+        f.write_str(if self.fine { ", fine steps" } else { ", coarse steps" })?;
+        f.write_str(if self.liveness { ", L1 from every state" } else { ", L1 not checked" })
+    }
+}
