@@ -1,14 +1,14 @@
 //! Brings a state into the one form that stands for all states which no rule can tell apart.
 //!
-//! Every moment in the state is a number of ticks and a fraction. Only two things about moments reach a rule: their order,
-//! and whether two of them (or one and now) lie at least a whole number of ticks apart, since every duration that a rule
-//! knows is a whole number of ticks. So the fractions are replaced by their ranks (the regions of timed automata), and gaps
-//! between neighbours in time longer than the horizon are cut to it. The longest durations that a rule knows are, in ticks
-//! of 5 s, with s for `settle` and 1 for `request_timeout` and `INTENT_LIFE`:
+//! Every moment in the state is a number of ticks and a fraction that tells the order of events within a tick. Of two
+//! moments (or one and now) rules ask only for their order, and whether they lie more than some duration apart. How many
+//! ticks lie between them answers both, with the order of their fractions where the duration is a whole number of ticks. So
+//! the fractions are replaced by their ranks (the regions of timed automata), and gaps between neighbours in time longer
+//! than the horizon are cut to it. The longest durations that a rule knows are, with s for `settle` = `request_timeout`:
 //!
-//! - `INTENT_LIFE` + request_timeout + 10 × settle after another process's batch was first seen: 10 s + 2;
-//! - a mark's life, 11 × settle + request_timeout: 11 s + 1;
-//! - `LOOK_LIFE`: 12.
+//! - `INTENT_LIFE` + request_timeout + 10 × settle after another process's batch was first seen: 11 s + 5 seconds;
+//! - a mark's life, 11 × settle + request_timeout: 12 s;
+//! - `LOOK_LIFE`: 60 seconds.
 //!
 //! The horizon is longer than each of them, and so is every sum that holds a cut gap: cutting hides no state. Of the moments
 //! in `Memory::turning_points` only the order reaches a rule.
@@ -25,34 +25,41 @@ use instance_deletion_controller::{
 };
 
 use crate::{
-    configuration::{Configuration, TICK},
+    configuration::Configuration,
     world::{CallState, Facts, Known, Step, World},
 };
 
 /// Where now lies in every canonical state, in ticks.
 const BASE: u64 = 10_000;
 
-const MICROS: u64 = TICK.as_micros() as u64;
-
 /// Brings the state into its canonical form.
 pub fn canonical(world: &mut World, configuration: &Configuration) {
-    forget(world, configuration);
-    let horizon = u64::from(configuration.settle * 11 + 3).max(14);
+    forget(world);
+    let micros_of_tick = u64::from(configuration.tick) * 1_000_000;
+    let longest = (configuration.settle * 12 + 5).max(60);
+    let horizon = u64::from(longest / configuration.tick + 2);
+    let now = micros(world.now);
+    // A moment that lies ahead, by no whole number of ticks from any event, is past as soon as its tick is over.
+    visit(world, &mut |moment| {
+        let ahead = micros(*moment);
+        if ahead > now && ahead % micros_of_tick > now % micros_of_tick {
+            *moment = at((ahead / micros_of_tick + 1) * micros_of_tick);
+        }
+    });
     let mut moments: Vec<u64> = Vec::with_capacity(64);
     visit(world, &mut |moment| moments.push(micros(*moment)));
-    let now = micros(world.now);
     moments.push(now);
     moments.sort_unstable();
     moments.dedup();
-    let mut fractions: Vec<u64> = moments.iter().map(|m| m % MICROS).collect();
+    let mut fractions: Vec<u64> = moments.iter().map(|m| m % micros_of_tick).collect();
     fractions.sort_unstable();
     fractions.dedup();
     // Ticks of each moment from the first one, gaps cut.
     let mut ticks = Vec::with_capacity(moments.len());
     let mut sum = 0;
-    let mut before = moments.first().map_or(0, |m| m / MICROS);
+    let mut before = moments.first().map_or(0, |m| m / micros_of_tick);
     for moment in &moments {
-        let tick = moment / MICROS;
+        let tick = moment / micros_of_tick;
         sum += (tick - before).min(horizon);
         before = tick;
         ticks.push(sum);
@@ -62,9 +69,9 @@ pub fn canonical(world: &mut World, configuration: &Configuration) {
     let start = BASE + u64::from(world.wall) - of_now;
     let placed = |was: u64| {
         let tick = start + ticks.get(index(was)).copied().unwrap_or(0);
-        let fraction = fractions.binary_search(&(was % MICROS)).unwrap_or(0) as u64;
+        let fraction = fractions.binary_search(&(was % micros_of_tick)).unwrap_or(0) as u64;
         // A rank is a thousandth of a second: there are far fewer than 5,000 moments in a state.
-        tick * MICROS + fraction * 1000
+        tick * micros_of_tick + fraction * 1000
     };
     let mut turns = Vec::new();
     turning_points(world, &mut |moment| turns.push(micros(*moment)));
@@ -104,10 +111,11 @@ fn micros(moment: Mono) -> u64 {
 }
 
 /// Drops what can have no effect any more.
-fn forget(world: &mut World, configuration: &Configuration) {
-    let World { now, object, instances, processes, facts, budget, .. } = world;
+fn forget(world: &mut World) {
+    let World { now, object, instances, processes, facts, budget, writes, .. } = world;
     let now = *now;
-    let settle = TICK * configuration.settle;
+    // Nobody waits for its answer, and it can't be stored.
+    writes.retain(|write| write.owner.is_some() || write.fresh);
     for instance in instances.iter_mut() {
         instance.old = instance.old.take().filter(|old| old.until.is_none_or(|until| now <= until));
     }
@@ -118,24 +126,24 @@ fn forget(world: &mut World, configuration: &Configuration) {
         }
         if let Some(memory) = &mut process.memory {
             // Further ends are written at once from twice poll_min after the last on.
-            memory.ends_written = memory.ends_written.filter(|at| *at + TICK * 2 > now);
+            memory.ends_written =
+                memory.ends_written.filter(|at| *at + std::time::Duration::from_secs(10) > now);
             // Only an object an hour old can be stuck.
             memory.suspended_at = None;
         }
     }
     for (position, facts) in facts.iter_mut().enumerate() {
         for known in processes.iter_mut().filter_map(|process| process.known.get_mut(position)) {
-            let end = facts.end.max(known.own_end);
-            if let Some(end) = end {
-                // A read that rule 5 does not admit allows nothing, and a series of reads begins anew after a call.
-                known.live = known.live.filter(|sent| *sent > end + settle);
-                known.error = known.error.filter(|sent| *sent > end + settle);
-                known.missing = known.missing.filter(|(first, _)| *first > end);
-            }
+            // A read that rule 5 does not admit allows nothing, and a series of reads begins anew after a call.
+            let admitted = |sent: &Mono| facts.settled.max(known.own_settled).is_none_or(|from| *sent > from);
+            known.live = known.live.filter(admitted);
+            known.error = known.error.filter(admitted);
+            known.missing = known.missing.filter(|(first, _)| facts.end.is_none_or(|end| *first > end));
             // Every read that is still kept, and every one to come, lies beyond it.
-            known.own_end = known.own_end.filter(|end| now <= *end + settle);
+            known.own_settled = known.own_settled.filter(|from| now <= *from);
         }
-        facts.end = facts.end.filter(|end| now <= *end + settle);
+        facts.end = facts.end.filter(|end| now <= *end);
+        facts.settled = facts.settled.filter(|from| now <= *from);
     }
     let Some(object) = object else { return };
     if budget.recreations > 0 {
@@ -168,7 +176,7 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
         instance.old.iter_mut().filter_map(|old| old.until.as_mut()).for_each(&mut *visit);
     }
     for facts in &mut world.facts {
-        facts.end.iter_mut().chain(facts.base.as_mut()).for_each(&mut *visit);
+        [&mut facts.end, &mut facts.settled, &mut facts.base].into_iter().flatten().for_each(&mut *visit);
     }
     for write in &mut world.writes {
         write.base.iter_mut().flatten().for_each(&mut *visit);
@@ -191,7 +199,7 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
         process.due.iter_mut().for_each(&mut *visit);
         process.looks.iter_mut().filter_map(|look| look.sent.as_mut()).for_each(&mut *visit);
         for known in &mut process.known {
-            let one = [&mut known.base, &mut known.error, &mut known.live, &mut known.own_end];
+            let one = [&mut known.base, &mut known.error, &mut known.live, &mut known.own_settled];
             one.into_iter().flatten().for_each(&mut *visit);
             if let Some((first, last)) = &mut known.missing {
                 visit(first);

@@ -8,7 +8,7 @@ use instance_deletion_controller::engine::{
 
 use crate::{
     Model,
-    configuration::{Configuration, TICK},
+    configuration::Configuration,
     world::{CallState, Instance, Old, World},
 };
 
@@ -197,7 +197,7 @@ impl Model {
 
     /// Time passes.
     pub fn tick(&self, world: &mut World) {
-        world.now = world.now + TICK;
+        world.now = world.now + self.configuration.tick();
         if self.configuration.wall_moves() {
             // Past every limit there is it tells no rule anything any more.
             world.wall = (world.wall + 1).min(WALL_END);

@@ -8,9 +8,6 @@ use instance_deletion_controller::{
 };
 use k8s_openapi::jiff::Timestamp;
 
-/// The step in which time passes: as long as an intent lives, so that whoever waits a tick is too late. Within a tick events
-/// have an order, and no distance.
-pub const TICK: Duration = Duration::from_secs(5);
 /// What the wall clock shows at the start.
 pub const WALL_START: i64 = 1_800_000_000;
 
@@ -113,7 +110,10 @@ pub struct Configuration {
     pub processes: usize,
     /// Most ids in a call.
     pub batch_size: usize,
-    /// `settle` in ticks.
+    /// Seconds that pass at a time, at least 5: whoever waits a tick is too late for his intent. Within a tick events have an
+    /// order, and no distance. A long one sees fewer moments, and makes room for more faults.
+    pub tick: u32,
+    /// `settle` and `request_timeout`, in seconds.
     pub settle: u32,
     /// Calls in flight.
     pub parallel_calls: usize,
@@ -147,7 +147,8 @@ impl Default for Configuration {
             ids: 1,
             processes: 1,
             batch_size: 2,
-            settle: 1,
+            tick: 50,
+            settle: 10,
             parallel_calls: 1,
             backoff_limit: 1,
             fail_not_found: false,
@@ -164,18 +165,23 @@ impl Default for Configuration {
 }
 
 impl Configuration {
+    /// The step in which time passes.
+    #[must_use]
+    pub fn tick(&self) -> Duration {
+        Duration::from_secs(self.tick.into())
+    }
+
     /// The flags of the process.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {
             parallel_calls: self.parallel_calls,
-            poll_min: TICK,
-            poll_max: TICK * 2,
-            settle: TICK * self.settle,
-            // Half of it is the least that a backoff waits.
-            retry_min: TICK * 2,
-            retry_max: TICK * 2,
-            request_timeout: TICK,
+            poll_min: Duration::from_secs(5),
+            poll_max: self.tick() * 2,
+            settle: Duration::from_secs(self.settle.into()),
+            retry_min: Duration::from_secs(5),
+            retry_max: self.tick() * 2,
+            request_timeout: Duration::from_secs(self.settle.into()),
             stuck_after: Duration::from_hours(1),
         }
     }
@@ -188,8 +194,9 @@ impl Configuration {
 
     /// The spec as the engine sees it, at generation 1.
     pub fn job(&self) -> Result<Job, String> {
-        let not_after =
-            self.not_after.and_then(|ticks| Timestamp::from_second(WALL_START + i64::from(ticks) * 5).ok());
+        let not_after = self.not_after.and_then(|ticks| {
+            Timestamp::from_second(WALL_START + i64::from(ticks) * i64::from(self.tick)).ok()
+        });
         let spec = InstanceDeletionSpec {
             region: "r".into(),
             project_id: "0123456789abcdef0123456789abcdef".into(),
@@ -199,7 +206,7 @@ impl Configuration {
             dry_run: None,
             not_found_policy: self.fail_not_found.then_some(NotFoundPolicy::Fail),
             backoff_limit_per_instance: Some(self.backoff_limit),
-            active_deadline_seconds: self.deadline.map(|ticks| u32::from(ticks) * 5),
+            active_deadline_seconds: self.deadline.map(|ticks| u32::from(ticks) * self.tick),
             not_after: not_after.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
             ttl_seconds_after_finished: None,
         };
@@ -215,10 +222,10 @@ impl Configuration {
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ids, processes, batch_size, settle, parallel_calls, backoff_limit, .. } = self;
+        let Self { ids, processes, batch_size, tick, settle, parallel_calls, backoff_limit, .. } = self;
         write!(
             f,
-            "{processes} process(es), {ids} id(s), batches of {batch_size}, {parallel_calls} at once, backoffLimit {backoff_limit}, settle {settle} tick(s)"
+            "{processes} process(es), {ids} id(s), batches of {batch_size}, {parallel_calls} at once, backoffLimit {backoff_limit}, settle {settle} s, time in steps of {tick} s"
         )?;
         for (what, bound) in { self.budget }.bounds() {
             if *bound > 0 {

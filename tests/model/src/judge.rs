@@ -126,6 +126,7 @@ impl Facts {
             terminated: false,
             existed: false,
             end: None,
+            settled: None,
             base: None,
             justified: false,
         }
@@ -268,9 +269,12 @@ impl Model {
         let not_after = self.configuration.not_after.is_none_or(|at| call.wall < at);
         judge.require(not_after, "S1", || "notAfter had passed at the decision".to_owned());
         let started = stored.status.start_time.as_ref().map(|t| t.0.as_second());
-        let wall = crate::configuration::WALL_START + i64::from(call.wall) * 5;
+        let wall =
+            crate::configuration::WALL_START + i64::from(call.wall) * i64::from(self.configuration.tick);
         let deadline = self.configuration.deadline.zip(started);
-        let early = deadline.is_none_or(|(life, started)| wall < started + i64::from(life) * 5);
+        let early = deadline.is_none_or(|(life, started)| {
+            wall < started + i64::from(life) * i64::from(self.configuration.tick)
+        });
         judge.require(early, "S1", || "the deadline had passed at the decision".to_owned());
     }
 
@@ -307,17 +311,14 @@ impl Model {
         let open = others.filter_map(|open| match open.state {
             CallState::Waiting => None,
             CallState::Wire { left } | CallState::Answered { left, .. } => {
-                Some(left + self.settings.request_timeout)
+                Some(left + self.settings.request_timeout + self.settings.settle)
             }
         });
         let known = &world.processes[p].known[position];
-        let end = open.chain(world.facts[position].end).chain(known.own_end).max();
-        let proved = end.is_none_or(|end| known.live.is_some_and(|sent| sent > end + self.settings.settle));
+        let end = open.chain(world.facts[position].settled).chain(known.own_settled).max();
+        let proved = end.is_none_or(|end| known.live.is_some_and(|sent| sent > end));
         judge.require(proved, "rule 5", || {
-            format!(
-                "id {position}: a call that may have had an effect ended at {end:?}, alive at {:?}",
-                known.live
-            )
+            format!("id {position}: no read before {end:?} is a proof, alive at {:?}", known.live)
         });
     }
 
@@ -389,7 +390,7 @@ impl Model {
                 Reply::Refused { .. } | Reply::TooLate => (false, false),
             };
             if effect {
-                known.own_end = known.own_end.max(Some(end));
+                known.own_settled = known.own_settled.max(Some(end + self.settings.settle));
             }
             if listed {
                 known.base = known.base.max(Some(end));
@@ -401,6 +402,7 @@ impl Model {
             let facts = &mut facts[*position];
             if effect {
                 facts.end = facts.end.max(Some(end));
+                facts.settled = facts.settled.max(Some(end + self.settings.settle));
             }
             if !listed {
                 facts.allowed += 1;
@@ -433,7 +435,9 @@ impl Model {
             let (CallState::Wire { left } | CallState::Answered { left, .. }) = call.state else { continue };
             for position in &call.ids {
                 let facts = &mut facts[*position];
-                facts.end = facts.end.max(Some(left + self.settings.request_timeout));
+                let end = left + self.settings.request_timeout;
+                facts.end = facts.end.max(Some(end));
+                facts.settled = facts.settled.max(Some(end + self.settings.settle));
             }
         }
     }

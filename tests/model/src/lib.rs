@@ -57,7 +57,7 @@ impl Model {
     /// Reads the clocks. Two readings never bring the same moment.
     pub fn clock(&self, world: &mut World) -> Now {
         world.now = world.now + std::time::Duration::from_millis(1);
-        let second = WALL_START + i64::from(world.wall) * 5;
+        let second = WALL_START + i64::from(world.wall) * i64::from(self.configuration.tick);
         Now { mono: world.now, wall: Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH) }
     }
 

@@ -18,7 +18,7 @@ use instance_deletion_controller::engine::{
 
 use crate::{
     Model,
-    configuration::{Mistake, TICK},
+    configuration::Mistake,
     judge::Judge,
     world::{Call, CallState, Look, Process, Read, Step, Stored, World, Write, WriteAnswer, Writing},
 };
@@ -117,12 +117,12 @@ impl Model {
             settings: &self.settings,
         });
         match &decision.next {
-            Next::AskPermit(_) => decision.wake = Some(now.mono + TICK),
+            Next::AskPermit(_) => decision.wake = Some(now.mono + self.configuration.tick()),
             Next::Submit(wave) if denied || !claim_wave(process, wave) => {
                 decision.write = None;
                 decision.records.clear();
                 decision.next = Next::Wait;
-                decision.wake = Some(now.mono + TICK);
+                decision.wake = Some(now.mono + self.configuration.tick());
             }
             Next::Submit(_) | Next::Delete | Next::Wait => {}
         }
@@ -242,7 +242,7 @@ impl Model {
                 }
             }
             match answer {
-                Some(WriteAnswer::Lost) => world.processes[p].due = Some(now + TICK),
+                Some(WriteAnswer::Lost) => world.processes[p].due = Some(now + self.configuration.tick()),
                 Some(WriteAnswer::Conflict | WriteAnswer::Stored) | None => world.processes[p].woken = true,
             }
             return;

@@ -296,6 +296,8 @@ pub struct Facts {
     pub existed: bool,
     /// The end of the last call of this uid that may have had an effect on it.
     pub end: Option<Mono>,
+    /// `settle` after that: only a read sent later proves that it had none.
+    pub settled: Option<Mono>,
     /// The acceptance that the record holds.
     pub base: Option<Mono>,
     /// A read that counts under S17 was heard since the last request.
@@ -315,8 +317,8 @@ pub struct Known {
     pub missing: Option<(Mono, Mono)>,
     /// A reply of the present uid listed it.
     pub heard: bool,
-    /// End of the last call of this process that may have had an effect on it.
-    pub own_end: Option<Mono>,
+    /// `settle` after the end of the last call of this process that may have had an effect on it.
+    pub own_settled: Option<Mono>,
     /// A call of this process that named it: 0 none or recorded, 1 on its way, 2 ended.
     pub call: u8,
 }
