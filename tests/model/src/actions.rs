@@ -200,7 +200,7 @@ impl Model {
             CallState::Waiting => {}
             CallState::Wire { left } => {
                 let over = left + self.settings.request_timeout <= world.now;
-                if !over {
+                if !over && call.number <= self.configuration.most_batches {
                     let outcomes = self.outcomes(world, c);
                     actions.extend(outcomes.into_iter().map(|outcome| Action::Deliver(c, outcome)));
                 }
@@ -342,7 +342,11 @@ impl Model {
             }
             Action::Arrive(w, how) => {
                 world.budget.lost_writes -= u8::from(how != Arrival::Answered);
+                let owner = world.writes[w].owner;
                 self.arrive(world, w, how, judge);
+                if let Some(p) = owner.filter(|p| !self.configuration.fine && !world.processes[*p].stopped) {
+                    self.answered(world, p);
+                }
             }
             Action::WriteTimesOut(w) => {
                 world.budget.lost_writes -= 1;
@@ -360,7 +364,12 @@ impl Model {
                 self.end(world, c, true);
             }
             Action::SendLook(p, l) => self.send_look(world, p, l),
-            Action::Sample(p, l, old) => self.sample(world, p, l, old),
+            Action::Sample(p, l, old) => {
+                self.sample(world, p, l, old);
+                if self.configuration.whole_looks && !world.processes[p].stopped {
+                    self.look_answered(world, p, l, false);
+                }
+            }
             Action::LookAnswered(p, l) => self.look_answered(world, p, l, false),
             Action::LookFails(p, l) => {
                 world.budget.failed_looks -= 1;

@@ -99,11 +99,12 @@ fn at(micros: u64) -> Mono {
 }
 
 fn turning_points(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
-    world
-        .processes
-        .iter_mut()
-        .filter_map(|p| p.memory.as_mut())
-        .for_each(|memory| memory.turning_points(visit));
+    for process in &mut world.processes {
+        process.closed_at.iter_mut().for_each(&mut *visit);
+        if let Some(memory) = &mut process.memory {
+            memory.turning_points(visit);
+        }
+    }
 }
 
 fn micros(moment: Mono) -> u64 {
@@ -137,6 +138,8 @@ fn forget(world: &mut World) {
             // A read that rule 5 does not admit allows nothing, and a series of reads begins anew after a call.
             let admitted = |sent: &Mono| facts.settled.max(known.own_settled).is_none_or(|from| *sent > from);
             known.live = known.live.filter(admitted);
+            // Only the newest read matters.
+            known.going = known.going.filter(|going| known.live.is_none_or(|live| *going > live));
             known.error = known.error.filter(admitted);
             known.missing = known.missing.filter(|(first, _)| facts.end.is_none_or(|end| *first > end));
             // Every read that is still kept, and every one to come, lies beyond it.
@@ -146,7 +149,8 @@ fn forget(world: &mut World) {
         facts.settled = facts.settled.filter(|from| now <= *from);
     }
     let Some(object) = object else { return };
-    if budget.recreations > 0 {
+    let busy = processes.iter().any(|process| !matches!(process.step, Step::Idle)) || !writes.is_empty();
+    if budget.recreations > 0 || busy {
         return;
     }
     // No property asks about an id after its end, and nobody about the marks of an object after its own.
@@ -199,7 +203,8 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
         process.due.iter_mut().for_each(&mut *visit);
         process.looks.iter_mut().filter_map(|look| look.sent.as_mut()).for_each(&mut *visit);
         for known in &mut process.known {
-            let one = [&mut known.base, &mut known.error, &mut known.live, &mut known.own_settled];
+            let Known { base, error, live, going, own_settled, .. } = known;
+            let one = [base, error, live, going, own_settled];
             one.into_iter().flatten().for_each(&mut *visit);
             if let Some((first, last)) = &mut known.missing {
                 visit(first);

@@ -106,6 +106,7 @@ impl Model {
             CallState::Answered { reply, .. } if !lost => reply.clone(),
             _ => unknown(),
         };
+        self.heard_of_call(world, c, &reply);
         let reply = match self.configuration.mistake {
             Some(crate::configuration::Mistake::LostIsRefused) if lost => Reply::Refused {
                 refusal: Refusal::Whole,

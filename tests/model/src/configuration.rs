@@ -127,11 +127,15 @@ pub struct Configuration {
     pub deadline: Option<u8>,
     /// Positions of ids for which the cloud refuses each call, without saying which.
     pub bad: &'static [usize],
+    /// No call with a higher batch number is answered: bounds what goes on for ever, such as slow retries.
+    pub most_batches: u32,
     /// Instances may be gone at once, not only shown as terminated.
     pub vanish: bool,
-    /// Read, decision and write, and the sending and the answering of a read, are steps of their own; else only where a
-    /// process waits for someone else.
+    /// Read, decision, write and going on with its answer are steps of their own, and so are the sending and the making of a
+    /// read; else a process that is not stopped goes on until it waits for someone.
     pub fine: bool,
+    /// A read is answered as soon as it is made.
+    pub whole_looks: bool,
     /// Faults.
     pub budget: Budget,
     /// Whether L1 is checked from every state.
@@ -155,8 +159,10 @@ impl Default for Configuration {
             not_after: None,
             deadline: None,
             bad: &[],
+            most_batches: u32::MAX,
             vanish: false,
             fine: false,
+            whole_looks: false,
             budget: Budget::default(),
             liveness: true,
             mistake: None,
@@ -232,7 +238,13 @@ impl fmt::Display for Configuration {
                 write!(f, ", {} ≤ {bound}", what.replace('_', " "))?;
             }
         }
+        if self.most_batches < u32::MAX {
+            write!(f, ", batch numbers ≤ {}", self.most_batches)?;
+        }
         f.write_str(if self.fine { ", fine steps" } else { ", coarse steps" })?;
+        if self.whole_looks {
+            f.write_str(", looks in one step")?;
+        }
         f.write_str(if self.liveness { ", L1 from every state" } else { ", L1 not checked" })
     }
 }

@@ -6,7 +6,7 @@ use instance_deletion_controller::{
         Mono,
         object::{decide::Decision, surface::is_finished, write_ahead::Wave},
         reply::{Refusal, Reply},
-        settings::{INTENT_LIFE, PATIENCE},
+        settings::{BATCH_ROWS, INTENT_LIFE, LOOK_LIFE, PATIENCE},
         state::{Live, Seen},
     },
 };
@@ -78,7 +78,8 @@ fn monotone(before: &InstanceDeletionStatus, after: &InstanceDeletionStatus, jud
         });
         judge.require(forward, "S7", || format!("{old:?} became {new:?}"));
     }
-    for old in &before.batches {
+    let dropped = (before.batches.len() + 1).saturating_sub(BATCH_ROWS);
+    for old in before.batches.iter().skip(dropped) {
         let kept = after.batches.iter().any(|new| {
             new.number == old.number
                 && new.claim == old.claim
@@ -207,20 +208,39 @@ impl Model {
     pub fn judge_wave(&self, world: &World, p: usize, wave: &Wave, judge: &mut Judge) {
         for batch in &wave.batches {
             let ids = self.positions(&batch.ids());
-            self.judge_knowledge(&world.processes[p], &ids, "S17", judge);
+            self.judge_knowledge(&world.processes[p], &ids, judge);
+            self.judge_look_first(world, p, &ids, judge);
         }
     }
 
     /// S17: what the process knows allows to name these ids.
-    fn judge_knowledge(&self, process: &Process, ids: &[usize], property: &'static str, judge: &mut Judge) {
+    fn judge_knowledge(&self, process: &Process, ids: &[usize], judge: &mut Judge) {
         let settle = self.settings.settle;
         for position in ids {
             let Some(known) = process.known.get(*position) else { continue };
             let Some(base) = known.base else { continue };
             let failed = known.error.is_some_and(|sent| sent > base + settle);
             let alive = known.live.is_some_and(|sent| sent > base + settle * PATIENCE);
-            judge.require(failed || alive, property, || {
+            judge.require(failed || alive, "S17", || {
                 format!("id {position} is known to be accepted, and no read that counts says otherwise")
+            });
+        }
+    }
+
+    /// Design §3, rule 1: a live state was read less than a minute ago, after the process last saw calls closed, and nothing
+    /// else later.
+    fn judge_look_first(&self, world: &World, p: usize, ids: &[usize], judge: &mut Judge) {
+        let process = &world.processes[p];
+        for position in ids {
+            let Some(known) = process.known.get(*position) else { continue };
+            let looked = known.live.is_some_and(|sent| {
+                Some(sent) > process.closed_at && known.going < Some(sent) && world.now - sent < LOOK_LIFE
+            });
+            judge.require(looked, "rule 1", || {
+                format!(
+                    "id {position}: alive at {:?}, going at {:?}, closed at {:?}",
+                    known.live, known.going, process.closed_at
+                )
             });
         }
     }
@@ -323,7 +343,11 @@ impl Model {
     }
 
     /// What a live read of the record tells a process.
-    pub fn heard_of_record(&self, process: &mut Process, facts: &[Facts], object: &Object) {
+    pub fn heard_of_record(&self, process: &mut Process, facts: &[Facts], object: &Object, now: Mono) {
+        if object.suspend || object.leaving || process.generation != object.generation {
+            process.closed_at = Some(now);
+        }
+        process.generation = object.generation;
         for (position, known) in process.known.iter_mut().enumerate() {
             let row = self.row(&object.stored.status, position);
             if row.is_some_and(|row| row.phase == InstancePhase::Accepted) {
@@ -345,6 +369,9 @@ impl Model {
         let settle = self.settings.settle;
         let facts = &mut world.facts[position];
         let known = &mut world.processes[p].known[position];
+        if matches!(seen, Seen::ShuttingDown | Seen::Terminated | Seen::NotFound) {
+            known.going = known.going.max(Some(sent));
+        }
         known.missing = match (seen, known.missing) {
             (Seen::NotFound, Some((first, last))) if facts.end.is_none_or(|end| first > end) => {
                 Some((first.min(sent), last.max(sent)))

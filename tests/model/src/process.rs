@@ -39,6 +39,8 @@ impl Model {
             due: None,
             woken: true,
             looks: Vec::new(),
+            closed_at: None,
+            generation: 0,
             known: vec![crate::world::Known::default(); self.configuration.ids],
         }
     }
@@ -52,6 +54,7 @@ impl Model {
 
     /// The live read.
     pub fn read(&self, world: &mut World, p: usize) {
+        let now = self.clock(world).mono;
         let process = &mut world.processes[p];
         (process.woken, process.due) = (false, None);
         let Some(object) = world.object.clone() else {
@@ -66,7 +69,7 @@ impl Model {
             process.uid = object.uid;
             process.known.iter_mut().for_each(|known| known.heard = false);
         }
-        self.heard_of_record(&mut world.processes[p], &world.facts, &object);
+        self.heard_of_record(&mut world.processes[p], &world.facts, &object, now);
         if object.suspend || object.leaving {
             let own = |call: &&mut Call| call.owner == Some(p) && call.uid == object.uid;
             world.calls.iter_mut().filter(own).for_each(|call| call.closed = true);
@@ -306,16 +309,14 @@ impl Model {
     pub fn look_answered(&self, world: &mut World, p: usize, look: usize, failed: bool) {
         let now = self.clock(world);
         let Look { ids, sent, seen, failed: failures } = world.processes[p].looks.remove(look);
-        let sent = if self.configuration.mistake == Some(Mistake::LookDatedByAnswer) {
-            now.mono
-        } else {
-            sent.unwrap_or(now.mono)
-        };
+        let sent = sent.unwrap_or(now.mono);
         if !failed {
             for ((position, seen), failure) in ids.iter().zip(&seen).zip(failures) {
                 self.heard_of_state(world, p, *position, seen, failure, sent);
             }
         }
+        let by_answer = self.configuration.mistake == Some(Mistake::LookDatedByAnswer);
+        let sent = if by_answer { now.mono } else { sent };
         let process = &mut world.processes[p];
         process.woken = true;
         let Some(memory) = &mut process.memory else { return };
@@ -359,7 +360,6 @@ impl Model {
     pub fn call_ended(&self, world: &mut World, c: usize, reply: &Reply) {
         let now = self.clock(world);
         let Call { owner: Some(p), uid, number, ids, .. } = world.calls[c].clone() else { return };
-        self.heard_of_call(world, c, reply);
         let process = &mut world.processes[p];
         let named: Vec<_> = ids.iter().map(|position| self.job.ids[*position]).collect();
         let forget = self.configuration.mistake == Some(Mistake::MarksForget);

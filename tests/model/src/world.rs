@@ -142,6 +142,10 @@ pub struct Process {
     pub woken: bool,
     /// Looks that it asked for.
     pub looks: Vec<Look>,
+    /// For the judge: when it last read that calls are closed, or a generation for the first time.
+    pub closed_at: Option<Mono>,
+    /// For the judge: the generation that it read last.
+    pub generation: i64,
     /// What the judge knows that it knows of each id.
     pub known: Vec<Known>,
 }
@@ -313,6 +317,8 @@ pub struct Known {
     pub error: Option<Mono>,
     /// The newest read that showed a live state.
     pub live: Option<Mono>,
+    /// The newest read that showed it shutting down, terminated or not found.
+    pub going: Option<Mono>,
     /// An unbroken series of not-found reads, all after the last call ended: the first and the last.
     pub missing: Option<(Mono, Mono)>,
     /// A reply of the present uid listed it.
