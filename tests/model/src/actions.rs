@@ -382,6 +382,7 @@ impl Model {
             Action::Restart(p) => (world.processes[p].up, world.processes[p].woken) = (true, true),
             Action::Stop(p) => {
                 world.budget.stops -= 1;
+                self.judge_stop(world, p);
                 world.processes[p].stopped = true;
             }
             Action::Continue(p) => world.processes[p].stopped = false,

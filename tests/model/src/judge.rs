@@ -399,7 +399,7 @@ impl Model {
     /// What the end of a call tells a process, and how many repeats it accounts for.
     pub fn heard_of_call(&self, world: &mut World, c: usize, reply: &Reply) {
         let World { calls, processes, facts, now, uid, .. } = world;
-        let Call { owner: Some(p), ids, state, uid: of, .. } = &calls[c] else { return };
+        let Call { owner: Some(p), ids, state, uid: of, accounted, .. } = &calls[c] else { return };
         let end = match state {
             // It never left.
             CallState::Waiting => return,
@@ -431,7 +431,7 @@ impl Model {
                 facts.end = facts.end.max(Some(end));
                 facts.settled = facts.settled.max(Some(end + self.settings.settle));
             }
-            if !listed {
+            if !listed && !accounted {
                 facts.allowed += 1;
             }
             let conflict = matches!(reply, Reply::Refused { refusal: Refusal::Conflict(named), .. } if named.contains(&id));
@@ -444,6 +444,16 @@ impl Model {
         for (position, facts) in world.facts.iter().enumerate() {
             let limit = u32::from(facts.used) <= 1 + self.configuration.backoff_limit;
             judge.require(limit, "S8", || format!("id {position} used {} attempts", facts.used));
+        }
+    }
+
+    /// A request that had passed its last check when its process was stopped may be repeated by another.
+    pub fn judge_stop(&self, world: &mut World, p: usize) {
+        let World { calls, facts, uid, .. } = world;
+        let own = |call: &&mut Call| call.owner == Some(p) && call.uid == *uid;
+        for call in calls.iter_mut().filter(own).filter(|call| !matches!(call.state, CallState::Waiting)) {
+            call.accounted = true;
+            call.ids.iter().for_each(|position| facts[*position].allowed += 1);
         }
     }
 

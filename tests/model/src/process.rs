@@ -276,6 +276,7 @@ impl Model {
                 based_on: read.object.clone(),
                 wall,
                 closed: false,
+                accounted: false,
                 ended: None,
                 state: CallState::Waiting,
             });

@@ -258,6 +258,8 @@ pub struct Call {
     pub wall: u8,
     /// For the judge: its process read meanwhile that calls are closed.
     pub closed: bool,
+    /// For the judge: a repeat of it is accounted for, since its process was stopped after its last check (property S8).
+    pub accounted: bool,
     /// When its process took it for ended; it may still be on its way.
     pub ended: Option<Mono>,
     /// How far it is.
