@@ -20,7 +20,7 @@ use super::{
     wire::DeleteRequest,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Deadline},
     engine::{
         InstanceId,
         reply::{Note, Refusal, Reply, Trouble},
@@ -77,7 +77,7 @@ impl Client {
         project: &str,
         credential: &Credential,
         ids: &[InstanceId],
-        leave_by: Instant,
+        leave_by: Deadline,
     ) -> Reply {
         let distinct: HashSet<_> = ids.iter().collect();
         if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {

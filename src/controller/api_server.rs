@@ -109,9 +109,27 @@ impl ApiServer {
         }
     }
 
+    /// Stores a status that holds the intent of a wave. Acknowledged only if the API server stored the record as it was
+    /// sent: an older definition prunes fields that it does not know, and an admission plugin may change anything.
+    pub async fn write_intent(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<(), WriteError> {
+        let stored = self.put_status(read, status).await?;
+        let stored =
+            decode(&read.key, &stored).map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?.status;
+        if stored.instances == status.instances && stored.batches == status.batches {
+            return Ok(());
+        }
+        Err(WriteError::Unavailable(Unavailable::new(
+            &"the API server stored another record than was sent; apply the definition of this version, and look for admission webhooks that change InstanceDeletions",
+        )))
+    }
+
     /// Stores a status by compare-and-swap: uid and resourceVersion of the read are in the body. A PUT, since a patch of
     /// `/status` ignores a wrong uid.
     pub async fn write_status(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<(), WriteError> {
+        self.put_status(read, status).await.map(drop)
+    }
+
+    async fn put_status(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<String, WriteError> {
         let body = serde_json::json!({
             "apiVersion": InstanceDeletion::api_version(&()),
             "kind": InstanceDeletion::kind(&()),
@@ -140,7 +158,7 @@ impl ApiServer {
         let request = requests(&read.key.namespace)
             .delete(&read.key.name, &parameters)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
-        acknowledged(&read.key, text(&self.client, request).await)
+        acknowledged(&read.key, text(&self.client, request).await).map(drop)
     }
 
     /// Reads a Secret as text; none if it does not exist.
@@ -162,9 +180,9 @@ impl ApiServer {
     }
 }
 
-fn acknowledged(key: &Key, result: Result<String, Failure>) -> Result<(), WriteError> {
+fn acknowledged(key: &Key, result: Result<String, Failure>) -> Result<String, WriteError> {
     match result {
-        Ok(_) => Ok(()),
+        Ok(text) => Ok(text),
         Err(Failure::Refused(status)) if status.is_conflict() => Err(WriteError::Conflict),
         Err(failure) if failure.is_gone(&key.name) => Err(WriteError::Gone),
         Err(failure) => Err(WriteError::Unavailable(failure.unavailable())),

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
@@ -12,6 +11,7 @@ use super::{
     objects::{Tracked, orphans},
 };
 use crate::{
+    clock::Deadline,
     cloud::Credential,
     engine::{
         InstanceId,
@@ -63,7 +63,13 @@ pub fn give_up(context: &Context, caller: &Caller, wave: &Wave) {
 }
 
 /// Makes the calls of a wave whose intent is stored. Each must leave before `leave_by`.
-pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Credential, leave_by: Instant) {
+pub fn start(
+    context: &Arc<Context>,
+    caller: &Caller,
+    wave: Wave,
+    credential: Credential,
+    leave_by: &Deadline,
+) {
     {
         // The flag is read under the lock under which the drain looks for calls in flight: none is overlooked.
         let mut tracked = lock(&caller.tracked);
@@ -79,6 +85,7 @@ pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Cr
     let credential = Arc::new(credential);
     for batch in wave.batches {
         let (context, caller, credential) = (context.clone(), caller.clone(), credential.clone());
+        let leave_by = leave_by.clone();
         tokio::spawn(async move {
             // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
             let mut guard =
@@ -89,7 +96,7 @@ pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Cr
     }
 }
 
-async fn call(guard: &Guard, credential: &Credential, leave_by: Instant) -> Reply {
+async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Reply {
     let Guard { context, caller, batch, .. } = guard;
     let ids = batch.ids();
     info!(

@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::{
     api::InstanceDeletionStatus,
+    clock::Deadline,
     engine::{
         Mono,
         account::permits::Answer as Permit,
@@ -310,6 +310,7 @@ async fn submit(
     wave: Wave,
 ) -> Submitted {
     // Claimed ids are given back if this future is dropped or panics before the calls take them over.
+    let look_sent = wave.look_sent;
     let pending = Pending { context, caller, wave: Some(wave) };
     let credential = match caller.account.credentials.read().await {
         Ok(credential) => credential,
@@ -330,8 +331,8 @@ async fn submit(
             return Submitted::Again;
         }
     };
-    let sent = Instant::now();
-    match context.api.write_status(live, write).await {
+    let leave_by = Deadline::after(INTENT_LIFE, &context.clock).no_later_than(look_sent + LOOK_LIFE);
+    match context.api.write_intent(live, write).await {
         Ok(()) => {}
         Err(WriteError::Conflict | WriteError::Gone) => return Submitted::Again,
         Err(WriteError::Unavailable(why)) => {
@@ -345,8 +346,7 @@ async fn submit(
         }
     }
     let Some(wave) = pending.take() else { return Submitted::Again };
-    let leave_by = (sent + INTENT_LIFE).min(context.clock.instant(wave.look_sent + LOOK_LIFE));
-    calls::start(context, caller, wave, credential, leave_by);
+    calls::start(context, caller, wave, credential, &leave_by);
     Submitted::Stored
 }
 

@@ -10,6 +10,37 @@ const UUID: &str = "each of instanceIDs must be a lower-case UUID";
 
 type Edit = fn(&mut Value);
 
+fn bad_limits() -> Vec<(&'static str, Edit, &'static str)> {
+    vec![
+        (
+            "a policy that is none",
+            |v| v["spec"]["notFoundPolicy"] = json!("Ignore"),
+            r#"supported values: "Succeed", "Fail""#,
+        ),
+        (
+            "a limit below none",
+            |v| v["spec"]["backoffLimitPerInstance"] = json!(-1),
+            "should be greater than or equal to 0",
+        ),
+        (
+            "a limit beyond reason",
+            |v| v["spec"]["backoffLimitPerInstance"] = json!(101),
+            "should be less than or equal to 100",
+        ),
+        (
+            "a deadline of nothing",
+            |v| v["spec"]["activeDeadlineSeconds"] = json!(0),
+            "should be greater than or equal to 1",
+        ),
+        ("a day as moment", |v| v["spec"]["notAfter"] = json!("2026-12-01"), "spec.notAfter"),
+        (
+            "a negative time to live",
+            |v| v["spec"]["ttlSecondsAfterFinished"] = json!(-1),
+            "should be greater than or equal to 0",
+        ),
+    ]
+}
+
 fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
     fn spec(v: &mut Value) -> &mut serde_json::Map<String, Value> {
         v["spec"].as_object_mut().unwrap()
@@ -50,32 +81,6 @@ fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
             "too many ids",
             |v| v["spec"]["instanceIDs"] = json!(vec![ID; 5001]),
             "must have at most 5000 items",
-        ),
-        (
-            "a policy that is none",
-            |v| v["spec"]["notFoundPolicy"] = json!("Ignore"),
-            r#"supported values: "Succeed", "Fail""#,
-        ),
-        (
-            "a limit below none",
-            |v| v["spec"]["backoffLimitPerInstance"] = json!(-1),
-            "should be greater than or equal to 0",
-        ),
-        (
-            "a limit beyond reason",
-            |v| v["spec"]["backoffLimitPerInstance"] = json!(101),
-            "should be less than or equal to 100",
-        ),
-        (
-            "a deadline of nothing",
-            |v| v["spec"]["activeDeadlineSeconds"] = json!(0),
-            "should be greater than or equal to 1",
-        ),
-        ("a day as moment", |v| v["spec"]["notAfter"] = json!("2026-12-01"), "spec.notAfter"),
-        (
-            "a negative time to live",
-            |v| v["spec"]["ttlSecondsAfterFinished"] = json!(-1),
-            "should be greater than or equal to 0",
         ),
         ("a URL as region", |v| v["spec"]["region"] = json!("https://evil.example"), "not a URL"),
         (
@@ -128,7 +133,7 @@ fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn i02_bad_manifests_are_refused_with_what_to_do() {
     let stage = stage("bad").await;
-    let table = bad_manifests();
+    let table = [bad_manifests(), bad_limits()].concat();
     assert!(table.len() >= 25);
     for (name, edit, expected) in table {
         let mut manifest = Manifest::new("bad", &[ID.to_owned()]);

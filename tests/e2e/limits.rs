@@ -98,8 +98,8 @@ async fn a_finished_object_is_deleted_when_its_time_is_over_and_others_stay() {
 async fn t01_an_instance_whose_deletion_fails_is_deleted_again_up_to_the_limit() {
     let stage = stage("again").await;
     let ids = instances(&stage, 2);
-    stage.cloud.fail_deletions(PROJECT, &ids[0], 1);
-    stage.cloud.fail_deletions(PROJECT, &ids[1], 9);
+    assert!(stage.cloud.fail_deletions(PROJECT, &ids[0], 1));
+    assert!(stage.cloud.fail_deletions(PROJECT, &ids[1], 9));
     let _controller = stage.controller(&[]).unwrap();
     stage.apply(&Manifest::new("retire", &ids).with("backoffLimitPerInstance", 2)).unwrap();
     let object = stage.wait_finished("retire");
@@ -132,7 +132,7 @@ async fn t04_the_policy_says_what_an_unknown_id_is() {
 async fn t02_an_instance_open_for_long_is_named_and_the_others_end() {
     let stage = stage("stuck").await;
     let ids = instances(&stage, 3);
-    stage.cloud.set_end_of(PROJECT, &ids[1], EndTime::Never);
+    assert!(stage.cloud.set_end_of(PROJECT, &ids[1], EndTime::Never));
     let _controller = stage.controller(&["--stuck-after", "2s"]).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     let object = stage.wait("retire", "it is named", |o| condition(o, "Ready").2.contains(&ids[1]));

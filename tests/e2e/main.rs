@@ -12,6 +12,7 @@ mod crash;
 mod credentials;
 mod deletion;
 mod faults;
+mod further_faults;
 mod gateway;
 mod limits;
 mod outage;

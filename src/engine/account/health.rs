@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn c08_a_silent_cloud_is_probed_by_one_call_at_a_time() {
+    fn x12_a_silent_cloud_is_probed_by_one_call_at_a_time() {
         let accepted = || Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
         let table: [(Reply, usize); 5] = [
             (unknown(), 1),

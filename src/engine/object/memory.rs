@@ -155,6 +155,8 @@ pub struct Memory {
     pub isolation: Isolation,
     /// Moments after which no new call is made.
     pub limits: Limits,
+    /// Seconds by which the wall clock was ahead of the monotonic one when the object was read last.
+    wall_ahead: i64,
     /// When the object was last seen suspended; it may be stuck only for as long as it is not.
     pub suspended_at: Option<Mono>,
 }
@@ -180,6 +182,7 @@ impl Memory {
             isolation: Isolation::default(),
             limits: Limits::default(),
             suspended_at: None,
+            wall_ahead: i64::MAX,
         };
         memory.take_ids(job);
         memory
@@ -203,6 +206,12 @@ impl Memory {
             self.refused.clear();
             self.isolation.stop();
         }
+        let ahead = wall_ahead(wall);
+        if ahead.saturating_sub(self.wall_ahead) > SLEPT {
+            // The machine slept, and its monotonic clock stood still: a look that seems fresh may be hours old.
+            self.gate = now;
+        }
+        self.wall_ahead = ahead;
         if job.suspend {
             self.suspended_at = Some(now);
         }
@@ -478,6 +487,14 @@ impl Memory {
             }
         }
     }
+}
+
+/// Seconds by which the wall clock may gain on the monotonic one before that is taken for a sleep of the machine.
+const SLEPT: i64 = 5;
+
+fn wall_ahead(now: &Now) -> i64 {
+    let mono = i64::try_from(now.mono.since_start().as_secs()).unwrap_or(i64::MAX);
+    now.wall.as_second().saturating_sub(mono)
 }
 
 /// A live read of an object, for [`Memory::observe`].

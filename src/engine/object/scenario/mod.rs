@@ -1,5 +1,6 @@
 //! Tests of whole decisions: the engine against a cloud and a record that the test holds in its hand.
 
+mod damaged;
 mod limits;
 mod outcomes;
 mod rules;
@@ -56,6 +57,8 @@ struct World {
     health: Health,
     told: Vec<Event>,
     learned: Option<usize>,
+    /// By how much the wall clock has gained on the monotonic one.
+    slept: Duration,
 }
 
 impl World {
@@ -79,6 +82,7 @@ impl World {
             health: Health::default(),
             told: Vec::new(),
             learned: None,
+            slept: Duration::ZERO,
         }
     }
 
@@ -96,7 +100,7 @@ impl World {
     }
 
     fn wall(&self) -> Timestamp {
-        Timestamp::from_second(1_800_000_000).unwrap() + self.now.since_start()
+        Timestamp::from_second(1_800_000_000).unwrap() + self.now.since_start() + self.slept
     }
 
     fn pass(&mut self, by: Duration) {

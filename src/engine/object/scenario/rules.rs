@@ -102,6 +102,19 @@ fn s01_a_look_is_fresh_or_made_again() {
 }
 
 #[test]
+fn x06_a_look_from_before_the_machine_slept_does_not_count() {
+    let mut world = World::new(20);
+    let before = world.decide(0);
+    world.look(&before.look, before.regular);
+    // The monotonic clock stood still meanwhile.
+    world.slept += Duration::from_hours(1);
+    assert!(matches!(world.decide(4).next, Next::Wait));
+    let (wave, _) = world.run();
+    assert_eq!(world.looked.len(), 40, "each is looked at again");
+    assert_eq!(wave.unwrap().batches[0].members.len(), 20);
+}
+
+#[test]
 fn c14_ids_left_out_of_a_202_are_looked_at_after_settle_and_sent_once_more() {
     let mut world = World::new(50);
     let (wave, _) = world.run();
