@@ -19,6 +19,8 @@ pub const SECRET: &str = "clouddc";
 /// Tokens: of the first namespace, of the second, and what they are replaced by.
 pub const TOKENS: [&str; 4] =
     ["token-of-fleet-0", "token-of-other-0", "token-of-fleet-1", "token-of-other-1"];
+/// How every token begins.
+pub const TOKEN_PREFIX: &str = "token-of-";
 /// Namespaces.
 pub const NAMESPACES: [&str; 2] = ["fleet", "other"];
 
@@ -162,10 +164,11 @@ impl Plan {
     pub fn drawn(seed: u64) -> (Self, Faults) {
         let mut random = Random::new(seed, 1);
         let mut faults = Faults::drawn(&mut random);
-        let n = random.pick(1, &[2, 3, 7, 10, 49, 50, 51, 99, 101, 130]);
+        let n = random.pick(1, &[1, 2, 2, 3, 3, 7, 7, 10, 10, 49, 50, 51, 60, 101, 130]);
         let mut plan = Self::plain(seed, n);
-        plan.chaos = random.between(seconds(60), seconds(1_200));
+        plan.chaos = random.between(seconds(60), seconds(600));
         plan.settings.parallel_calls = random.pick(4, &[1, 2, 4]);
+        plan.settings.poll_min = random.pick(seconds(5), &[seconds(5), seconds(15), seconds(20)]);
         plan.rates = random.pick((10.0, 20.0), &[(2.0, 10.0), (1.0, 5.0)]);
         plan.draw_cloud(&mut random, &mut faults);
         plan.draw_objects(&mut random, &mut faults);
@@ -179,7 +182,7 @@ impl Plan {
     }
 
     fn draw_cloud(&mut self, random: &mut Random, faults: &mut Faults) {
-        let (least, most) = random.pick((1, 30), &[(20, 120), (60, 600)]);
+        let (least, most) = random.pick((1, 30), &[(10, 60), (20, 120), (60, 300)]);
         self.cloud.end = EndTime::Uniform { min: seconds(least), max: seconds(most) };
         if random.chance(0.3) {
             // A read lags less than --settle behind; a call may arrive some seconds after its sender gave up.
@@ -204,7 +207,7 @@ impl Plan {
         for n in 1..=random.pick(0, &[0, 0, 1, 2]) {
             let namespace = NAMESPACES[random.below(2)].to_owned();
             let mut ids: Vec<String> =
-                (0..1 + random.below(60)).map(|i| id_of(self.seed, 200 * n + i)).collect();
+                (0..1 + random.below(20)).map(|i| id_of(self.seed, 200 * n + i)).collect();
             if random.chance(0.6) {
                 faults.count(Kind::SharedIds);
                 let shared = 1 + random.below(first.ids.len());

@@ -62,6 +62,7 @@ pub fn start(sim: &Arc<Sim>) -> usize {
         context,
         life: lives,
         known: BTreeSet::new(),
+        newest: BTreeMap::new(),
         matters: BTreeMap::new(),
         due: BTreeMap::new(),
         running: BTreeSet::new(),
@@ -86,6 +87,8 @@ struct Driver {
     life: watch::Receiver<Life>,
     /// Keys in the watch's cache.
     known: BTreeSet<Key>,
+    /// resourceVersions that the watch has told of.
+    newest: BTreeMap<Key, u64>,
     /// What the filter let through last.
     matters: BTreeMap<Key, String>,
     due: BTreeMap<Key, Instant>,
@@ -123,7 +126,14 @@ impl Driver {
     }
 
     fn hear(&mut self, event: WatchEvent) {
-        let WatchEvent { key, gone, matter } = event;
+        let WatchEvent { key, gone, matter, revision } = event;
+        // A watch may tell of the past again, but never that an object is gone which it has shown to be there since.
+        let newest = self.newest.entry(key.clone()).or_default();
+        let stale = revision < *newest;
+        *newest = revision.max(*newest);
+        if stale && (gone || !self.known.contains(&key)) {
+            return;
+        }
         if gone {
             // kube tells no reconcile of it.
             self.known.remove(&key);

@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use clouddc_simulator::InMemoryCloud;
 use instance_deletion_controller::controller::Key;
 use k8s_openapi::jiff::Timestamp;
 use memory_api_server::{MemoryApiServer, Place};
+use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
@@ -55,6 +57,23 @@ pub struct Handle {
     pub driver: Option<AbortHandle>,
 }
 
+/// Texts of the objects that were sent last: most objects are read more than once.
+#[derive(Default)]
+pub struct Texts(Vec<(Arc<Value>, Bytes)>);
+
+impl Texts {
+    /// The object as text.
+    pub fn of(&mut self, object: &Arc<Value>) -> Vec<u8> {
+        if let Some((_, text)) = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, object)) {
+            return text.to_vec();
+        }
+        let text = Bytes::from(object.to_string());
+        self.0.insert(0, (object.clone(), text.clone()));
+        self.0.truncate(4);
+        text.to_vec()
+    }
+}
+
 /// What changes.
 pub struct State {
     /// The API server.
@@ -77,6 +96,8 @@ pub struct State {
     pub effects: u64,
     /// The process that has this effect dies of it.
     pub crash_after: Option<u64>,
+    /// Objects as text.
+    pub texts: Texts,
     /// Tokens that the cloud accepts no longer.
     pub refused: Vec<String>,
     order: u64,
@@ -114,6 +135,7 @@ impl Sim {
             pumped: 0,
             effects: 0,
             crash_after: None,
+            texts: Texts::default(),
             refused: Vec::new(),
             order: 0,
         };

@@ -18,6 +18,8 @@ use crate::{
 pub struct WatchEvent {
     /// Which object.
     pub key: Key,
+    /// Its resourceVersion.
+    pub revision: u64,
     /// It is gone.
     pub gone: bool,
     /// What a change that matters changes: uid, generation, annotations.
@@ -32,10 +34,15 @@ fn matter(object: &Value) -> String {
     format!("{} {} {annotations}", text(object, "/metadata/uid"), object["metadata"]["generation"])
 }
 
+fn revision(object: &Value) -> u64 {
+    text(object, "/metadata/resourceVersion").parse().unwrap_or(0)
+}
+
 /// Tells every process of a version.
 pub fn tell(sim: &Arc<Sim>, version: &Stored) {
     let event = WatchEvent {
         key: version.key.clone(),
+        revision: revision(&version.object),
         gone: version.change == Change::Deleted,
         matter: matter(&version.object),
     };
@@ -84,8 +91,13 @@ pub async fn list_again_and_again(sim: Arc<Sim>, process: usize) {
     loop {
         let events: Vec<_> = sim.with(|state| {
             let all = state.api.list(PLURAL);
-            all.map(|(place, object)| WatchEvent { key: key_of(place), gone: false, matter: matter(object) })
-                .collect()
+            all.map(|(place, object)| WatchEvent {
+                key: key_of(place),
+                revision: revision(object),
+                gone: false,
+                matter: matter(object),
+            })
+            .collect()
         });
         for event in events {
             send(&sim, process, event);

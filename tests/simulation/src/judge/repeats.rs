@@ -1,0 +1,166 @@
+//! What may be called again: S8, S17.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Findings,
+    scope::name,
+    view::{Sent, View, heard, listed, rank, refused, row},
+};
+use crate::{
+    plan::Plan,
+    record::{Moment, text},
+};
+
+const LOOK_LIFE: Duration = Duration::from_mins(1);
+const PATIENCE: u32 = 10;
+
+/// Checks every delete call that left, for each of its ids.
+pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
+    let mut by_id: BTreeMap<&str, Vec<&Sent<'_>>> = BTreeMap::new();
+    for sent in &view.sent {
+        for id in &sent.call.ids {
+            look_first(view, sent, id, findings);
+            known(view, plan, sent, id, findings);
+            by_id.entry(id).or_default().push(sent);
+        }
+    }
+    for (id, calls) in by_id {
+        for pair in calls.windows(2) {
+            if let [first, second] = pair {
+                again(view, plan, id, first, second, findings);
+            }
+        }
+        attempts(view, plan, id, &calls, findings);
+    }
+}
+
+/// An id goes into a call only if its sender has just read it alive, and nothing since that says otherwise.
+fn look_first(view: &View<'_>, sent: &Sent<'_>, id: &str, findings: &mut Findings) {
+    let Some(put) = sent.intent else { return };
+    let decided = sent.decision.map_or(put.sent, |get| get.answered);
+    let last = view.seen_before(sent.call.process, id, put.sent).max_by_key(|seen| seen.started);
+    let fresh = last.is_some_and(|seen| sent.left.at.saturating_sub(seen.started.at) <= LOOK_LIFE);
+    findings.check("S17", fresh, || format!("{} names {id}, at which its sender has not looked", name(sent)));
+    // A read that came after the decision was not known to it.
+    let known = view.seen_before(sent.call.process, id, decided).max_by_key(|seen| seen.started);
+    findings.check("S17", known.is_none_or(super::view::Seen::is_live), || {
+        format!("{} names {id}, which its sender last read as {}", name(sent), known.map_or("", |s| &s.state))
+    });
+}
+
+/// A call repeats another only after a definite refusal, or when a read sent `--settle` after its end shows the instance
+/// alive.
+fn again(
+    view: &View<'_>,
+    plan: &Plan,
+    id: &str,
+    first: &Sent<'_>,
+    second: &Sent<'_>,
+    findings: &mut Findings,
+) {
+    let (Some(put), Some(before)) = (second.intent, first.intent) else { return };
+    let same_process = first.call.process == second.call.process;
+    if !same_process && put.uid != before.uid {
+        // Two processes that work on two objects share nothing: only the cloud can tell.
+        return;
+    }
+    if same_process
+        && refused(first.call)
+        && first.call.outcome.as_ref().is_some_and(|(end, _)| *end < put.sent)
+    {
+        return;
+    }
+    let end = first.call.outcome.as_ref().map(|(end, _)| end.at).or(first.call.arrived.map(|at| at.at));
+    let end = end.unwrap_or(first.left.at);
+    let settled = view
+        .seen_before(second.call.process, id, put.sent)
+        .any(|seen| seen.is_live() && seen.sent.at >= end + plan.settings.settle);
+    findings.check("S8", settled, || {
+        format!(
+            "{} repeats {id} of {}, and no read sent --settle after that shows it alive",
+            name(second),
+            name(first)
+        )
+    });
+}
+
+/// Calls that use an attempt are bounded, for each object.
+fn attempts(view: &View<'_>, plan: &Plan, id: &str, calls: &[&Sent<'_>], findings: &mut Findings) {
+    let mut used: BTreeMap<&str, u32> = BTreeMap::new();
+    for sent in calls {
+        let Some(put) = sent.intent else { continue };
+        let Some((_, reply)) = heard(sent.call) else { continue };
+        let names = reply.body.contains(id);
+        let uses = match reply.status {
+            200..300 => !listed(reply).is_empty(),
+            409 => true,
+            400 => matches!(reply.code().as_str(), "iMetal.0101" | "iMetal.0201") && names,
+            404 => reply.code() == "iMetal.0200" && names,
+            _ => false,
+        };
+        *used.entry(&put.uid).or_default() += u32::from(uses);
+    }
+    // What a process heard and did not store before it died is counted by nobody.
+    let lost = view.record.processes.iter().filter(|p| p.died.is_some()).count();
+    let most = 1 + plan.settings.backoff_limit_per_instance + u32::try_from(lost).unwrap_or(u32::MAX);
+    for (uid, n) in used {
+        findings.check("S8", n <= most, || format!("{id} used {n} attempts of object {uid}, of {most}"));
+    }
+}
+
+/// What a sender knows to be accepted it sends again only after a later read that counts.
+fn known(view: &View<'_>, plan: &Plan, sent: &Sent<'_>, id: &str, findings: &mut Findings) {
+    let (Some(put), Some(decision)) = (sent.intent, sent.decision) else { return };
+    let process = sent.call.process;
+    let own =
+        |other: &&Sent<'_>| other.call.process == process && other.call.ids.iter().any(|named| named == id);
+    let replied = view.sent.iter().filter(own).filter_map(|other| {
+        let (moment, reply) = heard(other.call)?;
+        (moment < decision.answered && listed(reply).contains(id)).then_some((
+            moment,
+            other.batch,
+            &other.intent?.uid,
+        ))
+    });
+    let replied: Vec<_> = replied.collect();
+    let by_reply = replied.iter().map(|(moment, _, _)| *moment).max();
+    let by_record = first_recorded(view, sent, id)
+        // The record of an own call is no news.
+        .filter(|(_, batch)| !replied.iter().any(|(_, own, uid)| own == batch && **uid == put.uid))
+        .map(|(moment, _)| moment);
+    let by_read = view.seen_before(process, id, decision.answered).filter(|seen| seen.is_on_its_way());
+    let by_read = by_read.map(|seen| seen.sent).max();
+    let accepted = by_reply.max(by_record);
+    if accepted.is_none() && by_read.is_none() {
+        return;
+    }
+    let from = accepted.map_or(Duration::ZERO, |moment| moment.at);
+    let settle = plan.settings.settle;
+    let counts = view.seen_before(process, id, put.sent).any(|seen| {
+        let late = if seen.is_error() { from + settle } else { from + settle * PATIENCE };
+        let after_call = accepted.is_none() || seen.sent.at >= late;
+        seen.is_live() && by_read.is_none_or(|read| seen.sent > read) && after_call
+    });
+    findings.check("S17", counts, || {
+        format!(
+            "{} names {id}, which its sender knew to be accepted since {from:?}, and no later read counts",
+            name(sent)
+        )
+    });
+}
+
+/// When the sender first read that the id is accepted in the batch that its decision read shows, and which that is.
+fn first_recorded(view: &View<'_>, sent: &Sent<'_>, id: &str) -> Option<(Moment, u64)> {
+    let decision = sent.decision?;
+    let status = decision.object.as_ref()?.get("status")?;
+    let accepted = row(status, id).filter(|row| rank(Some(row)) == 2)?;
+    let batch = accepted["batch"].as_u64().unwrap_or(0);
+    let uid = text(decision.object.as_ref()?, "/metadata/uid");
+    let first = view.record.gets.iter().find(|get| {
+        let object = get.object.as_ref().filter(|object| text(object, "/metadata/uid") == uid);
+        let same = object.and_then(|object| row(&object["status"], id));
+        get.process == sent.call.process && same.is_some_and(|row| row["batch"].as_u64() == Some(batch))
+    });
+    first.map(|get| (get.answered, batch))
+}
