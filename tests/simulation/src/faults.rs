@@ -237,8 +237,24 @@ impl Faults {
         let mut faults = Self::none();
         let share = random.pick(0.0, &[0.1, 0.2, 0.4, 0.7]);
         let strength = random.pick(0.02, &[0.05, 0.1, 0.3]);
-        for rate in &mut faults.rates {
-            *rate = if random.chance(share) { strength * random.unit() } else { 0.0 };
+        for (kind, rate) in Kind::ALL.iter().zip(&mut faults.rates) {
+            // Delete calls are few: each of them may fail in many ways.
+            let often = if format!("{kind:?}").starts_with("Delete") { 6.0 } else { 1.0 };
+            *rate = if random.chance(share) { often * strength * random.unit() } else { 0.0 };
+        }
+        // The sum over the kinds of one message is a probability; the rest of it is that nothing happens.
+        for first in ["Api", "Delete", "Read"] {
+            let of_it = |kind: &Kind| format!("{kind:?}").starts_with(first);
+            let rates = || Kind::ALL.iter().zip(&faults.rates).filter(|(kind, _)| of_it(kind));
+            let sum: f64 = rates().map(|(_, rate)| rate).sum();
+            let most = 0.8;
+            if sum > most {
+                for (kind, rate) in Kind::ALL.iter().zip(&mut faults.rates) {
+                    if of_it(kind) {
+                        *rate *= most / sum;
+                    }
+                }
+            }
         }
         faults
     }

@@ -9,9 +9,10 @@
 //! - [`sim`]: the world; [`api_wire`] and [`cloud_wire`]: the wires to it, with [`cloud_faults`] and [`watching`];
 //! - [`process`]: a process; [`machines`] and [`users`]: what is done to it and to the objects;
 //! - [`record`]: what happened, [`trace`]: the same for people, [`judge`]: whether it was right;
-//! - [`run`]: one run; [`crash_points`]: a process that dies of each of its effects in turn.
+//! - [`run`]: one run, [`campaign`]: many; [`crash_points`]: a process that dies of each of its effects in turn.
 
 pub mod api_wire;
+pub mod campaign;
 pub mod cloud_faults;
 pub mod cloud_wire;
 pub mod crash_points;

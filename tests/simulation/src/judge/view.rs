@@ -160,6 +160,10 @@ fn seen(record: &Record) -> BTreeMap<(usize, String), Vec<Seen>> {
             continue;
         };
         let mut add = |id: &str, state: &str| {
+            // A reply of another form shows nothing.
+            if state.is_empty() {
+                return;
+            }
             let seen = Seen { started: call.started, sent, answered: *answered, state: state.to_owned() };
             all.entry((call.process, id.to_owned())).or_default().push(seen);
         };
