@@ -1,6 +1,6 @@
 //! The clock of the process: read at the edge, and passed to the engine.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
@@ -55,5 +55,70 @@ impl Clock {
     #[must_use]
     pub fn instant(&self, moment: Mono) -> Instant {
         self.start + moment.since_start()
+    }
+}
+
+/// The moment by which something must have happened, on both clocks.
+///
+/// The monotonic clock may stand still while the machine sleeps (CLOCK_MONOTONIC of Linux does), and the wall clock may be
+/// set. Whichever says that it is over is believed: to begin again costs little.
+#[derive(Clone, Debug)]
+pub struct Deadline {
+    mono: Instant,
+    wall: Timestamp,
+    clock: Clock,
+}
+
+impl Deadline {
+    /// So long from now.
+    #[must_use]
+    pub fn after(life: Duration, clock: &Clock) -> Self {
+        let wall = clock.wall();
+        let wall = wall.checked_add(life).unwrap_or(wall);
+        Self { mono: Instant::now() + life, wall, clock: clock.clone() }
+    }
+
+    /// At `moment` if that is sooner.
+    #[must_use]
+    pub fn no_later_than(self, moment: Mono) -> Self {
+        let mono = self.mono.min(self.clock.instant(moment));
+        Self { mono, ..self }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.mono || self.clock.wall() >= self.wall
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn x06_a_deadline_is_over_when_either_clock_says_so() {
+        let wall = Arc::new(AtomicI64::new(1_800_000_000));
+        let read = wall.clone();
+        let clock =
+            Clock::with_wall(move || Timestamp::from_second(read.load(Ordering::SeqCst)).unwrap_or_default());
+        let life = Duration::from_secs(5);
+        let deadline = Deadline::after(life, &clock);
+        wall.fetch_sub(3600, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert!(!deadline.is_over(), "a wall clock that was set back says nothing");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(deadline.is_over());
+        let deadline = Deadline::after(life, &clock);
+        wall.fetch_add(4, Ordering::SeqCst);
+        assert!(!deadline.is_over());
+        // The machine slept, and the monotonic clock stood still.
+        wall.fetch_add(1, Ordering::SeqCst);
+        assert!(deadline.is_over());
+        let deadline = Deadline::after(life, &clock).no_later_than(clock.mono() + Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(deadline.is_over());
     }
 }

@@ -8,7 +8,7 @@ mod spec;
 mod status;
 
 pub use crd::{crd, crd_yaml};
-pub use spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, SecretRef};
+pub use spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, NotFoundPolicy, SecretRef};
 pub use status::{
     BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus, Phase,
     PlanStatus, Summary,

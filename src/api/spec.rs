@@ -1,6 +1,8 @@
 //! The part of the object that users write.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::InstanceDeletionStatus;
@@ -125,6 +127,47 @@ pub struct InstanceDeletionSpec {
     /// only; write false to start the deletion. An absent field means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
+
+    /// What becomes of an id that the cloud never knew: Succeed (it is gone, as declared) or Fail (it is a mistake in the
+    /// manifest). An id that was accepted for deletion and then disappears is gone under both. An absent field means
+    /// Succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_found_policy: Option<NotFoundPolicy>,
+
+    /// Delete attempts for one id beyond the first, 0 to 100. An attempt is used where the cloud answered for this id;
+    /// outages, throttling and refused credentials use none. An absent field means 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100), extend("format" = "int32"))]
+    pub backoff_limit_per_instance: Option<u32>,
+
+    /// Seconds from status.startTime after which no new delete call is made and the object ends, whatever the cloud still
+    /// does. They run on while the object is suspended. An absent field means no deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647_u32), extend("format" = "int32"))]
+    pub active_deadline_seconds: Option<u32>,
+
+    /// Moment after which no new delete call is made, whatever the history of the object: a manifest restored from a
+    /// backup deletes nothing after it. Instances on their way by then are followed to their end. An absent field means
+    /// no such moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+
+    /// Seconds after status.completionTime at which the object itself is deleted. What git still holds is created again
+    /// by GitOps, looked at, and ends without a call. An absent field means never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647_u32), extend("format" = "int32"))]
+    pub ttl_seconds_after_finished: Option<u32>,
+}
+
+/// What becomes of an id that the cloud never knew: Succeed (it is gone, as declared) or Fail (it is a mistake in the
+/// manifest). An id that was accepted for deletion and then disappears is gone under both. An absent field means Succeed.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotFoundPolicy {
+    /// It is gone, as declared.
+    #[default]
+    Succeed,
+    /// It is a mistake in the manifest.
+    Fail,
 }
 
 /// Name of a Secret in the namespace of the object.

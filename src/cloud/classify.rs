@@ -11,7 +11,7 @@ use super::{
 };
 use crate::engine::{
     InstanceId,
-    reply::{Note, Reply, Trouble},
+    reply::{Note, Refusal, Reply, Trouble},
     state::Seen,
 };
 
@@ -102,18 +102,51 @@ fn trouble(heard: &Heard, now: Timestamp) -> (Trouble, Certainty) {
     }
 }
 
+/// Codes of a state that allows no deletion (ErrorCode page: *state is not ready*, and presumably the instance's own).
+const STATE_CODES: [&str; 2] = ["iMetal.0101", "iMetal.0201"];
+
+/// What a definite refusal says about the ids of the call (design: *Outcomes of a delete call*).
+fn refusal(heard: &Heard, sent: &[InstanceId]) -> Refusal {
+    let code = heard.code();
+    let named = named(heard, sent);
+    let whole_batch = sent.len() > 1 && named.len() == sent.len();
+    match (heard.status.as_u16(), sent, named.is_empty()) {
+        (409, _, false) => Refusal::Conflict(named),
+        (409, [_], true) => Refusal::Conflict(sent.to_vec()),
+        (409, _, true) => Refusal::UnnamedConflict,
+        (404, _, _) if !code.starts_with("iMetal.") => Refusal::Whole,
+        (404, _, false) => Refusal::Missing(named),
+        (404, [_], true) => Refusal::Missing(sent.to_vec()),
+        (400, _, _) if code.starts_with("APIGW.") || starts_as_page(&heard.body) => Refusal::Whole,
+        (400, _, false) if STATE_CODES.contains(&code.as_str()) => Refusal::Conflict(named),
+        (400, [_], true) if STATE_CODES.contains(&code.as_str()) => Refusal::Conflict(sent.to_vec()),
+        // Naming all of them says no more than naming none: it may be the request.
+        (400, _, false) if !whole_batch => Refusal::Invalid(named),
+        (400 | 404, _, _) => Refusal::Unnamed,
+        _ => Refusal::Whole,
+    }
+}
+
+/// Ids of the call that the message of a refusal names, in whatever case.
+fn named(heard: &Heard, sent: &[InstanceId]) -> Vec<InstanceId> {
+    let (_, message) = error_of(&heard.body);
+    let message = message.to_ascii_lowercase();
+    sent.iter().filter(|id| message.contains(&id.to_string())).copied().collect()
+}
+
 /// The reply to a delete call that named these ids.
 pub fn deleted(heard: &Heard, sent: &[InstanceId], redact: &dyn Fn(&str) -> String, now: Timestamp) -> Reply {
     let mut note = heard.note(redact);
     if !heard.status.is_success() {
+        let unavailable = heard.status == StatusCode::SERVICE_UNAVAILABLE;
         return match trouble(heard, now) {
-            (trouble, Certainty::Definite) => Reply::Refused { trouble, note },
-            (trouble, Certainty::Unknown) => Reply::Unknown { trouble, note },
+            (trouble, Certainty::Definite) => Reply::Refused { refusal: refusal(heard, sent), trouble, note },
+            (trouble, Certainty::Unknown) => Reply::Unknown { trouble, unavailable, note },
         };
     }
     let Some(reply) = heard.json::<DeleteReply>() else {
         let trouble = heard.unreadable(&mut note);
-        return Reply::Unknown { trouble, note };
+        return Reply::Unknown { trouble, unavailable: false, note };
     };
     let sent: HashSet<InstanceId> = sent.iter().copied().collect();
     let mut ids = Vec::new();
@@ -133,7 +166,7 @@ pub fn deleted(heard: &Heard, sent: &[InstanceId], redact: &dyn Fn(&str) -> Stri
     note.code = None;
     if ids.is_empty() {
         note.text += " that lists none of the ids";
-        return Reply::Unknown { trouble: Trouble::CloudUnreachable, note };
+        return Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note };
     }
     Reply::Accepted { ids, foreign, note }
 }

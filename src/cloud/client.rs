@@ -20,10 +20,10 @@ use super::{
     wire::DeleteRequest,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Deadline},
     engine::{
         InstanceId,
-        reply::{Note, Reply, Trouble},
+        reply::{Note, Refusal, Reply, Trouble},
         settings::BATCH_SIZE,
         state::Seen,
     },
@@ -77,19 +77,19 @@ impl Client {
         project: &str,
         credential: &Credential,
         ids: &[InstanceId],
-        leave_by: Instant,
+        leave_by: Deadline,
     ) -> Reply {
         let distinct: HashSet<_> = ids.iter().collect();
         if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {
             // What an empty set means is not documented. No decision makes such a batch.
             let text = format!("a batch of {} ids ({} distinct) is never sent", ids.len(), distinct.len());
             let note = Note { text, ..Note::default() };
-            return Reply::Refused { trouble: Trouble::RequestRefused, note };
+            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, note };
         }
         let body = DeleteRequest { instance_id_set: ids.iter().map(ToString::to_string).collect() };
         let Ok(body) = serde_json::to_vec(&body) else {
             let note = Note { text: "the request can't be encoded".to_owned(), ..Note::default() };
-            return Reply::Refused { trouble: Trouble::RequestRefused, note };
+            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, note };
         };
         let request =
             request(Method::POST, endpoint, project, "/batch-delete", credential).map(|mut request| {
@@ -102,10 +102,12 @@ impl Client {
             Ok(heard) => classify::deleted(&heard, ids, &redact, self.clock.wall()),
             Err(Lost::TooLate) => Reply::TooLate,
             Err(lost @ Lost::NotSent(_)) => {
-                Reply::Refused { trouble: unreachable, note: note_of(&lost, credential, REPLY_CAP) }
+                let note = note_of(&lost, credential, REPLY_CAP);
+                Reply::Refused { refusal: Refusal::Whole, trouble: unreachable, note }
             }
             Err(lost @ (Lost::Unknown(_) | Lost::TooLarge)) => {
-                Reply::Unknown { trouble: unreachable, note: note_of(&lost, credential, REPLY_CAP) }
+                let note = note_of(&lost, credential, REPLY_CAP);
+                Reply::Unknown { trouble: unreachable, unavailable: false, note }
             }
         }
     }

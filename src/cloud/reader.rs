@@ -69,6 +69,7 @@ pub struct Answer {
 #[derive(Clone)]
 pub struct Reader {
     looks: mpsc::UnboundedSender<Look>,
+    account: Arc<Account>,
 }
 
 impl Reader {
@@ -83,9 +84,15 @@ impl Reader {
         clock: Clock,
     ) -> Self {
         let (looks, registered) = mpsc::unbounded_channel();
-        let account = Account::new(client, endpoint, project, source, read_rate, clock);
-        tokio::spawn(work(Arc::new(account), registered));
-        Self { looks }
+        let account = Arc::new(Account::new(client, endpoint, project, source, read_rate, clock));
+        tokio::spawn(work(account.clone(), registered));
+        Self { looks, account }
+    }
+
+    /// Whether the cloud answered nothing when it was read last: a 5xx, a timeout, or no connection.
+    #[must_use]
+    pub fn silent(&self) -> bool {
+        self.account.silent()
     }
 
     /// Registers a look and returns. The receiver fails only if the runtime ends.

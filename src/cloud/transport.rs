@@ -14,6 +14,7 @@ use reqwest::{Certificate, Request, redirect::Policy};
 use tokio::time::{Instant, timeout_at};
 
 pub use super::classify::Heard;
+use crate::clock::Deadline;
 
 /// Below the least sensible total deadline, so that a timeout while connecting is known as one that sent nothing.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -182,12 +183,12 @@ struct TooLate;
 /// before anything of the request leaves. It can't be cloned, so nothing sends it twice.
 pub struct LeaveBy {
     bytes: Option<Bytes>,
-    leave_by: Instant,
+    leave_by: Deadline,
 }
 
 impl LeaveBy {
     /// This body, unless it is later than `leave_by`.
-    pub fn new(bytes: Vec<u8>, leave_by: Instant) -> Self {
+    pub fn new(bytes: Vec<u8>, leave_by: Deadline) -> Self {
         Self { bytes: Some(bytes.into()), leave_by }
     }
 }
@@ -202,7 +203,7 @@ impl Body for LeaveBy {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         let Some(bytes) = this.bytes.take() else { return Poll::Ready(None) };
-        if Instant::now() >= this.leave_by {
+        if this.leave_by.is_over() {
             return Poll::Ready(Some(Err(TooLate.into())));
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -220,6 +221,8 @@ impl Body for LeaveBy {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+
+    use crate::clock::Clock;
 
     use super::*;
     use crate::cloud::testing::options;
@@ -266,12 +269,13 @@ c/29AKdAGWkFW+ZKFXqRLvr/GlAY\n\
 
     #[test]
     fn s13_a_body_is_given_out_whole_and_in_time_or_not_at_all() {
-        let later = Instant::now() + Duration::from_mins(1);
+        let clock = Clock::start();
+        let later = Deadline::after(Duration::from_mins(1), &clock);
         let mut body = LeaveBy::new(b"body".to_vec(), later);
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
         assert_eq!(poll(&mut body), Some(Ok(Bytes::from_static(b"body"))));
         assert_eq!((poll(&mut body), body.is_end_stream()), (None, true));
-        let mut late = LeaveBy::new(b"body".to_vec(), Instant::now());
+        let mut late = LeaveBy::new(b"body".to_vec(), Deadline::after(Duration::ZERO, &clock));
         assert!(poll(&mut late).unwrap().is_err());
         assert_eq!(poll(&mut late), None, "a second poll brings nothing either");
     }

@@ -8,6 +8,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tracing::info;
+
 use super::{
     api_server::{ApiServer, Key},
     secrets::SecretSource,
@@ -18,10 +20,13 @@ use crate::{
     engine::{
         Settings,
         account::{
+            health::{Evidence, Health, PROBE_WAIT},
             pace::{Pace, Refusal},
             permits::{Answer, Permits},
         },
-        object::{job::Job, marks::Marks},
+        object::{job::Job, marks::Marks, memory::Memory},
+        reply::{Reply, Trouble},
+        settings::BATCH_SIZE,
         time::Mono,
     },
 };
@@ -44,39 +49,62 @@ pub struct Account {
 struct Governor {
     pace: Pace,
     permits: Permits<Key>,
+    health: Health,
 }
 
 impl Account {
     /// Delete calls granted to an object that it has not made.
     pub fn held(&self, key: &Key, now: Mono) -> usize {
-        lock(&self.governor).permits.held(key, now)
+        let Governor { permits, health, .. } = &mut *lock(&self.governor);
+        permits.held(key, now).min(self.allowed(health))
+    }
+
+    /// While the cloud answers no read, that read is the probe.
+    fn allowed(&self, health: &Health) -> usize {
+        if self.reader.silent() { 0 } else { health.allowed() }
     }
 
     /// Asks for delete calls for an object.
     pub fn ask(&self, key: &Key, want: usize, now: Mono) -> Answer {
-        let Governor { pace, permits } = &mut *lock(&self.governor);
-        permits.ask(key, want, pace, now)
+        let Governor { pace, permits, health } = &mut *lock(&self.governor);
+        match (self.allowed(health), permits.ask(key, want, pace, now)) {
+            (0, Answer::Granted(_)) => Answer::AskAgain(now + PROBE_WAIT),
+            (allowed, Answer::Granted(calls)) => Answer::Granted(calls.min(allowed)),
+            (_, again @ Answer::AskAgain(_)) => again,
+        }
     }
 
     /// Notes that an object makes this many of the calls granted to it.
     pub fn use_up(&self, key: &Key, calls: usize) {
-        let Governor { pace, permits } = &mut *lock(&self.governor);
+        let Governor { pace, permits, health } = &mut *lock(&self.governor);
         permits.use_up(key, calls, pace);
+        health.started(calls);
     }
 
     /// Forgets the turn of an object.
     pub fn forget(&self, key: &Key) {
-        let Governor { pace, permits } = &mut *lock(&self.governor);
+        let Governor { pace, permits, .. } = &mut *lock(&self.governor);
         permits.forget(key, pace);
     }
 
-    /// Tells the governor how a delete call ended.
-    pub fn told(&self, refusal: Option<(Refusal, Option<std::time::Duration>)>, now: Mono) {
-        let pace = &mut lock(&self.governor).pace;
-        match refusal {
-            Some((refusal, retry_after)) => pace.refused(refusal, retry_after, now),
-            None => pace.accepted(),
+    /// Takes note of how a delete call ended. Returns what the account's calls say about its requests by now.
+    pub fn ended(&self, reply: &Reply, now: Mono) -> Evidence {
+        let Governor { pace, health, .. } = &mut *lock(&self.governor);
+        health.ended(reply, now);
+        match reply {
+            Reply::Accepted { .. } => pace.accepted(),
+            Reply::Refused { trouble: Trouble::Throttled { retry_after }, .. } => {
+                pace.refused(Refusal::TooManyRequests, *retry_after, now);
+            }
+            Reply::Unknown { unavailable: true, .. } => pace.refused(Refusal::Unavailable, None, now),
+            Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => {}
         }
+        health.evidence()
+    }
+
+    /// What the account's calls say about its requests.
+    pub fn evidence(&self) -> Evidence {
+        lock(&self.governor).health.evidence()
     }
 }
 
@@ -99,6 +127,8 @@ pub struct Accounts {
     read_rate: f64,
     marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
     by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
+    /// Sizes that endpoints accept, where they refused 50.
+    batch_sizes: Mutex<HashMap<Endpoint, usize>>,
 }
 
 impl Accounts {
@@ -112,8 +142,22 @@ impl Accounts {
         settings: Settings,
         (delete_rate, read_rate): (f64, f64),
     ) -> Self {
-        let (marks, by_key) = (Mutex::default(), Mutex::default());
-        Self { api, client, endpoints, clock, settings, delete_rate, read_rate, marks, by_key }
+        let (marks, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { api, client, endpoints, clock, settings, delete_rate, read_rate, marks, by_key, batch_sizes }
+    }
+
+    /// Most ids in one call to this account's endpoint.
+    #[must_use]
+    pub fn batch_size(&self, account: &Account) -> usize {
+        lock(&self.batch_sizes).get(&account.endpoint).copied().unwrap_or(BATCH_SIZE)
+    }
+
+    /// Remembers a batch size that an object found to be accepted where a larger one was refused (fault C2).
+    pub fn learn(&self, account: &Account, memory: &mut Memory) {
+        if let Some(size) = memory.isolation.take_learned() {
+            info!(endpoint = %account.endpoint, size, "the endpoint accepts smaller batches only");
+            lock(&self.batch_sizes).insert(account.endpoint.clone(), size);
+        }
     }
 
     /// The client for calls.
@@ -145,6 +189,7 @@ impl Accounts {
             let governor = Mutex::new(Governor {
                 pace: Pace::new(self.delete_rate, self.clock.mono()),
                 permits: Permits::new(self.settings.request_timeout),
+                health: Health::default(),
             });
             Arc::new(Account { endpoint, project: job.project.clone(), marks, reader, credentials, governor })
         });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource,
-    api::{GetParams, PostParams},
+    api::{DeleteParams, GetParams, PostParams, Preconditions},
     core::Request,
 };
 use serde::Deserialize;
@@ -113,9 +113,26 @@ impl ApiServer {
         }
     }
 
+    /// Stores a status that holds the intent of a wave. Acknowledged only if the API server stored the record as it was
+    /// sent: an older definition prunes fields that it does not know, and an admission plugin may change anything.
+    pub async fn write_intent(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<(), WriteError> {
+        let stored = self.put_status(read, status).await?;
+        let stored = decode(&read.key, &stored).map_err(|e| WriteError::Unavailable(e.to_string()))?.status;
+        if stored.instances == status.instances && stored.batches == status.batches {
+            return Ok(());
+        }
+        Err(WriteError::Unavailable(
+            "the API server stored another record than was sent; apply the definition of this version, and look for admission webhooks that change InstanceDeletions".to_owned(),
+        ))
+    }
+
     /// Stores a status by compare-and-swap: uid and resourceVersion of the read are in the body. A PUT, since a patch of
     /// `/status` ignores a wrong uid.
     pub async fn write_status(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<(), WriteError> {
+        self.put_status(read, status).await.map(drop)
+    }
+
+    async fn put_status(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<String, WriteError> {
         let body = serde_json::json!({
             "apiVersion": InstanceDeletion::api_version(&()),
             "kind": InstanceDeletion::kind(&()),
@@ -131,12 +148,20 @@ impl ApiServer {
         let request = requests(&read.key.namespace)
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
             .map_err(|e| WriteError::Unavailable(e.to_string()))?;
-        match within_deadline(self.client.request_text(request)).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Api(status)) if status.is_conflict() => Err(WriteError::Conflict),
-            Err(Failure::Api(status)) if status.is_not_found() => Err(WriteError::Gone),
-            Err(failure) => Err(WriteError::Unavailable(failure.to_string())),
-        }
+        acknowledged(within_deadline(self.client.request_text(request)).await)
+    }
+
+    /// Deletes an object if it is still the one that was read, unchanged.
+    pub async fn delete(&self, read: &Live) -> Result<(), WriteError> {
+        let preconditions = Preconditions {
+            uid: Some(read.uid.clone()),
+            resource_version: Some(read.resource_version.clone()),
+        };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let request = requests(&read.key.namespace)
+            .delete(&read.key.name, &parameters)
+            .map_err(|e| WriteError::Unavailable(e.to_string()))?;
+        acknowledged(within_deadline(self.client.request_text(request)).await).map(drop)
     }
 
     /// Reads a Secret as text; none if it does not exist.
@@ -155,6 +180,15 @@ impl ApiServer {
             Err(Failure::Api(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
             Err(failure) => Err(SecretError::Unavailable(failure.to_string())),
         }
+    }
+}
+
+fn acknowledged(result: Result<String, Failure>) -> Result<String, WriteError> {
+    match result {
+        Ok(text) => Ok(text),
+        Err(Failure::Api(status)) if status.is_conflict() => Err(WriteError::Conflict),
+        Err(Failure::Api(status)) if status.is_not_found() => Err(WriteError::Gone),
+        Err(failure) => Err(WriteError::Unavailable(failure.to_string())),
     }
 }
 

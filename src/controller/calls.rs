@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
@@ -12,13 +11,13 @@ use super::{
     objects::{Tracked, orphans},
 };
 use crate::{
+    clock::Deadline,
     cloud::Credential,
     engine::{
         InstanceId,
-        account::pace::Refusal,
         object::{
             marks::Effect,
-            memory::{CallState, OwnCall, standing},
+            memory::CallEnd,
             write_ahead::{Batch, Wave},
         },
         reply::{Note, Reply, Trouble},
@@ -41,16 +40,12 @@ pub struct Caller {
 /// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. False, and
 /// nothing is done, if another call names one of the ids.
 pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
-    let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.ids.iter().copied()).collect();
+    let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut tracked.memory else { return false };
     if !lock(&caller.account.marks).claim(&ids) {
         return false;
     }
-    for batch in &wave.batches {
-        let ids = batch.ids.iter().map(|(id, _)| *id).collect();
-        let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::NotSent };
-        memory.calls.insert(batch.number, call);
-    }
+    memory.claimed(wave);
     true
 }
 
@@ -58,12 +53,18 @@ pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
 pub fn give_up(context: &Context, caller: &Caller, wave: &Wave) {
     let now = context.clock.mono();
     for batch in &wave.batches {
-        lock(&caller.account.marks).release(&ids_of(batch), now, |_| None);
+        lock(&caller.account.marks).release(&batch.ids(), now, |_| None);
     }
 }
 
 /// Makes the calls of a wave whose intent is stored. Each must leave before `leave_by`.
-pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Credential, leave_by: Instant) {
+pub fn start(
+    context: &Arc<Context>,
+    caller: &Caller,
+    wave: Wave,
+    credential: Credential,
+    leave_by: &Deadline,
+) {
     {
         // The flag is read under the lock under which the drain looks for calls in flight: none is overlooked.
         let mut tracked = lock(&caller.tracked);
@@ -73,16 +74,13 @@ pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Cr
             give_up(context, caller, &wave);
             return;
         };
-        for batch in &wave.batches {
-            if let Some(call) = memory.calls.get_mut(&batch.number) {
-                call.state = CallState::InFlight;
-            }
-        }
+        memory.started(&wave);
     }
     caller.account.use_up(&caller.key, wave.batches.len());
     let credential = Arc::new(credential);
     for batch in wave.batches {
         let (context, caller, credential) = (context.clone(), caller.clone(), credential.clone());
+        let leave_by = leave_by.clone();
         tokio::spawn(async move {
             // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
             let mut guard =
@@ -93,9 +91,9 @@ pub fn start(context: &Arc<Context>, caller: &Caller, wave: Wave, credential: Cr
     }
 }
 
-async fn call(guard: &Guard, credential: &Credential, leave_by: Instant) -> Reply {
+async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Reply {
     let Guard { context, caller, batch, .. } = guard;
-    let ids = ids_of(batch);
+    let ids = batch.ids();
     info!(
         namespace = caller.key.namespace, name = caller.key.name, batch = batch.number, size = ids.len(),
         ids = %join(&ids), "sending a delete call"
@@ -117,52 +115,34 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let reply = self.reply.take().unwrap_or_else(|| Reply::Unknown {
             trouble: Trouble::CloudUnreachable,
+            unavailable: false,
             note: Note { text: "the call was cut off".to_owned(), ..Note::default() },
         });
-        ended(&self.context, &self.caller, &self.batch, &self.version, reply);
+        ended(&self.context, &self.caller, &self.batch, &self.version, &reply);
     }
 }
 
 /// Enters what a call came to and wakes the object once its wave is over.
-fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply: Reply) {
+fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply: &Reply) {
     let now = context.clock.now();
-    let ids = ids_of(batch);
-    log(caller, batch, &reply);
-    let effect = |id: InstanceId| match &reply {
-        Reply::Accepted { ids, .. } if ids.contains(&id) => Some(Effect::Accepted),
-        Reply::Accepted { .. } | Reply::Unknown { .. } => Some(Effect::Unknown),
-        Reply::Refused { .. } | Reply::TooLate => None,
-    };
-    lock(&caller.account.marks).release(&ids, now.mono, effect);
-    match &reply {
-        Reply::Accepted { .. } => caller.account.told(None, now.mono),
-        Reply::Refused { trouble: Trouble::Throttled { retry_after }, .. } => {
-            caller.account.told(Some((Refusal::TooManyRequests, *retry_after)), now.mono);
-        }
-        Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => {}
-    }
+    let ids = batch.ids();
+    log(caller, batch, reply);
+    lock(&caller.account.marks).release(&ids, now.mono, |id| Effect::of(reply, id));
+    let evidence = caller.account.ended(reply, now.mono);
     let mut tracked = lock(&caller.tracked);
     if tracked.uid == caller.uid
         && let Some(memory) = &mut tracked.memory
     {
-        match &reply {
-            Reply::Accepted { .. } => memory.call_trouble = None,
-            Reply::Unknown { trouble, note } | Reply::Refused { trouble, note } => {
-                memory.call_trouble = Some(standing(
-                    *trouble,
-                    note.clone(),
-                    memory.call_trouble.as_ref(),
-                    Some(version.to_owned()),
-                    &now,
-                    &context.settings,
-                    context.random.jitter(),
-                ));
-            }
-            Reply::TooLate => {}
-        }
-        if let Some(call) = memory.calls.get_mut(&batch.number) {
-            call.state = CallState::Ended { at: now.mono, reply, recorded: false };
-        }
+        let end = CallEnd {
+            reply,
+            secret_version: version,
+            evidence,
+            now: &now,
+            settings: &context.settings,
+            random: context.random.jitter(),
+        };
+        memory.call_ended(batch.number, &end);
+        context.accounts.learn(&caller.account, memory);
         let over = !memory.calls_in_flight();
         let orphans = if tracked.gone { orphans(&tracked) } else { Vec::new() };
         drop(tracked);
@@ -185,7 +165,7 @@ pub fn in_words(reply: &Reply) -> String {
 
 fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
     let (namespace, name, number) = (&caller.key.namespace, &caller.key.name, batch.number);
-    let size = batch.ids.len();
+    let size = batch.members.len();
     match reply {
         Reply::Accepted { ids, foreign, note } => info!(
             namespace,
@@ -197,7 +177,7 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
             request_id = note.request_id,
             "delete call accepted"
         ),
-        Reply::Unknown { trouble, note } => warn!(
+        Reply::Unknown { trouble, note, .. } => warn!(
             namespace,
             name,
             batch = number,
@@ -208,7 +188,7 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
             error = note.text,
             "outcome of the delete call is unknown"
         ),
-        Reply::Refused { trouble, note } => warn!(
+        Reply::Refused { trouble, note, .. } => warn!(
             namespace,
             name,
             batch = number,
@@ -223,10 +203,6 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
             warn!(namespace, name, batch = number, size, "delete call not sent: too late after its intent");
         }
     }
-}
-
-fn ids_of(batch: &Batch) -> Vec<InstanceId> {
-    batch.ids.iter().map(|(id, _)| *id).collect()
 }
 
 fn join(ids: &[InstanceId]) -> String {

@@ -93,7 +93,7 @@ pub fn orphans(tracked: &Tracked) -> Vec<Orphan> {
         .map(|(number, call, outcome)| Orphan {
             uid: tracked.uid.clone(),
             batch: *number,
-            ids: call.ids.iter().map(ToString::to_string).collect(),
+            ids: call.ids.iter().map(|(id, _)| id.to_string()).collect(),
             outcome,
         })
         .collect()

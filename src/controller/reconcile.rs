@@ -7,7 +7,6 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -20,15 +19,16 @@ use super::{
 };
 use crate::{
     api::InstanceDeletionStatus,
+    clock::Deadline,
     engine::{
         Mono,
         account::permits::Answer as Permit,
         backoff::backoff,
         object::{
             decide::{Decision, Event, Input, Next, decide, decide_invalid, finished},
-            job::Job,
+            job::{Job, ttl},
             ledger::Ledger,
-            memory::{Memory, Standing, standing},
+            memory::{Memory, Observed, Standing, standing},
             surface::is_finished,
             write_ahead::Wave,
         },
@@ -102,7 +102,9 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
     if is_finished(&live.status) {
         // Nothing will be decided that needs a memory.
         lock(&tracked).memory = None;
-        return carry_out(context, None, &live, &tracked, finished(live.generation, &live.status)).await;
+        let ttl = live.spec.as_ref().ok().and_then(ttl);
+        let decision = finished(live.generation, &live.status, ttl, &now);
+        return carry_out(context, None, &live, &tracked, decision).await;
     }
     let spec = live.spec.as_ref().map_err(Clone::clone);
     let job = spec
@@ -145,7 +147,16 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
     loop {
         let marks = lock(&caller.account.marks);
         let memory = tracked.memory.get_or_insert_with(|| Memory::new(job, now.mono));
-        memory.observe(job, &ledger, &marks, now.mono, &context.settings);
+        memory.observe(&Observed {
+            job,
+            status: &live.status,
+            ledger: &ledger,
+            marks: &marks,
+            evidence: caller.account.evidence(),
+            now: &now,
+            settings: &context.settings,
+        });
+        context.accounts.learn(&caller.account, memory);
         let mut decision = decide(&Input {
             job,
             status: &live.status,
@@ -153,6 +164,7 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
             memory,
             marks: &marks,
             permits,
+            batch_size: context.accounts.batch_size(&caller.account),
             may_start: !context.draining(),
             claim: &claim,
             now: &now,
@@ -172,7 +184,7 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
             Next::Submit(wave) if !calls::claim(caller, &mut tracked, wave) => {
                 decision = Decision { write: None, next: Next::Wait, wake: Some(now.mono), ..decision };
             }
-            Next::Submit(_) | Next::Wait => {}
+            Next::Submit(_) | Next::Delete | Next::Wait => {}
         }
         return Some(decision);
     }
@@ -186,6 +198,9 @@ async fn carry_out(
     decision: Decision,
 ) -> Pass {
     let Decision { write, records, holds_ends, next, look, regular, wake, events } = decision;
+    if next == Next::Delete {
+        return delete(context, live).await;
+    }
     if let (Next::Submit(wave), Some(write), Some(caller)) = (next, &write, caller) {
         let pass = submit(context, caller, live, write, wave).await;
         if matches!(pass, Submitted::Stored) {
@@ -212,10 +227,7 @@ async fn carry_out(
     if let Some(caller) = caller.filter(|_| !look.is_empty()) {
         let now = context.clock.mono();
         if let Some(memory) = &mut lock(tracked).memory {
-            memory.asked(&look, now);
-            if regular {
-                memory.next_poll = now + context.settings.poll_min;
-            }
+            memory.looking(&look, regular, now, &context.settings);
         }
         looks::register(context, caller, look);
     }
@@ -223,6 +235,22 @@ async fn carry_out(
         caller.account.forget(&caller.key);
     }
     wake.map_or(Pass::Rest, Pass::At)
+}
+
+/// Deletes an object whose time after its end is over.
+async fn delete(context: &Context, live: &Live) -> Pass {
+    let (namespace, name) = (&live.key.namespace, &live.key.name);
+    match context.api.delete(live).await {
+        Ok(()) => {
+            info!(namespace, name, "deleted: ttlSecondsAfterFinished is over");
+            Pass::Rest
+        }
+        Err(WriteError::Conflict | WriteError::Gone) => Pass::Again,
+        Err(WriteError::Unavailable(why)) => {
+            warn!(namespace, name, error = why, "the object was not deleted");
+            Pass::Backoff
+        }
+    }
 }
 
 /// Takes note of an acknowledged write, or of a record that needed none.
@@ -282,6 +310,7 @@ async fn submit(
     wave: Wave,
 ) -> Submitted {
     // Claimed ids are given back if this future is dropped or panics before the calls take them over.
+    let look_sent = wave.look_sent;
     let pending = Pending { context, caller, wave: Some(wave) };
     let credential = match caller.account.credentials.read().await {
         Ok(credential) => credential,
@@ -302,8 +331,8 @@ async fn submit(
             return Submitted::Again;
         }
     };
-    let sent = Instant::now();
-    match context.api.write_status(live, write).await {
+    let leave_by = Deadline::after(INTENT_LIFE, &context.clock).no_later_than(look_sent + LOOK_LIFE);
+    match context.api.write_intent(live, write).await {
         Ok(()) => {}
         Err(WriteError::Conflict | WriteError::Gone) => return Submitted::Again,
         Err(WriteError::Unavailable(why)) => {
@@ -317,8 +346,7 @@ async fn submit(
         }
     }
     let Some(wave) = pending.take() else { return Submitted::Again };
-    let leave_by = (sent + INTENT_LIFE).min(context.clock.instant(wave.look_sent + LOOK_LIFE));
-    calls::start(context, caller, wave, credential, leave_by);
+    calls::start(context, caller, wave, credential, &leave_by);
     Submitted::Stored
 }
 

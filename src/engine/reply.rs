@@ -31,18 +31,39 @@ pub enum Reply {
     Unknown {
         /// What stands on the object until it is known.
         trouble: Trouble,
+        /// HTTP 503: the account should be called more slowly.
+        unavailable: bool,
         /// What was heard.
         note: Note,
     },
     /// A definite refusal, or the request never left: nothing was deleted by this call.
     Refused {
-        /// What stands in the way.
+        /// What it says about the ids.
+        refusal: Refusal,
+        /// What stands in the way, if the refusal is of the request as a whole.
         trouble: Trouble,
         /// What the cloud said.
         note: Note,
     },
     /// The request did not leave in time after its intent was written. Nothing stands in the way: begin again.
     TooLate,
+}
+
+/// What a definite refusal says about the ids of the call (design: *Outcomes of a delete call*).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nothing: the account, the address or the request's form was refused, or the request never left.
+    Whole,
+    /// One of several ids is bad, and the reply doesn't say which.
+    Unnamed,
+    /// One of several ids is in a state that allows no deletion, and the reply doesn't say which.
+    UnnamedConflict,
+    /// The service does not know these ids of the call. Perhaps they are gone.
+    Missing(Vec<InstanceId>),
+    /// The present state of these ids of the call allows no deletion.
+    Conflict(Vec<InstanceId>),
+    /// The service calls these ids of the call bad.
+    Invalid(Vec<InstanceId>),
 }
 
 /// What stands in the way of an object, and so the reason of its condition `Ready`.

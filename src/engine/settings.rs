@@ -14,6 +14,11 @@ pub const PATIENCE: u32 = 10;
 pub const BATCH_ROWS: usize = 128;
 /// An object with its status stays below this many bytes (etcd ends at 1.5 MiB): 1.3 MiB.
 pub const STORED_LIMIT: usize = 1_363_148;
+/// A batch left unknown this often, while other calls of its account are accepted in between, is halved; so is an id's
+/// turn over when it was left unknown so often alone.
+pub const UNKNOWN_LIMIT: u32 = 5;
+/// Delete attempts for one id beyond the first, unless the spec says otherwise.
+pub const BACKOFF_LIMIT: u32 = 5;
 /// While an object waits for its Secret, or its credentials are refused, the Secret is read this often.
 pub const SECRET_REREAD: Duration = Duration::from_secs(15);
 
@@ -34,8 +39,8 @@ pub struct Settings {
     pub retry_max: Duration,
     /// `--request-timeout`.
     pub request_timeout: Duration,
-    /// Delete attempts for one id beyond the first.
-    pub backoff_limit_per_instance: u32,
+    /// `--stuck-after`.
+    pub stuck_after: Duration,
 }
 
 impl Default for Settings {
@@ -48,7 +53,7 @@ impl Default for Settings {
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_mins(5),
             request_timeout: Duration::from_secs(30),
-            backoff_limit_per_instance: 5,
+            stuck_after: Duration::from_hours(1),
         }
     }
 }

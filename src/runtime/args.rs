@@ -102,8 +102,8 @@ pub struct RunArgs {
     /// Longest backoff, and the time between tries where a person has to act.
     #[arg(long, env, value_name = "D", default_value = "5m", value_parser = durations::parse)]
     retry_max: Duration,
-    /// Meant for instances that stay open longer than this, to name them on the object. Checked, but without effect until a later
-    /// version does so.
+    /// An instance that has had no end for longer than this, in whatever phase, is named with its last read in the message of
+    /// the condition Ready, and in one event. Not while the object is suspended.
     #[arg(long, env, value_name = "D", default_value = "1h", value_parser = durations::parse)]
     stuck_after: Duration,
     /// Total time for one cloud call. After SIGTERM the process waits up to this and 20 s more for running calls; above 40s, raise
@@ -198,7 +198,7 @@ impl RunArgs {
             retry_min: self.retry_min,
             retry_max: self.retry_max,
             request_timeout: self.request_timeout,
-            ..Settings::default()
+            stuck_after: self.stuck_after,
         }
     }
 }
@@ -237,6 +237,7 @@ mod tests {
             "--retry-min=4s",
             "--retry-max=5s",
             "--request-timeout=6s",
+            "--stuck-after=7s",
         ]);
         let expected = Settings {
             parallel_calls: 64,
@@ -246,7 +247,7 @@ mod tests {
             retry_min: Duration::from_secs(4),
             retry_max: Duration::from_secs(5),
             request_timeout: Duration::from_secs(6),
-            ..Settings::default()
+            stuck_after: Duration::from_secs(7),
         };
         assert_eq!(args.unwrap().settings(), expected);
     }

@@ -10,6 +10,37 @@ const UUID: &str = "each of instanceIDs must be a lower-case UUID";
 
 type Edit = fn(&mut Value);
 
+fn bad_limits() -> Vec<(&'static str, Edit, &'static str)> {
+    vec![
+        (
+            "a policy that is none",
+            |v| v["spec"]["notFoundPolicy"] = json!("Ignore"),
+            r#"supported values: "Succeed", "Fail""#,
+        ),
+        (
+            "a limit below none",
+            |v| v["spec"]["backoffLimitPerInstance"] = json!(-1),
+            "should be greater than or equal to 0",
+        ),
+        (
+            "a limit beyond reason",
+            |v| v["spec"]["backoffLimitPerInstance"] = json!(101),
+            "should be less than or equal to 100",
+        ),
+        (
+            "a deadline of nothing",
+            |v| v["spec"]["activeDeadlineSeconds"] = json!(0),
+            "should be greater than or equal to 1",
+        ),
+        ("a day as moment", |v| v["spec"]["notAfter"] = json!("2026-12-01"), "spec.notAfter"),
+        (
+            "a negative time to live",
+            |v| v["spec"]["ttlSecondsAfterFinished"] = json!(-1),
+            "should be greater than or equal to 0",
+        ),
+    ]
+}
+
 fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
     fn spec(v: &mut Value) -> &mut serde_json::Map<String, Value> {
         v["spec"].as_object_mut().unwrap()
@@ -93,7 +124,7 @@ fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
         ("an unknown field", |v| v["spec"]["notAfterwards"] = json!("2026-12-01T00:00:00Z"), "unknown field"),
         (
             "a later version's field",
-            |v| v["spec"]["notAfter"] = json!("2026-12-01T00:00:00Z"),
+            |v| v["spec"]["pauseUntil"] = json!("2026-12-01T00:00:00Z"),
             "unknown field",
         ),
     ]

@@ -9,6 +9,7 @@ mod credentials;
 mod deletion;
 mod faults;
 mod gateway;
+mod limits;
 mod process;
 mod roles;
 mod support;

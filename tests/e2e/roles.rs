@@ -95,6 +95,7 @@ async fn the_role_has_no_verb_that_no_test_below_takes_away() {
         verbs,
         [
             "create events",
+            "delete instancedeletions",
             "get instancedeletions",
             "get secrets",
             "list instancedeletions",
@@ -143,6 +144,22 @@ async fn without_watch_on_instancedeletions_edits_are_not_seen() {
     let controller = stage.controller_as(&lesser).unwrap();
     until("the refusal is in the log", || controller.log().contains("the watch failed").then_some(()));
     assert!(controller.log().contains("forbidden"), "{}", controller.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_delete_on_instancedeletions_a_finished_object_stays() {
+    let stage = stage("without-delete").await;
+    let lesser = account_without(&stage, "instancedeletions", "delete");
+    let controller = stage.controller_as(&lesser).unwrap();
+    stage.apply(&Manifest::new("retire", &instances(&stage, 1)).with("ttlSecondsAfterFinished", 0)).unwrap();
+    until("the refusal is in the log", || {
+        controller.log().contains("the object was not deleted").then_some(())
+    });
+    assert_succeeded(&stage.get("retire"), 1);
+    controller.kill();
+    // With the whole role it goes.
+    let _controller = stage.controller(&[]).unwrap();
+    until("the object is gone", || stage.kubectl(&["get", "idel", "retire"]).is_err().then_some(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -169,3 +169,50 @@ fn only_the_service_says_not_found() {
         assert_eq!(shown(&heard(status, body), &str::to_owned), expected, "{status} {body}");
     }
 }
+
+/// Status, code, ids named, ids sent, meaning.
+type RefusalRow<'a> = (u16, &'a str, &'a [u128], &'a [InstanceId], Refusal);
+
+#[test]
+fn a_refusal_says_which_ids_it_is_about() {
+    let body = |code: &str, named: &[u128]| {
+        let named: Vec<String> = named.iter().map(|n| id(*n).to_string().to_ascii_uppercase()).collect();
+        format!(r#"{{"error_code":"{code}","error_msg":"bad: [{}]"}}"#, named.join(", "))
+    };
+    let one = vec![id(1)];
+    let both = vec![id(1), id(2)];
+    let table: [RefusalRow<'_>; 24] = [
+        (404, "iMetal.0200", &[1], &both, Refusal::Missing(one.clone())),
+        (404, "iMetal.0200", &[1, 2], &both, Refusal::Missing(both.clone())),
+        (404, "iMetal.0200", &[], &both, Refusal::Unnamed),
+        (404, "iMetal.0200", &[9], &both, Refusal::Unnamed),
+        (404, "iMetal.0200", &[], &one, Refusal::Missing(one.clone())),
+        (404, "APIGW.0101", &[1], &both, Refusal::Whole),
+        (404, "", &[1], &both, Refusal::Whole),
+        (400, "iMetal.0101", &[1], &both, Refusal::Conflict(one.clone())),
+        (400, "iMetal.0201", &[1, 2], &both, Refusal::Conflict(both.clone())),
+        (400, "iMetal.0201", &[], &both, Refusal::Unnamed),
+        (400, "iMetal.0201", &[], &one, Refusal::Conflict(one.clone())),
+        (400, "iMetal.0001", &[1], &both, Refusal::Invalid(one.clone())),
+        (400, "iMetal.0001", &[1, 2], &both, Refusal::Unnamed),
+        (400, "iMetal.0001", &[1], &one, Refusal::Invalid(one.clone())),
+        (400, "iMetal.0001", &[], &both, Refusal::Unnamed),
+        (400, "iMetal.0001", &[9], &both, Refusal::Unnamed),
+        (400, "iMetal.0001", &[], &one, Refusal::Unnamed),
+        (400, "", &[], &both, Refusal::Unnamed),
+        (400, "APIGW.0201", &[1], &both, Refusal::Whole),
+        (409, "iMetal.0201", &[1], &both, Refusal::Conflict(one.clone())),
+        (409, "", &[], &both, Refusal::UnnamedConflict),
+        (409, "", &[], &one, Refusal::Conflict(one.clone())),
+        (401, "iMetal.0003", &[1], &both, Refusal::Whole),
+        (403, "iMetal.0004", &[1], &both, Refusal::Whole),
+    ];
+    for (status, code, named, sent, expected) in table {
+        let heard = heard(status, &body(code, named));
+        let reply = deleted(&heard, sent, &str::to_owned, Timestamp::UNIX_EPOCH);
+        let Reply::Refused { refusal, .. } = reply else { panic!("{status} {code}: {reply:?}") };
+        assert_eq!(refusal, expected, "{status} {code:?} naming {named:?} of {}", sent.len());
+    }
+    let page = deleted(&heard(400, HTML), &both, &str::to_owned, Timestamp::UNIX_EPOCH);
+    assert!(matches!(page, Reply::Refused { refusal: Refusal::Whole, .. }), "a page is not this API's");
+}

@@ -34,15 +34,15 @@ fn ids(n: u128) -> Vec<InstanceId> {
     (0..n).map(InstanceId::from_u128).collect()
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_mins(1)
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_mins(1), &Clock::start())
 }
 
 fn closing() -> Script {
     Script::Reply(Box::new(|_| (0, String::new())))
 }
 
-async fn delete(url: &str, seconds: u64, ids: &[InstanceId], leave_by: Instant) -> Reply {
+async fn delete(url: &str, seconds: u64, ids: &[InstanceId], leave_by: Deadline) -> Reply {
     let endpoint = Endpoint::parse(url, true).unwrap();
     client(seconds).delete_instances(&endpoint, PROJECT, &credential(), ids, leave_by).await
 }
@@ -81,7 +81,7 @@ async fn s13_of_a_call_that_is_too_late_no_byte_leaves() {
         let (mut stream, _) = listener.accept().await.unwrap();
         rest(&mut stream).await
     };
-    let (ids, now) = (ids(1), Instant::now());
+    let (ids, now) = (ids(1), Deadline::after(Duration::ZERO, &Clock::start()));
     let (bytes, reply) = tokio::join!(server, delete(&url, 30, &ids, now));
     assert_eq!(reply, Reply::TooLate);
     assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
@@ -101,7 +101,15 @@ async fn s13_nor_on_a_connection_that_is_open_already() {
         // Dropped at the end, and with it every open connection.
         let (client, credential) = (client(30), credential());
         let _ = client.delete_instances(&endpoint, PROJECT, &credential, &ids(1), soon()).await;
-        client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), Instant::now()).await
+        client
+            .delete_instances(
+                &endpoint,
+                PROJECT,
+                &credential,
+                &ids(2),
+                Deadline::after(Duration::ZERO, &Clock::start()),
+            )
+            .await
     };
     let ((first, bytes), reply) = tokio::join!(server, calls);
     assert_eq!((first.is_some(), reply), (true, Reply::TooLate));

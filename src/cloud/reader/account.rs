@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, stream};
-use tokio::{sync::Mutex as Queue, time::sleep_until};
+use tokio::{
+    sync::{Mutex as Queue, MutexGuard as QueueGuard},
+    time::sleep_until,
+};
 
 use super::{ReadFailure, Reading};
 use crate::{
@@ -44,6 +47,14 @@ impl Round {
     }
 }
 
+/// The cloud answers nothing: 5xx, timeouts, no connection.
+struct Outage {
+    /// Calls that have failed since its beginning.
+    failed: u64,
+    /// How the last one did.
+    failure: ReadFailure,
+}
+
 /// Where one reader reads.
 pub struct Account {
     client: Arc<Client>,
@@ -53,6 +64,9 @@ pub struct Account {
     pace: Mutex<Pace>,
     /// Whoever waits for its turn holds this: calls go out in the order in which they came.
     queue: Queue<()>,
+    /// Whoever probes a cloud that answers nothing holds this.
+    probe: Queue<()>,
+    outage: Mutex<Option<Outage>>,
     clock: Clock,
 }
 
@@ -67,7 +81,33 @@ impl Account {
         clock: Clock,
     ) -> Self {
         let pace = Mutex::new(Pace::new(read_rate, clock.mono()));
-        Self { client, endpoint, project, source, pace, queue: Queue::default(), clock }
+        let (queue, probe, outage) = Default::default();
+        Self { client, endpoint, project, source, pace, queue, probe, outage, clock }
+    }
+
+    /// Whether the last call brought no answer.
+    pub fn silent(&self) -> bool {
+        self.outage().is_some()
+    }
+
+    /// While the cloud answers nothing, one call at a time probes it (design: *Outcomes of a delete call*). Whoever waited
+    /// while a probe failed has its answer by that.
+    async fn probe(&self) -> Result<Option<QueueGuard<'_, ()>>, Missed> {
+        let failed = |outage: &Option<Outage>| outage.as_ref().map(|outage| outage.failed);
+        let before = failed(&self.outage());
+        if before.is_none() {
+            return Ok(None);
+        }
+        let guard = self.probe.lock().await;
+        match &*self.outage() {
+            None => Ok(None),
+            Some(outage) if Some(outage.failed) == before => Ok(Some(guard)),
+            Some(outage) => Err(Missed { failure: outage.failure.clone(), too_large: false }),
+        }
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Option<Outage>> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads these ids: by list, and one by one what the list leaves out.
@@ -135,12 +175,14 @@ impl Account {
     }
 
     async fn list(&self, ids: &[InstanceId]) -> Result<(Vec<(InstanceId, Seen)>, Mono), Missed> {
+        let _probe = self.probe().await?;
         let (credential, sent) = self.turn().await?;
         let read = self.client.list_instances(&self.endpoint, &self.project, &credential, ids).await;
         self.told(read, &credential).map(|rows| (rows, sent))
     }
 
     async fn show(&self, id: InstanceId) -> Result<(Seen, Mono), Missed> {
+        let _probe = self.probe().await?;
         let (credential, sent) = self.turn().await?;
         let read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
         self.told(read, &credential).map(|seen| (seen, sent))
@@ -173,6 +215,11 @@ impl Account {
     /// Tells the pace how a call ended.
     fn told<T>(&self, read: Result<T, Failure>, credential: &Credential) -> Result<T, Missed> {
         let now = self.clock.mono();
+        let answered =
+            read.as_ref().err().is_none_or(|f| f.too_large || f.trouble != Trouble::CloudUnreachable);
+        if answered {
+            *self.outage() = None;
+        }
         read.inspect(|_| self.pace().accepted()).map_err(|failure| {
             match failure.trouble {
                 Trouble::Throttled { retry_after } => {
@@ -183,7 +230,13 @@ impl Account {
             }
             let Failure { trouble, note, too_large, .. } = failure;
             let secret_version = Some(credential.version.clone());
-            Missed { failure: ReadFailure { trouble, note, secret_version }, too_large }
+            let failure = ReadFailure { trouble, note, secret_version };
+            if !answered {
+                let mut outage = self.outage();
+                let failed = outage.as_ref().map_or(0, |outage| outage.failed) + 1;
+                *outage = Some(Outage { failed, failure: failure.clone() });
+            }
+            Missed { failure, too_large }
         })
     }
 

@@ -215,6 +215,51 @@ async fn an_outage_is_not_asked_about_each_instance() {
 }
 
 #[tokio::test]
+async fn c08_a_cloud_that_answers_nothing_is_probed_by_one_read_at_a_time() {
+    let at_once = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let source = Counting { at_once: at_once.clone(), most: Arc::default(), gate: gate.clone() };
+    let most = source.most.clone();
+    let server = serve(Script::Reply(Box::new(|_| (503, String::new())))).await;
+    let reader = reader_with(&server.url, source);
+    gate.add_permits(1);
+    assert!(reader.register(ids(1..2)).await.unwrap().failure.is_some());
+    assert!(reader.silent());
+    most.store(0, std::sync::atomic::Ordering::SeqCst);
+    // Full calls, so that each is sent at once and none is gathered with another.
+    let looks: Vec<_> = (0..6).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
+    while at_once.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    gate.add_permits(100);
+    for look in looks {
+        assert_eq!(look.await.unwrap().failure.unwrap().trouble, Trouble::CloudUnreachable);
+    }
+    assert_eq!(most.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert!(server.requests().len() < 7, "whoever waits while a probe fails is answered by it");
+}
+
+/// Counts the calls that are being made at once, and lets none go on without a permit.
+struct Counting {
+    at_once: Arc<std::sync::atomic::AtomicUsize>,
+    most: Arc<std::sync::atomic::AtomicUsize>,
+    gate: Arc<tokio::sync::Semaphore>,
+}
+
+impl CredentialSource for Counting {
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        use std::sync::atomic::Ordering::SeqCst;
+        async {
+            self.most.fetch_max(self.at_once.fetch_add(1, SeqCst) + 1, SeqCst);
+            self.gate.acquire().await.unwrap().forget();
+            self.at_once.fetch_sub(1, SeqCst);
+            Fixed.read().await
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
 async fn reading_that_is_forbidden_altogether_is_said() {
     let server = serve(Script::Reply(Box::new(|_| {
         (403, r#"{"error_code":"iMetal.0004","error_msg":"Insufficient permissions"}"#.to_owned())

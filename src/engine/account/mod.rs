@@ -1,4 +1,5 @@
-//! Decisions about one cloud account: how fast to call, and whose turn it is.
+//! Decisions about one cloud account: how fast to call, whose turn it is, and whether it answers at all.
 
+pub mod health;
 pub mod pace;
 pub mod permits;

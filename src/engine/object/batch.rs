@@ -1,5 +1,7 @@
 //! The batch rule: batches of exactly 50 and one rest, in the order of the spec (design §3, rule 3).
 
+use std::collections::HashSet;
+
 use super::{
     job::Job,
     ledger::{Ledger, Progress},
@@ -9,12 +11,7 @@ use super::{
 };
 use crate::{
     api::FailureReason,
-    engine::{
-        id::InstanceId,
-        settings::{BATCH_SIZE, Settings},
-        state::Live,
-        time::Mono,
-    },
+    engine::{id::InstanceId, settings::Settings, state::Live, time::Mono},
 };
 
 /// What there is to send, and what must happen before.
@@ -26,6 +23,8 @@ pub struct Queue {
     pub look: Vec<InstanceId>,
     /// Ids next in line whose look has been asked for.
     pub asked: usize,
+    /// Ids of `look`, and those whose look has been asked for.
+    pub unready: HashSet<InstanceId>,
     /// Positions of rows that wait for the end of another call, or for the time in which no read is a proof.
     pub held: Vec<usize>,
     /// The first moment at which a held id may be looked at for a call.
@@ -49,41 +48,50 @@ pub struct Ready {
     pub look_sent: Mono,
 }
 
-/// Sorts the rows by what must happen before they can be sent, as far as the next wave needs it.
+/// Sorts the rows by what must happen before they can be sent, as far as the next wave needs it. The caller has asked
+/// whether the object allows calls at all.
 #[must_use]
 pub fn queue(
     job: &Job,
     ledger: &Ledger,
     memory: &Memory,
     marks: &Marks,
-    now: Mono,
+    (now, batch_size): (Mono, usize),
     settings: &Settings,
 ) -> Queue {
     let mut queue = Queue::default();
-    if !job.allows_calls() {
-        return queue;
-    }
-    let enough = settings.parallel_calls.max(1) * BATCH_SIZE;
+    let enough = settings.parallel_calls.max(1) * batch_size;
+    let apart: HashSet<InstanceId> = memory.isolation.parts().iter().flatten().copied().collect();
     for (position, row) in ledger.rows.iter().enumerate() {
         let in_line = queue.ready.len() + queue.look.len() + queue.asked;
-        if in_line >= enough {
-            break;
+        // Ids that are sent apart are few, and may stand anywhere.
+        if in_line >= enough && !apart.contains(&row.id) {
+            if apart.is_empty() {
+                break;
+            }
+            continue;
         }
         let accepted = matches!(row.progress, Progress::Accepted { .. });
-        match verdict(position, ledger, memory, marks, now, settings) {
+        match verdict(position, job, ledger, memory, marks, now, settings) {
             Verdict::Ended => {}
             Verdict::Send { live, sent } => {
                 queue.ready.push(Ready { position, id: row.id, live, look_sent: sent });
             }
             // Accepted ids are polled anyway; they are in line only when a read allows it.
             Verdict::Look | Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Busy if accepted => {}
-            Verdict::Look if memory.sighting(position).asked.is_some() => queue.asked += 1,
-            Verdict::Look => queue.look.push(row.id),
+            Verdict::Look if memory.sighting(position).asked.is_some() => {
+                queue.asked += 1;
+                queue.unready.insert(row.id);
+            }
+            Verdict::Look => {
+                queue.look.push(row.id);
+                queue.unready.insert(row.id);
+            }
             Verdict::Settling { until } => {
                 queue.held.push(position);
                 queue.held_until = Some(queue.held_until.map_or(until, |h| h.min(until)));
             }
-            Verdict::Busy => queue.held.push(position),
+            Verdict::Busy | Verdict::Held => queue.held.push(position),
             Verdict::Unusable => queue.unusable.push(position),
             // Waits for its second not-found read, or for the write that takes it out.
             Verdict::OnItsWay => {}
@@ -93,22 +101,34 @@ pub fn queue(
     queue
 }
 
-/// The batches of the next wave, at most `most`: full ones, and the rest only when nothing can fill it up any more.
+/// The batches of the next wave, at most `most`: first those that are sent apart, then full ones, and the rest only when
+/// nothing can fill it up any more.
 #[must_use]
-pub fn wave(queue: &Queue, most: usize) -> Vec<Vec<Ready>> {
-    let may_grow = !queue.look.is_empty() || queue.asked > 0;
-    queue
-        .ready
-        .chunks(BATCH_SIZE)
-        .filter(|batch| batch.len() == BATCH_SIZE || !may_grow)
-        .take(most)
-        .map(<[Ready]>::to_vec)
-        .collect()
+pub fn wave(queue: &Queue, apart: &[Vec<InstanceId>], batch_size: usize, most: usize) -> Vec<Vec<Ready>> {
+    let mut ready = queue.ready.clone();
+    let mut batches = Vec::new();
+    let mut unready = queue.unready.len();
+    for part in apart {
+        let members: HashSet<&InstanceId> = part.iter().collect();
+        let (own, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(|r| members.contains(&r.id));
+        ready = others;
+        let waiting = part.iter().filter(|id| queue.unready.contains(id)).count();
+        unready -= waiting;
+        if waiting == 0 && !own.is_empty() {
+            // A part can be larger than a size that was learned meanwhile.
+            batches.extend(own.chunks(batch_size).map(<[Ready]>::to_vec));
+        }
+    }
+    let whole = ready.chunks(batch_size).filter(|batch| batch.len() == batch_size || unready == 0);
+    batches.extend(whole.map(<[Ready]>::to_vec));
+    batches.truncate(most);
+    batches
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::settings::BATCH_SIZE;
 
     fn queue_of(ready: usize, look: usize, asked: usize) -> Queue {
         let ready = (0..ready)
@@ -119,8 +139,10 @@ mod tests {
                 look_sent: Mono::START,
             })
             .collect();
-        let look = (0..look).map(|n| InstanceId::from_u128(10_000 + n as u128)).collect();
-        Queue { ready, look, asked, ..Queue::default() }
+        let look: Vec<_> = (0..look).map(|n| InstanceId::from_u128(10_000 + n as u128)).collect();
+        let waiting = (0..asked).map(|n| InstanceId::from_u128(20_000 + n as u128));
+        let unready = look.iter().copied().chain(waiting).collect();
+        Queue { ready, look, asked, unready, ..Queue::default() }
     }
 
     #[test]
@@ -143,11 +165,33 @@ mod tests {
         ];
         for ((ready, look, asked, most), expected) in table {
             let queue = queue_of(ready, look, asked);
-            let wave = wave(&queue, most);
+            let wave = wave(&queue, &[], BATCH_SIZE, most);
             let sizes: Vec<usize> = wave.iter().map(Vec::len).collect();
             assert_eq!(sizes, expected, "{ready} {look} {asked} {most}");
             let sent: Vec<usize> = wave.into_iter().flatten().map(|r| r.position).collect();
             assert!(sent.iter().copied().eq(0..sent.len()), "in the order of the spec, each once");
         }
+    }
+
+    #[test]
+    fn parts_are_sent_apart_and_first() {
+        let id = |n: u128| InstanceId::from_u128(n);
+        let queue = queue_of(6, 0, 0);
+        let positions = |wave: Vec<Vec<Ready>>| -> Vec<Vec<usize>> {
+            wave.into_iter().map(|batch| batch.iter().map(|r| r.position).collect()).collect()
+        };
+        let apart = [vec![id(4)], vec![id(1), id(2)]];
+        assert_eq!(
+            positions(wave(&queue, &apart, 50, 9)),
+            [vec![4], vec![1, 2], vec![0, 3, 5]],
+            "a part is never filled up, and its ids are in no other batch"
+        );
+        assert_eq!(positions(wave(&queue, &apart, 50, 1)), [vec![4]]);
+        let mut queue = queue_of(6, 0, 0);
+        queue.unready.insert(id(30));
+        let apart = [vec![id(1), id(30)]];
+        assert_eq!(positions(wave(&queue, &apart, 50, 9)), [vec![0, 2, 3, 4, 5]], "it waits for its look");
+        assert_eq!(positions(wave(&queue, &[], 2, 9)), [vec![0, 1], vec![2, 3], vec![4, 5]]);
+        assert_eq!(positions(wave(&queue, &[], 4, 9)), [vec![0, 1, 2, 3]], "the rest waits to be filled up");
     }
 }

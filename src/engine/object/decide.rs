@@ -1,21 +1,24 @@
 //! The next step of one object.
 
+use std::time::Duration;
+
 use super::{
-    batch,
+    batch, close,
     job::Job,
     ledger::{Ledger, Progress},
+    limits::Limit,
     marks::Marks,
     memory::{CallState, Memory, Standing},
     plan::{Planning, plan},
     poll, record,
-    surface::{self, Hindrance, Stage},
+    surface::{self, Hindrance, Stage, Stuck},
     write_ahead::{self, Wave},
 };
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
         id::InstanceId,
-        reply::Reply,
+        reply::{Note, Refusal, Reply},
         settings::{PATIENCE, STORED_LIMIT, Settings},
         time::{Mono, Now},
     },
@@ -36,6 +39,8 @@ pub struct Input<'a> {
     pub marks: &'a Marks,
     /// Delete calls that the governor permits now.
     pub permits: usize,
+    /// Most ids in one call: [`crate::engine::settings::BATCH_SIZE`], or what the endpoint was found to accept.
+    pub batch_size: usize,
     /// False while the process drains: outcomes are recorded, and nothing new is started.
     pub may_start: bool,
     /// A random token, used if this decision submits a wave.
@@ -74,6 +79,8 @@ pub enum Next {
     Submit(Wave),
     /// Ask the governor for this many calls; no intent is stored.
     AskPermit(usize),
+    /// Delete the object itself, if it is still the one that was read: its time after the end is over.
+    Delete,
     /// Nothing.
     Wait,
 }
@@ -96,12 +103,12 @@ pub struct Event {
 pub fn decide(input: &Input<'_>) -> Decision {
     let Input { job, status, memory, now, settings, .. } = *input;
     if surface::is_finished(status) {
-        return finished(job.generation, status);
+        return finished(job.generation, status, job.ttl, now);
     }
     let mut ledger = Ledger::read(&job.ids, status);
-    let records = record::outcomes(&mut ledger, memory);
+    let records = record::outcomes(&mut ledger, memory, now);
     let outcome_only = ledger.clone();
-    let mut moved = record::sightings(&mut ledger, memory, input.marks, now, settings);
+    let mut moved = record::sightings(&mut ledger, job, memory, input.marks, now, settings);
     let events = outcome_events(memory, &records);
     let draft = Draft { input, outcome_only, records, events };
 
@@ -112,20 +119,29 @@ pub fn decide(input: &Input<'_>) -> Decision {
     if job.dry_run {
         return draft.planning(&ledger);
     }
-    let mut queue = batch::queue(job, &ledger, memory, input.marks, now.mono, settings);
+    let limit = memory.limits.passed();
+    if let Some((Limit::Deadline, since)) = limit {
+        return draft.at_deadline(ledger, moved, since);
+    }
+    let limit = limit.map(|(limit, _)| limit);
+    let mut queue = if limit.is_some() || job.allows_calls() {
+        batch::queue(job, &ledger, memory, input.marks, (now.mono, input.batch_size), settings)
+    } else {
+        batch::Queue::default()
+    };
     for (position, reason) in queue.spent.drain(..) {
-        if let Some(row) = ledger.rows.get_mut(position) {
-            let batch = row.progress.batch();
-            row.progress = Progress::Failed { batch, reason, ended_at: Some(now.time()) };
-            moved = true;
-        }
+        ledger.fail(position, reason, spent_note(memory, &ledger, position), now);
+        moved = true;
+    }
+    if limit.is_some() {
+        moved |= close::after_not_after(&mut ledger, memory, &mut queue, now);
     }
     if ledger.ended() {
-        return draft.close(&ledger, moved, &Stage::Ended, Next::Wait, Looking::nothing());
+        return draft.close(&ledger, moved, &Stage::Ended(limit), Next::Wait, Looking::nothing());
     }
     let blocked_look = blocked(memory.look_trouble.as_ref(), now.mono);
     let blocked_call = blocked(memory.call_trouble.as_ref(), now.mono).or(blocked_look);
-    if blocked_call.is_some() {
+    if blocked_look.is_some() || (limit.is_none() && blocked_call.is_some()) {
         // Ids next in line are looked at just before their call, not while it can't be made.
         queue.look.clear();
     }
@@ -137,9 +153,14 @@ pub fn decide(input: &Input<'_>) -> Decision {
     for until in [blocked_look, blocked_call].into_iter().flatten() {
         looking.wake_at(until);
     }
-    let free = input.may_start && blocked_call.is_none() && !memory.calls_in_flight();
-    let wave = if free { batch::wave(&queue, settings.parallel_calls) } else { Vec::new() };
-    let mut stage = draft.stage(&ledger);
+    looking.wake_at_some(memory.limits.next(now.mono));
+    let mut stage = draft.stage(&ledger, limit);
+    let free = input.may_start && limit.is_none() && blocked_call.is_none() && !memory.calls_in_flight();
+    let wave = if free && job.allows_calls() {
+        batch::wave(&queue, memory.isolation.parts(), input.batch_size, settings.parallel_calls)
+    } else {
+        Vec::new()
+    };
     if wave.is_empty() {
         return draft.close(&ledger, moved, &stage, Next::Wait, looking);
     }
@@ -162,7 +183,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
 #[must_use]
 pub fn decide_invalid(why: &str, generation: i64, status: &InstanceDeletionStatus, now: &Now) -> Decision {
     if surface::is_finished(status) {
-        return finished(generation, status);
+        return finished(generation, status, None, now);
     }
     let write = surface::invalid_spec(why, generation, status, now);
     let note = format!("Nothing is sent: {why}");
@@ -170,11 +191,35 @@ pub fn decide_invalid(why: &str, generation: i64, status: &InstanceDeletionStatu
     Decision { events: vec![event], write: Some(write), ..rest() }
 }
 
-/// What is left to do for an object at its end: to say that a spec edit was seen.
+/// What is left to do for an object at its end: to say that a spec edit was seen, and to delete it when `ttl` after its
+/// completion is over.
 #[must_use]
-pub fn finished(generation: i64, status: &InstanceDeletionStatus) -> Decision {
-    let stale = status.observed_generation != Some(generation);
-    Decision { write: stale.then(|| surface::observed(status, generation)), ..rest() }
+pub fn finished(
+    generation: i64,
+    status: &InstanceDeletionStatus,
+    ttl: Option<Duration>,
+    now: &Now,
+) -> Decision {
+    if status.observed_generation != Some(generation) {
+        let wake = ttl.map(|_| now.mono);
+        return Decision { write: Some(surface::observed(status, generation)), wake, ..rest() };
+    }
+    let ended = status.completion_time.as_ref().map(|time| time.0);
+    let Some(delete_at) = ended.zip(ttl).and_then(|(ended, ttl)| ended.checked_add(ttl).ok()) else {
+        return rest();
+    };
+    match Duration::try_from(delete_at.duration_since(now.wall)) {
+        Ok(left) if !left.is_zero() => Decision { wake: Some(now.mono + left.min(LONGEST_SLEEP)), ..rest() },
+        Ok(_) | Err(_) => Decision { next: Next::Delete, ..rest() },
+    }
+}
+
+/// The wall clock may be set meanwhile: it is looked at again after this at the latest.
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
+
+/// What the cloud said about an id whose attempts are used up.
+fn spent_note<'a>(memory: &'a Memory, ledger: &Ledger, position: usize) -> Option<&'a Note> {
+    ledger.rows.get(position).and_then(|row| memory.refused.get(&row.id)).map(|refused| &refused.note)
 }
 
 fn rest() -> Decision {
@@ -208,6 +253,12 @@ impl Looking {
 
     fn wake_at(&mut self, at: Mono) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    fn wake_at_some(&mut self, at: Option<Mono>) {
+        if let Some(at) = at {
+            self.wake_at(at);
+        }
     }
 }
 
@@ -247,6 +298,23 @@ impl Draft<'_> {
         decision
     }
 
+    /// The deadline passed at `since`: one last look, then the end.
+    fn at_deadline(self, mut ledger: Ledger, moved: bool, since: Mono) -> Decision {
+        let Input { memory, now, settings, may_start, .. } = *self.input;
+        let Some(last) = close::at_deadline(&mut ledger, memory, since, now, settings) else {
+            let stage = Stage::Ended(Some(Limit::Deadline));
+            return self.close(&ledger, true, &stage, Next::Wait, Looking::nothing());
+        };
+        let mut looking = Looking::nothing();
+        if may_start {
+            looking.ids = last.look;
+        }
+        looking.wake_at((since + settings.request_timeout).max(now.mono + settings.retry_min));
+        let standing = memory.look_trouble.clone();
+        let stage = Stage::Closing { limit: Limit::Deadline, waiting: last.waiting, standing };
+        self.close(&ledger, moved, &stage, Next::Wait, looking)
+    }
+
     /// What stands in the way of looking matters only where something is looked at: ids that a call may have named.
     fn stage_of_suspended(&self) -> Stage {
         let named = |p: &Progress| matches!(p, Progress::Submitted { .. } | Progress::Accepted { .. });
@@ -254,8 +322,13 @@ impl Draft<'_> {
         Stage::Suspended(self.input.memory.look_trouble.clone().filter(|_| looking))
     }
 
-    fn stage(&self, ledger: &Ledger) -> Stage {
+    fn stage(&self, ledger: &Ledger, limit: Option<Limit>) -> Stage {
         let Input { job, memory, now, settings, .. } = *self.input;
+        if let Some(limit) = limit {
+            let undecided = |p: &Progress| matches!(p, Progress::Pending | Progress::Submitted { .. });
+            let waiting = ledger.rows.iter().filter(|row| undecided(&row.progress)).count();
+            return Stage::Closing { limit, waiting, standing: memory.look_trouble.clone() };
+        }
         if job.suspend {
             return self.stage_of_suspended();
         }
@@ -280,13 +353,32 @@ impl Draft<'_> {
         }))
     }
 
+    /// Ids that are open for longer than `--stuck-after`. They all wait since the object's start; a suspended object waits
+    /// for its user.
+    fn stuck(&self, ledger: &Ledger) -> Option<Stuck> {
+        let Input { job, status, memory, now, settings, .. } = *self.input;
+        let after = settings.stuck_after;
+        let started = status.start_time.as_ref().map(|time| time.0)?;
+        let open_for = Duration::try_from(now.wall.duration_since(started)).unwrap_or_default();
+        let resumed_lately = memory.suspended_at.is_some_and(|at| now.mono - at < after);
+        if job.suspend || job.dry_run || job.leaving || open_for < after || resumed_lately {
+            return None;
+        }
+        let mut open = ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended());
+        let (position, first) = open.next()?;
+        let seen = memory.sighting(position).last.as_ref();
+        let seen = seen.map_or_else(|| "not read yet".to_owned(), |(seen, _)| seen.to_string());
+        Some(Stuck { count: 1 + open.count(), example: format!("{} ({seen})", first.id), after })
+    }
+
     /// Bytes that the object may take once every open row of this record has its end.
     fn largest(&self, ledger: &Ledger, stage: &Stage) -> usize {
         // An end adds a reason and a time to a row; a reply adds a request id to a batch.
         const ROW: usize = 64;
         const BATCH: usize = 96;
         const MESSAGES: usize = 16 * 1024;
-        let status = surface::status(self.input.job, ledger, stage, self.input.status, self.input.now, None);
+        let status =
+            surface::status(self.input.job, ledger, stage, self.input.status, self.input.now, (None, None));
         let written = serde_json::to_vec(&status).map_or(usize::MAX, |bytes| bytes.len());
         let open = ledger.rows.iter().filter(|r| !r.progress.ended()).count();
         let growth = open * ROW + ledger.batches.len() * BATCH + MESSAGES;
@@ -298,9 +390,11 @@ impl Draft<'_> {
         let mut wake = looking.next;
         let mut wake_at = |at: Mono| wake = Some(wake.map_or(at, |w: Mono| w.min(at)));
         let long_wait = long_wait(stage, before, now.mono, settings);
-        let surface_of =
-            |ledger: &Ledger| surface::status(job, ledger, stage, before, now, long_wait.as_ref());
-        let ended = matches!(stage, Stage::Ended);
+        let ended = matches!(stage, Stage::Ended(_));
+        let stuck = if ended { None } else { self.stuck(ledger) };
+        let surface_of = |ledger: &Ledger| {
+            surface::status(job, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
+        };
         let submits = matches!(next, Next::Submit(_));
 
         let plain = surface_of(&self.outcome_only);
@@ -320,8 +414,22 @@ impl Draft<'_> {
         let mut events = self.events;
         if let Some(write) = &write {
             events.extend(turning_point(before, write));
+            if let Some(stuck) = stuck.filter(|_| !Stuck::is_said(before)) {
+                let Stuck { count, example, after } = stuck;
+                events.push(Event {
+                    warning: true,
+                    reason: "Stuck",
+                    action: "Look".to_owned(),
+                    note: format!(
+                        "{count} instances have had no end for {} s, such as {example}; ask the vendor, looking goes on",
+                        after.as_secs()
+                    ),
+                });
+            }
         }
-        if !ended {
+        if ended {
+            wake = job.ttl.map(|ttl| now.mono + ttl.min(LONGEST_SLEEP));
+        } else {
             // No wait without an end: whatever was forgotten above, the object is read again.
             wake_at(now.mono + settings.poll_max);
         }
@@ -332,7 +440,7 @@ impl Draft<'_> {
             next,
             look: looking.ids,
             regular: looking.regular,
-            wake: if ended { None } else { wake },
+            wake,
             events,
         }
     }
@@ -347,6 +455,7 @@ fn long_wait(
 ) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
     let (Stage::Planning(Some(standing))
     | Stage::Suspended(Some(standing))
+    | Stage::Closing { standing: Some(standing), .. }
     | Stage::Deleting(Some(Hindrance::Trouble(standing)))) = stage
     else {
         return None;
@@ -391,6 +500,21 @@ fn outcome_events(memory: &Memory, records: &[u32]) -> Vec<Event> {
                     });
                 }
             }
+            Reply::Refused { refusal, note, .. } if *refusal != Refusal::Whole => {
+                let what = match refusal {
+                    Refusal::Whole | Refusal::Unnamed | Refusal::UnnamedConflict => "without saying for which".to_owned(),
+                    Refusal::Missing(ids) | Refusal::Conflict(ids) | Refusal::Invalid(ids) => {
+                        format!("for {} of them", ids.len())
+                    }
+                };
+                let code = note.code.as_deref().unwrap_or("no code");
+                events.push(Event {
+                    warning: true,
+                    reason: "BatchRefused",
+                    action,
+                    note: format!("Batch {number} ({size} instances) was refused {what} ({code}: {}); nothing was deleted by it", note.text),
+                });
+            }
             Reply::Unknown { note, .. } => events.push(Event {
                 warning: true,
                 reason: "BatchOutcomeUnknown",
@@ -423,6 +547,8 @@ fn turning_point(before: &InstanceDeletionStatus, after: &InstanceDeletionStatus
         "AllTerminated" => (false, "Succeeded"),
         "NothingFound" => (true, "NothingFound"),
         "Failed" => (true, "Failed"),
+        "DeadlineExceeded" => (true, "DeadlineExceeded"),
+        "Expired" => (true, "Expired"),
         "SecretNotFound" => (true, "SecretNotFound"),
         "SecretForbidden" => (true, "SecretForbidden"),
         "SecretInvalid" => (true, "SecretInvalid"),

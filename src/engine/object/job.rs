@@ -1,10 +1,12 @@
 //! The spec, parsed: what may be deleted.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    api::{InstanceDeletionSpec, MAX_IDS},
-    engine::id::InstanceId,
+    api::{InstanceDeletionSpec, MAX_IDS, NotFoundPolicy},
+    engine::{id::InstanceId, settings::BACKOFF_LIMIT},
 };
 
 /// One object as the engine sees it.
@@ -24,6 +26,16 @@ pub struct Job {
     pub suspend: bool,
     /// `spec.dryRun`.
     pub dry_run: bool,
+    /// `spec.notFoundPolicy`.
+    pub not_found_policy: NotFoundPolicy,
+    /// `spec.backoffLimitPerInstance`: attempts beyond the first.
+    pub backoff_limit: u32,
+    /// `spec.activeDeadlineSeconds`.
+    pub active_deadline: Option<Duration>,
+    /// `spec.notAfter`.
+    pub not_after: Option<Timestamp>,
+    /// `spec.ttlSecondsAfterFinished`.
+    pub ttl: Option<Duration>,
     /// Ids in the order of the spec, each once.
     pub ids: Vec<InstanceId>,
     /// How many entries of the spec repeat an id before them.
@@ -92,6 +104,12 @@ impl Job {
         if !(1..=MAX_IDS).contains(&spec.instance_ids.len()) {
             return Err(InvalidSpec::Count(spec.instance_ids.len()));
         }
+        if spec.backoff_limit_per_instance.is_some_and(|limit| limit > 100) {
+            return Err(InvalidSpec::Field { field: "backoffLimitPerInstance", rule: "0 to 100" });
+        }
+        if spec.active_deadline_seconds == Some(0) {
+            return Err(InvalidSpec::Field { field: "activeDeadlineSeconds", rule: "at least 1" });
+        }
         let mut seen = HashSet::with_capacity(spec.instance_ids.len());
         let mut ids = Vec::with_capacity(spec.instance_ids.len());
         for (index, text) in spec.instance_ids.iter().enumerate() {
@@ -108,6 +126,11 @@ impl Job {
             secret: secret.clone(),
             suspend: spec.suspend.unwrap_or(false),
             dry_run: spec.dry_run.unwrap_or(false),
+            not_found_policy: spec.not_found_policy.unwrap_or_default(),
+            backoff_limit: spec.backoff_limit_per_instance.unwrap_or(BACKOFF_LIMIT),
+            active_deadline: spec.active_deadline_seconds.map(|s| Duration::from_secs(s.into())),
+            not_after: spec.not_after.as_ref().map(|time| time.0),
+            ttl: ttl(spec),
             duplicates: spec.instance_ids.len() - ids.len(),
             ids,
         })
@@ -120,10 +143,22 @@ impl Job {
     }
 }
 
+/// How long the object is kept after its end; none: for ever.
+#[must_use]
+pub fn ttl(spec: &InstanceDeletionSpec) -> Option<Duration> {
+    spec.ttl_seconds_after_finished.map(|seconds| Duration::from_secs(seconds.into()))
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::api::SecretRef;
+
+    /// A job of this many ids with nothing else set, for tests of other modules.
+    pub(in crate::engine::object) fn job_of(n: u128) -> Job {
+        let ids = (1..=n).map(|i| InstanceId::from_u128(i).to_string()).collect();
+        Job::parse(&spec(|s| s.instance_ids = ids), Some(1), false).unwrap()
+    }
 
     fn spec(edit: impl FnOnce(&mut InstanceDeletionSpec)) -> InstanceDeletionSpec {
         let mut spec = InstanceDeletionSpec {
@@ -133,6 +168,11 @@ mod tests {
             instance_ids: vec!["0198170e-4ca7-7ee4-89a7-fa631843920b".into()],
             suspend: None,
             dry_run: None,
+            not_found_policy: None,
+            backoff_limit_per_instance: None,
+            active_deadline_seconds: None,
+            not_after: None,
+            ttl_seconds_after_finished: None,
         };
         edit(&mut spec);
         spec
@@ -154,7 +194,7 @@ mod tests {
     #[test]
     fn i02_what_the_schema_refuses_is_refused_here_too() {
         type Edit = fn(&mut InstanceDeletionSpec);
-        let table: [(Edit, &str); 12] = [
+        let table: [(Edit, &str); 14] = [
             (|s| s.region = String::new(), "region"),
             (|s| s.region = "https://evil.example".into(), "region"),
             (|s| s.region = "a.b".into(), "region"),
@@ -167,6 +207,8 @@ mod tests {
             (|s| s.instance_ids = vec![], "has 0 entries"),
             (|s| s.instance_ids = vec![s.instance_ids[0].clone(); MAX_IDS + 1], "has 5001 entries"),
             (|s| s.instance_ids.push("a,b".into()), "instanceIDs[1]"),
+            (|s| s.backoff_limit_per_instance = Some(101), "backoffLimitPerInstance"),
+            (|s| s.active_deadline_seconds = Some(0), "activeDeadlineSeconds"),
         ];
         for (edit, expected) in table {
             let message = Job::parse(&spec(edit), None, false).unwrap_err().to_string();

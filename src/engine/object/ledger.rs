@@ -1,12 +1,15 @@
 //! The durable record: what the status says about each id of the spec.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    api::{BatchStatus, FailureReason, InstanceDeletionStatus, InstancePhase, InstanceStatus, Summary},
-    engine::{id::InstanceId, settings::BATCH_ROWS, state::StateText},
+    api::{
+        BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus,
+        Summary,
+    },
+    engine::{id::InstanceId, reply::Note, settings::BATCH_ROWS, state::StateText, time::Now},
 };
 
 /// How far one id is. It goes only forward: `Pending` → `Submitted` → `Accepted` → an end.
@@ -92,7 +95,16 @@ pub struct Ledger {
     pub rows: Vec<Row>,
     /// A row for each delete call, oldest first, the newest [`BATCH_ROWS`].
     pub batches: Vec<BatchStatus>,
+    /// Why rows failed, by reason and code of the cloud; the counts add up to the failed rows.
+    pub failures: Vec<FailureStatus>,
 }
+
+/// Above every number that calls can have reached. A larger one was not written by this controller, and counting on from
+/// it would leave the schema.
+const MOST_BATCHES: u32 = 1_000_000_000;
+/// Failures with a code of their own, at most; further ones are counted by their reason alone. With one row for each
+/// reason that makes at most the 20 rows of the schema.
+const FAILURE_CODES: usize = 12;
 
 impl Ledger {
     /// Reads the record for these ids. Rows of other ids are dropped: they name nothing that the spec covers.
@@ -117,7 +129,52 @@ impl Ledger {
                 stored.map_or_else(|| Row::new(id), |row| Row::read(id, row))
             })
             .collect();
-        Self { rows, batches: status.batches.clone() }
+        let batches = status.batches.iter().filter(|b| b.number <= MOST_BATCHES).cloned().collect();
+        let mut ledger = Self { rows, batches, failures: status.failures.clone() };
+        ledger.recount_failures();
+        ledger
+    }
+
+    /// Makes the counts of failures those of the rows, whatever someone wrote there.
+    fn recount_failures(&mut self) {
+        let mut counts: BTreeMap<FailureReason, u32> = BTreeMap::new();
+        for row in &self.rows {
+            if let Progress::Failed { reason, .. } = row.progress {
+                *counts.entry(reason).or_default() += 1;
+            }
+        }
+        self.failures.retain(|failure| counts.contains_key(&failure.reason));
+        for (reason, count) in counts {
+            let of_reason = || self.failures.iter().filter(|f| f.reason == reason);
+            if of_reason().fold(0_u32, |sum, f| sum.saturating_add(f.count)) == count {
+                continue;
+            }
+            let first = of_reason().next().cloned();
+            self.failures.retain(|f| f.reason != reason);
+            let known = first.unwrap_or(FailureStatus { reason, code: None, message: None, count });
+            self.failures.push(FailureStatus { count, ..known });
+        }
+    }
+
+    /// Gives a row up. `note` is what the cloud said, if that was the cause.
+    pub fn fail(&mut self, position: usize, reason: FailureReason, note: Option<&Note>, now: &Now) {
+        let Some(row) = self.rows.get_mut(position).filter(|row| !row.progress.ended()) else { return };
+        row.progress = Progress::Failed { batch: row.progress.batch(), reason, ended_at: Some(now.time()) };
+        let code = note.and_then(|note| note.code.clone());
+        let full = self.failures.iter().filter(|f| f.code.is_some()).count() >= FAILURE_CODES;
+        let known = self.failures.iter_mut().find(|f| f.reason == reason && f.code == code);
+        if let Some(known) = known {
+            known.count += 1;
+            return;
+        }
+        let code = code.filter(|_| !full);
+        let known = self.failures.iter_mut().find(|f| f.reason == reason && f.code == code);
+        if let Some(known) = known {
+            known.count += 1;
+            return;
+        }
+        let message = note.map(|note| note.text.clone()).filter(|text| !text.is_empty());
+        self.failures.push(FailureStatus { reason, code, message, count: 1 });
     }
 
     /// Writes the record into a status. A record in which nothing has happened is written without rows.
@@ -125,6 +182,7 @@ impl Ledger {
         let untouched = self.rows.iter().all(|r| matches!(r.progress, Progress::Pending) && r.attempts == 0);
         status.instances = if untouched { Vec::new() } else { self.rows.iter().map(Row::write).collect() };
         status.batches.clone_from(&self.batches);
+        status.failures.clone_from(&self.failures);
     }
 
     /// The batch with this number.
@@ -181,6 +239,11 @@ impl Ledger {
     }
 }
 
+/// A batch number, or 0 for one that no call can have had.
+fn sane(number: u32) -> u32 {
+    if number > MOST_BATCHES { 0 } else { number }
+}
+
 /// A count for the status; it is at most [`crate::api::MAX_IDS`].
 #[must_use]
 pub fn count(n: usize) -> u32 {
@@ -193,7 +256,7 @@ impl Row {
     }
 
     fn read(id: InstanceId, row: &InstanceStatus) -> Self {
-        let (batch, ended_at) = (row.batch, row.ended_at.clone());
+        let (batch, ended_at) = (row.batch.map(sane), row.ended_at.clone());
         let progress = match row.phase {
             // A batch on a Pending row would mean that a call may name it.
             InstancePhase::Pending => batch.map_or(Progress::Pending, |batch| Progress::Submitted { batch }),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    job::Job,
     ledger::{Ledger, Progress, Row},
     marks::{Effect, Ended, Marks},
     memory::{CallState, Memory, Sighting},
@@ -41,6 +42,8 @@ pub enum Verdict {
     },
     /// A call that names it is being made.
     Busy,
+    /// A batch that named it was refused, and another is taken apart first.
+    Held,
     /// The newest read shows it shutting down, terminated or not found.
     OnItsWay,
     /// The newest read brought no state that allows sending.
@@ -55,6 +58,7 @@ pub enum Verdict {
 #[must_use]
 pub fn verdict(
     position: usize,
+    job: &Job,
     ledger: &Ledger,
     memory: &Memory,
     marks: &Marks,
@@ -69,6 +73,13 @@ pub fn verdict(
     }
     let sighting = memory.sighting(position);
     let calls = [mark.ended, own.ended()];
+    if memory.isolation.holds(row.id) {
+        return Verdict::Held;
+    }
+    let refused = memory.refused.get(&row.id);
+    if let Some(refused) = refused.filter(|refused| refused.until > now) {
+        return Verdict::Settling { until: refused.until };
+    }
     if let Some(until) = proof_from(&calls, mark.on_its_way, sighting, settings).filter(|until| *until > now)
     {
         return Verdict::Settling { until };
@@ -78,12 +89,15 @@ pub fn verdict(
         sent > memory.gate
             && now - sent < LOOK_LIFE_AT_DECISION
             && proof_from.is_none_or(|needed| sent > needed)
+            && refused.is_none_or(|refused| sent > refused.at)
     };
     match &sighting.last {
         Some((seen, sent)) if fresh(*sent) => match seen {
-            Seen::Live(live) if row.attempts > settings.backoff_limit_per_instance => {
-                Verdict::Spent(spent(row, *live))
+            Seen::Live(_) if memory.isolation.lost(row.id) => Verdict::Spent(FailureReason::OutcomeUnknown),
+            Seen::Live(_) if row.attempts > job.backoff_limit && refused.is_some() => {
+                Verdict::Spent(FailureReason::Conflict)
             }
+            Seen::Live(live) if row.attempts > job.backoff_limit => Verdict::Spent(spent(row, *live)),
             Seen::Live(live) => Verdict::Send { live: *live, sent: *sent },
             Seen::ShuttingDown | Seen::Terminated | Seen::NotFound => Verdict::OnItsWay,
             Seen::Other(_) | Seen::Unreadable => Verdict::Unusable,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::engine::{
     id::InstanceId,
+    reply::Reply,
     settings::{PATIENCE, Settings},
     state::{Live, Seen},
     time::Mono,
@@ -19,6 +20,18 @@ pub enum Effect {
     Accepted,
     /// Nobody knows.
     Unknown,
+}
+
+impl Effect {
+    /// What a call that was answered so may have done to one of its ids; none for a definite refusal.
+    #[must_use]
+    pub fn of(reply: &Reply, id: InstanceId) -> Option<Self> {
+        match reply {
+            Reply::Accepted { ids, .. } if ids.contains(&id) => Some(Self::Accepted),
+            Reply::Accepted { .. } | Reply::Unknown { .. } => Some(Self::Unknown),
+            Reply::Refused { .. } | Reply::TooLate => None,
+        }
+    }
 }
 
 /// The end of the last call that may have had an effect on an id.

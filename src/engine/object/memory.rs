@@ -7,14 +7,26 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{job::Job, ledger::Ledger, look_first, marks::Marks};
-use crate::engine::{
-    backoff::backoff,
-    id::InstanceId,
-    reply::{Note, Reply, Retry, Trouble},
-    settings::{SECRET_REREAD, Settings},
-    state::Seen,
-    time::{Mono, Now},
+use super::{
+    isolate::{Isolation, Refused},
+    job::Job,
+    ledger::Ledger,
+    limits::Limits,
+    look_first,
+    marks::Marks,
+    write_ahead::Wave,
+};
+use crate::{
+    api::{FailureReason, InstanceDeletionStatus},
+    engine::{
+        account::health::Evidence,
+        backoff::backoff,
+        id::InstanceId,
+        reply::{Note, Refusal, Reply, Retry, Trouble},
+        settings::{BATCH_SIZE, SECRET_REREAD, Settings},
+        state::Seen,
+        time::{Mono, Now},
+    },
 };
 
 /// What reads have shown of one instance.
@@ -35,10 +47,18 @@ pub struct Sighting {
 pub struct OwnCall {
     /// The claim that its intent was stored with.
     pub claim: String,
-    /// Its ids.
-    pub ids: Vec<InstanceId>,
+    /// Its ids, each with the attempts that were recorded before it.
+    pub ids: Vec<(InstanceId, u32)>,
     /// How far it is.
     pub state: CallState,
+}
+
+impl OwnCall {
+    /// Attempts of an id that were recorded before this call.
+    #[must_use]
+    pub fn attempts_before(&self, id: InstanceId) -> Option<u32> {
+        self.ids.iter().find(|(named, _)| *named == id).map(|(_, attempts)| *attempts)
+    }
 }
 
 /// How far a call of this process is.
@@ -57,6 +77,36 @@ pub enum CallState {
         /// A write that holds the outcome was acknowledged.
         recorded: bool,
     },
+}
+
+/// A refusal that concerned one id: its state is read, and after a backoff it may be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedId {
+    /// When the refused call ended: only a read sent after that says what is so now.
+    pub at: Mono,
+    /// Not sent again before this.
+    pub until: Mono,
+    /// For an id that the service did not know: the attempts before, of which one is used if it reads alive.
+    pub missing: Option<u32>,
+    /// What the cloud said.
+    pub note: Note,
+}
+
+/// What came of a call that ended, for [`Memory::call_ended`].
+#[derive(Clone, Copy, Debug)]
+pub struct CallEnd<'a> {
+    /// The reply.
+    pub reply: &'a Reply,
+    /// resourceVersion of the Secret that was used.
+    pub secret_version: &'a str,
+    /// Calls that the account had accepted, this one included.
+    pub evidence: Evidence,
+    /// When it ended.
+    pub now: &'a Now,
+    /// Flags.
+    pub settings: &'a Settings,
+    /// For the jitter of backoffs.
+    pub random: u64,
 }
 
 /// A trouble, and when to try again in spite of it.
@@ -99,6 +149,16 @@ pub struct Memory {
     pub next_poll: Mono,
     /// When ends found by looking were last written.
     pub ends_written: Option<Mono>,
+    /// Refusals that concerned one id each.
+    pub refused: HashMap<InstanceId, RefusedId>,
+    /// Batches that are taken apart to find bad ids.
+    pub isolation: Isolation,
+    /// Moments after which no new call is made.
+    pub limits: Limits,
+    /// Seconds by which the wall clock was ahead of the monotonic one when the object was read last.
+    wall_ahead: i64,
+    /// When the object was last seen suspended; it may be stuck only for as long as it is not.
+    pub suspended_at: Option<Mono>,
 }
 
 impl Memory {
@@ -118,6 +178,11 @@ impl Memory {
             call_trouble: None,
             next_poll: now,
             ends_written: None,
+            refused: HashMap::new(),
+            isolation: Isolation::default(),
+            limits: Limits::default(),
+            suspended_at: None,
+            wall_ahead: i64::MAX,
         };
         memory.take_ids(job);
         memory
@@ -132,12 +197,43 @@ impl Memory {
     }
 
     /// Takes note of a live read of the object, before it is decided upon.
-    pub fn observe(&mut self, job: &Job, ledger: &Ledger, marks: &Marks, now: Mono, settings: &Settings) {
+    pub fn observe(&mut self, read: &Observed<'_>) {
+        let Observed { job, status, ledger, marks, evidence, now, settings } = *read;
+        let (wall, now) = (now, now.mono);
+        if self.limits.observe(job, status.start_time.as_ref(), wall) {
+            // What was seen before is no look at what is left.
+            self.gate = now;
+            self.refused.clear();
+            self.isolation.stop();
+        }
+        let ahead = wall_ahead(wall);
+        if ahead.saturating_sub(self.wall_ahead) > SLEPT {
+            // The machine slept, and its monotonic clock stood still: a look that seems fresh may be hours old.
+            self.gate = now;
+        }
+        self.wall_ahead = ahead;
+        if job.suspend {
+            self.suspended_at = Some(now);
+        }
+        if self.isolation.active() {
+            let on_its_way = |position: usize| {
+                let last = self.sightings.get(position).and_then(|s| s.last.as_ref());
+                matches!(last, Some((Seen::ShuttingDown, _)))
+            };
+            let rows = ledger.rows.iter().enumerate();
+            let open = rows.filter(|(position, row)| !row.progress.ended() && !on_its_way(*position));
+            let open = open.map(|(_, row)| row.id).collect();
+            if self.isolation.observe(&open, evidence) == Refused::Request {
+                self.request_found_bad(None, wall, settings);
+            }
+        }
         if self.ids != job.ids {
             self.take_ids(job);
             self.gate = now;
         }
-        if !job.allows_calls() || job.generation != self.generation {
+        // Once a limit has passed no call is made any more, and the looks after that decide how the rest ends.
+        let closed = !job.allows_calls() && self.limits.passed().is_none();
+        if closed || job.generation != self.generation {
             self.gate = now;
         }
         if job.generation != self.generation {
@@ -237,6 +333,137 @@ impl Memory {
         }
     }
 
+    /// Notes that a look was asked for, the regular one or not.
+    pub fn looking(&mut self, ids: &[InstanceId], regular: bool, now: Mono, settings: &Settings) {
+        self.asked(ids, now);
+        if regular {
+            self.next_poll = now + settings.poll_min;
+        }
+    }
+
+    /// Enters the calls of a wave as not sent, before its intent is written.
+    pub fn claimed(&mut self, wave: &Wave) {
+        for batch in &wave.batches {
+            let ids = batch.members.iter().map(|member| (member.id, member.attempts)).collect();
+            let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::NotSent };
+            self.calls.insert(batch.number, call);
+        }
+    }
+
+    /// Notes that the intent of a wave is stored and its calls are being made.
+    pub fn started(&mut self, wave: &Wave) {
+        for batch in &wave.batches {
+            if let Some(call) = self.calls.get_mut(&batch.number) {
+                call.state = CallState::InFlight;
+            }
+        }
+    }
+
+    /// Notes how a call ended, and what follows for its ids and for the object's next call.
+    pub fn call_ended(&mut self, number: u32, end: &CallEnd<'_>) {
+        let CallEnd { reply, evidence, now, .. } = *end;
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.state = CallState::Ended { at: now.mono, reply: reply.clone(), recorded: false };
+        let with_attempts = call.ids.clone();
+        let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
+        if !matches!(reply, Reply::TooLate | Reply::Refused { refusal: Refusal::Whole, .. }) {
+            for id in &ids {
+                self.refused.remove(id);
+            }
+        }
+        let found = match reply {
+            Reply::Accepted { ids: returned, .. } => {
+                self.call_trouble = None;
+                self.isolation.accepted(returned, ids.len(), evidence)
+            }
+            Reply::Unknown { trouble, note, .. } => {
+                self.isolation.unknown(&ids, evidence);
+                self.trouble(*trouble, note.clone(), end);
+                Refused::Isolating
+            }
+            Reply::Refused { refusal, trouble, note } => {
+                self.call_refused(&with_attempts, refusal, (*trouble, note), end)
+            }
+            Reply::TooLate => Refused::Isolating,
+        };
+        if found == Refused::Request {
+            let note = match reply {
+                Reply::Refused { note, .. } => Some(note.clone()),
+                Reply::Accepted { .. } | Reply::Unknown { .. } | Reply::TooLate => None,
+            };
+            self.request_found_bad(note, now, end.settings);
+        }
+    }
+
+    fn call_refused(
+        &mut self,
+        call: &[(InstanceId, u32)],
+        refusal: &Refusal,
+        (trouble, note): (Trouble, &Note),
+        end: &CallEnd<'_>,
+    ) -> Refused {
+        let CallEnd { evidence, now, settings, random, .. } = *end;
+        if *refusal == Refusal::Whole {
+            self.trouble(trouble, note.clone(), end);
+            return Refused::Isolating;
+        }
+        // The API answered about the ids: nothing stands in the way of the object as a whole.
+        self.call_trouble = None;
+        let ids: Vec<InstanceId> = call.iter().map(|(id, _)| *id).collect();
+        let attempts = |id: &InstanceId| call.iter().find(|(named, _)| named == id).map_or(0, |(_, n)| *n);
+        let until = |failures| now.mono + backoff(failures, settings.retry_min, settings.retry_max, random);
+        match refusal {
+            Refusal::Whole => Refused::Isolating,
+            Refusal::Unnamed => {
+                let recent = Mono::at(now.mono.since_start().saturating_sub(settings.retry_max));
+                self.isolation.refused(&ids, note, evidence, recent)
+            }
+            Refusal::UnnamedConflict => {
+                self.isolation.split(&ids);
+                // The smaller the call already was, the longer it waits: a lock on all of them may pass meanwhile.
+                let halvings = (BATCH_SIZE / ids.len().max(1)).max(1).ilog2();
+                for id in &ids {
+                    let refused =
+                        RefusedId { at: now.mono, until: until(halvings), missing: None, note: note.clone() };
+                    self.refused.insert(*id, refused);
+                }
+                Refused::Isolating
+            }
+            Refusal::Missing(named) | Refusal::Conflict(named) => {
+                let missing = matches!(refusal, Refusal::Missing(_));
+                for id in named {
+                    let before = attempts(id);
+                    let missing = missing.then_some(before);
+                    let refused =
+                        RefusedId { at: now.mono, until: until(before), missing, note: note.clone() };
+                    self.refused.insert(*id, refused);
+                }
+                self.isolation.named(named, evidence)
+            }
+            Refusal::Invalid(named) => {
+                for id in named {
+                    self.isolation.give_up(*id, FailureReason::InvalidRequest, note.clone());
+                }
+                self.isolation.named(named, evidence)
+            }
+        }
+    }
+
+    fn trouble(&mut self, trouble: Trouble, note: Note, end: &CallEnd<'_>) {
+        let version = Some(end.secret_version.to_owned());
+        let before = self.call_trouble.as_ref();
+        self.call_trouble = Some(standing(trouble, note, before, version, end.now, end.settings, end.random));
+    }
+
+    fn request_found_bad(&mut self, note: Option<Note>, now: &Now, settings: &Settings) {
+        let note = note.unwrap_or_default();
+        // It is retried slowly, without jitter.
+        let random = 0;
+        let before = self.call_trouble.as_ref();
+        let standing = standing(Trouble::RequestRefused, note, before, None, now, settings, random);
+        self.call_trouble = Some(standing);
+    }
+
     /// Whether a call of this process is being made, or has an outcome that no acknowledged write holds.
     #[must_use]
     pub fn calls_in_flight(&self) -> bool {
@@ -260,6 +487,33 @@ impl Memory {
             }
         }
     }
+}
+
+/// Seconds by which the wall clock may gain on the monotonic one before that is taken for a sleep of the machine.
+const SLEPT: i64 = 5;
+
+fn wall_ahead(now: &Now) -> i64 {
+    let mono = i64::try_from(now.mono.since_start().as_secs()).unwrap_or(i64::MAX);
+    now.wall.as_second().saturating_sub(mono)
+}
+
+/// A live read of an object, for [`Memory::observe`].
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// The spec.
+    pub job: &'a Job,
+    /// The status.
+    pub status: &'a InstanceDeletionStatus,
+    /// The record in it.
+    pub ledger: &'a Ledger,
+    /// What this process knows of calls at the object's endpoint and project.
+    pub marks: &'a Marks,
+    /// Calls that the account had accepted.
+    pub evidence: Evidence,
+    /// When.
+    pub now: &'a Now,
+    /// Flags.
+    pub settings: &'a Settings,
 }
 
 /// What a trouble comes to after it has come up `failures` times before.

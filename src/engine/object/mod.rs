@@ -20,9 +20,12 @@
 //! ```
 
 pub mod batch;
+pub mod close;
 pub mod decide;
+pub mod isolate;
 pub mod job;
 pub mod ledger;
+pub mod limits;
 pub mod look_first;
 pub mod marks;
 pub mod memory;

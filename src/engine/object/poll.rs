@@ -53,7 +53,8 @@ pub fn due(
         }
         let confirm_at = sighting.not_found_since.map(|since| since + settings.settle);
         match row.progress {
-            Progress::Pending if job.suspend => {}
+            // A limit that has passed has every open id looked at, also of a suspended object.
+            Progress::Pending if job.suspend && memory.limits.passed().is_none() => {}
             Progress::Pending => match confirm_at {
                 Some(at) if now < at => later(at),
                 Some(_) => due.ids.push(row.id),

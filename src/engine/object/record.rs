@@ -1,15 +1,16 @@
 //! What calls came to and what reads showed, merged forward into the record (design §3, rules 4 to 6; properties S4 to S7).
 
 use super::{
+    job::Job,
     ledger::{Ledger, Progress, Row, count},
     look_first,
     marks::Marks,
     memory::{CallState, Memory, OwnCall},
 };
 use crate::{
-    api::BatchStatus,
+    api::{BatchStatus, FailureReason, NotFoundPolicy},
     engine::{
-        reply::Reply,
+        reply::{Refusal, Reply},
         settings::Settings,
         state::{Live, Seen, StateText},
         time::Now,
@@ -18,16 +19,29 @@ use crate::{
 
 /// Enters the outcomes of this process's calls that no acknowledged write holds yet. Returns their batch numbers.
 ///
-/// Entering an outcome twice changes nothing: `returned` of the stored batch tells that it is there (a write that was
-/// applied and whose reply was lost, K2).
-pub fn outcomes(ledger: &mut Ledger, memory: &Memory) -> Vec<u32> {
+/// Entering an outcome twice changes nothing (a write that was applied and whose reply was lost, K2).
+pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
     let mut entered = Vec::new();
     for (number, call) in &memory.calls {
         let CallState::Ended { reply, recorded: false, .. } = &call.state else { continue };
         entered.push(*number);
         outcome(ledger, *number, call, reply);
     }
+    if !memory.isolation.verdicts().is_empty() {
+        verdicts(ledger, memory, now);
+    }
     entered
+}
+
+/// Enters ids that refusals showed to be bad.
+fn verdicts(ledger: &mut Ledger, memory: &Memory, now: &Now) {
+    for position in 0..ledger.rows.len() {
+        let Some(row) = ledger.rows.get(position) else { continue };
+        let verdict = memory.isolation.verdicts().get(&row.id);
+        if let Some((reason, note)) = verdict {
+            ledger.fail(position, *reason, Some(note), now);
+        }
+    }
 }
 
 fn outcome(ledger: &mut Ledger, number: u32, call: &OwnCall, reply: &Reply) {
@@ -40,9 +54,6 @@ fn outcome(ledger: &mut Ledger, number: u32, call: &OwnCall, reply: &Reply) {
         }
         return;
     };
-    if batch.returned.is_some() {
-        return;
-    }
     let note = match reply {
         Reply::Accepted { note, .. } | Reply::Unknown { note, .. } | Reply::Refused { note, .. } => {
             Some(note)
@@ -57,17 +68,27 @@ fn outcome(ledger: &mut Ledger, number: u32, call: &OwnCall, reply: &Reply) {
     }
     let named = |row: &Row| row.progress.batch() == Some(number) && !row.progress.ended();
     for row in ledger.rows.iter_mut().filter(|r| named(r)) {
+        // Counted from what was recorded before the call, so that entering an outcome twice counts it once.
+        let used = call.attempts_before(row.id).map_or(row.attempts, |before| row.attempts.max(before + 1));
         match reply {
             Reply::Accepted { ids, .. } => {
                 // A 2xx uses an attempt of each id that it was asked for, returned or left out.
-                row.attempts += 1;
+                row.attempts = used;
                 if ids.contains(&row.id) {
                     accept(row);
                 } else if let Progress::Accepted { resent, .. } = &mut row.progress {
                     *resent = false;
                 }
             }
-            Reply::Refused { .. } | Reply::TooLate => {
+            Reply::Refused { refusal, .. } => {
+                if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) {
+                    row.attempts = used;
+                }
+                if let Progress::Accepted { resent, .. } = &mut row.progress {
+                    *resent = false;
+                }
+            }
+            Reply::TooLate => {
                 if let Progress::Accepted { resent, .. } = &mut row.progress {
                     *resent = false;
                 }
@@ -89,6 +110,7 @@ fn accept(row: &mut Row) {
 /// Enters what reads have shown. Returns whether a row moved forward.
 pub fn sightings(
     ledger: &mut Ledger,
+    job: &Job,
     memory: &Memory,
     marks: &Marks,
     now: &Now,
@@ -106,6 +128,12 @@ pub fn sightings(
         let progress = match seen {
             Seen::Terminated => Some(Progress::Terminated { batch, ended_at: Some(now.time()) }),
             Seen::NotFound if confirmed_not_found(position, row, ledger, memory, marks, settings) => {
+                let never_known = matches!(row.progress, Progress::Pending);
+                if never_known && job.not_found_policy == NotFoundPolicy::Fail {
+                    ledger.fail(position, FailureReason::NotFound, None, now);
+                    moved = true;
+                    continue;
+                }
                 Some(Progress::NotFound { batch, ended_at: Some(now.time()) })
             }
             Seen::ShuttingDown => match row.progress {
@@ -116,6 +144,9 @@ pub fn sightings(
             _ => None,
         };
         let (seen, sent_after_call) = (seen.clone(), after_call);
+        // An id that the service did not know and that reads alive was refused for its state: that uses an attempt.
+        let refused = memory.refused.get(&row.id).filter(|refused| *sent > refused.at);
+        let alive_again = refused.and_then(|r| r.missing).filter(|_| matches!(seen, Seen::Live(_)));
         let Some(row) = ledger.rows.get_mut(position) else { continue };
         if let Some(progress) = progress {
             let unknown =
@@ -125,6 +156,10 @@ pub fn sightings(
                 row.attempts += 1;
             }
             row.progress = progress;
+            moved = true;
+        }
+        if let Some(before) = alive_again.filter(|before| row.attempts <= *before) {
+            row.attempts = before + 1;
             moved = true;
         }
         row.cloud_state = cloud_state(row, &seen);

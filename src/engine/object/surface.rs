@@ -4,12 +4,14 @@
 //! `Ready` and `Finished` are always there; `Reconciling` and `Stalled` only while True, never both, and `Ready` is False
 //! whenever one of them is.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{job::Job, ledger::Ledger, memory::Standing};
+use super::{job::Job, ledger::Ledger, limits::Limit, memory::Standing};
 use crate::{
-    api::{FailureStatus, InstanceDeletionStatus, Phase, PlanStatus, Summary},
-    engine::{object::ledger::Progress, reply::Trouble, time::Now},
+    api::{FailureReason, InstanceDeletionStatus, Phase, PlanStatus, Summary},
+    engine::{reply::Trouble, time::Now},
 };
 
 /// Where an object stands.
@@ -23,8 +25,28 @@ pub enum Stage {
     Suspended(Option<Standing>),
     /// Work goes on.
     Deleting(Option<Hindrance>),
-    /// Every id has its end.
-    Ended,
+    /// A limit has passed: no new call, and these many instances are still looked at.
+    Closing {
+        /// The limit.
+        limit: Limit,
+        /// Instances of which a look is still to say how they end.
+        waiting: usize,
+        /// What stands in the way of looking.
+        standing: Option<Standing>,
+    },
+    /// Every id has its end; the limit had passed before.
+    Ended(Option<Limit>),
+}
+
+/// Ids that are open for longer than `--stuck-after`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stuck {
+    /// How many.
+    pub count: usize,
+    /// One of them, with what the last read of it showed.
+    pub example: String,
+    /// `--stuck-after`.
+    pub after: Duration,
 }
 
 /// Why a deletion does not go on as it should.
@@ -61,10 +83,13 @@ pub fn status(
     stage: &Stage,
     before: &InstanceDeletionStatus,
     now: &Now,
-    long_wait: Option<&Time>,
+    (long_wait, stuck): (Option<&Time>, Option<&Stuck>),
 ) -> InstanceDeletionStatus {
     let summary = ledger.summary();
-    let face = face(job, ledger, stage, &summary);
+    let mut face = face(job, ledger, stage, &summary);
+    if let Some(stuck) = stuck {
+        face.message += &stuck.message();
+    }
     let mut status = InstanceDeletionStatus {
         observed_generation: Some(job.generation),
         phase: Some(face.phase),
@@ -80,7 +105,6 @@ pub fn status(
         ..InstanceDeletionStatus::default()
     };
     ledger.write(&mut status);
-    status.failures = failures(ledger);
     if status.start_time.is_none() && !job.suspend && !job.dry_run {
         status.start_time = Some(now.time());
     }
@@ -199,7 +223,55 @@ fn face(job: &Job, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
             let (phase, reason, message) = hindered(job, hindrance, &progress);
             open(phase, reason, message, Activity::Reconciling)
         }
-        Stage::Ended => ended(job, ledger, summary),
+        Stage::Closing { limit, waiting, standing } => {
+            let (phase, reason, activity) = if job.suspend {
+                (Phase::Suspended, "Suspended", Activity::None)
+            } else {
+                (Phase::Deleting, "Deleting", Activity::Reconciling)
+            };
+            let rest = match waiting {
+                0 => "those on their way are followed to their end".to_owned(),
+                _ => format!("waiting for a look at {waiting} instances"),
+            };
+            let mut message =
+                format!("{progress}; {} has passed and no new delete call is made; {rest}", limit.field());
+            let reason = standing.as_ref().map_or(reason, |standing| standing.trouble.reason());
+            if let Some(standing) = standing {
+                message = trouble(job, standing, Some(&message));
+            }
+            open(phase, reason, message, activity)
+        }
+        Stage::Ended(limit) => ended(job, ledger, summary, *limit),
+    }
+}
+
+impl Stuck {
+    const SIGN: &str = " open for more than ";
+
+    fn message(&self) -> String {
+        let Self { count, example, after } = self;
+        format!(
+            "; {count} instances{}{} s, such as {example}: ask the vendor, looking goes on",
+            Self::SIGN,
+            after.as_secs()
+        )
+    }
+
+    /// Whether a status says so already.
+    #[must_use]
+    pub fn is_said(status: &InstanceDeletionStatus) -> bool {
+        status.conditions.iter().any(|c| c.type_ == "Ready" && c.message.contains(Self::SIGN))
+    }
+}
+
+impl Limit {
+    /// Its field in the spec.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Deadline => "activeDeadlineSeconds",
+            Self::NotAfter => "notAfter",
+        }
     }
 }
 
@@ -256,18 +328,39 @@ fn trouble(job: &Job, standing: &Standing, progress: Option<&str>) -> String {
     format!("{lead}{what}{detail}; {}", standing.trouble.advice())
 }
 
-fn ended(job: &Job, ledger: &Ledger, summary: &Summary) -> Face {
+fn ended(job: &Job, ledger: &Ledger, summary: &Summary, limit: Option<Limit>) -> Face {
     if summary.failed > 0 {
+        let over = ledger.failures.iter().find(|f| f.reason == FailureReason::DeadlineExceeded);
+        let (phase, reason, why) = match (over, limit) {
+            (Some(over), _) => (
+                Phase::DeadlineExceeded,
+                "DeadlineExceeded",
+                format!(
+                    "{} of {} instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud",
+                    over.count, summary.total
+                ),
+            ),
+            (None, Some(Limit::NotAfter)) => (
+                Phase::Expired,
+                "Expired",
+                format!(
+                    "{} of {} instances were not gone when notAfter had passed",
+                    summary.failed, summary.total
+                ),
+            ),
+            (None, Some(Limit::Deadline) | None) => {
+                (Phase::Failed, "Failed", format!("{} of {} instances failed", summary.failed, summary.total))
+            }
+        };
         return Face {
-            phase: Phase::Failed,
+            phase,
             ready: false,
-            reason: "Failed",
+            reason,
             message: format!(
-                "{} of {} instances failed, see status.failures; to try again, create a new InstanceDeletion with the failed ids",
-                summary.failed, summary.total
+                "{why}, see status.failures; to try again, create a new InstanceDeletion with the failed ids"
             ),
             activity: Activity::Stalled,
-            finished: Some("Failed"),
+            finished: Some(reason),
         };
     }
     if !ledger.ever_known() {
@@ -304,18 +397,6 @@ pub fn nothing_found(job: &Job, total: u32) -> String {
         "None of {total} ids is known in project {} of region {}; nothing was deleted. Check region and project",
         job.project, job.region
     )
-}
-
-fn failures(ledger: &Ledger) -> Vec<FailureStatus> {
-    let mut rows: Vec<FailureStatus> = Vec::new();
-    for row in &ledger.rows {
-        let Progress::Failed { reason, .. } = row.progress else { continue };
-        match rows.iter_mut().find(|r| r.reason == reason) {
-            Some(found) => found.count += 1,
-            None => rows.push(FailureStatus { reason, code: None, message: None, count: 1 }),
-        }
-    }
-    rows
 }
 
 fn conditions(face: &Face, generation: i64, before: &[Condition], now: &Time) -> Vec<Condition> {

@@ -28,8 +28,27 @@ pub struct Wave {
 pub struct Batch {
     /// Number in the record.
     pub number: u32,
-    /// 1 to 50 ids, each once, with the state that its look showed.
-    pub ids: Vec<(InstanceId, Live)>,
+    /// 1 to 50, each id once.
+    pub members: Vec<Member>,
+}
+
+/// One id of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The id.
+    pub id: InstanceId,
+    /// The state that its look showed.
+    pub live: Live,
+    /// Attempts that the record holds before this call.
+    pub attempts: u32,
+}
+
+impl Batch {
+    /// Its ids.
+    #[must_use]
+    pub fn ids(&self) -> Vec<InstanceId> {
+        self.members.iter().map(|member| member.id).collect()
+    }
 }
 
 /// Enters the intent of a wave into the ledger. `claim` is random, and new for each wave: only it tells this process's
@@ -41,8 +60,11 @@ pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: 
         .into_iter()
         .map(|members| {
             let number = ledger.next_batch();
+            let mut batch = Batch { number, members: Vec::with_capacity(members.len()) };
             for member in &members {
                 if let Some(row) = ledger.rows.get_mut(member.position) {
+                    let (id, live, attempts) = (member.id, member.live, row.attempts);
+                    batch.members.push(Member { id, live, attempts });
                     row.progress = match row.progress {
                         // The phase only goes forward: the new batch number is the mark of a further attempt.
                         Progress::Accepted { .. } => Progress::Accepted { batch: Some(number), resent: true },
@@ -58,7 +80,7 @@ pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: 
                 submitted_at: time.clone(),
                 request_id: None,
             });
-            Batch { number, ids: members.into_iter().map(|m| (m.id, m.live)).collect() }
+            batch
         })
         .collect();
     Wave { claim: claim.to_owned(), batches, look_sent }

@@ -1,253 +1,6 @@
-//! Tests of whole decisions: the engine against a cloud and a record that the test holds in its hand.
+//! The rules one by one: look first, write ahead, outcome unknown, not found, the end.
 
-use std::{collections::HashMap, time::Duration};
-
-use k8s_openapi::jiff::Timestamp;
-
-use super::{
-    decide::{Decision, Input, Next, decide},
-    job::Job,
-    ledger::{Ledger, Progress},
-    marks::{Effect, Marks},
-    memory::{CallState, Memory, OwnCall, standing},
-    write_ahead::{Batch, Wave},
-};
-use crate::{
-    api::{InstanceDeletionStatus, InstancePhase, Phase},
-    engine::{
-        InstanceId, Mono, Now, Settings,
-        reply::{Note, Reply, Trouble},
-        settings::BATCH_SIZE,
-        state::{Live, Seen},
-    },
-};
-
-const SETTINGS: Settings = Settings {
-    parallel_calls: 4,
-    poll_min: Duration::from_secs(5),
-    poll_max: Duration::from_mins(2),
-    settle: Duration::from_secs(30),
-    retry_min: Duration::from_secs(1),
-    retry_max: Duration::from_mins(5),
-    request_timeout: Duration::from_secs(30),
-    backoff_limit_per_instance: 5,
-};
-
-/// One process, one object, one cloud. Looks are answered at once; calls when the test says so.
-struct World {
-    job: Job,
-    status: InstanceDeletionStatus,
-    memory: Option<Memory>,
-    marks: Marks,
-    now: Mono,
-    cloud: HashMap<InstanceId, Seen>,
-    /// Looks bring nothing.
-    blind: bool,
-    waves: u32,
-    writes: Vec<InstanceDeletionStatus>,
-    looked: Vec<InstanceId>,
-    calls: Vec<Batch>,
-    other_bytes: usize,
-}
-
-impl World {
-    fn new(n: usize) -> Self {
-        let ids: Vec<_> = (1..=n).map(|i| InstanceId::from_u128(i as u128)).collect();
-        let cloud = ids.iter().map(|id| (*id, Seen::Live(Live::Running))).collect();
-        let job = Job {
-            generation: 1,
-            leaving: false,
-            region: "ap-southeast-3".into(),
-            project: "0".repeat(32),
-            secret: "clouddc".into(),
-            suspend: false,
-            dry_run: false,
-            ids,
-            duplicates: 0,
-        };
-        Self {
-            job,
-            status: InstanceDeletionStatus::default(),
-            memory: None,
-            marks: Marks::default(),
-            now: Mono::START + Duration::from_secs(1000),
-            cloud,
-            blind: false,
-            waves: 0,
-            writes: Vec::new(),
-            looked: Vec::new(),
-            calls: Vec::new(),
-            other_bytes: 0,
-        }
-    }
-
-    fn id(&self, position: usize) -> InstanceId {
-        self.job.ids[position]
-    }
-
-    fn phase(&self, position: usize) -> InstancePhase {
-        self.status.instances.get(position).map_or(InstancePhase::Pending, |r| r.phase)
-    }
-
-    fn ready(&self) -> (String, String) {
-        let ready = self.status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
-        (ready.reason.clone(), ready.message.clone())
-    }
-
-    fn pass(&mut self, by: Duration) {
-        self.now = self.now + by;
-    }
-
-    fn decide(&mut self, permits: usize) -> Decision {
-        let wall = Timestamp::from_second(1_800_000_000).unwrap() + self.now.since_start();
-        let now = Now { mono: self.now, wall };
-        let ledger = Ledger::read(&self.job.ids, &self.status);
-        let memory = self.memory.get_or_insert_with(|| Memory::new(&self.job, now.mono));
-        memory.observe(&self.job, &ledger, &self.marks, now.mono, &SETTINGS);
-        self.waves += 1;
-        decide(&Input {
-            job: &self.job,
-            status: &self.status,
-            other_bytes: self.other_bytes,
-            memory,
-            marks: &self.marks,
-            permits,
-            may_start: true,
-            claim: &format!("claim-{}", self.waves),
-            now: &now,
-            settings: &SETTINGS,
-        })
-    }
-
-    /// Decides and carries out until nothing is left to do now. Returns the wave that was submitted, with its calls in
-    /// flight, and the moment at which something is due.
-    fn run(&mut self) -> (Option<Wave>, Option<Mono>) {
-        for _ in 0..100 {
-            self.now = self.now + Duration::from_millis(1);
-            let decision = self.decide(SETTINGS.parallel_calls);
-            if let Some(write) = decision.write {
-                self.writes.push(write.clone());
-                self.status = write;
-                if decision.holds_ends {
-                    self.memory.as_mut().unwrap().ends_written = Some(self.now);
-                }
-            }
-            self.memory.as_mut().unwrap().recorded(&decision.records);
-            let looked = !decision.look.is_empty();
-            self.look(&decision.look, decision.regular);
-            if let Next::Submit(wave) = decision.next {
-                self.start(&wave);
-                return (Some(wave), decision.wake);
-            }
-            if !looked && decision.wake.is_none_or(|at| at > self.now) {
-                return (None, decision.wake);
-            }
-        }
-        panic!("never comes to rest");
-    }
-
-    fn look(&mut self, ids: &[InstanceId], regular: bool) {
-        let memory = self.memory.as_mut().unwrap();
-        memory.asked(ids, self.now);
-        if regular {
-            memory.next_poll = self.now + SETTINGS.poll_min;
-        }
-        self.looked.extend(ids);
-        self.now = self.now + Duration::from_millis(1);
-        let sent = self.now;
-        for id in ids.iter().filter(|_| !self.blind) {
-            let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
-            self.marks.saw(*id, &seen, sent);
-            memory.saw(*id, seen, sent);
-        }
-        memory.answered(ids);
-    }
-
-    fn start(&mut self, wave: &Wave) {
-        let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.ids.clone()).collect();
-        assert!(self.marks.claim(&ids), "an id is in one call at a time");
-        for batch in &wave.batches {
-            let stored = self.status.batches.iter().find(|b| b.number == batch.number).unwrap();
-            assert_eq!(stored.claim, wave.claim, "S3: no call without its claim in the record");
-            assert!((1..=BATCH_SIZE).contains(&batch.ids.len()), "S2");
-            let call = OwnCall {
-                claim: wave.claim.clone(),
-                ids: batch.ids.iter().map(|(id, _)| *id).collect(),
-                state: CallState::InFlight,
-            };
-            self.memory.as_mut().unwrap().calls.insert(batch.number, call);
-            self.calls.push(batch.clone());
-        }
-    }
-
-    fn end(&mut self, batch: &Batch, reply: Reply) {
-        let ids: Vec<_> = batch.ids.iter().map(|(id, _)| *id).collect();
-        let effect = |id: InstanceId| match &reply {
-            Reply::Accepted { ids, .. } if ids.contains(&id) => Some(Effect::Accepted),
-            Reply::Accepted { .. } | Reply::Unknown { .. } => Some(Effect::Unknown),
-            Reply::Refused { .. } | Reply::TooLate => None,
-        };
-        self.marks.release(&ids, self.now, effect);
-        let memory = self.memory.as_mut().unwrap();
-        if let Reply::Unknown { trouble, note } | Reply::Refused { trouble, note } = &reply {
-            let now = Now { mono: self.now, wall: Timestamp::UNIX_EPOCH };
-            let standing =
-                standing(*trouble, note.clone(), memory.call_trouble.as_ref(), None, &now, &SETTINGS, 0);
-            memory.call_trouble = Some(standing);
-        } else {
-            memory.call_trouble = None;
-        }
-        let call = memory.calls.get_mut(&batch.number).unwrap();
-        call.state = CallState::Ended { at: self.now, reply, recorded: false };
-    }
-
-    /// The cloud accepts everything.
-    fn accept(&mut self, wave: &Wave) {
-        for batch in &wave.batches {
-            let ids: Vec<_> = batch.ids.iter().map(|(id, _)| *id).collect();
-            for id in &ids {
-                self.cloud.insert(*id, Seen::ShuttingDown);
-            }
-            self.end(batch, Reply::Accepted { ids, foreign: 0, note: Note::default() });
-        }
-    }
-
-    fn finish_all(&mut self) {
-        for seen in self.cloud.values_mut() {
-            *seen = Seen::Terminated;
-        }
-    }
-
-    /// Runs on while time passes, accepting every call, until the object has ended or `limit` has passed.
-    fn run_to_rest(&mut self, limit: Duration) {
-        let until = self.now + limit;
-        while self.now < until {
-            let (wave, wake) = self.run();
-            match (wave, wake) {
-                (Some(wave), _) => self.accept(&wave),
-                (None, Some(wake)) => self.now = wake,
-                (None, None) => return,
-            }
-        }
-    }
-
-    fn restart(&mut self) {
-        self.memory = None;
-        self.marks = Marks::default();
-    }
-
-    fn named(&self, id: InstanceId) -> usize {
-        self.calls.iter().filter(|b| b.ids.iter().any(|(named, _)| *named == id)).count()
-    }
-}
-
-fn unknown() -> Reply {
-    Reply::Unknown { trouble: Trouble::CloudUnreachable, note: Note::default() }
-}
-
-fn refused(trouble: Trouble) -> Reply {
-    Reply::Refused { trouble, note: Note::default() }
-}
+use super::{super::memory::CallState, *};
 
 #[test]
 fn fault_free_each_id_is_sent_once_in_full_batches() {
@@ -260,7 +13,7 @@ fn fault_free_each_id_is_sent_once_in_full_batches() {
         assert!(world.job.ids.iter().all(|id| world.named(*id) == 1), "{n} ids");
         assert_eq!(world.status.phase, Some(Phase::Succeeded), "{n} ids");
         assert_eq!(world.status.progress, Some(format!("{n}/{n}")));
-        let sizes: Vec<_> = world.calls.iter().map(|b| b.ids.len()).collect();
+        let sizes: Vec<_> = world.calls.iter().map(|b| b.members.len()).collect();
         assert!(sizes[..sizes.len() - 1].iter().all(|s| *s == 50), "{sizes:?}");
     }
 }
@@ -332,7 +85,7 @@ fn i05_resumed_ids_are_looked_at_again() {
     let (wave, _) = world.run();
     let wave = wave.unwrap();
     assert_eq!(wave.batches.len(), 1);
-    assert_eq!(wave.batches[0].ids.len(), 10);
+    assert_eq!(wave.batches[0].members.len(), 10);
     assert!((0..10).all(|p| world.named(world.id(p)) == 0));
 }
 
@@ -349,15 +102,28 @@ fn s01_a_look_is_fresh_or_made_again() {
 }
 
 #[test]
+fn x06_a_look_from_before_the_machine_slept_does_not_count() {
+    let mut world = World::new(20);
+    let before = world.decide(0);
+    world.look(&before.look, before.regular);
+    // The monotonic clock stood still meanwhile.
+    world.slept += Duration::from_hours(1);
+    assert!(matches!(world.decide(4).next, Next::Wait));
+    let (wave, _) = world.run();
+    assert_eq!(world.looked.len(), 40, "each is looked at again");
+    assert_eq!(wave.unwrap().batches[0].members.len(), 20);
+}
+
+#[test]
 fn c14_ids_left_out_of_a_202_are_looked_at_after_settle_and_sent_once_more() {
     let mut world = World::new(50);
     let (wave, _) = world.run();
     let batch = wave.unwrap().batches[0].clone();
-    let returned: Vec<_> = batch.ids[..47].iter().map(|(id, _)| *id).collect();
+    let returned: Vec<_> = batch.ids()[..47].to_vec();
     for id in &returned {
         world.cloud.insert(*id, Seen::ShuttingDown);
     }
-    world.end(&batch, Reply::Accepted { ids: returned, foreign: 0, note: Note::default() });
+    world.end(&batch, &Reply::Accepted { ids: returned, foreign: 0, note: Note::default() });
     let ended = world.now;
     let mut again = None;
     while again.is_none() {
@@ -367,7 +133,7 @@ fn c14_ids_left_out_of_a_202_are_looked_at_after_settle_and_sent_once_more() {
     }
     assert!(world.now - ended > SETTINGS.settle);
     let again = again.unwrap();
-    assert_eq!(again.batches[0].ids.len(), 3);
+    assert_eq!(again.batches[0].members.len(), 3);
     assert_eq!(world.status.batches[0].returned, Some(47));
     assert_eq!(world.status.instances[49].attempts, Some(1));
     world.accept(&again);
@@ -382,7 +148,7 @@ fn c11_an_unknown_outcome_that_had_its_effect_is_never_sent_again() {
     let mut world = World::new(50);
     let (wave, _) = world.run();
     let batch = wave.unwrap().batches[0].clone();
-    world.end(&batch, unknown());
+    world.end(&batch, &unknown());
     // The list shows the old state for a while.
     world.run();
     assert_eq!(world.phase(0), InstancePhase::Submitted);
@@ -403,7 +169,7 @@ fn c11_an_unknown_outcome_that_had_its_effect_is_never_sent_again() {
 fn c08_an_unknown_outcome_without_effect_is_sent_again_only_after_settle() {
     let mut world = World::new(50);
     let (wave, _) = world.run();
-    world.end(&wave.unwrap().batches[0].clone(), unknown());
+    world.end(&wave.unwrap().batches[0].clone(), &unknown());
     let ended = world.now;
     loop {
         let (wave, wake) = world.run();
@@ -422,7 +188,7 @@ fn r01_after_a_restart_a_submitted_batch_is_settled_before_anything_is_sent() {
     let (wave, _) = world.run();
     // Killed after the cloud applied the first two calls, before any outcome was recorded.
     for batch in &wave.unwrap().batches[..2] {
-        for (id, _) in &batch.ids {
+        for id in &batch.ids() {
             world.cloud.insert(*id, Seen::ShuttingDown);
         }
     }
@@ -436,7 +202,7 @@ fn r01_after_a_restart_a_submitted_batch_is_settled_before_anything_is_sent() {
     }
     // The other process's call may have left 5 s after its write and taken its whole time.
     assert!(world.now - restarted > Duration::from_secs(5 + 30 + 30));
-    assert_eq!(resent.unwrap().batches[0].ids.len(), 20);
+    assert_eq!(resent.unwrap().batches[0].members.len(), 20);
     assert!((0..100).all(|p| world.named(world.id(p)) == 1 && world.phase(p) == InstancePhase::Accepted));
 }
 
@@ -466,7 +232,7 @@ fn k01_an_intent_that_was_stored_and_never_sent_needs_no_wait() {
     let ids = world.job.ids.clone();
     world.marks.release(&ids, world.now, |_| None);
     let (wave, _) = world.run();
-    assert_eq!(wave.unwrap().batches[0].ids.len(), 10);
+    assert_eq!(wave.unwrap().batches[0].members.len(), 10);
 }
 
 #[test]
@@ -476,7 +242,7 @@ fn c07_a_throttled_batch_stays_whole_and_uses_no_attempt() {
     let wave = wave.unwrap();
     let retry_after = Some(Duration::from_secs(7));
     for batch in &wave.batches {
-        world.end(batch, refused(Trouble::Throttled { retry_after }));
+        world.end(batch, &refused(Trouble::Throttled { retry_after }));
     }
     let throttled = world.now;
     let (none, wake) = world.run();
@@ -485,7 +251,7 @@ fn c07_a_throttled_batch_stays_whole_and_uses_no_attempt() {
     assert!(wake.unwrap() - throttled <= Duration::from_secs(7));
     world.pass(Duration::from_secs(8));
     let (again, _) = world.run();
-    let sizes: Vec<_> = again.unwrap().batches.iter().map(|b| b.ids.len()).collect();
+    let sizes: Vec<_> = again.unwrap().batches.iter().map(|b| b.members.len()).collect();
     assert_eq!(sizes, [50, 10]);
     assert!(world.status.instances.iter().all(|r| r.attempts.is_none()));
 }
@@ -500,7 +266,7 @@ fn a_refusal_without_a_rule_marks_no_id_and_retries_slowly() {
     ] {
         let mut world = World::new(50);
         let (wave, _) = world.run();
-        world.end(&wave.unwrap().batches[0].clone(), refused(trouble));
+        world.end(&wave.unwrap().batches[0].clone(), &refused(trouble));
         let (none, _) = world.run();
         assert_eq!(none, None);
         assert_eq!(world.ready().0, trouble.reason());
@@ -511,7 +277,7 @@ fn a_refusal_without_a_rule_marks_no_id_and_retries_slowly() {
         world.pass(Duration::from_secs(299));
         assert_eq!(world.run().0, None, "{trouble:?}");
         world.pass(Duration::from_secs(2));
-        assert_eq!(world.run().0.unwrap().batches[0].ids.len(), 50, "{trouble:?}");
+        assert_eq!(world.run().0.unwrap().batches[0].members.len(), 50, "{trouble:?}");
     }
 }
 
@@ -521,7 +287,7 @@ fn t03_not_found_needs_two_reads_settle_apart() {
     let gone = world.id(0);
     world.cloud.remove(&gone);
     let (wave, _) = world.run();
-    assert_eq!(wave.as_ref().unwrap().batches[0].ids.len(), 1, "an id not found is not sent");
+    assert_eq!(wave.as_ref().unwrap().batches[0].members.len(), 1, "an id not found is not sent");
     world.accept(&wave.unwrap());
     let (_, wake) = world.run();
     assert_eq!(world.phase(0), InstancePhase::Pending);
@@ -564,7 +330,7 @@ fn nothing_found_succeeds_with_a_warning_and_no_call() {
     assert!(world.calls.is_empty());
     let (reason, message) = world.ready();
     assert_eq!(reason, "NothingFound");
-    assert!(message.starts_with("None of 150 ids is known in project 0000"), "{message}");
+    assert!(message.starts_with("None of 150 ids is known in project 0123"), "{message}");
     assert_eq!(world.status.phase, Some(Phase::Succeeded));
 }
 
@@ -619,7 +385,7 @@ fn t07_an_id_in_an_unknown_state_is_not_sent_and_is_named() {
     let id = world.id(1);
     world.cloud.insert(id, Seen::from_state("quarantined"));
     let (wave, _) = world.run();
-    assert_eq!(wave.as_ref().unwrap().batches[0].ids.len(), 2);
+    assert_eq!(wave.as_ref().unwrap().batches[0].members.len(), 2);
     world.accept(&wave.unwrap());
     world.run_to_rest(Duration::from_secs(301));
     assert_eq!(world.ready().0, "StateUnknown");
@@ -689,7 +455,7 @@ fn a_plan_looks_once_writes_no_rows_and_is_silent() {
     world.job.generation = 2;
     world.cloud.insert(world.job.ids[2], Seen::Terminated);
     let (wave, _) = world.run();
-    assert_eq!(wave.unwrap().batches[0].ids.len(), 27);
+    assert_eq!(wave.unwrap().batches[0].members.len(), 27);
     assert_eq!(world.status.plan, None);
 }
 
@@ -749,9 +515,9 @@ fn s07_a_row_never_goes_back() {
     let mut world = World::new(120);
     let (wave, _) = world.run();
     let wave = wave.unwrap();
-    world.end(&wave.batches[0], unknown());
-    world.end(&wave.batches[1], refused(Trouble::Forbidden));
-    world.end(&wave.batches[2], Reply::TooLate);
+    world.end(&wave.batches[0], &unknown());
+    world.end(&wave.batches[1], &refused(Trouble::Forbidden));
+    world.end(&wave.batches[2], &Reply::TooLate);
     world.run_to_rest(Duration::from_secs(1000));
     world.finish_all();
     world.run_to_rest(Duration::from_secs(1000));

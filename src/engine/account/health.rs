@@ -1,0 +1,130 @@
+//! What delete calls of one account came to, as far as it concerns all its objects.
+
+use std::time::Duration;
+
+use crate::engine::{
+    reply::{Reply, Trouble},
+    time::Mono,
+};
+
+/// What delete calls of one account came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Health {
+    accepted: u64,
+    last_accepted: Option<Mono>,
+    /// The last call that ended brought only a 5xx, a timeout, or no connection.
+    silent: bool,
+    in_flight: usize,
+}
+
+/// Whether the cloud accepts calls of this account, for a judgement about ids that it refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Delete calls that were accepted since the process started.
+    pub accepted: u64,
+    /// When the last one was.
+    pub last: Option<Mono>,
+}
+
+impl Evidence {
+    /// Whether a call was accepted at or after this moment.
+    #[must_use]
+    pub fn since(&self, moment: Mono) -> bool {
+        self.last.is_some_and(|last| last >= moment)
+    }
+}
+
+impl Health {
+    /// Notes that calls are on their way.
+    pub fn started(&mut self, calls: usize) {
+        self.in_flight += calls;
+    }
+
+    /// Notes how a call ended.
+    pub fn ended(&mut self, reply: &Reply, now: Mono) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match reply {
+            Reply::Accepted { .. } => {
+                self.accepted += 1;
+                self.last_accepted = Some(now);
+                self.silent = false;
+            }
+            Reply::Unknown { trouble, .. } | Reply::Refused { trouble, .. } => {
+                self.silent = *trouble == Trouble::CloudUnreachable;
+            }
+            // Nothing was asked, so nothing was learned.
+            Reply::TooLate => {}
+        }
+    }
+
+    /// How many calls may be made now: while the cloud answers nothing, one at a time probes it (design: *Outcomes of a
+    /// delete call*).
+    #[must_use]
+    pub fn allowed(&self) -> usize {
+        if self.silent { 1_usize.saturating_sub(self.in_flight) } else { usize::MAX }
+    }
+
+    /// For judgements about ids.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        Evidence { accepted: self.accepted, last: self.last_accepted }
+    }
+}
+
+/// While the cloud answers nothing and another object's call probes it, an object asks again after this.
+pub const PROBE_WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::reply::{Note, Refusal};
+
+    fn unknown() -> Reply {
+        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() }
+    }
+
+    fn refused(trouble: Trouble) -> Reply {
+        Reply::Refused { refusal: Refusal::Whole, trouble, note: Note::default() }
+    }
+
+    #[test]
+    fn c08_a_silent_cloud_is_probed_by_one_call_at_a_time() {
+        let accepted = || Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
+        let table: [(Reply, usize); 5] = [
+            (unknown(), 1),
+            (refused(Trouble::CloudUnreachable), 1),
+            (refused(Trouble::Throttled { retry_after: None }), usize::MAX),
+            (refused(Trouble::CredentialsRejected), usize::MAX),
+            (accepted(), usize::MAX),
+        ];
+        for (reply, expected) in table {
+            let mut health = Health::default();
+            health.started(2);
+            assert_eq!(health.allowed(), usize::MAX, "nothing is known yet");
+            health.ended(&unknown(), Mono::START);
+            assert_eq!(health.allowed(), 0, "the other call of the wave is the probe");
+            health.ended(&reply, Mono::START);
+            assert_eq!(health.allowed(), expected, "{reply:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_never_left_says_nothing_about_the_cloud() {
+        let mut health = Health::default();
+        health.started(2);
+        health.ended(&unknown(), Mono::START);
+        health.ended(&Reply::TooLate, Mono::START);
+        assert_eq!(health.allowed(), 1);
+    }
+
+    #[test]
+    fn evidence_counts_accepted_calls() {
+        let mut health = Health::default();
+        let at = Mono::at(Duration::from_secs(7));
+        health.ended(&Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() }, at);
+        assert_eq!(health.evidence(), Evidence { accepted: 1, last: Some(at) });
+        assert!(health.evidence().since(at));
+        assert!(!health.evidence().since(at + Duration::from_micros(1)));
+        assert!(!Evidence::default().since(Mono::START));
+    }
+}
