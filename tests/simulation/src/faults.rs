@@ -192,6 +192,16 @@ kinds! {
     SecretRotated,
     /// dryRun goes from true to false.
     DryRunToGo,
+    /// spec.notAfter is set.
+    NotAfter,
+    /// spec.activeDeadlineSeconds is set.
+    Deadline,
+    /// spec.ttlSecondsAfterFinished is set.
+    Ttl,
+    /// spec.notFoundPolicy is Fail.
+    PolicyFail,
+    /// spec.backoffLimitPerInstance is set.
+    BackoffLimit,
 }
 
 /// Where a message goes.

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use clouddc_simulator::{EndTime, Options};
 use instance_deletion_controller::{controller::Key, engine::Settings};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Map, Value, json};
 
 use crate::{
     faults::{Faults, Kind},
     random::Random,
+    sim::EPOCH,
 };
 
 /// The project of all instances.
@@ -35,6 +38,8 @@ pub struct ObjectPlan {
     pub created: Duration,
     /// Created with dryRun: true.
     pub dry_run: bool,
+    /// Further fields of its spec.
+    pub further: Map<String, Value>,
 }
 
 /// What is special about an instance.
@@ -126,6 +131,26 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+/// Limits of an object, each seldom.
+fn limits(random: &mut Random, faults: &mut Faults) -> Map<String, Value> {
+    let mut spec = Map::new();
+    let mut set = |random: &mut Random, kind, name: &str, value: fn(&mut Random) -> Value| {
+        if random.chance(0.06) {
+            faults.count(kind);
+            spec.insert(name.to_owned(), value(random));
+        }
+    };
+    set(random, Kind::NotAfter, "notAfter", |random| {
+        let at = EPOCH + i64::try_from(random.below(600)).unwrap_or(0);
+        json!(Timestamp::from_second(at).unwrap_or_default().to_string())
+    });
+    set(random, Kind::Deadline, "activeDeadlineSeconds", |random| json!(1 + random.below(400)));
+    set(random, Kind::Ttl, "ttlSecondsAfterFinished", |random| json!(random.below(300)));
+    set(random, Kind::PolicyFail, "notFoundPolicy", |_| json!("Fail"));
+    set(random, Kind::BackoffLimit, "backoffLimitPerInstance", |random| json!(random.below(4)));
+    spec
+}
+
 /// A UUID such as the cloud's.
 #[must_use]
 pub fn id_of(seed: u64, n: usize) -> String {
@@ -151,7 +176,7 @@ impl Plan {
             cloud: Options { seed, end: EndTime::Fixed(seconds(60)), ..Options::default() },
             settings: Settings::default(),
             rates: (10.0, 20.0),
-            objects: vec![ObjectPlan { key, ids, created: seconds(1), dry_run: false }],
+            objects: vec![ObjectPlan { key, ids, created: seconds(1), dry_run: false, further: Map::new() }],
             courses: Vec::new(),
             processes: 1,
             chaos: seconds(5),
@@ -215,10 +240,11 @@ impl Plan {
             }
             let created = random.between(seconds(0), seconds(120));
             let key = Key { namespace, name: format!("further-{n}") };
-            self.objects.push(ObjectPlan { key, ids, created, dry_run: false });
+            self.objects.push(ObjectPlan { key, ids, created, dry_run: false, further: Map::new() });
         }
         for object in &mut self.objects {
             object.dry_run = random.chance(0.1);
+            object.further = limits(random, faults);
         }
     }
 

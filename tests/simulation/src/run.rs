@@ -237,7 +237,8 @@ async fn ended(sim: &Arc<Sim>) {
 
 /// After the end nothing is heard any more, not even of processes that start anew.
 async fn silence(sim: &Arc<Sim>) {
-    sleep(Duration::from_mins(2)).await;
+    // By then a lost watch event has been made up for.
+    sleep(Duration::from_secs(310)).await;
     sim.at(|state, moment| {
         state.record.quiet = Some(moment);
         state.trace.add(moment.at, format_args!("silence"));

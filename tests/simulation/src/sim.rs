@@ -211,10 +211,11 @@ impl Sim {
             for version in &stored {
                 let Stored { key, change, object, .. } = version;
                 let status = object.pointer("/status/summary").map(ToString::to_string).unwrap_or_default();
+                let rows = rows_in_short(object);
                 state.trace.add(
                     moment.at,
                     format_args!(
-                        "   = {} {} rv {} gen {} {} {}: {} {}",
+                        "   = {} {} rv {} gen {} {} {}: {} {} {rows}",
                         change.word(),
                         key.name,
                         text(object, "/metadata/resourceVersion"),
@@ -253,6 +254,16 @@ impl Sim {
             state.processes.len() - 1
         })
     }
+}
+
+/// The first rows of an object, and the batches that they are in.
+fn rows_in_short(object: &Value) -> String {
+    let rows = crate::record::list(object, "/status/instances").iter().take(4);
+    let short = |row: &Value| {
+        let phase = text(row, "/phase").get(..4).unwrap_or_default();
+        format!("{phase} {} {} {}", row["batch"], row["attempts"], row["resent"])
+    };
+    rows.map(short).collect::<Vec<_>>().join("; ").replace(" null", "")
 }
 
 /// Namespace and name of an object.

@@ -21,6 +21,9 @@ pub fn create(sim: &Arc<Sim>, object: &ObjectPlan) {
         "credentialsSecretRef": {"name": SECRET},
         "instanceIDs": object.ids,
     });
+    if let Some(fields) = spec.as_object_mut() {
+        fields.extend(object.further.clone());
+    }
     if object.dry_run {
         spec["dryRun"] = json!(true);
     }

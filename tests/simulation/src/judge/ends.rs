@@ -17,6 +17,13 @@ pub fn check(view: &View<'_>, findings: &mut Findings) {
     for leak in &record.leaks {
         findings.check("S11", false, || leak.clone());
     }
+    for version in &record.versions {
+        let ttl = version.object["spec"].get("ttlSecondsAfterFinished").is_some();
+        let by_process = matches!(version.writer, Writer::Process(_));
+        findings.check("L8", !by_process || (ttl && is_finished(&version.object)), || {
+            format!("a process deleted {}, which had no end or no TTL", version.key.name)
+        });
+    }
     let mut ended: BTreeMap<&str, (Moment, &Stored)> = BTreeMap::new();
     for version in record.versions.iter().filter(|v| v.change != Change::Deleted) {
         let uid = text(&version.object, "/metadata/uid");

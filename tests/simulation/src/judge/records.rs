@@ -29,7 +29,7 @@ pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
         if let Writer::Put(put) = version.writer
             && let Some(put) = view.record.puts.get(put)
         {
-            honest(view, plan, put, before, status, findings);
+            honest(view, plan, put, before, &version.object, findings);
         }
         succeeded(version, status, findings);
     }
@@ -56,7 +56,8 @@ fn monotone(version: &Stored, before: &Value, status: &Value, findings: &mut Fin
 }
 
 /// S4 and S6, for rows that this write changed.
-fn honest(view: &View<'_>, plan: &Plan, put: &Put, before: &Value, status: &Value, findings: &mut Findings) {
+fn honest(view: &View<'_>, plan: &Plan, put: &Put, before: &Value, object: &Value, findings: &mut Findings) {
+    let (status, fails) = (&object["status"], object["spec"]["notFoundPolicy"] == "Fail");
     let old_rows = list(before, "/instances");
     for (n, new) in list(status, "/instances").iter().enumerate() {
         let id = text(new, "/id");
@@ -87,6 +88,8 @@ fn honest(view: &View<'_>, plan: &Plan, put: &Put, before: &Value, status: &Valu
                 what("no read showed it terminated")
             }),
             "NotFound" => {
+                let known = new.get("batch").is_some() || seen.clone().any(super::view::Seen::is_on_its_way);
+                findings.check("S6", known || !fails, || what("under Fail, and it was never known"));
                 let ended = view.sent.iter().filter(|sent| {
                     sent.call.process == put.process && sent.call.ids.iter().any(|named| named == id)
                 });

@@ -9,11 +9,13 @@ use super::{
 };
 use crate::{
     plan::Plan,
-    record::{Moment, text},
+    record::{Moment, list, text},
 };
 
 const LOOK_LIFE: Duration = Duration::from_mins(1);
 const PATIENCE: u32 = 10;
+/// backoffLimitPerInstance, unless the spec says otherwise.
+const LIMIT: u32 = 5;
 
 /// Checks every delete call that left, for each of its ids.
 pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
@@ -31,7 +33,7 @@ pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
                 again(view, plan, id, first, second, findings);
             }
         }
-        attempts(view, plan, id, &calls, findings);
+        attempts(view, id, &calls, findings);
     }
 }
 
@@ -86,7 +88,7 @@ fn again(
 }
 
 /// Calls that use an attempt are bounded, for each object.
-fn attempts(view: &View<'_>, plan: &Plan, id: &str, calls: &[&Sent<'_>], findings: &mut Findings) {
+fn attempts(view: &View<'_>, id: &str, calls: &[&Sent<'_>], findings: &mut Findings) {
     let mut used: BTreeMap<&str, u32> = BTreeMap::new();
     for sent in calls {
         let Some(put) = sent.intent else { continue };
@@ -103,8 +105,12 @@ fn attempts(view: &View<'_>, plan: &Plan, id: &str, calls: &[&Sent<'_>], finding
     }
     // What a process heard and did not store before it died is counted by nobody.
     let lost = view.record.processes.iter().filter(|p| p.died.is_some()).count();
-    let most = 1 + plan.settings.backoff_limit_per_instance + u32::try_from(lost).unwrap_or(u32::MAX);
+    let lost = u32::try_from(lost).unwrap_or(u32::MAX);
     for (uid, n) in used {
+        let limit = calls.iter().find(|sent| sent.intent.is_some_and(|put| put.uid == uid));
+        let limit = limit
+            .and_then(|sent| sent.decision?.object.as_ref()?["spec"]["backoffLimitPerInstance"].as_u64());
+        let most = 1 + limit.map_or(LIMIT, |limit| u32::try_from(limit).unwrap_or(LIMIT)) + lost;
         findings.check("S8", n <= most, || format!("{id} used {n} attempts of object {uid}, of {most}"));
     }
 }
@@ -150,17 +156,28 @@ fn known(view: &View<'_>, plan: &Plan, sent: &Sent<'_>, id: &str, findings: &mut
     });
 }
 
-/// When the sender first read that the id is accepted in the batch that its decision read shows, and which that is.
+/// When the sender first read of the newest batch of an accepted id, and which that is. A batch that it stored itself
+/// tells it nothing: it knows whether it made that call.
 fn first_recorded(view: &View<'_>, sent: &Sent<'_>, id: &str) -> Option<(Moment, u64)> {
     let decision = sent.decision?;
-    let status = decision.object.as_ref()?.get("status")?;
-    let accepted = row(status, id).filter(|row| rank(Some(row)) == 2)?;
-    let batch = accepted["batch"].as_u64().unwrap_or(0);
-    let uid = text(decision.object.as_ref()?, "/metadata/uid");
-    let first = view.record.gets.iter().find(|get| {
-        let object = get.object.as_ref().filter(|object| text(object, "/metadata/uid") == uid);
-        let same = object.and_then(|object| row(&object["status"], id));
-        get.process == sent.call.process && same.is_some_and(|row| row["batch"].as_u64() == Some(batch))
+    let object = decision.object.as_ref()?;
+    row(&object["status"], id).filter(|row| rank(Some(row)) == 2)?;
+    let uid = text(object, "/metadata/uid");
+    let own = |batch: u64| {
+        let stored = list(&object["status"], "/batches").iter().find(|b| b["number"].as_u64() == Some(batch));
+        let claim = stored.map_or("", |b| text(b, "/claim"));
+        view.makers.get(&(uid, claim)) == Some(&sent.call.process)
+    };
+    let mut newest: Option<(Moment, u64)> = None;
+    let reads = view.record.gets.iter().filter(|get| {
+        get.process == sent.call.process && get.key == decision.key && get.answered <= decision.answered
     });
-    first.map(|get| (get.answered, batch))
+    for get in reads {
+        let object = get.object.as_ref().filter(|object| text(object, "/metadata/uid") == uid);
+        let Some(batch) = object.and_then(|o| row(&o["status"], id)?["batch"].as_u64()) else { continue };
+        if newest.is_none_or(|(_, known)| known != batch) && !own(batch) {
+            newest = Some((get.answered, batch));
+        }
+    }
+    newest
 }

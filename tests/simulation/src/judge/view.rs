@@ -79,6 +79,8 @@ pub struct View<'a> {
     pub record: &'a Record,
     /// Delete calls that left, in that order.
     pub sent: Vec<Sent<'a>>,
+    /// By uid and claim: the process whose write was the first that held it.
+    pub makers: BTreeMap<(&'a str, &'a str), usize>,
     /// By process and id, in the order of the replies.
     pub seen: BTreeMap<(usize, String), Vec<Seen>>,
 }
@@ -110,7 +112,13 @@ impl<'a> View<'a> {
             sent.push(Sent { number, call, left, intent: put, batch, decision });
         }
         sent.sort_by_key(|sent| sent.left);
-        Self { record, sent, seen: seen(record) }
+        let mut makers = BTreeMap::new();
+        for put in &record.puts {
+            for batch in list(&put.status, "/batches") {
+                makers.entry((put.uid.as_str(), text(batch, "/claim"))).or_insert(put.process);
+            }
+        }
+        Self { record, sent, makers, seen: seen(record) }
     }
 
     /// What reads showed of an instance to a process whose reply came before a moment.
@@ -119,7 +127,7 @@ impl<'a> View<'a> {
         process: usize,
         id: &str,
         before: Moment,
-    ) -> impl DoubleEndedIterator<Item = &Seen> {
+    ) -> impl DoubleEndedIterator<Item = &Seen> + Clone {
         let all = self.seen.get(&(process, id.to_owned())).map_or(&[][..], Vec::as_slice);
         all.iter().filter(move |seen| seen.answered < before)
     }
