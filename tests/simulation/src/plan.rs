@@ -189,11 +189,15 @@ impl Plan {
     pub fn drawn(seed: u64) -> (Self, Faults) {
         let mut random = Random::new(seed, 1);
         let mut faults = Faults::drawn(&mut random);
-        let n = random.pick(1, &[1, 2, 2, 3, 3, 7, 7, 10, 10, 49, 50, 51, 60, 101, 130]);
+        let n = random.pick(1, &[1, 2, 2, 3, 3, 3, 4, 5, 7, 7, 8, 10, 10, 12, 20, 49, 50, 51, 60, 101, 130]);
         let mut plan = Self::plain(seed, n);
-        plan.chaos = random.between(seconds(60), seconds(600));
+        plan.chaos = random.between(seconds(60), seconds(400));
         plan.settings.parallel_calls = random.pick(4, &[1, 2, 4]);
-        plan.settings.poll_min = random.pick(seconds(5), &[seconds(5), seconds(15), seconds(20)]);
+        plan.settings.poll_min = random.pick(seconds(5), &[seconds(10), seconds(20), seconds(30)]);
+        if n > 40 {
+            // A look at many ids takes the most real time, and shows nothing that fewer looks do not.
+            plan.settings.poll_min = seconds(30);
+        }
         plan.rates = random.pick((10.0, 20.0), &[(2.0, 10.0), (1.0, 5.0)]);
         plan.draw_cloud(&mut random, &mut faults);
         plan.draw_objects(&mut random, &mut faults);

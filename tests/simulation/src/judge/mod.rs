@@ -1,12 +1,14 @@
 //! Whether a run was right, by the record of messages and versions alone: never by what the controller knew.
 //!
 //! - [`view`]: the record, sorted for questions: which intent a call rests on, what reads showed to whom;
+//! - [`looks`]: when a read is known to the object that asked for it;
 //! - [`scope`]: S1, S2, S3, S10, S12, S13: what may be called;
 //! - [`repeats`]: S8, S17: what may be called again;
 //! - [`records`]: S4, S5, S6, S7: what may be recorded; [`surface`]: S16;
 //! - [`ends`]: L1, L8, S11.
 
 mod ends;
+mod looks;
 mod records;
 mod repeats;
 mod scope;

@@ -45,7 +45,7 @@ fn look_first(view: &View<'_>, sent: &Sent<'_>, id: &str, findings: &mut Finding
     let fresh = last.is_some_and(|seen| sent.left.at.saturating_sub(seen.started.at) <= LOOK_LIFE);
     findings.check("S17", fresh, || format!("{} names {id}, at which its sender has not looked", name(sent)));
     // A read that came after the decision was not known to it.
-    let known = view.seen_before(sent.call.process, id, decided).max_by_key(|seen| seen.started);
+    let known = view.known_before(sent.call.process, id, decided).max_by_key(|seen| seen.started);
     findings.check("S17", known.is_none_or(super::view::Seen::is_live), || {
         format!("{} names {id}, which its sender last read as {}", name(sent), known.map_or("", |s| &s.state))
     });
@@ -96,7 +96,8 @@ fn attempts(view: &View<'_>, id: &str, calls: &[&Sent<'_>], findings: &mut Findi
         let names = reply.body.contains(id);
         let uses = match reply.status {
             200..300 => !listed(reply).is_empty(),
-            409 => true,
+            // One that names some of the ids is about those.
+            409 => names || !sent.call.ids.iter().any(|other| reply.body.contains(other.as_str())),
             400 => matches!(reply.code().as_str(), "iMetal.0101" | "iMetal.0201") && names,
             404 => reply.code() == "iMetal.0200" && names,
             _ => false,
@@ -135,7 +136,7 @@ fn known(view: &View<'_>, plan: &Plan, sent: &Sent<'_>, id: &str, findings: &mut
         // The record of an own call is no news.
         .filter(|(_, batch)| !replied.iter().any(|(_, own, uid)| own == batch && **uid == put.uid))
         .map(|(moment, _)| moment);
-    let by_read = view.seen_before(process, id, decision.answered).filter(|seen| seen.is_on_its_way());
+    let by_read = view.known_before(process, id, decision.answered).filter(|seen| seen.is_on_its_way());
     let by_read = by_read.map(|seen| seen.sent).max();
     let accepted = by_reply.max(by_record);
     if accepted.is_none() && by_read.is_none() {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clouddc_simulator::Operation;
 use serde_json::Value;
 
+use super::looks::Looks;
 use crate::record::{Call, CloudReply, Get, Moment, Outcome, Put, Record, list, text};
 
 /// What a read showed of one instance to one process.
@@ -16,6 +17,8 @@ pub struct Seen {
     pub sent: Moment,
     /// When the reply came.
     pub answered: Moment,
+    /// When the look that it belongs to was over, and with that known to the object; none if it never was.
+    pub known: Option<Moment>,
     /// The state; `not found` for a 404 of the service.
     pub state: String,
 }
@@ -121,6 +124,12 @@ impl<'a> View<'a> {
         Self { record, sent, makers, seen: seen(record) }
     }
 
+    /// The same, of looks that were over before a moment.
+    pub fn known_before(&self, process: usize, id: &str, before: Moment) -> impl Iterator<Item = &Seen> {
+        self.seen_before(process, id, before)
+            .filter(move |seen| seen.known.is_some_and(|known| known < before))
+    }
+
     /// What reads showed of an instance to a process whose reply came before a moment.
     pub fn seen_before(
         &self,
@@ -163,7 +172,8 @@ fn intents(record: &Record) -> Vec<Intent> {
 
 fn seen(record: &Record) -> BTreeMap<(usize, String), Vec<Seen>> {
     let mut all: BTreeMap<(usize, String), Vec<Seen>> = BTreeMap::new();
-    for call in &record.calls {
+    let looks = Looks::of(record);
+    for (number, call) in record.calls.iter().enumerate() {
         let (Some(sent), Some((answered, Outcome::Reply(reply)))) = (call.left, &call.outcome) else {
             continue;
         };
@@ -172,7 +182,9 @@ fn seen(record: &Record) -> BTreeMap<(usize, String), Vec<Seen>> {
             if state.is_empty() {
                 return;
             }
-            let seen = Seen { started: call.started, sent, answered: *answered, state: state.to_owned() };
+            let state = state.to_owned();
+            let seen =
+                Seen { started: call.started, sent, answered: *answered, known: looks.over(number), state };
             all.entry((call.process, id.to_owned())).or_default().push(seen);
         };
         let Some(body) = reply.json() else { continue };
