@@ -92,6 +92,23 @@ fn the_next_wave_waits_for_the_record_of_this_one() {
 }
 
 #[test]
+fn an_outcome_waits_for_those_of_its_wave_and_is_recorded_with_them() {
+    let mut world = World::new(200);
+    let (wave, _) = world.run();
+    let wave = wave.unwrap();
+    let writes = world.writes.len();
+    for (ended, batch) in wave.batches.iter().enumerate() {
+        world.run();
+        assert_eq!(world.writes.len(), writes, "{ended} of 4 have ended");
+        world.end(batch, &Reply::Accepted { ids: batch.ids(), foreign: 0, note: Note::default() });
+    }
+    world.run();
+    assert_eq!(world.writes.len(), writes + 1);
+    assert_eq!(world.status.summary.unwrap().accepted, 200);
+    assert_eq!(world.told.iter().filter(|e| e.reason == "BatchAccepted").count(), 4, "each is told once");
+}
+
+#[test]
 fn s13_no_call_while_suspended_planned_or_leaving_and_what_was_in_flight_is_recorded() {
     type Close = fn(&mut Job);
     let closes: [Close; 2] = [|j| j.suspend = true, |j| j.leaving = true];
