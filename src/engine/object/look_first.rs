@@ -203,3 +203,6 @@ pub fn last_end(
 pub fn in_flight(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks, settings: &Settings) -> bool {
     marks.get(row.id).in_flight.is_some() || matches!(own_call(row, ledger, memory, settings), Own::InFlight)
 }
+
+#[cfg(test)]
+mod tests;
