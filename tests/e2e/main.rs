@@ -10,6 +10,7 @@ mod deletion;
 mod faults;
 mod gateway;
 mod limits;
+mod memory_api_server;
 mod process;
 mod roles;
 mod support;
