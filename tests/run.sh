@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace and prints their counts last.
+# Runs every test of the workspace. Prints last which faults have a test that passed (tests/faults.txt), what the model
+# check and the simulations covered, and the counts of tests.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-cargo test --workspace --no-fail-fast 2>&1 | tee "$log"
+# The model check and the simulations print their figures; cargo would keep them to itself.
+cargo test --workspace --no-fail-fast -- --show-output 2>&1 | tee "$log" | grep --line-buffered -v '^figure: '
 status=${PIPESTATUS[0]}
+awk -f tests/fault_matrix.awk tests/faults.txt "$log" || status=1
+sed -n 's/^figure: //p' "$log"
 awk '
   /^ *Running |^ *Doc-tests / { suite = $0; sub(/^ *(Running )?/, "", suite); sub(/ \(.*/, "", suite) }
   /^test result: / {

@@ -74,11 +74,26 @@ impl Account {
         }
     }
 
+    /// Counts calls as on their way from the decision to make them on, so that no two objects probe a silent cloud while each
+    /// is still writing its intent. False, and nothing is done, if so many may not be made any more.
+    pub fn begin(&self, calls: usize) -> bool {
+        let health = &mut lock(&self.governor).health;
+        let may = self.allowed(health) >= calls;
+        if may {
+            health.started(calls);
+        }
+        may
+    }
+
+    /// Takes back what was begun: none of these calls will be made.
+    pub fn abandon(&self, calls: usize) {
+        lock(&self.governor).health.abandoned(calls);
+    }
+
     /// Notes that an object makes this many of the calls granted to it.
     pub fn use_up(&self, key: &Key, calls: usize) {
-        let Governor { pace, permits, health } = &mut *lock(&self.governor);
+        let Governor { pace, permits, .. } = &mut *lock(&self.governor);
         permits.use_up(key, calls, pace);
-        health.started(calls);
     }
 
     /// Forgets the turn of an object.

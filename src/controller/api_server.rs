@@ -2,8 +2,6 @@
 //!
 //! Reads are decoded by hand from text: kube's typed read logs the whole body when it can't be decoded.
 
-use std::time::Duration;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource,
@@ -13,10 +11,8 @@ use kube::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::exchange::{Failure, Unavailable, bounded, text};
 use crate::api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus};
-
-/// kube has no response timeout of its own for ordinary calls.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,7 +49,7 @@ pub struct Live {
 pub enum ReadError {
     /// The API server did not bring it; try again later.
     #[error("the API server did not bring the object: {0}")]
-    Unavailable(String),
+    Unavailable(Unavailable),
     /// It can't be decoded even so far that its record is known. Nothing can be done for it.
     #[error("the object can't be decoded: {0}")]
     Undecodable(String),
@@ -70,7 +66,7 @@ pub enum WriteError {
     Gone,
     /// Not written, or nobody knows: read it again, later.
     #[error("the status may not be written: {0}")]
-    Unavailable(String),
+    Unavailable(Unavailable),
 }
 
 #[derive(Deserialize)]
@@ -105,11 +101,11 @@ impl ApiServer {
     pub async fn read(&self, key: &Key) -> Result<Option<Live>, ReadError> {
         let request = requests(&key.namespace)
             .get(&key.name, &GetParams::default())
-            .map_err(|e| ReadError::Unavailable(e.to_string()))?;
-        match within_deadline(self.client.request_text(request)).await {
+            .map_err(|e| ReadError::Unavailable(Unavailable::new(&e)))?;
+        match text(&self.client, request).await {
             Ok(text) => decode(key, &text).map(Some),
-            Err(Failure::Api(status)) if status.is_not_found() => Ok(None),
-            Err(failure) => Err(ReadError::Unavailable(failure.to_string())),
+            Err(failure) if failure.is_gone(&key.name) => Ok(None),
+            Err(failure) => Err(ReadError::Unavailable(failure.unavailable())),
         }
     }
 
@@ -117,13 +113,14 @@ impl ApiServer {
     /// sent: an older definition prunes fields that it does not know, and an admission plugin may change anything.
     pub async fn write_intent(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<(), WriteError> {
         let stored = self.put_status(read, status).await?;
-        let stored = decode(&read.key, &stored).map_err(|e| WriteError::Unavailable(e.to_string()))?.status;
+        let stored =
+            decode(&read.key, &stored).map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?.status;
         if stored.instances == status.instances && stored.batches == status.batches {
             return Ok(());
         }
-        Err(WriteError::Unavailable(
-            "the API server stored another record than was sent; apply the definition of this version, and look for admission webhooks that change InstanceDeletions".to_owned(),
-        ))
+        Err(WriteError::Unavailable(Unavailable::new(
+            &"the API server stored another record than was sent; apply the definition of this version, and look for admission webhooks that change InstanceDeletions",
+        )))
     }
 
     /// Stores a status by compare-and-swap: uid and resourceVersion of the read are in the body. A PUT, since a patch of
@@ -144,11 +141,11 @@ impl ApiServer {
             },
             "status": status,
         });
-        let body = serde_json::to_vec(&body).map_err(|e| WriteError::Unavailable(e.to_string()))?;
+        let body = serde_json::to_vec(&body).map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         let request = requests(&read.key.namespace)
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
-            .map_err(|e| WriteError::Unavailable(e.to_string()))?;
-        acknowledged(within_deadline(self.client.request_text(request)).await)
+            .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
+        acknowledged(&read.key, text(&self.client, request).await)
     }
 
     /// Deletes an object if it is still the one that was read, unchanged.
@@ -160,8 +157,8 @@ impl ApiServer {
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
         let request = requests(&read.key.namespace)
             .delete(&read.key.name, &parameters)
-            .map_err(|e| WriteError::Unavailable(e.to_string()))?;
-        acknowledged(within_deadline(self.client.request_text(request)).await).map(drop)
+            .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
+        acknowledged(&read.key, text(&self.client, request).await).map(drop)
     }
 
     /// Reads a Secret as text; none if it does not exist.
@@ -173,22 +170,22 @@ impl ApiServer {
         let path = k8s_openapi::api::core::v1::Secret::url_path(&(), Some(namespace));
         let request = Request::new(path)
             .get(name, &GetParams::default())
-            .map_err(|e| SecretError::Unavailable(e.to_string()))?;
-        match within_deadline(self.client.request_text(request)).await {
+            .map_err(|e| SecretError::Unavailable(Unavailable::new(&e)))?;
+        match text(&self.client, request).await {
             Ok(text) => Ok(Some(text)),
-            Err(Failure::Api(status)) if status.is_not_found() => Ok(None),
-            Err(Failure::Api(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
-            Err(failure) => Err(SecretError::Unavailable(failure.to_string())),
+            Err(failure) if failure.is_gone(name) => Ok(None),
+            Err(Failure::Refused(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
+            Err(failure) => Err(SecretError::Unavailable(failure.unavailable())),
         }
     }
 }
 
-fn acknowledged(result: Result<String, Failure>) -> Result<String, WriteError> {
+fn acknowledged(key: &Key, result: Result<String, Failure>) -> Result<String, WriteError> {
     match result {
         Ok(text) => Ok(text),
-        Err(Failure::Api(status)) if status.is_conflict() => Err(WriteError::Conflict),
-        Err(Failure::Api(status)) if status.is_not_found() => Err(WriteError::Gone),
-        Err(failure) => Err(WriteError::Unavailable(failure.to_string())),
+        Err(Failure::Refused(status)) if status.is_conflict() => Err(WriteError::Conflict),
+        Err(failure) if failure.is_gone(&key.name) => Err(WriteError::Gone),
+        Err(failure) => Err(WriteError::Unavailable(failure.unavailable())),
     }
 }
 
@@ -197,34 +194,11 @@ pub(super) enum SecretError {
     /// The API server refuses it.
     Forbidden,
     /// The API server did not answer.
-    Unavailable(String),
+    Unavailable(Unavailable),
 }
 
 fn requests(namespace: &str) -> Request {
     Request::new(InstanceDeletion::url_path(&(), Some(namespace)))
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("{}", bounded(&.0.message))]
-    Api(Box<kube::core::Status>),
-    #[error("{}", bounded(&.0.to_string()))]
-    Other(kube::Error),
-    #[error("no answer within {} s", DEADLINE.as_secs())]
-    Deadline,
-}
-
-fn bounded(text: &str) -> String {
-    text.chars().take(256).collect()
-}
-
-async fn within_deadline<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-    match tokio::time::timeout(DEADLINE, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) => Err(Failure::Api(status)),
-        Ok(Err(other)) => Err(Failure::Other(other)),
-        Err(_) => Err(Failure::Deadline),
-    }
 }
 
 fn decode(key: &Key, text: &str) -> Result<Live, ReadError> {

@@ -38,11 +38,15 @@ pub struct Caller {
 }
 
 /// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. False, and
-/// nothing is done, if another call names one of the ids.
+/// nothing is done, if another call names one of the ids or the cloud has fallen silent.
 pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
     let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut tracked.memory else { return false };
+    if !caller.account.begin(wave.batches.len()) {
+        return false;
+    }
     if !lock(&caller.account.marks).claim(&ids) {
+        caller.account.abandon(wave.batches.len());
         return false;
     }
     memory.claimed(wave);
@@ -52,6 +56,7 @@ pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
 /// Gives a wave up whose intent may or may not be stored: none of its calls will be made.
 pub fn give_up(context: &Context, caller: &Caller, wave: &Wave) {
     let now = context.clock.mono();
+    caller.account.abandon(wave.batches.len());
     for batch in &wave.batches {
         lock(&caller.account.marks).release(&batch.ids(), now, |_| None);
     }

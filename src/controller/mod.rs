@@ -13,14 +13,17 @@ mod calls;
 mod context;
 mod drain;
 mod events;
+mod exchange;
 mod looks;
 mod objects;
 mod reconcile;
+mod renewal;
 mod secrets;
 mod watch;
 
 pub use api_server::{ApiServer, Key, Live, ReadError, WriteError};
 pub use context::{Context, Options};
 pub use drain::drain;
+pub use exchange::Unavailable;
 pub use reconcile::{forget_if_gone, reconcile};
 pub use watch::{Scope, WatchError, run};

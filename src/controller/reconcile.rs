@@ -46,8 +46,8 @@ enum Pass {
     Again,
     /// Nothing to do before this moment, if nothing is heard.
     At(Mono),
-    /// The API server failed: again after a backoff.
-    Backoff,
+    /// The API server failed: again after a backoff, and not before it wishes.
+    Backoff(Option<Duration>),
     /// Nothing to do until someone edits the object.
     Rest,
 }
@@ -58,7 +58,7 @@ pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
     let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
     guarded.unwrap_or_else(|_| {
         error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
-        Some(after_failure(context, key))
+        Some(after_failure(context, key, None))
     })
 }
 
@@ -69,7 +69,7 @@ async fn passes(context: &Arc<Context>, key: &Key) -> Option<Duration> {
         match pass(context, key).await {
             Pass::Again => {}
             Pass::At(moment) => return Some(moment - context.clock.mono()),
-            Pass::Backoff => return Some(after_failure(context, key)),
+            Pass::Backoff(least) => return Some(after_failure(context, key, least)),
             Pass::Rest => return None,
         }
     }
@@ -84,8 +84,8 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
             return Pass::Rest;
         }
         Err(ReadError::Unavailable(why)) => {
-            warn!(namespace = key.namespace, name = key.name, error = why, "the object was not read");
-            return Pass::Backoff;
+            warn!(namespace = key.namespace, name = key.name, error = %why, "the object was not read");
+            return Pass::Backoff(why.retry_after);
         }
         Err(ReadError::Undecodable(why)) => {
             error!(
@@ -130,7 +130,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         caller.account.forget(key);
     }
     reread_secret(&caller).await;
-    let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff };
+    let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff(None) };
     carry_out(context, Some(&caller), &live, &tracked, decision).await
 }
 
@@ -216,10 +216,10 @@ async fn carry_out(
                 warn!(
                     namespace = live.key.namespace,
                     name = live.key.name,
-                    error = why,
+                    error = %why,
                     "the status was not written"
                 );
-                return Pass::Backoff;
+                return Pass::Backoff(why.retry_after);
             }
         }
     }
@@ -247,8 +247,8 @@ async fn delete(context: &Context, live: &Live) -> Pass {
         }
         Err(WriteError::Conflict | WriteError::Gone) => Pass::Again,
         Err(WriteError::Unavailable(why)) => {
-            warn!(namespace, name, error = why, "the object was not deleted");
-            Pass::Backoff
+            warn!(namespace, name, error = %why, "the object was not deleted");
+            Pass::Backoff(why.retry_after)
         }
     }
 }
@@ -287,8 +287,8 @@ enum Submitted {
     Stored,
     /// Not stored, or nobody knows: read again.
     Again,
-    /// The API server failed.
-    Failed,
+    /// The API server failed, and wishes to be left alone for so long.
+    Failed(Option<Duration>),
 }
 
 impl From<Submitted> for Pass {
@@ -296,7 +296,7 @@ impl From<Submitted> for Pass {
         match submitted {
             // The next wave's ids are looked at while this wave's calls run.
             Submitted::Stored | Submitted::Again => Pass::Again,
-            Submitted::Failed => Pass::Backoff,
+            Submitted::Failed(least) => Pass::Backoff(least),
         }
     }
 }
@@ -339,10 +339,10 @@ async fn submit(
             warn!(
                 namespace = live.key.namespace,
                 name = live.key.name,
-                error = why,
+                error = %why,
                 "the intent was not stored; nothing is sent"
             );
-            return Submitted::Failed;
+            return Submitted::Failed(why.retry_after);
         }
     }
     let Some(wave) = pending.take() else { return Submitted::Again };
@@ -451,7 +451,7 @@ pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
     }
 }
 
-fn after_failure(context: &Context, key: &Key) -> Duration {
+fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Duration {
     let tracked = context.objects.get(key);
     let mut tracked = lock(&tracked);
     let wait = backoff(
@@ -461,5 +461,7 @@ fn after_failure(context: &Context, key: &Key) -> Duration {
         context.random.jitter(),
     );
     tracked.failures = tracked.failures.saturating_add(1);
-    wait
+    // On top of what the server asks for, so that not everyone comes back at once; a nonsense value is no reason to sleep
+    // for ever.
+    wait + least.unwrap_or_default().min(context.settings.retry_max)
 }

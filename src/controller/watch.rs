@@ -27,6 +27,7 @@ use super::{
     context::Context,
     drain::drain,
     reconcile::{forget_if_gone, reconcile},
+    renewal::renewed,
 };
 use crate::api::InstanceDeletion;
 
@@ -34,6 +35,11 @@ use crate::api::InstanceDeletion;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Objects in one page of the list: each may carry an annotation of 256 KiB until it is stripped.
 const PAGE: u32 = 50;
+/// Seconds after which the API server ends a watch and is asked for another. kube gives up a watch that brings nothing, not
+/// even its end, 5 s later: so long may a new object stay unseen behind a connection that has died in silence.
+const WATCH_SECONDS: u32 = 30;
+/// So long may an event stay unheard that a watch, alive by all signs, has lost.
+const RENEWAL: Duration = Duration::from_mins(10);
 
 type Meta = PartialObjectMeta<InstanceDeletion>;
 
@@ -125,10 +131,11 @@ async fn watch(
     on_sync: impl FnOnce() + Send + 'static,
 ) {
     let config = watcher::Config { page_size: Some(PAGE), ..watcher::Config::default() };
+    let config = config.timeout(WATCH_SECONDS);
     let config = if selector.is_empty() { config } else { config.labels(selector) };
     let (reader, writer) = reflector::store();
     let mut on_sync = Some(on_sync);
-    let stream = watcher(api, config)
+    let stream = renewed(move || watcher(api.clone(), config.clone()).boxed(), RENEWAL)
         .default_backoff()
         // Not `wait_until_ready` of the store: the Controller waits on it too, and only its last waiter is woken.
         .inspect(move |event| {

@@ -133,7 +133,7 @@ fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn i02_bad_manifests_are_refused_with_what_to_do() {
     let stage = stage("bad").await;
-    let table = bad_manifests();
+    let table = [bad_manifests(), bad_limits()].concat();
     assert!(table.len() >= 25);
     for (name, edit, expected) in table {
         let mut manifest = Manifest::new("bad", &[ID.to_owned()]);

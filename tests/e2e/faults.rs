@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clouddc_simulator::{EndTime, Fault, Operation, Options, RateLimit, Stage as Moment};
-use harness::{Manifest, condition};
+use harness::Manifest;
 
 use crate::support::{
     assert_succeeded, count, each_once, instances, named, options, phase_of, sizes, stage, stage_with,
@@ -129,24 +129,6 @@ async fn c07_a_limited_account_gets_everything_deleted() {
     assert_succeeded(&stage.wait_finished("retire"), 300);
     let accepted: Vec<_> = stage.calls().into_iter().filter(|call| call.status == Some(202)).collect();
     each_once(&accepted, &ids);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn c01_a_reply_without_a_rule_marks_no_id_and_is_retried_slowly() {
-    let stage = stage("refused").await;
-    let ids = instances(&stage, 50);
-    let refusal = Fault::on(Operation::DeleteInstances).times(1);
-    stage.cloud.script(refusal.reply_error(400, "iMetal.0001", "request parameter invalid/unsupported: x"));
-    let _controller = stage.controller(&[]).unwrap();
-    stage.apply(&Manifest::new("retire", &ids)).unwrap();
-    let object = stage.wait_reason("retire", "RequestRefused");
-    assert_eq!(object["status"]["phase"], "Deleting");
-    assert_eq!(count(&object, "Failed"), 0);
-    assert!(condition(&object, "Ready").2.contains("iMetal.0001"), "{}", condition(&object, "Ready").2);
-    assert_succeeded(&stage.wait_finished("retire"), 50);
-    assert_eq!(sizes(&stage.calls()), [50, 50]);
-    let [first, second] = &stage.calls()[..] else { panic!() };
-    assert!(second.received_ms - first.received_ms >= 3000, "--retry-max apart");
 }
 
 #[tokio::test(flavor = "multi_thread")]

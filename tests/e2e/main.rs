@@ -5,13 +5,23 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod admission;
+mod api_faults;
+mod cloud_faults;
+mod cloud_front;
+mod crash;
 mod credentials;
 mod deletion;
 mod faults;
+mod further_faults;
 mod gateway;
 mod limits;
 mod memory_api_server;
+mod outage;
 mod process;
+mod refusals;
 mod roles;
 mod support;
+mod tls;
+mod two_controllers;
 mod users;
+mod watch_faults;

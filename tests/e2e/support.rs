@@ -73,3 +73,27 @@ pub fn assert_succeeded(object: &Value, n: usize) {
     assert_eq!(harness::condition(object, "Ready").0, "True");
     assert_eq!(harness::condition(object, "Finished").0, "True");
 }
+
+fn rank(phase: &str) -> u8 {
+    match phase {
+        "" | "Pending" => 0,
+        "Submitted" => 1,
+        "Accepted" => 2,
+        _ => 3,
+    }
+}
+
+/// In consecutive versions of an object, rows only go forward and ends stay as they are.
+pub fn assert_monotone(versions: &[Value]) {
+    assert!(versions.len() > 1, "the history was recorded");
+    let rows = |v: &Value| v["status"]["instances"].as_array().cloned().unwrap_or_default();
+    for pair in versions.windows(2) {
+        let (before, after) = (rows(&pair[0]), rows(&pair[1]));
+        assert!(before.len() <= after.len(), "rows are never taken away");
+        for (before, after) in before.iter().zip(&after) {
+            let rank = |row: &Value| rank(row["phase"].as_str().unwrap_or_default());
+            let same_end = rank(before) < 3 || before["phase"] == after["phase"];
+            assert!(rank(before) <= rank(after) && same_end, "{before} {after}");
+        }
+    }
+}

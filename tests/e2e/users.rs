@@ -8,7 +8,7 @@ use harness::{Manifest, PROJECT, condition, until};
 use serde_json::json;
 
 use crate::{
-    gateway::Gateway,
+    gateway::{Gateway, Rule, intents},
     support::{assert_succeeded, count, each_once, instances, options, sizes, stage, stage_with},
 };
 
@@ -45,14 +45,15 @@ async fn s13_an_intent_is_not_sent_after_the_process_was_stopped_for_a_minute() 
     let stage = stage("stopped").await;
     let ids = instances(&stage, 20);
     // The API server stores the intent, and its answer is held until the process is stopped.
-    let gateway = Gateway::start(&stage);
+    let gateway = Gateway::start(&stage).await;
+    let intent = gateway.script(Rule::on(intents).times(1).hold());
     let mut controller = stage.controller_as(&gateway.kubeconfig).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
-    until("the answer to the intent is held", || gateway.holds().then_some(()));
+    intent.wait_hits(1);
     assert_eq!(count(&stage.get("retire"), "Submitted"), 20);
     controller.stop().unwrap();
     assert!(stage.calls().is_empty(), "stopped before the answer came");
-    gateway.release();
+    intent.release();
     stage.patch("retire", &json!({"suspend": true})).unwrap();
     tokio::time::sleep(Duration::from_mins(1)).await;
     controller.signal(Signal::CONT).unwrap();

@@ -232,7 +232,7 @@ async fn s12_a_body_without_end_is_cut_at_its_cap() {
 }
 
 #[tokio::test]
-async fn a_list_names_its_ids_and_its_limit_and_heeds_no_other_row() {
+async fn x11_a_list_names_its_ids_and_its_limit_and_heeds_no_other_row() {
     let server = serve(Script::Reply(Box::new(|_| {
         let row =
             |n: u128, state: &str| format!(r#"{{"id":"{}","state":{state}}}"#, InstanceId::from_u128(n));

@@ -215,7 +215,7 @@ async fn an_outage_is_not_asked_about_each_instance() {
 }
 
 #[tokio::test]
-async fn c08_a_cloud_that_answers_nothing_is_probed_by_one_read_at_a_time() {
+async fn x12_a_cloud_that_answers_nothing_is_probed_by_one_read_at_a_time() {
     let at_once = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let source = Counting { at_once: at_once.clone(), most: Arc::default(), gate: gate.clone() };

@@ -40,6 +40,11 @@ impl Health {
         self.in_flight += calls;
     }
 
+    /// Notes that calls which were to go out will not.
+    pub fn abandoned(&mut self, calls: usize) {
+        self.in_flight = self.in_flight.saturating_sub(calls);
+    }
+
     /// Notes how a call ended.
     pub fn ended(&mut self, reply: &Reply, now: Mono) {
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -88,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn c08_a_silent_cloud_is_probed_by_one_call_at_a_time() {
+    fn x12_a_silent_cloud_is_probed_by_one_call_at_a_time() {
         let accepted = || Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
         let table: [(Reply, usize); 5] = [
             (unknown(), 1),

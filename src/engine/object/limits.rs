@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn s15_a_wall_clock_that_jumps_back_opens_nothing_again() {
+    fn x07_a_wall_clock_that_jumps_back_opens_nothing_again() {
         let mut job = job_of(1);
         job.not_after = Some(Timestamp::from_second(1050).unwrap());
         let mut limits = Limits::default();

@@ -528,6 +528,9 @@ pub fn standing(
     random: u64,
 ) -> Standing {
     let failures = before.filter(|b| b.trouble.reason() == trouble.reason()).map_or(0, |b| b.failures + 1);
+    // The first of its kind stands for all: another request id each time would be a status write each time.
+    let same = |b: &&Standing| b.note.code == note.code && b.note.text == note.text;
+    let note = before.filter(same).map(|b| b.note.clone()).unwrap_or(note);
     let wait = match (trouble.retry(), trouble) {
         (Retry::Slow | Retry::SlowOrSecretChange, _) => settings.retry_max,
         (Retry::SecretChange, _) => SECRET_REREAD,

@@ -18,15 +18,18 @@ pub(crate) fn project() -> PathBuf {
 /// Applies `deploy/base` once to a control plane and waits until the CRD is served. Returns a kubeconfig of the
 /// controller's ServiceAccount.
 pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
-    static DONE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    // Once: a controller that starts must not find the file half written by the next test.
+    static DONE: Mutex<Vec<(String, PathBuf)>> = Mutex::new(Vec::new());
     let mut done = DONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (namespace, name) = ACCOUNT;
-    if !done.contains(&control_plane.url()) {
-        let base = project().join("deploy/base").display().to_string();
-        control_plane.kubectl(&["apply", "-k", &base]).ok()?;
-        let crd = "crd/instancedeletions.clouddc.dev";
-        control_plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]).ok()?;
-        done.push(control_plane.url());
+    if let Some((_, kubeconfig)) = done.iter().find(|(url, _)| *url == control_plane.url()) {
+        return Ok(kubeconfig.clone());
     }
-    control_plane.service_account_kubeconfig(namespace, name)
+    let base = project().join("deploy/base").display().to_string();
+    control_plane.kubectl(&["apply", "-k", &base]).ok()?;
+    let crd = "crd/instancedeletions.clouddc.dev";
+    control_plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]).ok()?;
+    let (namespace, name) = ACCOUNT;
+    let kubeconfig = control_plane.service_account_kubeconfig(namespace, name)?;
+    done.push((control_plane.url(), kubeconfig.clone()));
+    Ok(kubeconfig)
 }

@@ -112,6 +112,11 @@ impl Stage {
 
     /// Starts a controller with the quick flags and these, which win.
     pub fn controller(&self, flags: &[&str]) -> Result<Controller, Error> {
+        self.controller_through(&self.kubeconfig, flags)
+    }
+
+    /// The same with another kubeconfig.
+    pub fn controller_through(&self, kubeconfig: &Path, flags: &[&str]) -> Result<Controller, Error> {
         let mut all = self.quick_flags();
         for pair in flags.chunks(2) {
             if let [name, value] = pair {
@@ -121,7 +126,7 @@ impl Stage {
                 all.extend([(*name).to_owned(), (*value).to_owned()]);
             }
         }
-        Controller::start(&self.binary, &self.kubeconfig, self.control_plane.folder(), &all)
+        Controller::start(&self.binary, kubeconfig, self.control_plane.folder(), &all)
     }
 
     /// Starts a controller with another kubeconfig.

@@ -1,5 +1,7 @@
 //! The rules one by one: look first, write ahead, outcome unknown, not found, the end.
 
+use std::collections::HashSet;
+
 use super::{super::memory::CallState, *};
 
 #[test]
@@ -27,6 +29,50 @@ fn writes_are_few() {
     world.finish_all();
     world.run_to_rest(Duration::from_mins(1));
     assert_eq!(world.writes.len(), 4);
+}
+
+/// Sizes of the looks that an object of `n` ids makes before and between its waves of one call, each answered at once.
+fn looks_of(n: usize) -> (Vec<usize>, usize) {
+    let mut world = World::new(n);
+    world.parallel = 1;
+    let mut looks = Vec::new();
+    let mut writes = 0;
+    while world.status.summary.is_none_or(|summary| summary.accepted < summary.total) {
+        let before: HashSet<_> = world.looked.iter().copied().collect();
+        let (wave, wake) = world.run();
+        // While the call runs, the looks for the next ones are made.
+        if wave.is_some() {
+            let (none, _) = world.run();
+            assert_eq!(none, None);
+        }
+        let looked = world.looked.iter().filter(|id| !before.contains(id)).collect::<HashSet<_>>().len();
+        looks.extend((looked > 0).then_some(looked));
+        match wave {
+            Some(wave) => world.accept(&wave),
+            None => world.now = wake.unwrap(),
+        }
+        writes = world.writes.len();
+    }
+    (looks, writes)
+}
+
+#[test]
+fn looks_are_whole_reads_ahead_of_their_calls_and_writes_are_few() {
+    for (n, expected) in [
+        (1, &[1][..]),
+        (50, &[50]),
+        (120, &[120]),
+        (150, &[150]),
+        (199, &[199]),
+        (200, &[200]),
+        (500, &[200, 100, 100, 100]),
+        (520, &[200, 100, 100, 120]),
+    ] {
+        let (looks, writes) = looks_of(n);
+        assert_eq!(looks, expected, "{n}");
+        // First sight, and each outcome with the next intent.
+        assert!(writes <= n.div_ceil(50) + 2, "{n}: {writes} writes");
+    }
 }
 
 #[test]

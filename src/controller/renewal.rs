@@ -1,0 +1,76 @@
+//! A watch that lists anew from time to time, and whenever what it resumes from is too old.
+//!
+//! kube's watcher lists again only when an event in the stream says 410. It never does after an HTTP 410, which a proxy may
+//! send, and a watch that resumes from the future, after etcd was restored, stays silent.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use kube::{
+    Error as ClientError,
+    runtime::watcher::{Error, Event, Result},
+};
+use tokio::time::{Instant, timeout_at};
+
+/// The events of the watches that `make` makes, one after the other, none longer than `every`.
+pub fn renewed<K, W>(make: impl FnMut() -> W, every: Duration) -> impl Stream<Item = Result<Event<K>>>
+where
+    W: Stream<Item = Result<Event<K>>> + Unpin,
+{
+    stream::unfold((None, make), move |(watch, mut make)| async move {
+        let mut current = watch;
+        loop {
+            let (mut watch, until) = current.take().unwrap_or_else(|| (make(), Instant::now() + every));
+            if let Ok(Some(event)) = timeout_at(until, watch.next()).await {
+                let next = (!too_old(&event)).then_some((watch, until));
+                return Some((event, (next, make)));
+            }
+        }
+    })
+}
+
+fn too_old<K>(event: &Result<Event<K>>) -> bool {
+    matches!(event, Err(Error::WatchStartFailed(ClientError::Api(status))) if status.code == 410)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, pin::pin};
+
+    use kube::core::Status;
+
+    use super::*;
+
+    fn failed(code: u16) -> Result<Event<u32>> {
+        let status = Status::failure("scripted", "Scripted").with_code(code);
+        Err(Error::WatchStartFailed(ClientError::Api(status.boxed())))
+    }
+
+    /// How many watches it takes to tell `n` events, when each tells these events and then is silent.
+    async fn made(events: impl Fn() -> Vec<Result<Event<u32>>>, n: usize) -> usize {
+        let made = Cell::new(0);
+        let make = || {
+            made.set(made.get() + 1);
+            stream::iter(events()).chain(stream::pending())
+        };
+        let watches = pin!(renewed(make, Duration::from_mins(10)));
+        assert_eq!(watches.take(n).count().await, n);
+        made.get()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn k09_a_watch_that_tells_nothing_more_is_made_anew() {
+        let started = Instant::now();
+        assert_eq!(made(|| vec![Ok(Event::Init), Ok(Event::InitDone)], 6).await, 3);
+        assert_eq!(started.elapsed(), Duration::from_mins(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn k07_a_watch_that_can_not_be_resumed_is_made_anew_at_once() {
+        let started = Instant::now();
+        assert_eq!(made(|| vec![Ok(Event::Init), failed(410), failed(503)], 4).await, 2);
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        // Any other failure is tried again by kube, after a backoff.
+        assert_eq!(made(|| vec![Ok(Event::Init), failed(503), failed(403), failed(503)], 4).await, 1);
+    }
+}

@@ -1,0 +1,72 @@
+//! A cloud that is down for a while: nothing is given up, and it is not flooded.
+
+use std::time::Duration;
+
+use clouddc_simulator::{Entry, Fault, Operation, Stage as Moment};
+use harness::Manifest;
+
+use crate::support::{assert_succeeded, count, each_once, instances, stage};
+
+/// Delete calls in flight at once, at most, once each object's own first wave has ended: whatever goes out later was decided
+/// upon when the cloud was known to be silent.
+fn at_once_later(calls: &[Entry], objects: &[Vec<String>]) -> usize {
+    let mut edges: Vec<_> = calls.iter().map(|call| (call.received_ms, 1, call)).collect();
+    edges.extend(calls.iter().filter_map(|call| Some((call.finished_ms?, -1, call))));
+    // Of two in the same millisecond the end comes first.
+    edges.sort_unstable_by_key(|(at, change, _)| (*at, *change));
+    let mut fresh: Vec<_> = objects.iter().collect();
+    let (mut in_flight, mut most) = (0_isize, 0);
+    for (_, change, call) in edges {
+        in_flight += change;
+        if fresh.is_empty() {
+            most = most.max(in_flight);
+        } else if change < 0 && in_flight == 0 {
+            let ended = |object: &Vec<String>| {
+                calls
+                    .iter()
+                    .any(|c| c.finished_ms <= call.finished_ms && c.finished() && object.contains(&c.ids[0]))
+            };
+            fresh.retain(|object| !ended(object));
+        }
+    }
+    assert!(fresh.is_empty(), "every object has called");
+    most.unsigned_abs()
+}
+
+async fn outage(name: &str, calls: u64, fault: Fault) {
+    let stage = stage(name).await;
+    // Slow enough for two calls to meet.
+    let fault = stage.cloud.script(fault.delay_before(Duration::from_millis(150)));
+    let _controller = stage.controller(&["--retry-max", "500ms", "--settle", "200ms"]).unwrap();
+    let names = ["one", "two", "three"];
+    let ids: Vec<_> = names.iter().map(|_| instances(&stage, 50)).collect();
+    for (name, ids) in names.iter().zip(&ids) {
+        stage.apply(&Manifest::new(name, ids).with("backoffLimitPerInstance", 0)).unwrap();
+    }
+    fault.wait_hit(calls, Duration::from_mins(2)).await.unwrap();
+    let during = stage.calls();
+    for name in names {
+        let object = stage.get(name);
+        assert_eq!((count(&object, "Failed"), object["status"]["phase"].as_str()), (0, Some("Deleting")));
+    }
+    fault.remove();
+    for name in names {
+        assert_succeeded(&stage.wait_finished(name), 50);
+    }
+    let accepted: Vec<_> = stage.calls().into_iter().filter(|call| call.applied).collect();
+    each_once(&accepted, &ids.concat());
+    assert_eq!(at_once_later(&during, &ids), 1, "calls at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c09_an_outage_with_503_fails_no_id_and_is_probed_by_one_call_at_a_time() {
+    let fault = Fault::on(Operation::DeleteInstances).reply_error(503, "APIGW.0613", "down");
+    outage("outage503", 8, fault).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c11_an_outage_of_the_network_fails_no_id_and_is_probed_by_one_call_at_a_time() {
+    let fault = Fault::on(Operation::DeleteInstances).drop_connection(Moment::BeforeEffect);
+    // Without a slower pace, so that objects often want to call at the same moment.
+    outage("outagedrop", 30, fault).await;
+}

@@ -1,0 +1,79 @@
+//! TLS between the controller and the cloud: a certificate that is not right is an error that says so, and nothing is sent.
+
+use harness::{Controller, Manifest, condition};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::{
+    cloud_front::Front,
+    support::{assert_succeeded, binary, each_once, instances, stage},
+};
+
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn authority(name: &str) -> Authority {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&key).unwrap().pem();
+    Authority { pem, issuer: Issuer::new(params, key) }
+}
+
+/// The configuration of a server whose certificate is for this name and ends in this year.
+fn server(authority: &Authority, name: &str, ends: i32) -> rustls::ServerConfig {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(ends, 1, 1);
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let builder = rustls::ServerConfig::builder().with_no_client_auth();
+    builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c25_a_certificate_that_is_not_right_is_said_and_nothing_is_sent() {
+    let stage = stage("tls").await;
+    let (known, unknown) = (authority("known"), authority("unknown"));
+    let roots = stage.control_plane.folder().join(format!("{}-roots.pem", stage.namespace));
+    std::fs::write(&roots, &known.pem).unwrap();
+    let table = [
+        ("expired", server(&known, "127.0.0.1", 2021), "expired"),
+        ("othername", server(&known, "clouddc.example", 2120), "not valid for"),
+        ("stranger", server(&unknown, "127.0.0.1", 2120), "UnknownIssuer"),
+    ];
+    let right = Front::tls(&stage, server(&known, "127.0.0.1", 2120)).await;
+    let mut flags = stage.quick_flags();
+    let mut endpoint = |region: &str, front: &Front| {
+        flags.extend(["--endpoint".to_owned(), format!("{region}=https://{}", front.address)]);
+    };
+    let mut fronts = Vec::new();
+    for (region, config, expected) in table {
+        let front = Front::tls(&stage, config).await;
+        endpoint(region, &front);
+        fronts.push((region, front, expected));
+    }
+    endpoint("right", &right);
+    flags.extend(["--ca-file".to_owned(), roots.display().to_string()]);
+    let folder = stage.control_plane.folder();
+    let controller = Controller::start(binary(), stage.kubeconfig(), folder, &flags).unwrap();
+    for (region, front, expected) in &fronts {
+        stage.apply(&Manifest::new(region, &instances(&stage, 1)).with("region", *region)).unwrap();
+        let object = stage.wait_reason(region, "CloudUnreachable");
+        let message = condition(&object, "Ready").2;
+        assert!(message.contains("certificate") && message.contains(expected), "{region}: {message}");
+        assert_eq!(front.requests(), 0);
+    }
+    assert!(stage.cloud.log().is_empty(), "nothing reached the cloud");
+    let ids = instances(&stage, 60);
+    stage.apply(&Manifest::new("retire", &ids).with("region", "right")).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 60);
+    each_once(&stage.calls(), &ids);
+    assert!(fronts.iter().all(|(_, front, _)| front.requests() == 0), "never in the clear");
+    assert!(!controller.log().contains(harness::TOKEN));
+}
