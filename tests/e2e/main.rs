@@ -15,6 +15,7 @@ mod faults;
 mod further_faults;
 mod gateway;
 mod limits;
+mod memory_api_server;
 mod outage;
 mod process;
 mod refusals;

@@ -276,7 +276,7 @@ impl Wire {
         let edits = self.sim.with(|state| state.effects);
         self.sim.at_api(Writer::Other, |api| {
             api.edit(&place, |object| {
-                object["metadata"]["annotations"]["example.com/touched"] = json!(edits.to_string())
+                object["metadata"]["annotations"]["example.com/touched"] = json!(edits.to_string());
             })
         });
     }

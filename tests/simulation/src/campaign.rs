@@ -113,12 +113,11 @@ pub fn campaign(seeds: std::ops::Range<u64>, jobs: usize) -> Figures {
                     // A panic is a finding like any other.
                     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run_seed(seed, false)));
                     let mut figures = figures.lock().unwrap_or_else(PoisonError::into_inner);
-                    match outcome {
-                        Ok(outcome) => figures.add(outcome),
-                        Err(_) => {
-                            let what = "the run panicked".to_owned();
-                            figures.failed.push((seed, vec![Violation { property: "S10", what }]));
-                        }
+                    if let Ok(outcome) = outcome {
+                        figures.add(outcome);
+                    } else {
+                        let what = "the run panicked".to_owned();
+                        figures.failed.push((seed, vec![Violation { property: "S10", what }]));
                     }
                 }
             });

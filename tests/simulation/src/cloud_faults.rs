@@ -141,7 +141,7 @@ impl Fate {
             Kind::DeleteRequestLost => fate.way = Way::RequestLost,
             Kind::DeleteHang | Kind::ReadHang => fate.way = Way::Hang,
             Kind::DeleteReplyLost | Kind::ReadReplyLost => fate.way = Way::Reset,
-            Kind::DeleteLate => fate.there = random.between(ms(1_000), timeout - ms(10)),
+            Kind::DeleteLate => fate.there = random.between(ms(1_000), timeout.saturating_sub(ms(10))),
             Kind::ReadSlow => {
                 fate.there = random.between(ms(0), timeout / 2);
                 fate.back = random.between(ms(0), timeout);
@@ -210,32 +210,32 @@ impl Fate {
             Kind::Delete429Seconds | Kind::Read429 => throttled(Some("7")),
             Kind::Delete429Date => throttled(Some("Thu, 01 Jan 2026 00:20:00 GMT")),
             Kind::Delete429Nonsense => throttled(Some("soon")),
-            _ => self.reshaped(fault, own),
+            _ => reshaped(fault, own),
         }
     }
+}
 
-    fn reshaped(&self, fault: Kind, own: Option<CloudReply>) -> CloudReply {
-        let mut own = own.unwrap_or_else(|| error(500, "iMetal.0099", "none"));
-        if own.status >= 300 {
-            return own;
-        }
-        match fault {
-            Kind::DeleteTruncated | Kind::ReadTruncated => own.body.truncate(own.body.len() * 2 / 3),
-            Kind::DeleteOtherCase => {
-                own.body = own.body.to_uppercase().replace("INSTANCES", "instances").replace("ID", "id");
-            }
-            Kind::DeleteRepeatedIds => {
-                let again = own.json().map(|mut body| {
-                    let instances = body["instances"].as_array().cloned().unwrap_or_default();
-                    body["instances"] = instances.iter().chain(&instances).cloned().collect();
-                    body.to_string()
-                });
-                own.body = again.unwrap_or_default();
-            }
-            _ => {}
-        }
-        own
+fn reshaped(fault: Kind, own: Option<CloudReply>) -> CloudReply {
+    let mut own = own.unwrap_or_else(|| error(500, "iMetal.0099", "none"));
+    if own.status >= 300 {
+        return own;
     }
+    match fault {
+        Kind::DeleteTruncated | Kind::ReadTruncated => own.body.truncate(own.body.len() * 2 / 3),
+        Kind::DeleteOtherCase => {
+            own.body = own.body.to_uppercase().replace("INSTANCES", "instances").replace("ID", "id");
+        }
+        Kind::DeleteRepeatedIds => {
+            let again = own.json().map(|mut body| {
+                let instances = body["instances"].as_array().cloned().unwrap_or_default();
+                body["instances"] = instances.iter().chain(&instances).cloned().collect();
+                body.to_string()
+            });
+            own.body = again.unwrap_or_default();
+        }
+        _ => {}
+    }
+    own
 }
 
 fn plain(status: u16, body: &str) -> CloudReply {

@@ -155,7 +155,7 @@ fn limits(random: &mut Random, faults: &mut Faults) -> Map<String, Value> {
 #[must_use]
 pub fn id_of(seed: u64, n: usize) -> String {
     let mut random = Random::new(seed, 77 + n as u64);
-    let (a, b) = (random.next(), random.next());
+    let (a, b) = (random.number(), random.number());
     format!(
         "0198170e-{:04x}-7{:03x}-8{:03x}-{:012x}",
         n & 0xffff,
@@ -215,7 +215,8 @@ impl Plan {
         self.cloud.end = EndTime::Uniform { min: seconds(least), max: seconds(most) };
         if random.chance(0.3) {
             // A read lags less than --settle behind; a call may arrive some seconds after its sender gave up.
-            self.cloud.visibility_lag = random.between(seconds(1), self.settings.settle - seconds(8));
+            self.cloud.visibility_lag =
+                random.between(seconds(1), self.settings.settle.saturating_sub(seconds(8)));
             faults.count(Kind::ReadsLag);
         }
         self.cloud.vanish_after = match random.below(5) {
@@ -236,7 +237,7 @@ impl Plan {
         for n in 1..=random.pick(0, &[0, 0, 1, 2]) {
             let namespace = NAMESPACES[random.below(2)].to_owned();
             let mut ids: Vec<String> =
-                (0..1 + random.below(20)).map(|i| id_of(self.seed, 200 * n + i)).collect();
+                (0..=random.below(20)).map(|i| id_of(self.seed, 200 * n + i)).collect();
             if random.chance(0.6) {
                 faults.count(Kind::SharedIds);
                 let shared = 1 + random.below(first.ids.len());

@@ -45,7 +45,7 @@ pub fn start(sim: &Arc<Sim>) -> usize {
     };
     let numbers = Mutex::new(Random::new(sim.plan.seed, 1000 + number as u64));
     let random = ControllerRandom::from_source(move || {
-        Some(numbers.lock().unwrap_or_else(PoisonError::into_inner).next())
+        Some(numbers.lock().unwrap_or_else(PoisonError::into_inner).number())
     });
     let wire = CloudWire { sim: sim.clone(), process: number, life: lives.clone() };
     let cloud = Client::over(wire, sim.plan.settings.request_timeout, clock.clone());

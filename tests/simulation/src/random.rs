@@ -11,11 +11,11 @@ impl Random {
     #[must_use]
     pub fn new(seed: u64, purpose: u64) -> Self {
         let mut random = Self(seed ^ purpose.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Self(random.next() ^ purpose)
+        Self(random.number() ^ purpose)
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Random {
     /// Uniform in [0, 1).
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a f64")]
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// True with this probability.
@@ -37,7 +37,7 @@ impl Random {
     /// From 0 to `n` - 1; 0 for none.
     pub fn below(&mut self, n: usize) -> usize {
         let n = n.max(1) as u64;
-        usize::try_from(self.next() % n).unwrap_or(0)
+        usize::try_from(self.number() % n).unwrap_or(0)
     }
 
     /// One of these.
@@ -49,6 +49,6 @@ impl Random {
     /// A time between these, in milliseconds.
     pub fn between(&mut self, from: Duration, to: Duration) -> Duration {
         let span = u64::try_from(to.saturating_sub(from).as_millis()).unwrap_or(0);
-        from + Duration::from_millis(self.next() % (span + 1))
+        from + Duration::from_millis(self.number() % (span + 1))
     }
 }

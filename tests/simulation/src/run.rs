@@ -59,6 +59,9 @@ pub fn run_seed(seed: u64, keep_trace: bool) -> Outcome {
 }
 
 /// Runs a plan. The process that has the effect `crash_after` dies of it.
+///
+/// # Panics
+/// If there is no runtime to be had.
 #[must_use]
 pub fn run(plan: Plan, faults: Faults, crash_after: Option<u64>, keep_trace: bool) -> Outcome {
     let builder = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -200,7 +203,7 @@ fn heal(sim: &Arc<Sim>) {
                 (Course::NeverEnds, Some(_)) => state.cloud.set_course(
                     PROJECT,
                     id,
-                    Some(EndTime::Fixed(Duration::from_secs(60))),
+                    Some(EndTime::Fixed(Duration::from_mins(1))),
                     None,
                     now,
                 ),
@@ -238,7 +241,7 @@ async fn ended(sim: &Arc<Sim>) {
 /// After the end nothing is heard any more, not even of processes that start anew.
 async fn silence(sim: &Arc<Sim>) {
     // By then a lost watch event has been made up for.
-    sleep(Duration::from_secs(310)).await;
+    sleep(Duration::from_mins(5)).await;
     sim.at(|state, moment| {
         state.record.quiet = Some(moment);
         state.trace.add(moment.at, format_args!("silence"));

@@ -54,7 +54,7 @@ pub fn tell(sim: &Arc<Sim>, version: &Stored) {
         let kinds = [Kind::WatchLost, Kind::WatchDelayed, Kind::WatchRepeated, Kind::WatchStale];
         let (fault, late) = sim.with(|state| {
             let fault = state.faults.draw_aside(&kinds, &mut state.random);
-            (fault, state.random.between(Duration::from_secs(1), Duration::from_secs(60)))
+            (fault, state.random.between(Duration::from_secs(1), Duration::from_mins(1)))
         });
         let soon = Duration::from_millis(5);
         match fault {

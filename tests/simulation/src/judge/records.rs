@@ -88,7 +88,10 @@ fn honest(view: &View<'_>, plan: &Plan, put: &Put, before: &Value, object: &Valu
                 what("no read showed it terminated")
             }),
             "NotFound" => {
-                let known = new.get("batch").is_some() || seen.clone().any(super::view::Seen::is_on_its_way);
+                let known = was == "Accepted"
+                    || view.sent.iter().any(|sent| sent.call.ids.iter().any(|named| named == id))
+                    || new.get("batch").is_some()
+                    || seen.clone().any(super::view::Seen::is_on_its_way);
                 findings.check("S6", known || !fails, || what("under Fail, and it was never known"));
                 let ended = view.sent.iter().filter(|sent| {
                     sent.call.process == put.process && sent.call.ids.iter().any(|named| named == id)

@@ -37,17 +37,25 @@ pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
     }
 }
 
-/// An id goes into a call only if its sender has just read it alive, and nothing since that says otherwise.
+/// An id goes into a call only if its sender has just read it alive, and knows of no later read that says otherwise.
 fn look_first(view: &View<'_>, sent: &Sent<'_>, id: &str, findings: &mut Findings) {
     let Some(put) = sent.intent else { return };
-    let decided = sent.decision.map_or(put.sent, |get| get.answered);
-    let last = view.seen_before(sent.call.process, id, put.sent).max_by_key(|seen| seen.started);
-    let fresh = last.is_some_and(|seen| sent.left.at.saturating_sub(seen.started.at) <= LOOK_LIFE);
-    findings.check("S17", fresh, || format!("{} names {id}, at which its sender has not looked", name(sent)));
+    let process = sent.call.process;
+    let alive =
+        view.seen_before(process, id, put.sent).filter(|seen| seen.is_live()).map(|seen| seen.started);
+    let alive = alive.max();
+    let fresh = alive.is_some_and(|started| sent.left.at.saturating_sub(started.at) <= LOOK_LIFE);
+    findings.check("S17", fresh, || {
+        format!("{} names {id}, which its sender has not just read alive", name(sent))
+    });
     // A read that came after the decision was not known to it.
-    let known = view.known_before(sent.call.process, id, decided).max_by_key(|seen| seen.started);
-    findings.check("S17", known.is_none_or(super::view::Seen::is_live), || {
-        format!("{} names {id}, which its sender last read as {}", name(sent), known.map_or("", |s| &s.state))
+    let decided = sent.decision.map_or(put.sent, |get| get.answered);
+    let other = view
+        .known_before(process, id, decided)
+        .find(|seen| !seen.is_live() && alive.is_some_and(|alive| seen.started > alive));
+    findings.check("S17", other.is_none(), || {
+        let state = other.map_or("", |seen| &seen.state);
+        format!("{} names {id}, which its sender last read as {state}", name(sent))
     });
 }
 

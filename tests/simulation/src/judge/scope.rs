@@ -28,7 +28,11 @@ pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
             continue;
         };
         findings.check("S13", sent.left.at.saturating_sub(put.sent.at) <= INTENT_LIFE, || {
-            format!("{} left {:?} after its intent was sent", name(sent), sent.left.at - put.sent.at)
+            format!(
+                "{} left {:?} after its intent was sent",
+                name(sent),
+                sent.left.at.saturating_sub(put.sent.at)
+            )
         });
         let Some(decision) = sent.decision else {
             findings.check("S1", false, || format!("{} rests on no read of its object", name(sent)));
@@ -106,7 +110,7 @@ fn credential(view: &View<'_>, sent: &Sent<'_>, object: &Value, findings: &mut F
             && read.answered < sent.call.started
     });
     let since = of_it.clone().filter(|read| read.answered > decision.answered);
-    let usable = since.chain(of_it.clone().last());
+    let usable = since.chain(of_it.clone().next_back());
     let good = usable.clone().any(|read| read.token.as_deref() == Some(sent.call.token.as_str()));
     findings.check("S10", good, || {
         format!("{} uses a token that the Secret of its object did not hold when it was read", name(sent))
