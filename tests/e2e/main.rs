@@ -20,6 +20,7 @@ mod outage;
 mod process;
 mod refusals;
 mod roles;
+mod start;
 mod support;
 mod tls;
 mod two_controllers;

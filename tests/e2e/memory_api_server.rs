@@ -36,7 +36,7 @@ impl Server {
                 match client.request_text(request).await {
                     Ok(text) => Ok(serde_json::from_str(&text).unwrap()),
                     Err(kube::Error::Api(status)) => Err((status.code, status.reason.clone())),
-                    Err(other) => panic!("{other}"),
+                    Err(other) => Err((0, other.to_string())),
                 }
             }
             Self::Memory(server) => {

@@ -28,7 +28,7 @@ fn r1_a_process_may_die_after_any_of_its_messages() {
         }
     }
     let points: u64 = lines.iter().map(|(_, points)| points.points).sum();
-    println!("{points} crash points in {} scenarios", lines.len());
+    println!("figure: crash points: {points} points in {} scenarios", lines.len());
     assert!(bad.is_empty(), "{bad}");
     assert!(points > 500, "{points}");
 }

@@ -23,6 +23,10 @@ fn then() -> Mono {
     Mono::at(Duration::from_secs(1000))
 }
 
+fn just_before(moment: Mono) -> Mono {
+    Mono::at(moment.since_start().saturating_sub(MICRO))
+}
+
 /// One row, and what is known of it.
 struct Case {
     job: Job,
@@ -109,7 +113,7 @@ fn a_look_counts_if_it_was_sent_after_the_gate_and_less_than_its_life_ago() {
     let mut case = Case::pending().seen(Live::Running, then());
     assert_eq!(case.verdict(then()), send(Live::Running, then()));
     let dies = then() + LOOK_LIFE_AT_DECISION;
-    assert_eq!(case.verdict(Mono::at(dies.since_start() - MICRO)), send(Live::Running, then()));
+    assert_eq!(case.verdict(just_before(dies)), send(Live::Running, then()));
     assert_eq!(case.verdict(dies), Verdict::Look);
     case.memory.gate = then();
     assert_eq!(case.verdict(then()), Verdict::Look, "sent at the very moment of the gate");
@@ -121,7 +125,7 @@ fn a_look_counts_if_it_was_sent_after_the_gate_and_less_than_its_life_ago() {
 fn after_an_unknown_outcome_a_read_counts_when_it_was_sent_after_settle() {
     let case = || Case::pending().ended(Effect::Unknown, Live::Running);
     let settled = then() + Settings::default().settle;
-    let before = Mono::at(settled.since_start() - MICRO);
+    let before = just_before(settled);
     assert_eq!(case().seen(Live::Running, before).verdict(before), Verdict::Settling { until: settled });
     assert_eq!(case().seen(Live::Running, settled).verdict(settled), Verdict::Look);
     let after = settled + MICRO;
@@ -181,7 +185,7 @@ fn a_refused_id_waits_for_its_backoff_and_for_a_read_after_the_refusal() {
     let mut case = Case::pending();
     let refused = RefusedId { at: then(), until, missing: None, note: Note::default() };
     case.memory.refused.insert(case.id(), refused);
-    let before = Mono::at(until.since_start() - MICRO);
+    let before = just_before(until);
     let mut case = case.seen(Live::Running, then());
     assert_eq!(case.verdict(before), Verdict::Settling { until });
     assert_eq!(case.verdict(until), Verdict::Look, "the look was sent at the moment of the refusal");

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{super::memory::CallState, *};
 
 #[test]
-fn fault_free_each_id_is_sent_once_in_full_batches() {
+fn i03_fault_free_each_id_is_sent_once_in_full_batches() {
     for (n, expected) in [(1, 1), (50, 1), (51, 2), (120, 3), (451, 10)] {
         let mut world = World::new(n);
         world.run_to_rest(Duration::from_mins(1));
