@@ -1,95 +1,16 @@
 //! Each moment of the rule, to the microsecond.
 
 use super::*;
-use crate::{
-    api::{BatchStatus, InstanceDeletionStatus},
-    engine::{
-        account::health::Evidence,
-        id::InstanceId,
-        object::{
-            job::tests::job_of,
-            memory::{Observed, OwnCall, RefusedId},
-        },
-        reply::{Note, Refusal, Trouble},
-        time::Now,
+use crate::engine::id::InstanceId;
+use crate::engine::{
+    object::{
+        case::{Case, MICRO, just_before, then},
+        memory::RefusedId,
     },
+    reply::{Note, Refusal, Trouble},
 };
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-
-const MICRO: Duration = Duration::from_micros(1);
-
-/// When the last call ended, or what else the case turns on happened.
-fn then() -> Mono {
-    Mono::at(Duration::from_secs(1000))
-}
-
-fn just_before(moment: Mono) -> Mono {
-    Mono::at(moment.since_start().saturating_sub(MICRO))
-}
-
-/// One row, and what is known of it.
-struct Case {
-    job: Job,
-    ledger: Ledger,
-    memory: Memory,
-    marks: Marks,
-    settings: Settings,
-}
 
 impl Case {
-    fn new(progress: Progress) -> Self {
-        let job = job_of(1);
-        let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
-        ledger.rows[0].progress = progress;
-        let memory = Memory::new(&job, Mono::START);
-        Self { job, ledger, memory, marks: Marks::default(), settings: Settings::default() }
-    }
-
-    fn pending() -> Self {
-        Self::new(Progress::Pending)
-    }
-
-    fn id(&self) -> InstanceId {
-        self.job.ids[0]
-    }
-
-    fn seen(mut self, live: Live, sent: Mono) -> Self {
-        self.memory.saw(self.job.ids[0], Seen::Live(live), sent);
-        self
-    }
-
-    /// A call of some object of this process ended.
-    fn ended(mut self, effect: Effect, before: Live) -> Self {
-        let id = self.id();
-        assert!(self.marks.claim(&[(id, before)]));
-        self.marks.release(&[id], then(), |_| Some(effect));
-        self
-    }
-
-    fn on_its_way(mut self, at: Mono) -> Self {
-        self.marks.saw(self.job.ids[0], &Seen::ShuttingDown, at);
-        self
-    }
-
-    /// The row's batch is a call of this process.
-    fn own(mut self, state: CallState) -> Self {
-        let call = OwnCall { claim: "mine".into(), ids: vec![(self.id(), 0)], state };
-        self.memory.calls.insert(7, call);
-        self.batch("mine", None)
-    }
-
-    fn batch(mut self, claim: &str, returned: Option<u32>) -> Self {
-        self.ledger.batches = vec![BatchStatus {
-            number: 7,
-            size: 1,
-            returned,
-            claim: claim.into(),
-            submitted_at: Time(Timestamp::UNIX_EPOCH),
-            request_id: None,
-        }];
-        self
-    }
-
     fn verdict(&self, now: Mono) -> Verdict {
         verdict(0, &self.job, &self.ledger, &self.memory, &self.marks, now, &self.settings)
     }
@@ -101,6 +22,14 @@ impl Case {
             Verdict::Look | Verdict::Send { .. } => None,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn last_end(&self) -> Option<Mono> {
+        last_end(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks, &self.settings)
+    }
+
+    fn flies(&self) -> bool {
+        in_flight(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks, &self.settings)
     }
 }
 
@@ -152,7 +81,7 @@ fn after_an_acceptance_only_an_error_that_came_after_it_shortens_the_wait() {
     for (before, now, sent, on_its_way, expected) in table {
         let mut case = accepted(before);
         if let Some(at) = on_its_way {
-            case = case.on_its_way(at);
+            case = case.mark(&Seen::ShuttingDown, at);
         }
         let case = case.seen(now, sent);
         let waits = case.settling_until();
@@ -174,7 +103,7 @@ fn a_sight_of_it_shutting_down_is_an_acceptance_by_whomever() {
         (Live::Error, then(), patience),
     ];
     for (live, sent, expected) in table {
-        let case = Case::pending().on_its_way(then()).seen(live, sent);
+        let case = Case::pending().mark(&Seen::ShuttingDown, then()).seen(live, sent);
         assert_eq!(case.settling_until(), Some(expected), "{live:?} {sent:?}");
     }
 }
@@ -234,8 +163,7 @@ fn what_ones_own_call_came_to_says_how_long_to_wait() {
     for (progress, state, expected) in table {
         let case = Case::new(progress.clone()).own(state.clone());
         assert_eq!(case.settling_until(), expected, "{progress:?} {state:?}");
-        let end = last_end(&case.ledger.rows[0], &case.ledger, &case.memory, &case.marks, &case.settings);
-        assert_eq!(end, expected.map(|_| then()), "{progress:?} {state:?}");
+        assert_eq!(case.last_end(), expected.map(|_| then()), "{progress:?} {state:?}");
     }
     let running = Case::new(submitted()).own(CallState::InFlight);
     assert_eq!(running.verdict(then()), Verdict::Busy);
@@ -255,17 +183,7 @@ fn a_batch_that_another_process_stored_is_over_when_its_call_must_have_ended() {
     ];
     for (progress, returned, expected) in table {
         let mut case = Case::new(progress.clone()).batch("another's", returned);
-        let status = InstanceDeletionStatus::default();
-        let now = Now { mono: then(), wall: Timestamp::UNIX_EPOCH };
-        case.memory.observe(&Observed {
-            job: &case.job,
-            status: &status,
-            ledger: &case.ledger,
-            marks: &case.marks,
-            evidence: Evidence::default(),
-            now: &now,
-            settings: &case.settings,
-        });
+        case.observe(then());
         assert_eq!(case.settling_until(), Some(expected), "{progress:?} {returned:?}");
     }
     let unseen = Case::new(Progress::Submitted { batch: 7 }).batch("another's", None);
@@ -281,20 +199,26 @@ fn the_last_end_is_the_latest_and_any_call_in_flight_counts() {
     };
     let earlier = Mono::at(Duration::from_secs(10));
     let later = then() + MICRO;
-    let ends =
-        |case: &Case| last_end(&case.ledger.rows[0], &case.ledger, &case.memory, &case.marks, &case.settings);
-    let flies = |case: &Case| {
-        in_flight(&case.ledger.rows[0], &case.ledger, &case.memory, &case.marks, &case.settings)
-    };
     let own = |at| Case::new(Progress::Submitted { batch: 7 }).own(ended(at));
-    assert_eq!(ends(&Case::pending()), None);
-    assert_eq!(ends(&own(earlier)), Some(earlier));
-    assert_eq!(ends(&own(earlier).ended(Effect::Unknown, Live::Running)), Some(then()));
-    assert_eq!(ends(&own(later).ended(Effect::Unknown, Live::Running)), Some(later));
-    assert!(!flies(&Case::pending()) && !flies(&own(earlier)));
+    assert_eq!(Case::pending().last_end(), None);
+    assert_eq!(own(earlier).last_end(), Some(earlier));
+    assert_eq!(own(earlier).ended(Effect::Unknown, Live::Running).last_end(), Some(then()));
+    assert_eq!(own(later).ended(Effect::Unknown, Live::Running).last_end(), Some(later));
+    assert!(!Case::pending().flies() && !own(earlier).flies());
     let mut claimed = Case::pending();
     assert!(claimed.marks.claim(&[(claimed.job.ids[0], Live::Running)]));
-    assert!(flies(&claimed), "a call of another object");
+    assert!(claimed.flies(), "a call of another object");
     assert_eq!(claimed.verdict(then()), Verdict::Busy);
-    assert!(flies(&Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight)));
+    assert!(Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight).flies());
+}
+
+#[test]
+fn a_later_read_of_another_object_that_did_not_find_it_makes_a_look_stale() {
+    let before = just_before(then());
+    let found = |sent| Case::pending().mark(&Seen::NotFound, then()).seen(Live::Running, sent);
+    assert_eq!(found(before).verdict(then()), Verdict::Look);
+    let (now, sent) = (then(), then());
+    assert_eq!(found(sent).verdict(now), send(Live::Running, sent), "one 404 is no proof of anything");
+    let gone = Case::pending().mark(&Seen::Terminated, then()).seen(Live::Running, before);
+    assert!(matches!(gone.verdict(then()), Verdict::Settling { .. }));
 }
