@@ -24,13 +24,11 @@ use crate::{
     engine::{
         InstanceId,
         reply::{Note, Refusal, Reply, Trouble},
-        settings::BATCH_SIZE,
+        settings::{BATCH_SIZE, READ_SIZE},
         state::Seen,
     },
 };
 
-/// Most ids in one list (ListInstances page: `instance_id`, at most 100).
-pub const LIST_SIZE: usize = 100;
 /// Always sent: without it 100 ids may be answered by 10 rows (the page contradicts itself on the default).
 const LIMIT: &str = "1000";
 /// Pages that 100 ids can fill when each has the least documented size, and a few more.
@@ -135,7 +133,7 @@ impl Client {
         credential: &Credential,
         ids: &[InstanceId],
     ) -> Result<Vec<(InstanceId, Seen)>, Failure> {
-        if ids.is_empty() || ids.len() > LIST_SIZE {
+        if ids.is_empty() || ids.len() > READ_SIZE {
             // A list without ids would be one of the whole project.
             let note =
                 Note { text: format!("a list of {} ids is never asked for", ids.len()), ..Note::default() };

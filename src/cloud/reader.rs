@@ -65,6 +65,9 @@ pub struct Answer {
     pub failure: Option<ReadFailure>,
 }
 
+/// Hears of each reading the moment it is there.
+pub type Witness = Arc<dyn Fn(&Reading) + Send + Sync>;
+
 /// Where looks are registered.
 #[derive(Clone)]
 pub struct Reader {
@@ -82,9 +85,10 @@ impl Reader {
         source: Arc<dyn CredentialSource>,
         read_rate: f64,
         clock: Clock,
+        witness: Witness,
     ) -> Self {
         let (looks, registered) = mpsc::unbounded_channel();
-        let account = Arc::new(Account::new(client, endpoint, project, source, read_rate, clock));
+        let account = Arc::new(Account::new(client, endpoint, project, source, read_rate, clock, witness));
         tokio::spawn(work(account.clone(), registered));
         Self { looks, account }
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cloud::{Client, CredentialSource, Endpoint, Endpoints, Reader},
+    cloud::{Client, CredentialSource, Endpoint, Endpoints, Reader, Reading},
     engine::{
         Settings,
         account::{
@@ -193,6 +193,7 @@ impl Accounts {
             Arc::new(SecretSource::new(self.api.clone(), namespace.to_owned(), job.secret.clone()));
         let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
+            let seen_by_all = marks.clone();
             let reader = Reader::spawn(
                 self.client.clone(),
                 endpoint.clone(),
@@ -200,6 +201,9 @@ impl Accounts {
                 credentials.clone(),
                 self.read_rate,
                 self.clock.clone(),
+                Arc::new(move |reading: &Reading| {
+                    lock(&seen_by_all).saw(reading.id, &reading.seen, reading.sent);
+                }),
             );
             let governor = Mutex::new(Governor {
                 pace: Pace::new(self.delete_rate, self.clock.mono()),

@@ -48,13 +48,8 @@ fn answered(context: &Context, caller: &Caller, ids: &[InstanceId], answer: Answ
         return;
     }
     let Some(memory) = &mut tracked.memory else { return };
-    {
-        let mut marks = lock(&caller.account.marks);
-        marks.sweep(now.mono, &context.settings);
-        for reading in &answer.readings {
-            marks.saw(reading.id, &reading.seen, reading.sent);
-        }
-    }
+    // What the readings say to all objects, the reader has told them.
+    lock(&caller.account.marks).sweep(now.mono, &context.settings);
     for reading in answer.readings {
         memory.saw(reading.id, reading.seen, reading.sent);
     }

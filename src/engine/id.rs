@@ -67,6 +67,7 @@ mod tests {
     #[test]
     fn prints_what_it_parsed() {
         assert_eq!(InstanceId::parse(GOOD).unwrap().to_string(), GOOD);
+        assert_eq!(format!("{:?}", InstanceId::parse(GOOD).unwrap()), GOOD);
         assert_eq!(
             InstanceId::parse("00000000-0000-0000-0000-000000000001").unwrap(),
             InstanceId::from_u128(1)

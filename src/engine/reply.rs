@@ -153,12 +153,36 @@ impl Trouble {
             }
             Self::Throttled { .. } => "nothing to do: the controller slows down and goes on",
             Self::CloudUnreachable => {
-                "nothing to do if it passes; else check the network and the region's endpoint"
+                "nothing to do if it passes; else check the network, the region's endpoint and its certificate (--ca-file)"
             }
             Self::EndpointMisconfigured => {
                 "check spec.region and the controller's --endpoint for that region"
             }
             Self::RequestRefused => "no instance is marked; quote the request id to the vendor",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_trouble_has_its_reason_its_retry_and_something_to_do() {
+        let table = [
+            (Trouble::SecretNotFound, "SecretNotFound", Retry::SecretChange, "create"),
+            (Trouble::SecretForbidden, "SecretForbidden", Retry::SecretChange, "grant"),
+            (Trouble::SecretInvalid, "SecretInvalid", Retry::SecretChange, "correct"),
+            (Trouble::CredentialsRejected, "CredentialsRejected", Retry::SlowOrSecretChange, "token"),
+            (Trouble::Forbidden, "Forbidden", Retry::Slow, "clouddc:instance:deleteBatch"),
+            (Trouble::Throttled { retry_after: None }, "Throttled", Retry::Governor, "slows down"),
+            (Trouble::CloudUnreachable, "CloudUnreachable", Retry::Backoff, "network"),
+            (Trouble::EndpointMisconfigured, "EndpointMisconfigured", Retry::Slow, "--endpoint"),
+            (Trouble::RequestRefused, "RequestRefused", Retry::Slow, "request id"),
+        ];
+        for (trouble, reason, retry, advice) in table {
+            assert_eq!((trouble.reason(), trouble.retry()), (reason, retry));
+            assert!(trouble.advice().contains(advice), "{reason}: {}", trouble.advice());
         }
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Most ids in one delete call (DeleteInstances page: `instance_id_set`, at most 50).
 pub const BATCH_SIZE: usize = 50;
+/// Most ids in one read (ListInstances page: `instance_id`, at most 100).
+pub const READ_SIZE: usize = 100;
 /// A look counts for a call if its read was sent less than this before the call leaves.
 pub const LOOK_LIFE: Duration = Duration::from_mins(1);
 /// A call leaves at most this long after the write of its intent was first sent.

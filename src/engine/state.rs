@@ -48,12 +48,6 @@ impl Seen {
             other => Self::Other(StateText::new(other)),
         }
     }
-
-    /// Whether the instance is being deleted or gone.
-    #[must_use]
-    pub fn on_its_way(&self) -> bool {
-        matches!(self, Self::ShuttingDown | Self::Terminated | Self::NotFound)
-    }
 }
 
 impl fmt::Display for Seen {
@@ -127,7 +121,6 @@ mod tests {
     #[test]
     fn t07_an_unknown_state_is_kept_bounded_and_printable_and_is_no_end() {
         let seen = Seen::from_state("quarantined\n\u{1b}[31m and a text that is much too long to keep");
-        assert!(!seen.on_its_way());
         let Seen::Other(text) = seen else { panic!("{seen:?}") };
         assert_eq!(text.as_str(), "quarantined??[31m and a text tha");
     }

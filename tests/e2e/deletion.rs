@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use clouddc_simulator::{Fault, Operation, Stage as Moment};
+use clouddc_simulator::{EndTime, Fault, Operation, Options, Stage as Moment};
 use harness::{Manifest, condition, until};
 use serde_json::Value;
 
-use crate::support::{assert_succeeded, count, each_once, instances, sizes, stage};
+use crate::support::{assert_succeeded, count, each_once, instances, options, sizes, stage, stage_with};
 
 async fn delete(n: usize, expected: &[usize]) {
     let stage = stage(&format!("delete{n}")).await;
@@ -166,4 +166,33 @@ async fn two_objects_that_name_the_same_ids_send_each_once() {
     assert_succeeded(&stage.wait_finished("first"), 50);
     assert_succeeded(&stage.wait_finished("second"), 50);
     each_once(&stage.calls(), &ids);
+}
+
+/// Writes of the status until 500 instances are accepted, with this many calls at once.
+async fn writes_until_accepted(parallel: &str) -> usize {
+    let stage = stage_with(&format!("writes-{parallel}"), Options { end: EndTime::Never, ..options() }).await;
+    let ids = instances(&stage, 500);
+    // A call takes its time, as at a real cloud.
+    let slow = Fault::on(Operation::DeleteInstances).delay_before(Duration::from_millis(400));
+    let _ = stage.cloud.script(slow);
+    let history = stage.history().unwrap();
+    let _controller = stage.controller(&["--parallel-calls", parallel]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let accepted = stage.wait("retire", "all accepted", |object| count(object, "Accepted") == 500);
+    each_once(&stage.calls(), &ids);
+    let version = &accepted["metadata"]["resourceVersion"];
+    let versions = until("the watch has told it", || {
+        let versions = history.of("retire");
+        versions.iter().any(|v| v["metadata"]["resourceVersion"] == *version).then_some(versions)
+    });
+    // The first version is the user's, and this counts it instead of the last one.
+    versions.iter().take_while(|v| v["metadata"]["resourceVersion"] != *version).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_the_status_are_few_and_fewer_with_parallel_calls() {
+    let (one, four) = (writes_until_accepted("1").await, writes_until_accepted("4").await);
+    assert!(one <= 500 / 50 + 2, "{one} writes for 10 calls");
+    assert!(four < one, "{four} writes with four calls at once, {one} with one");
+    println!("figure: writes of the status for 500 ids: {one} with one call at a time, {four} with four");
 }

@@ -8,7 +8,7 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{ReadFailure, Reading};
+use super::{ReadFailure, Reading, Witness};
 use crate::{
     clock::Clock,
     cloud::{
@@ -67,6 +67,7 @@ pub struct Account {
     /// Whoever probes a cloud that answers nothing holds this.
     probe: Queue<()>,
     outage: Mutex<Option<Outage>>,
+    witness: Witness,
     clock: Clock,
 }
 
@@ -79,10 +80,11 @@ impl Account {
         source: Arc<dyn CredentialSource>,
         read_rate: f64,
         clock: Clock,
+        witness: Witness,
     ) -> Self {
         let pace = Mutex::new(Pace::new(read_rate, clock.mono()));
         let (queue, probe, outage) = Default::default();
-        Self { client, endpoint, project, source, pace, queue, probe, outage, clock }
+        Self { client, endpoint, project, source, pace, queue, probe, outage, witness, clock }
     }
 
     /// Whether the last call brought no answer.
@@ -119,7 +121,9 @@ impl Account {
             match self.list(&ids).await {
                 Ok((rows, sent)) => {
                     ids.retain(|id| !rows.iter().any(|(listed, _)| listed == id));
-                    round.readings.extend(rows.into_iter().map(|(id, seen)| Reading { id, seen, sent }));
+                    for (id, seen) in rows {
+                        self.enter(&mut round, Reading { id, seen, sent });
+                    }
                     single.append(&mut ids);
                 }
                 Err(missed) if missed.too_large && ids.len() > 1 => {
@@ -154,7 +158,7 @@ impl Account {
             let failure = match shown {
                 Ok((seen, sent)) => {
                     unread = 0;
-                    round.readings.push(Reading { id, seen, sent });
+                    self.enter(round, Reading { id, seen, sent });
                     continue;
                 }
                 Err(missed) => missed.failure,
@@ -172,6 +176,12 @@ impl Account {
             }
             round.failure.get_or_insert(failure);
         }
+    }
+
+    /// Each reading is told at once: a look is answered only when all of its reads are over.
+    fn enter(&self, round: &mut Round, reading: Reading) {
+        (self.witness)(&reading);
+        round.readings.push(reading);
     }
 
     async fn list(&self, ids: &[InstanceId]) -> Result<(Vec<(InstanceId, Seen)>, Mono), Missed> {

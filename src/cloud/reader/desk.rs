@@ -1,4 +1,5 @@
-//! Looks that wait, gathered into calls: a full call of 100 ids goes at once, a smaller one after at most a second.
+//! Looks that wait, gathered into calls: a full call of 100 ids goes at once, and so does the rest of a look of more; a
+//! smaller look waits for others, at most a second.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,7 +9,7 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{Answer, Reading, account::Round};
-use crate::{cloud::client::LIST_SIZE, engine::InstanceId};
+use crate::engine::{InstanceId, settings::READ_SIZE};
 
 const GATHER: Duration = Duration::from_secs(1);
 
@@ -29,6 +30,14 @@ struct Open {
     answer: oneshot::Sender<Answer>,
 }
 
+/// An id that is to be read.
+struct Waiting {
+    id: InstanceId,
+    came: Instant,
+    /// When its call goes at the latest.
+    due: Instant,
+}
+
 /// Ids of one call, with the looks that want them.
 pub type Wanted = Vec<(InstanceId, Vec<LookId>)>;
 
@@ -37,8 +46,8 @@ pub type Wanted = Vec<(InstanceId, Vec<LookId>)>;
 pub struct Desk {
     next: LookId,
     open: HashMap<LookId, Open>,
-    /// First come, first read; with the moment at which each came.
-    waiting: VecDeque<(InstanceId, Instant)>,
+    /// First come, first read.
+    waiting: VecDeque<Waiting>,
     wanted_by: HashMap<InstanceId, Vec<LookId>>,
 }
 
@@ -49,10 +58,12 @@ impl Desk {
         let id = self.next;
         self.next += 1;
         let mut left = 0;
+        // Whoever asks for more than one call's worth does not wait for the rest: it would be a call of its own anyway.
+        let due = if look.ids.len() > READ_SIZE { now } else { now + GATHER };
         for instance in look.ids {
             let wanted_by = self.wanted_by.entry(instance).or_default();
             if wanted_by.is_empty() {
-                self.waiting.push_back((instance, now));
+                self.waiting.push_back(Waiting { id: instance, came: now, due });
             }
             if wanted_by.last() != Some(&id) {
                 wanted_by.push(id);
@@ -68,14 +79,17 @@ impl Desk {
 
     /// When the next call may go: a full one at once.
     pub fn due(&self) -> Option<Instant> {
-        let (_, since) = self.waiting.front()?;
-        Some(if self.waiting.len() >= LIST_SIZE { *since } else { *since + GATHER })
+        let came = self.waiting.front()?.came;
+        if self.waiting.len() >= READ_SIZE {
+            return Some(came);
+        }
+        self.waiting.iter().map(|waiting| waiting.due).min()
     }
 
     /// The ids of the next call.
     pub fn take(&mut self) -> Wanted {
-        let ids: Vec<_> = self.waiting.drain(..self.waiting.len().min(LIST_SIZE)).collect();
-        ids.into_iter().map(|(id, _)| (id, self.wanted_by.remove(&id).unwrap_or_default())).collect()
+        let ids: Vec<_> = self.waiting.drain(..self.waiting.len().min(READ_SIZE)).collect();
+        ids.into_iter().map(|w| (w.id, self.wanted_by.remove(&w.id).unwrap_or_default())).collect()
     }
 
     /// Enters what a call came to, and answers the looks of which nothing is missing any more.
@@ -136,6 +150,17 @@ mod tests {
         let taken: Vec<_> = desk.take().into_iter().map(|(id, _)| id).collect();
         assert_eq!(taken, (0..100).map(InstanceId::from_u128).collect::<Vec<_>>(), "first come, first read");
         assert_eq!(desk.due(), Some(later + GATHER), "the rest waits from when it came");
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_look_of_more_than_one_call_waits_for_nobody() {
+        let (mut desk, now) = (Desk::default(), Instant::now());
+        let _large = look(&mut desk, 0..120, now);
+        assert_eq!(desk.take().len(), 100);
+        assert_eq!(desk.due(), Some(now));
+        let _small = look(&mut desk, 500..501, now);
+        assert_eq!(desk.take().len(), 21, "and takes along what waits");
+        assert_eq!(desk.due(), None);
     }
 
     #[tokio::test]

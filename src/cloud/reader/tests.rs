@@ -52,7 +52,16 @@ impl CredentialSource for Rotating {
 
 fn reader_with(url: &str, source: impl CredentialSource) -> Reader {
     let endpoint = Endpoint::parse(url, true).unwrap();
-    Reader::spawn(Arc::new(client(30)), endpoint, "p".repeat(32), Arc::new(source), 1000.0, Clock::start())
+    let nobody: Witness = Arc::new(|_| {});
+    Reader::spawn(
+        Arc::new(client(30)),
+        endpoint,
+        "p".repeat(32),
+        Arc::new(source),
+        1000.0,
+        Clock::start(),
+        nobody,
+    )
 }
 
 fn ids(range: std::ops::Range<u128>) -> Vec<InstanceId> {
@@ -105,6 +114,26 @@ async fn t05_what_a_list_leaves_out_is_read_one_by_one() {
     let seen = |n: u128| &answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap().seen;
     assert_eq!((seen(898), seen(901)), (&Seen::Live(Live::Running), &Seen::NotFound));
     assert_eq!(server.requests().len(), 1 + 2);
+}
+
+#[tokio::test]
+async fn a_reading_is_told_at_once_though_the_rest_of_its_look_hangs() {
+    let list_then_hang = |request: &str| {
+        if request.contains("instance_id=") { list(request) } else { (0, String::new()) }
+    };
+    let server = serve(Script::Reply(Box::new(list_then_hang))).await;
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let telling = heard.clone();
+    let witness: Witness = Arc::new(move |reading: &Reading| telling.lock().unwrap().push(reading.id));
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let source = Arc::new(Fixed);
+    let project = "p".repeat(32);
+    let reader =
+        Reader::spawn(Arc::new(client(30)), endpoint, project, source, 1000.0, Clock::start(), witness);
+    // 899 is listed; the others are asked one by one, and each connection is closed.
+    let answer = reader.register(ids(899..905)).await.unwrap();
+    assert!(answer.failure.is_some());
+    assert_eq!(*heard.lock().unwrap(), [InstanceId::from_u128(899)]);
 }
 
 #[tokio::test]
@@ -327,8 +356,15 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let clock = Clock::start();
-    let reader =
-        Reader::spawn(Arc::new(client(30)), endpoint, "p".repeat(32), Arc::new(Fixed), 1000.0, clock.clone());
+    let reader = Reader::spawn(
+        Arc::new(client(30)),
+        endpoint,
+        "p".repeat(32),
+        Arc::new(Fixed),
+        1000.0,
+        clock.clone(),
+        Arc::new(|_| {}),
+    );
     let asked = clock.mono();
     let answer = reader.register(ids(0..100)).await.unwrap();
     let answered = clock.mono();

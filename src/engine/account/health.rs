@@ -128,6 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_will_not_be_made_make_room_for_a_probe() {
+        let mut health = Health::default();
+        health.started(1);
+        health.ended(&unknown(), Mono::START);
+        health.started(1);
+        assert_eq!(health.allowed(), 0);
+        health.abandoned(1);
+        assert_eq!(health.allowed(), 1);
+    }
+
+    #[test]
     fn evidence_counts_accepted_calls() {
         let mut health = Health::default();
         let at = Mono::at(Duration::from_secs(7));

@@ -11,7 +11,12 @@ use super::{
 };
 use crate::{
     api::FailureReason,
-    engine::{id::InstanceId, settings::Settings, state::Live, time::Mono},
+    engine::{
+        id::InstanceId,
+        settings::{READ_SIZE, Settings},
+        state::Live,
+        time::Mono,
+    },
 };
 
 /// What there is to send, and what must happen before.
@@ -60,12 +65,17 @@ pub fn queue(
     settings: &Settings,
 ) -> Queue {
     let mut queue = Queue::default();
-    let enough = settings.parallel_calls.max(1) * batch_size;
+    let wave = settings.parallel_calls.max(1) * batch_size;
+    // While the calls of a wave run, the next one is looked at and the one after that is in line, so that an outcome and the
+    // next intent are one write.
+    let enough = if memory.calls_in_flight() { 2 * wave } else { wave };
     let apart: HashSet<InstanceId> = memory.isolation.parts().iter().flatten().copied().collect();
     for (position, row) in ledger.rows.iter().enumerate() {
         let in_line = queue.ready.len() + queue.look.len() + queue.asked;
+        // A look is filled up to whole reads, and takes a rest along that would be less than one.
+        let whole = || queue.look.len().is_multiple_of(READ_SIZE) && pending(ledger, position) >= READ_SIZE;
         // Ids that are sent apart are few, and may stand anywhere.
-        if in_line >= enough && !apart.contains(&row.id) {
+        if in_line >= enough && (queue.look.is_empty() || whole()) && !apart.contains(&row.id) {
             if apart.is_empty() {
                 break;
             }
@@ -99,6 +109,12 @@ pub fn queue(
         }
     }
     queue
+}
+
+/// Rows from this position on that no call names yet.
+fn pending(ledger: &Ledger, position: usize) -> usize {
+    let rest = ledger.rows.get(position..).unwrap_or_default();
+    rest.iter().filter(|row| matches!(row.progress, Progress::Pending)).take(READ_SIZE).count()
 }
 
 /// The batches of the next wave, at most `most`: first those that are sent apart, then full ones, and the rest only when

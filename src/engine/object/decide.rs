@@ -401,7 +401,7 @@ impl Draft<'_> {
         let must = submits
             || ended
             || surface_differs(&plain, before)
-            || (!self.records.is_empty() && plain != *before);
+            || (!self.records.is_empty() && plain != *before && !memory.calls_in_flight());
         let ends_due = memory.ends_written.map(|at| at + settings.poll_min * 2).filter(|due| *due > now.mono);
         let write = match (moved, ends_due) {
             (true, Some(due)) if !must => {
@@ -411,7 +411,10 @@ impl Draft<'_> {
             (true, _) => Some(surface_of(ledger)),
             (false, _) => must.then_some(plain),
         };
-        let mut events = self.events;
+        // An outcome that comes before those of its wave waits for them: one write holds them all.
+        let waits = write.is_none() && memory.calls_in_flight();
+        let (records, mut events) =
+            if waits { (Vec::new(), Vec::new()) } else { (self.records, self.events) };
         if let Some(write) = &write {
             events.extend(turning_point(before, write));
             if let Some(stuck) = stuck.filter(|_| !Stuck::is_said(before)) {
@@ -436,7 +439,7 @@ impl Draft<'_> {
         Decision {
             holds_ends: moved && write.is_some(),
             write,
-            records: self.records,
+            records,
             next,
             look: looking.ids,
             regular: looking.regular,

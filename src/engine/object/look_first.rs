@@ -90,6 +90,7 @@ pub fn verdict(
             && now - sent < LOOK_LIFE_AT_DECISION
             && proof_from.is_none_or(|needed| sent > needed)
             && refused.is_none_or(|refused| sent > refused.at)
+            && mark.not_found.is_none_or(|at| sent >= at)
     };
     match &sighting.last {
         Some((seen, sent)) if fresh(*sent) => match seen {
@@ -203,3 +204,6 @@ pub fn last_end(
 pub fn in_flight(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks, settings: &Settings) -> bool {
     marks.get(row.id).in_flight.is_some() || matches!(own_call(row, ledger, memory, settings), Own::InFlight)
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,8 @@ pub struct Mark {
     pub ended: Option<Ended>,
     /// When the last read was sent that showed it shutting down or terminated.
     pub on_its_way: Option<Mono>,
+    /// When the last read was sent that did not find it.
+    pub not_found: Option<Mono>,
 }
 
 /// The marks of one endpoint and project.
@@ -81,7 +83,8 @@ impl Marks {
         visit(&mut self.swept);
         for mark in self.marks.values_mut() {
             let ended = mark.ended.as_mut().map(|ended| &mut ended.at);
-            ended.into_iter().chain(mark.on_its_way.as_mut()).for_each(&mut *visit);
+            let read = [mark.on_its_way.as_mut(), mark.not_found.as_mut()].into_iter().flatten();
+            ended.into_iter().chain(read).for_each(&mut *visit);
         }
     }
 
@@ -117,9 +120,16 @@ impl Marks {
 
     /// Notes a read that was sent at this time.
     pub fn saw(&mut self, id: InstanceId, seen: &Seen, sent: Mono) {
-        if matches!(seen, Seen::ShuttingDown | Seen::Terminated) {
-            let mark = self.marks.entry(id).or_default();
-            mark.on_its_way = mark.on_its_way.max(Some(sent));
+        match seen {
+            Seen::ShuttingDown | Seen::Terminated => {
+                let mark = self.marks.entry(id).or_default();
+                mark.on_its_way = mark.on_its_way.max(Some(sent));
+            }
+            Seen::NotFound => {
+                let mark = self.marks.entry(id).or_default();
+                mark.not_found = mark.not_found.max(Some(sent));
+            }
+            Seen::Live(_) | Seen::Other(_) | Seen::Unreadable => {}
         }
     }
 
@@ -134,7 +144,7 @@ impl Marks {
         self.marks.retain(|_, mark| {
             mark.in_flight.is_some()
                 || mark.ended.is_some_and(|e| now - e.at < life)
-                || mark.on_its_way.is_some_and(|at| now - at < life)
+                || mark.on_its_way.max(mark.not_found).is_some_and(|at| now - at < life)
         });
     }
 }

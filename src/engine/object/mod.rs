@@ -20,6 +20,8 @@
 //! ```
 
 pub mod batch;
+#[cfg(test)]
+mod case;
 pub mod close;
 pub mod decide;
 pub mod isolate;

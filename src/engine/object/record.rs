@@ -192,3 +192,6 @@ fn cloud_state(row: &Row, seen: &Seen) -> Option<StateText> {
     };
     (!implied && !row.progress.ended()).then(|| StateText::new(&seen.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

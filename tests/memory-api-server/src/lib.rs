@@ -112,15 +112,15 @@ impl MemoryApiServer {
         match (method, path) {
             ("POST", Path::Collection(place)) if place.plural == "events" => {
                 self.events.push(body.clone());
-                Reply { code: 201, body }
+                Reply { code: 201, body: Arc::new(body) }
             }
             ("PATCH", Path::Object(place)) if place.plural == "events" => {
                 self.events.push(body.clone());
-                Reply { code: 200, body }
+                Reply { code: 200, body: Arc::new(body) }
             }
             ("POST", Path::Collection(place)) => self.create(&place, body),
             ("GET", Path::Object(place)) => match self.objects.get(&place) {
-                Some(object) => Reply { code: 200, body: Value::clone(object) },
+                Some(object) => Reply { code: 200, body: object.clone() },
                 None => not_found(&place),
             },
             ("PUT", Path::Object(place)) => self.replace(&place, &body),

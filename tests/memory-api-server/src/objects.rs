@@ -32,7 +32,7 @@ impl MemoryApiServer {
             body["status"] = fresh_status();
         }
         let stored = self.store(&place, body, Change::Added);
-        Reply { code: 201, body: Value::clone(&stored) }
+        Reply { code: 201, body: stored }
     }
 
     /// Replaces everything but the status.
@@ -130,11 +130,11 @@ impl MemoryApiServer {
     /// Stores a change; one that changes nothing makes no version.
     fn update(&mut self, place: &Place, current: &Arc<Value>, next: Value) -> Reply {
         if next == **current {
-            return Reply { code: 200, body: next };
+            return Reply { code: 200, body: current.clone() };
         }
         let leaving = next["metadata"].get("deletionTimestamp").is_some() && !has_finalizers(&next);
         let stored = self.store(place, next, if leaving { Change::Deleted } else { Change::Modified });
-        Reply { code: 200, body: Value::clone(&stored) }
+        Reply { code: 200, body: stored }
     }
 
     fn store(&mut self, place: &Place, mut object: Value, change: Change) -> Arc<Value> {

@@ -1,5 +1,7 @@
 //! Replies, and the `Status` object of one that refuses.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::Place;
@@ -10,7 +12,7 @@ pub struct Reply {
     /// HTTP status.
     pub code: u16,
     /// Body.
-    pub body: Value,
+    pub body: Arc<Value>,
 }
 
 impl Reply {
@@ -36,7 +38,7 @@ pub fn refusal(code: u16, reason: &str, message: &str, place: Option<&Place>) ->
     if let Some(place) = place {
         body["details"] = json!({"name": place.name, "group": place.group, "kind": place.plural});
     }
-    Reply { code, body }
+    Reply { code, body: Arc::new(body) }
 }
 
 /// The word that a deletion is answered by.
@@ -45,5 +47,5 @@ pub fn success(place: &Place, uid: &str) -> Reply {
     let body: Value = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
     });
-    Reply { code: 200, body }
+    Reply { code: 200, body: Arc::new(body) }
 }

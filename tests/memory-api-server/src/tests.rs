@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::{Change, MemoryApiServer};
@@ -5,7 +7,7 @@ use crate::{Change, MemoryApiServer};
 const ALL: &str = "/apis/clouddc.dev/v1alpha1/namespaces/fleet/instancedeletions";
 const ONE: &str = "/apis/clouddc.dev/v1alpha1/namespaces/fleet/instancedeletions/a";
 
-fn server() -> (MemoryApiServer, Value) {
+fn server() -> (MemoryApiServer, Arc<Value>) {
     let mut server = MemoryApiServer::new();
     let object = json!({"metadata": {"name": "a"}, "spec": {"suspend": true}});
     let made = server.handle("POST", ALL, object.to_string().as_bytes());

@@ -9,7 +9,7 @@ use instance_deletion_controller::engine::{
 use crate::{
     Model,
     configuration::Configuration,
-    world::{CallState, Instance, Old, World},
+    world::{CallState, Instance, Old, Process, World},
 };
 
 /// What the cloud makes of a delete call. Positions are bits, counted from the first id of the call.
@@ -156,7 +156,8 @@ impl Model {
             self.send_look(world, p, look);
         }
         let World { processes, instances, facts, .. } = world;
-        let look = &mut processes[p].looks[look];
+        let Process { looks, marks, .. } = &mut processes[p];
+        let look = &mut looks[look];
         for (bit, position) in look.ids.iter().enumerate() {
             let instance = &instances[*position];
             let lags = old >> bit & 1 == 1;
@@ -168,6 +169,10 @@ impl Model {
             facts.shutting_down |= seen == Seen::ShuttingDown;
             facts.terminated |= seen == Seen::Terminated;
             facts.existed |= seen != Seen::NotFound;
+            if let Some(sent) = look.sent {
+                // Known to every object of the account the moment it is there, before this object hears of it.
+                marks.saw(Configuration::id(*position), &seen, sent);
+            }
             look.seen.push(seen);
             look.failed.push(instance.failed && !lags);
         }

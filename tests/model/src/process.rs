@@ -325,7 +325,6 @@ impl Model {
         process.marks.sweep(now.mono, &self.settings);
         if !failed {
             for (id, seen) in named.iter().zip(seen) {
-                process.marks.saw(*id, &seen, sent);
                 memory.saw(*id, seen, sent);
             }
         }

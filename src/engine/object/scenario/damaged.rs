@@ -191,7 +191,7 @@ fn any_status(random: &mut Random, ids: u128) -> InstanceDeletionStatus {
 fn x02_whatever_the_record_says_no_call_names_more_than_the_spec() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut calls = 0;
-    for case in 0..400 {
+    for case in 0..150 {
         let mut world = World::new(4);
         world.status = any_status(&mut random, 4);
         let ended: Vec<InstanceId> = Ledger::read(&world.job.ids, &world.status)
@@ -213,5 +213,5 @@ fn x02_whatever_the_record_says_no_call_names_more_than_the_spec() {
         }
         assert!(super::super::surface::is_finished(&world.status), "{case}: it comes to its end");
     }
-    assert!(calls > 200, "{calls}: the cases are not all closed");
+    assert!(calls > 80, "{calls}: the cases are not all closed");
 }

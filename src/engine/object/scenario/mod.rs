@@ -59,6 +59,7 @@ struct World {
     learned: Option<usize>,
     /// By how much the wall clock has gained on the monotonic one.
     slept: Duration,
+    parallel: usize,
 }
 
 impl World {
@@ -83,6 +84,7 @@ impl World {
             told: Vec::new(),
             learned: None,
             slept: Duration::ZERO,
+            parallel: SETTINGS.parallel_calls,
         }
     }
 
@@ -132,7 +134,7 @@ impl World {
             may_start: true,
             claim: &format!("claim-{}", self.waves),
             now: &now,
-            settings: &SETTINGS,
+            settings: &Settings { parallel_calls: self.parallel, ..SETTINGS },
         })
     }
 

@@ -1,9 +1,11 @@
 //! The rules one by one: look first, write ahead, outcome unknown, not found, the end.
 
+use std::collections::HashSet;
+
 use super::{super::memory::CallState, *};
 
 #[test]
-fn fault_free_each_id_is_sent_once_in_full_batches() {
+fn i03_fault_free_each_id_is_sent_once_in_full_batches() {
     for (n, expected) in [(1, 1), (50, 1), (51, 2), (120, 3), (451, 10)] {
         let mut world = World::new(n);
         world.run_to_rest(Duration::from_mins(1));
@@ -29,6 +31,50 @@ fn writes_are_few() {
     assert_eq!(world.writes.len(), 4);
 }
 
+/// Sizes of the looks that an object of `n` ids makes before and between its waves of one call, each answered at once.
+fn looks_of(n: usize) -> (Vec<usize>, usize) {
+    let mut world = World::new(n);
+    world.parallel = 1;
+    let mut looks = Vec::new();
+    let mut writes = 0;
+    while world.status.summary.is_none_or(|summary| summary.accepted < summary.total) {
+        let before: HashSet<_> = world.looked.iter().copied().collect();
+        let (wave, wake) = world.run();
+        // While the call runs, the looks for the next ones are made.
+        if wave.is_some() {
+            let (none, _) = world.run();
+            assert_eq!(none, None);
+        }
+        let looked = world.looked.iter().filter(|id| !before.contains(id)).collect::<HashSet<_>>().len();
+        looks.extend((looked > 0).then_some(looked));
+        match wave {
+            Some(wave) => world.accept(&wave),
+            None => world.now = wake.unwrap(),
+        }
+        writes = world.writes.len();
+    }
+    (looks, writes)
+}
+
+#[test]
+fn looks_are_whole_reads_ahead_of_their_calls_and_writes_are_few() {
+    for (n, expected) in [
+        (1, &[1][..]),
+        (50, &[50]),
+        (120, &[120]),
+        (150, &[150]),
+        (199, &[199]),
+        (200, &[200]),
+        (500, &[200, 100, 100, 100]),
+        (520, &[200, 100, 100, 120]),
+    ] {
+        let (looks, writes) = looks_of(n);
+        assert_eq!(looks, expected, "{n}");
+        // First sight, and each outcome with the next intent.
+        assert!(writes <= n.div_ceil(50) + 2, "{n}: {writes} writes");
+    }
+}
+
 #[test]
 fn the_next_wave_waits_for_the_record_of_this_one() {
     let mut world = World::new(450);
@@ -43,6 +89,23 @@ fn the_next_wave_waits_for_the_record_of_this_one() {
     assert_eq!(second.unwrap().batches.len(), 4);
     let accepted = world.status.instances.iter().filter(|r| r.phase == InstancePhase::Accepted).count();
     assert_eq!(accepted, 200, "one write holds the outcome of the first wave and the intent of the second");
+}
+
+#[test]
+fn an_outcome_waits_for_those_of_its_wave_and_is_recorded_with_them() {
+    let mut world = World::new(200);
+    let (wave, _) = world.run();
+    let wave = wave.unwrap();
+    let writes = world.writes.len();
+    for (ended, batch) in wave.batches.iter().enumerate() {
+        world.run();
+        assert_eq!(world.writes.len(), writes, "{ended} of 4 have ended");
+        world.end(batch, &Reply::Accepted { ids: batch.ids(), foreign: 0, note: Note::default() });
+    }
+    world.run();
+    assert_eq!(world.writes.len(), writes + 1);
+    assert_eq!(world.status.summary.unwrap().accepted, 200);
+    assert_eq!(world.told.iter().filter(|e| e.reason == "BatchAccepted").count(), 4, "each is told once");
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Whether a run was right, by the record of messages and versions alone: never by what the controller knew.
+//!
+//! - [`view`]: the record, sorted for questions: which intent a call rests on, what reads showed to whom;
+//! - [`looks`]: when a read is known to the object that asked for it;
+//! - [`scope`]: S1, S2, S3, S10, S12, S13: what may be called;
+//! - [`repeats`]: S8, S17: what may be called again;
+//! - [`records`]: S4, S5, S6, S7: what may be recorded; [`surface`]: S16;
+//! - [`ends`]: L1, L8, S11.
+
+mod ends;
+mod looks;
+mod records;
+mod repeats;
+mod scope;
+mod surface;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+use crate::{plan::Plan, record::Record};
+use view::View;
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one, by its id.
+    pub property: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub struct Findings(Vec<Violation>);
+
+impl Findings {
+    /// Adds a violation unless the property holds.
+    pub fn check(&mut self, property: &'static str, holds: bool, what: impl FnOnce() -> String) {
+        // The first ones of a run say what is wrong; thousands of the same would hide them.
+        if !holds && self.0.len() < 50 {
+            self.0.push(Violation { property, what: what() });
+        }
+    }
+}
+
+/// Every property that did not hold.
+#[must_use]
+pub fn judge(record: &Record, plan: &Plan) -> Vec<Violation> {
+    let view = View::of(record);
+    let mut findings = Findings::default();
+    scope::check(&view, plan, &mut findings);
+    repeats::check(&view, plan, &mut findings);
+    records::check(&view, plan, &mut findings);
+    surface::check(record, &mut findings);
+    ends::check(&view, &mut findings);
+    findings.0
+}
