@@ -182,7 +182,7 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
             },
             // The marks were looked at under this lock of the object, but another object may have claimed meanwhile.
             Next::Submit(wave) if !calls::claim(caller, &mut tracked, wave) => {
-                decision = Decision { write: None, next: Next::Wait, wake: Some(now.mono), ..decision };
+                decision = decision.without_its_wave(now.mono);
             }
             Next::Submit(_) | Next::Delete | Next::Wait => {}
         }

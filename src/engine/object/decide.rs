@@ -72,6 +72,14 @@ pub struct Decision {
     pub events: Vec<Event>,
 }
 
+impl Decision {
+    /// What is left of a decision whose wave can't be made: nothing is written, so nothing counts as recorded or is told.
+    #[must_use]
+    pub fn without_its_wave(self, again: Mono) -> Self {
+        Self { wake: Some(again), look: self.look, regular: self.regular, ..rest() }
+    }
+}
+
 /// What follows the write of a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {

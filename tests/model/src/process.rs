@@ -122,10 +122,7 @@ impl Model {
         match &decision.next {
             Next::AskPermit(_) => decision.wake = Some(now.mono + self.configuration.tick()),
             Next::Submit(wave) if denied || !claim_wave(process, wave) => {
-                decision.write = None;
-                decision.records.clear();
-                decision.next = Next::Wait;
-                decision.wake = Some(now.mono + self.configuration.tick());
+                decision = decision.without_its_wave(now.mono + self.configuration.tick());
             }
             Next::Submit(_) | Next::Delete | Next::Wait => {}
         }

@@ -591,3 +591,20 @@ fn s07_a_row_never_goes_back() {
         }
     }
 }
+
+#[test]
+fn a_wave_that_cannot_be_made_takes_no_outcome_with_it() {
+    let mut world = World::new(300);
+    let (first, _) = world.run();
+    world.run();
+    world.accept(&first.unwrap());
+    let decision = world.decide(4);
+    assert!(
+        matches!(decision.next, Next::Submit(_)) && decision.records == [1, 2, 3, 4],
+        "both in one write"
+    );
+    let left = decision.without_its_wave(world.now);
+    assert_eq!((left.write, left.next, left.wake), (None, Next::Wait, Some(world.now)));
+    assert!(left.records.is_empty() && left.events.is_empty() && !left.holds_ends, "nothing was written");
+    assert_eq!(world.decide(4).records, [1, 2, 3, 4], "the outcome is recorded by the next write");
+}
