@@ -1,6 +1,6 @@
 //! What can happen next.
 
-use instance_deletion_controller::engine::state::{Live, Seen};
+use engine_alone::engine::state::{Live, Seen};
 
 use crate::{
     Model,
@@ -87,7 +87,7 @@ impl Model {
     #[must_use]
     pub fn start(&self) -> World {
         let mut world = World {
-            now: instance_deletion_controller::engine::Mono::START,
+            now: engine_alone::engine::Mono::START,
             wall: 0,
             object: None,
             uid: 0,

@@ -97,7 +97,7 @@ impl Model {
                 generation: 1,
                 suspend: false,
                 leaving: false,
-                stored: Stored::new(instance_deletion_controller::api::InstanceDeletionStatus::default()),
+                stored: Stored::new(engine_alone::api::InstanceDeletionStatus::default()),
             });
             Self::judge_new_object(world);
         }

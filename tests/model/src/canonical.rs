@@ -15,7 +15,7 @@
 //!
 //! What no rule and no property reads any more is dropped as well; the reason stands beside each.
 
-use instance_deletion_controller::{
+use engine_alone::{
     api::InstancePhase,
     engine::{
         Mono,

@@ -1,6 +1,6 @@
 //! The cloud: what delete calls do, what reads show, and how instances end.
 
-use instance_deletion_controller::engine::{
+use engine_alone::engine::{
     Mono,
     reply::{Note, Refusal, Reply, Trouble},
     state::{Live, Seen},

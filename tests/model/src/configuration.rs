@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use instance_deletion_controller::{
+use engine_alone::{
     api::{InstanceDeletionSpec, NotFoundPolicy, SecretRef},
     engine::{InstanceId, Settings, object::job::Job},
 };

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use instance_deletion_controller::engine::object::surface::is_finished;
+use engine_alone::engine::object::surface::is_finished;
 
 use crate::{
     Model,
@@ -292,7 +292,7 @@ impl Model {
             }
         }
         let ending = |instance: &crate::world::Instance| {
-            instance.state == instance_deletion_controller::engine::state::Seen::ShuttingDown
+            instance.state == engine_alone::engine::state::Seen::ShuttingDown
         };
         if let Some(i) = world.instances.iter().position(ending) {
             return Some(Action::Terminates(i));

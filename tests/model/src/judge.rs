@@ -1,6 +1,6 @@
 //! The properties, judged by what the model knows: what the cloud did, what it told whom, and what the API server stored.
 
-use instance_deletion_controller::{
+use engine_alone::{
     api::{InstanceDeletionStatus, InstancePhase, InstanceStatus},
     engine::{
         Mono,

@@ -1,7 +1,7 @@
 //! Explores every order of events around the engine's decisions, and judges each state.
 //!
 //! The decisions are the real ones: `Memory`, `Marks`, `Health`, `decide` and what carries outcomes and reads into them are
-//! those of `src/engine`. Everything around them is a model in which each step that can interleave, fail, be lost, or come
+//! those of `src/engine`, compiled without the rest of the controller. Everything around them is a model in which each step that can interleave, fail, be lost, or come
 //! late is an action of its own.
 //!
 //! In reading order:
@@ -29,7 +29,7 @@ pub mod judge;
 pub mod process;
 pub mod world;
 
-use instance_deletion_controller::engine::{InstanceId, Now, Settings, object::job::Job};
+use engine_alone::engine::{InstanceId, Now, Settings, object::job::Job};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{

@@ -3,7 +3,7 @@
 
 use std::mem;
 
-use instance_deletion_controller::engine::{
+use engine_alone::engine::{
     object::{
         decide::{Decision, Input, Next, decide, finished},
         ledger::Ledger,
@@ -32,8 +32,8 @@ impl Model {
             stopped: false,
             uid: 0,
             memory: None,
-            marks: instance_deletion_controller::engine::object::marks::Marks::default(),
-            health: instance_deletion_controller::engine::account::health::Health::default(),
+            marks: engine_alone::engine::object::marks::Marks::default(),
+            health: engine_alone::engine::account::health::Health::default(),
             batch_size: self.configuration.batch_size,
             step: Step::Idle,
             due: None,

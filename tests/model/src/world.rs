@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use instance_deletion_controller::{
+use engine_alone::{
     api::InstanceDeletionStatus,
     engine::{
         Mono,
