@@ -1,14 +1,14 @@
 //! What can happen next.
 
-use engine_alone::engine::state::{Live, Seen};
+use engine_alone::engine::state::Seen;
 
 use crate::{
     Model,
     api_server::Arrival,
     canonical::canonical,
     cloud::Outcome,
-    judge::Judge,
-    world::{Call, CallState, Facts, Step, World},
+    facts::Facts,
+    world::{Call, CallState, Process, Step, World},
 };
 
 /// One step. Numbers are positions in the state.
@@ -96,7 +96,7 @@ impl Model {
             writes: Vec::new(),
             calls: Vec::new(),
             budget: self.configuration.budget,
-            facts: vec![Facts::new(); self.configuration.ids],
+            facts: vec![Facts::default(); self.configuration.ids],
         };
         self.replace(&mut world);
         canonical(&mut world, &self.configuration);
@@ -125,7 +125,7 @@ impl Model {
             self.of_call(world, c, &mut actions);
         }
         self.of_cloud(world, &mut actions);
-        self.of_user(world, &mut actions);
+        Self::of_user(world, &mut actions);
         if self.may_tick(world) {
             actions.push(Action::Tick);
         }
@@ -207,7 +207,7 @@ impl Model {
             CallState::Wire { left } => {
                 let over = left + self.settings.request_timeout <= world.now;
                 if !over && call.number <= self.configuration.most_batches {
-                    let outcomes = self.outcomes(world, c);
+                    let outcomes = Self::outcomes(world, c);
                     actions.extend(outcomes.into_iter().map(|outcome| Action::Deliver(c, outcome)));
                 }
                 if listening && (over || lost) {
@@ -224,7 +224,7 @@ impl Model {
         }
     }
 
-    pub(crate) fn outcomes(&self, world: &World, c: usize) -> Vec<Outcome> {
+    pub(crate) fn outcomes(world: &World, c: usize) -> Vec<Outcome> {
         let ids = &world.calls[c].ids;
         let budget = &world.budget;
         let mask = |is: &dyn Fn(usize) -> bool| {
@@ -282,7 +282,7 @@ impl Model {
         }
     }
 
-    fn of_user(&self, world: &World, actions: &mut Vec<Action>) {
+    fn of_user(world: &World, actions: &mut Vec<Action>) {
         if let Some(object) = &world.object {
             if world.budget.edits > 0 {
                 actions.push(Action::Suspend(!object.suspend));
@@ -303,146 +303,22 @@ impl Model {
         if self.overdue(world) {
             return false;
         }
-        let busy = world.processes.iter().any(|process| {
-            let works = !matches!(process.step, Step::Idle) || Self::runnable(world, process);
-            process.up && !process.stopped && works
-        });
-        let listening = |owner: Option<usize>| owner.is_some_and(|p| !world.processes[p].stopped);
-        let about_to_leave =
-            world.calls.iter().any(|c| listening(c.owner) && matches!(c.state, CallState::Waiting));
-        !busy && !about_to_leave && (world.budget.slow > 0 || !Self::waits_for_cloud(world))
+        let waits = world.budget.pauses > 0 || !Self::busy(world);
+        waits && (world.budget.slow > 0 || !Self::waits_for_cloud(world))
     }
 
-    fn waits_for_cloud(world: &World) -> bool {
+    /// Whether a process that runs has something to do.
+    pub(crate) fn busy(world: &World) -> bool {
+        let works = |process: &Process| !matches!(process.step, Step::Idle) || Self::runnable(world, process);
+        let listening = |owner: Option<usize>| owner.is_some_and(|p| !world.processes[p].stopped);
+        let leaves = |call: &Call| listening(call.owner) && matches!(call.state, CallState::Waiting);
+        world.processes.iter().any(|process| process.up && !process.stopped && works(process))
+            || world.calls.iter().any(leaves)
+    }
+
+    pub(crate) fn waits_for_cloud(world: &World) -> bool {
         let listening = |owner: Option<usize>| owner.is_some_and(|p| !world.processes[p].stopped);
         world.calls.iter().any(|call| listening(call.owner))
             || world.processes.iter().any(|process| !process.stopped && !process.looks.is_empty())
-    }
-
-    /// The state after a step, in canonical form.
-    #[must_use]
-    pub fn apply(&self, world: &World, action: Action, judge: &mut Judge) -> World {
-        let mut next = world.clone();
-        self.carry(&mut next, action, judge);
-        self.judge_attempts(&next, judge);
-        canonical(&mut next, &self.configuration);
-        next
-    }
-
-    #[allow(clippy::too_many_lines)] // One line for each action.
-    fn carry(&self, world: &mut World, action: Action, judge: &mut Judge) {
-        match action {
-            Action::Read(p) => self.read(world, p),
-            Action::Decide { process, denied } => {
-                world.budget.denied -= u8::from(denied);
-                self.decide(world, process, denied, judge);
-            }
-            Action::Send(p) => self.send(world, p),
-            Action::Reconcile { process, denied } => {
-                world.budget.denied -= u8::from(denied);
-                self.read(world, process);
-                self.decide(world, process, denied, judge);
-                if matches!(world.processes[process].step, Step::Writing(_)) {
-                    self.send(world, process);
-                }
-            }
-            Action::Arrive(w, how) => {
-                world.budget.lost_writes -= u8::from(how != Arrival::Answered);
-                let owner = world.writes[w].owner;
-                self.arrive(world, w, how, judge);
-                if let Some(p) = owner.filter(|p| !self.configuration.fine && !world.processes[*p].stopped) {
-                    self.answered(world, p);
-                }
-            }
-            Action::WriteTimesOut(w) => {
-                world.budget.lost_writes -= 1;
-                Self::time_out(world, w);
-            }
-            Action::Answered(p) => self.answered(world, p),
-            Action::Leave(c) => self.leave(world, c, judge),
-            Action::Deliver(c, outcome) => {
-                spend(world, c, outcome);
-                self.deliver(world, c, outcome);
-            }
-            Action::Reply(c) => self.end(world, c, false),
-            Action::ReplyLost(c) => {
-                world.budget.lost_calls = world.budget.lost_calls.saturating_sub(1);
-                self.end(world, c, true);
-            }
-            Action::SendLook(p, l) => self.send_look(world, p, l),
-            Action::Sample(p, l, old) => {
-                self.sample(world, p, l, old);
-                if self.configuration.whole_looks && !world.processes[p].stopped {
-                    self.look_answered(world, p, l, false);
-                }
-            }
-            Action::LookAnswered(p, l) => self.look_answered(world, p, l, false),
-            Action::LookFails(p, l) => {
-                world.budget.failed_looks -= 1;
-                self.look_answered(world, p, l, true);
-            }
-            Action::Crash(p) => {
-                world.budget.crashes -= 1;
-                self.crash(world, p);
-            }
-            Action::Restart(p) => (world.processes[p].up, world.processes[p].woken) = (true, true),
-            Action::Stop(p) => {
-                world.budget.stops -= 1;
-                self.judge_stop(world, p);
-                world.processes[p].stopped = true;
-            }
-            Action::Continue(p) => world.processes[p].stopped = false,
-            Action::Spurious(p) => {
-                world.budget.spurious -= 1;
-                world.processes[p].woken = true;
-            }
-            Action::Terminates(i) => world.instances[i].state = Seen::Terminated,
-            Action::Vanishes(i) => world.instances[i].state = Seen::NotFound,
-            Action::DeletionFails(i) => {
-                world.budget.failures -= 1;
-                let instance = &mut world.instances[i];
-                (instance.state, instance.failed) = (Seen::Live(Live::Error), true);
-            }
-            Action::DeletedOutside(i) => {
-                world.budget.outside -= 1;
-                world.instances[i].state = Seen::ShuttingDown;
-            }
-            Action::Suspend(value) => {
-                world.budget.edits = world.budget.edits.saturating_sub(1);
-                self.edit(world, |object| object.suspend = value);
-            }
-            Action::DeleteOrCreate => {
-                if world.object.is_some() {
-                    world.budget.recreations -= 1;
-                }
-                self.replace(world);
-            }
-            Action::WallJumps => {
-                world.budget.wall_jumps -= 1;
-                world.wall = 0;
-            }
-            Action::Tick => {
-                world.budget.slow -= u8::from(Self::waits_for_cloud(world)).min(world.budget.slow);
-                self.tick(world);
-            }
-        }
-    }
-}
-
-/// Charges what a delivery costs.
-fn spend(world: &mut World, c: usize, outcome: Outcome) {
-    let all = (1_u8 << world.calls[c].ids.len()) - 1;
-    let bad = world.calls[c].ids.iter().any(|id| world.instances[*id].bad);
-    let budget = &mut world.budget;
-    match outcome {
-        Outcome::Accepts { listed, .. } => budget.partial -= u8::from(listed != all),
-        Outcome::Fails { .. } => budget.lost_calls -= 1,
-        Outcome::Missing(_) => {}
-        Outcome::Unnamed if bad => {}
-        Outcome::Conflict(_)
-        | Outcome::UnnamedConflict
-        | Outcome::Unnamed
-        | Outcome::Invalid(_)
-        | Outcome::Throttled => budget.refusals -= 1,
     }
 }

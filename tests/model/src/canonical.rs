@@ -26,7 +26,8 @@ use engine_alone::{
 
 use crate::{
     configuration::Configuration,
-    world::{CallState, Facts, Known, Step, World},
+    facts::{Facts, Known},
+    world::{CallState, Step, World},
 };
 
 /// Where now lies in every canonical state, in ticks.
@@ -158,7 +159,7 @@ fn forget(world: &mut World) {
         if matches!(row.phase, InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed)
             && let Some(facts) = facts.get_mut(position)
         {
-            *facts = Facts { existed: facts.existed, ..Facts::new() };
+            *facts = Facts { existed: facts.existed, ..Facts::default() };
             for process in processes.iter_mut() {
                 if let Some(known) = process.known.get_mut(position) {
                     *known = Known { call: known.call, ..Known::default() };

@@ -18,6 +18,8 @@ pub struct Budget {
     pub crashes: u8,
     /// Stops of a process for any time, at any step.
     pub stops: u8,
+    /// Ticks that pass while a process has something to do: it is paused, as all others are.
+    pub pauses: u8,
     /// Status writes whose answer is lost, applied or not, at once or late, or which say 409 after success.
     pub lost_writes: u8,
     /// Delete calls without a reply (reset, timeout, 5xx), with or without effect, at once or late.
@@ -48,10 +50,11 @@ pub struct Budget {
 
 impl Budget {
     /// Every bound with its name.
-    pub fn bounds(&mut self) -> [(&'static str, &mut u8); 15] {
+    pub fn bounds(&mut self) -> [(&'static str, &mut u8); 16] {
         [
             ("crashes", &mut self.crashes),
             ("stops", &mut self.stops),
+            ("pauses", &mut self.pauses),
             ("lost_writes", &mut self.lost_writes),
             ("lost_calls", &mut self.lost_calls),
             ("partial", &mut self.partial),
@@ -101,6 +104,7 @@ pub enum Mistake {
 
 /// One configuration.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Configuration {
     /// Its name.
     pub name: &'static str,

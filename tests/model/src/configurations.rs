@@ -5,6 +5,7 @@ use crate::configuration::{Budget, Configuration};
 const NONE: Budget = Budget {
     crashes: 0,
     stops: 0,
+    pauses: 0,
     lost_writes: 0,
     lost_calls: 0,
     partial: 0,
@@ -50,15 +51,8 @@ pub fn small() -> Vec<Configuration> {
         },
         Configuration { name: "partial-replies", ids: 2, budget: Budget { partial: 1, ..NONE }, ..base() },
         Configuration { name: "two-processes", processes: 2, whole_looks: true, ..base() },
-        Configuration {
-            name: "two-processes-one-stopped",
-            stops_in_hand: true,
-            processes: 2,
-            whole_looks: true,
-            budget: Budget { stops: 1, ..NONE },
-            ..base()
-        },
-        Configuration { name: "suspend", budget: Budget { edits: 2, slow: 1, outside: 1, ..NONE }, ..base() },
+        Configuration { name: "paused", budget: Budget { pauses: 2, crashes: 1, ..NONE }, ..base() },
+        Configuration { name: "suspend", budget: Budget { edits: 2, slow: 1, ..NONE }, ..base() },
         Configuration {
             name: "re-created",
             budget: Budget { recreations: 1, lost_calls: 1, ..NONE },
@@ -149,6 +143,26 @@ pub fn large() -> Vec<Configuration> {
             processes: 2,
             whole_looks: true,
             budget: Budget { failures: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "two-processes-paused",
+            processes: 2,
+            whole_looks: true,
+            budget: Budget { pauses: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "suspend-slow-outside",
+            budget: Budget { edits: 2, slow: 1, outside: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "two-processes-one-stopped",
+            stops_in_hand: true,
+            processes: 2,
+            whole_looks: true,
+            budget: Budget { stops: 1, ..NONE },
             ..base()
         },
         Configuration {

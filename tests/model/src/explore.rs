@@ -9,15 +9,7 @@ use std::{
 
 use engine_alone::engine::object::surface::is_finished;
 
-use crate::{
-    Model,
-    actions::Action,
-    api_server::Arrival,
-    cloud::Outcome,
-    digest::digest,
-    judge::Violation,
-    world::{CallState, Step, World},
-};
+use crate::{Model, digest::digest, judge::Violation, world::World};
 
 /// Steps within which an object ends once nothing fails any more (property L1).
 const PATIENCE: usize = 3_000;
@@ -81,7 +73,7 @@ impl Hasher for Folded {
     }
 
     fn write_u128(&mut self, value: u128) {
-        #[allow(clippy::cast_possible_truncation)] // Half of a digest is enough to find its place.
+        #[allow(clippy::cast_possible_truncation, reason = "half of a digest is enough to find its place")]
         let low = value as u64;
         self.0 = low;
     }
@@ -190,12 +182,12 @@ impl<'a> Search<'a> {
         for number in numbers.into_iter().rev() {
             let Some(action) = self.model.actions(&world).into_iter().nth(usize::from(number)) else { break };
             world = self.model.apply(&world, action, &mut self.model.judge());
-            steps.push(format!("{action:?}{}", self.in_short(&world)));
+            steps.push(format!("{action:?}{}", Self::in_short(&world)));
         }
         steps
     }
 
-    fn in_short(&self, world: &World) -> String {
+    fn in_short(world: &World) -> String {
         let mut text = String::from("  [");
         for instance in &world.instances {
             let _ = write!(text, " {}", instance.state);
@@ -227,7 +219,7 @@ impl<'a> Search<'a> {
             let Some(action) = self.model.fair(&at) else { break };
             let mut judge = self.model.judge();
             at = self.model.apply(&at, action, &mut judge);
-            steps.push(format!("fair: {action:?}{}", self.in_short(&at)));
+            steps.push(format!("fair: {action:?}{}", Self::in_short(&at)));
             if let Some(violation) = judge.violations.into_iter().next() {
                 return Err((violation, steps));
             }
@@ -240,69 +232,5 @@ impl<'a> Search<'a> {
 
     fn ended(world: &World) -> bool {
         world.object.as_ref().is_some_and(|object| is_finished(&object.stored.status))
-    }
-}
-
-impl Model {
-    /// The next step when nothing fails, whoever was stopped goes on, and instances end when nothing else happens.
-    fn fair(&self, world: &World) -> Option<Action> {
-        for (p, process) in world.processes.iter().enumerate() {
-            if !process.up {
-                return Some(Action::Restart(p));
-            }
-            if process.stopped {
-                return Some(Action::Continue(p));
-            }
-        }
-        match &world.object {
-            None => return Some(Action::DeleteOrCreate),
-            Some(object) if object.suspend => return Some(Action::Suspend(false)),
-            Some(_) => {}
-        }
-        if !world.writes.is_empty() {
-            return Some(Action::Arrive(0, Arrival::Answered));
-        }
-        for (c, call) in world.calls.iter().enumerate() {
-            match &call.state {
-                CallState::Waiting => return Some(Action::Leave(c)),
-                CallState::Answered { .. } if call.owner.is_some() => return Some(Action::Reply(c)),
-                CallState::Wire { left } if *left + self.settings.request_timeout <= world.now => {
-                    return call.owner.map(|_| Action::ReplyLost(c));
-                }
-                CallState::Wire { .. } => {
-                    let quiet = self.without_faults(world, c);
-                    return Some(Action::Deliver(c, quiet));
-                }
-                CallState::Answered { .. } => {}
-            }
-        }
-        for (p, process) in world.processes.iter().enumerate() {
-            match &process.step {
-                Step::Idle if Self::runnable(world, process) => {
-                    return Some(Action::Reconcile { process: p, denied: false });
-                }
-                Step::Idle => {}
-                Step::HasRead(_) => return Some(Action::Decide { process: p, denied: false }),
-                Step::Writing(writing) if writing.sent.is_none() => return Some(Action::Send(p)),
-                Step::Writing(_) => return Some(Action::Answered(p)),
-            }
-            if let Some(look) = process.looks.first() {
-                let read = look.seen.is_empty();
-                return Some(if read { Action::Sample(p, 0, 0) } else { Action::LookAnswered(p, 0) });
-            }
-        }
-        let ending = |instance: &crate::world::Instance| {
-            instance.state == engine_alone::engine::state::Seen::ShuttingDown
-        };
-        if let Some(i) = world.instances.iter().position(ending) {
-            return Some(Action::Terminates(i));
-        }
-        Some(Action::Tick)
-    }
-
-    fn without_faults(&self, world: &World, c: usize) -> Outcome {
-        let mut quiet = world.clone();
-        quiet.budget = crate::configuration::Budget::default();
-        self.outcomes(&quiet, c).into_iter().next().unwrap_or(Outcome::Accepts { applied: 0, listed: 0 })
     }
 }

@@ -1,19 +1,19 @@
 //! The properties, judged by what the model knows: what the cloud did, what it told whom, and what the API server stored.
 
+mod knowledge;
+mod requests;
+
 use engine_alone::{
     api::{InstanceDeletionStatus, InstancePhase, InstanceStatus},
     engine::{
-        Mono,
-        object::{decide::Decision, surface::is_finished, write_ahead::Wave},
-        reply::{Refusal, Reply},
-        settings::{BATCH_ROWS, INTENT_LIFE, LOOK_LIFE, PATIENCE},
-        state::{Live, Seen},
+        object::{decide::Decision, surface::is_finished},
+        settings::BATCH_ROWS,
     },
 };
 
 use crate::{
     Model,
-    world::{Call, CallState, Facts, Object, Process, Stored, World},
+    world::{Object, Stored, World},
 };
 
 /// A property that doesn't hold.
@@ -57,7 +57,7 @@ impl Judge {
     }
 }
 
-fn rank(phase: InstancePhase) -> u8 {
+pub(crate) fn rank(phase: InstancePhase) -> u8 {
     match phase {
         InstancePhase::Pending => 0,
         InstancePhase::Submitted => 1,
@@ -114,28 +114,8 @@ fn visible(object: &Object, status: &InstanceDeletionStatus, judge: &mut Judge) 
     }
 }
 
-impl Facts {
-    /// Of an id that nothing is known of.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            // The first request needs no account.
-            allowed: 1,
-            used: 0,
-            listed: false,
-            shutting_down: false,
-            terminated: false,
-            existed: false,
-            end: None,
-            settled: None,
-            base: None,
-            justified: false,
-        }
-    }
-}
-
 impl Model {
-    fn row<'a>(&self, status: &'a InstanceDeletionStatus, position: usize) -> Option<&'a InstanceStatus> {
+    pub(crate) fn row(status: &InstanceDeletionStatus, position: usize) -> Option<&InstanceStatus> {
         status.instances.get(position)
     }
 
@@ -147,9 +127,9 @@ impl Model {
         let total = self.configuration.ids;
         let mut counts = [0_u32; 6];
         for (position, facts) in world.facts.iter().enumerate() {
-            let phase = self.row(status, position).map_or(InstancePhase::Pending, |row| row.phase);
+            let phase = Self::row(status, position).map_or(InstancePhase::Pending, |row| row.phase);
             let was =
-                self.row(&before.stored.status, position).map_or(InstancePhase::Pending, |row| row.phase);
+                Self::row(&before.stored.status, position).map_or(InstancePhase::Pending, |row| row.phase);
             let known = &process.known[position];
             counts[phase as usize] += 1;
             let heard = known.heard && process.uid == before.uid;
@@ -168,7 +148,7 @@ impl Model {
                     last - first >= self.settings.settle && facts.end.is_none_or(|end| first > end)
                 });
                 judge.require(twice, "S6", || format!("id {position}: not found by {:?}", known.missing));
-                let row = self.row(&before.stored.status, position);
+                let row = Self::row(&before.stored.status, position);
                 let known_before = rank(was) >= 1 || row.is_some_and(|row| row.batch.is_some());
                 let policy = !self.configuration.fail_not_found || known_before || facts.shutting_down;
                 judge.require(policy, "S6", || format!("id {position}: NotFound under notFoundPolicy Fail"));
@@ -201,297 +181,6 @@ impl Model {
             judge.require(finished.reason != "Succeeded" || existed, "S6", || {
                 "nothing was ever known".to_owned()
             });
-        }
-    }
-
-    /// S2 and S17 of a wave that a process is about to claim.
-    pub fn judge_wave(&self, world: &World, p: usize, wave: &Wave, judge: &mut Judge) {
-        for batch in &wave.batches {
-            let ids = self.positions(&batch.ids());
-            self.judge_knowledge(&world.processes[p], &ids, judge);
-            self.judge_look_first(world, p, &ids, judge);
-        }
-    }
-
-    /// S17: what the process knows allows to name these ids.
-    fn judge_knowledge(&self, process: &Process, ids: &[usize], judge: &mut Judge) {
-        let settle = self.settings.settle;
-        for position in ids {
-            let Some(known) = process.known.get(*position) else { continue };
-            let Some(base) = known.base else { continue };
-            let failed = known.error.is_some_and(|sent| sent > base + settle);
-            let alive = known.live.is_some_and(|sent| sent > base + settle * PATIENCE);
-            judge.require(failed || alive, "S17", || {
-                format!("id {position} is known to be accepted, and no read that counts says otherwise")
-            });
-        }
-    }
-
-    /// Design §3, rule 1: a live state was read less than a minute ago, after the process last saw calls closed, and nothing
-    /// else later.
-    fn judge_look_first(&self, world: &World, p: usize, ids: &[usize], judge: &mut Judge) {
-        let process = &world.processes[p];
-        for position in ids {
-            let Some(known) = process.known.get(*position) else { continue };
-            let looked = known.live.is_some_and(|sent| {
-                Some(sent) > process.closed_at && known.going < Some(sent) && world.now - sent < LOOK_LIFE
-            });
-            judge.require(looked, "rule 1", || {
-                format!(
-                    "id {position}: alive at {:?}, going at {:?}, closed at {:?}",
-                    known.live, known.going, process.closed_at
-                )
-            });
-        }
-    }
-
-    /// S1, S2, S3, S8, S13, L8 and rule 5 of a request that is about to leave.
-    pub fn judge_request(&self, world: &mut World, c: usize, judge: &mut Judge) {
-        let now = world.now;
-        let call = world.calls[c].clone();
-        let Some(p) = call.owner else { return };
-        let ids = &call.ids;
-        let distinct = ids.iter().enumerate().all(|(n, id)| !ids[..n].contains(id));
-        let own = ids.iter().all(|position| *position < self.configuration.ids);
-        let size = (1..=self.configuration.batch_size).contains(&ids.len());
-        judge.require(own, "S1", || format!("ids {ids:?}"));
-        judge.require(distinct && size, "S2", || format!("ids {ids:?}"));
-        self.judge_gates(&call, judge);
-        self.judge_write_ahead(&call, judge);
-        let in_time = now - call.intent_sent <= INTENT_LIFE;
-        judge.require(in_time, "S13", || format!("{:?} after its intent", now - call.intent_sent));
-        let busy = world.calls.iter().enumerate().any(|(other, open)| {
-            let named = open.ids.iter().any(|id| ids.contains(id));
-            other != c && named && open.owner == Some(p) && !matches!(open.state, CallState::Waiting)
-        });
-        judge.require(!busy, "one call at a time", || format!("ids {ids:?} are in two calls of one process"));
-        for position in ids {
-            self.judge_no_blind_repeat(world, p, &call, *position, judge);
-            let known = &mut world.processes[p].known[*position];
-            known.call = 1;
-            if call.uid != world.uid {
-                continue;
-            }
-            let Facts { allowed, justified, .. } = &mut world.facts[*position];
-            *allowed += u8::from(std::mem::take(justified));
-            judge.require(*allowed > 0, "S8", || {
-                format!("id {position} is in one more request than is accounted for")
-            });
-            *allowed = allowed.saturating_sub(1);
-        }
-    }
-
-    fn judge_gates(&self, call: &Call, judge: &mut Judge) {
-        let Object { suspend, leaving, uid, stored, .. } = &call.based_on;
-        judge.require(!suspend && !leaving && *uid == call.uid, "S1", || {
-            "the decision read closed calls".to_owned()
-        });
-        let open = !self.configuration.strict_gates || !call.closed;
-        judge.require(open, "S13, strictly", || {
-            "its process has read meanwhile that calls are closed".to_owned()
-        });
-        let not_after = self.configuration.not_after.is_none_or(|at| call.wall < at);
-        judge.require(not_after, "S1", || "notAfter had passed at the decision".to_owned());
-        let started = stored.status.start_time.as_ref().map(|t| t.0.as_second());
-        let wall =
-            crate::configuration::WALL_START + i64::from(call.wall) * i64::from(self.configuration.tick);
-        let deadline = self.configuration.deadline.zip(started);
-        let early = deadline.is_none_or(|(life, started)| {
-            wall < started + i64::from(life) * i64::from(self.configuration.tick)
-        });
-        judge.require(early, "S1", || "the deadline had passed at the decision".to_owned());
-    }
-
-    fn judge_write_ahead(&self, call: &Call, judge: &mut Judge) {
-        let written = call.intent.as_ref().is_some_and(|version| {
-            let batch = version.status.batches.iter().find(|b| b.number == call.number);
-            let claimed = batch.is_some_and(|batch| batch.claim == call.claim);
-            let rows = call.ids.iter().all(|position| {
-                let row = self.row(&version.status, *position);
-                row.is_some_and(|row| rank(row.phase) >= 1 && row.batch == Some(call.number))
-            });
-            claimed && rows
-        });
-        judge.require(written, "S3", || {
-            format!("batch {} with claim {} was not acknowledged", call.number, call.claim)
-        });
-    }
-
-    /// Design §3, rule 5: every earlier call that names the id has ended, settle before a read that shows it alive.
-    fn judge_no_blind_repeat(
-        &self,
-        world: &World,
-        p: usize,
-        call: &Call,
-        position: usize,
-        judge: &mut Judge,
-    ) {
-        if call.uid != world.uid {
-            return;
-        }
-        let others = world.calls.iter().filter(|open| {
-            open.uid == call.uid && open.ids.contains(&position) && open.owner.is_some_and(|owner| owner != p)
-        });
-        let open = others.filter_map(|open| match open.state {
-            CallState::Waiting => None,
-            CallState::Wire { left } | CallState::Answered { left, .. } => {
-                Some(left + self.settings.request_timeout + self.settings.settle)
-            }
-        });
-        let known = &world.processes[p].known[position];
-        let end = open.chain(world.facts[position].settled).chain(known.own_settled).max();
-        let proved = end.is_none_or(|end| known.live.is_some_and(|sent| sent > end));
-        judge.require(proved, "rule 5", || {
-            format!("id {position}: no read before {end:?} is a proof, alive at {:?}", known.live)
-        });
-    }
-
-    /// What a live read of the record tells a process.
-    pub fn heard_of_record(&self, process: &mut Process, facts: &[Facts], object: &Object, now: Mono) {
-        if object.suspend || object.leaving || process.generation != object.generation {
-            process.closed_at = Some(now);
-        }
-        process.generation = object.generation;
-        for (position, known) in process.known.iter_mut().enumerate() {
-            let row = self.row(&object.stored.status, position);
-            if row.is_some_and(|row| row.phase == InstancePhase::Accepted) {
-                known.base = known.base.max(facts[position].base);
-            }
-        }
-    }
-
-    /// What a read tells a process.
-    pub fn heard_of_state(
-        &self,
-        world: &mut World,
-        p: usize,
-        position: usize,
-        seen: &Seen,
-        failed: bool,
-        sent: Mono,
-    ) {
-        let settle = self.settings.settle;
-        let facts = &mut world.facts[position];
-        let known = &mut world.processes[p].known[position];
-        if matches!(seen, Seen::ShuttingDown | Seen::Terminated | Seen::NotFound) {
-            known.going = known.going.max(Some(sent));
-        }
-        known.missing = match (seen, known.missing) {
-            (Seen::NotFound, Some((first, last))) if facts.end.is_none_or(|end| first > end) => {
-                Some((first.min(sent), last.max(sent)))
-            }
-            (Seen::NotFound, _) => Some((sent, sent)),
-            _ => None,
-        };
-        match seen {
-            Seen::ShuttingDown | Seen::Terminated => known.base = known.base.max(Some(sent)),
-            Seen::Live(live) => {
-                known.live = known.live.max(Some(sent));
-                if *live == Live::Error && failed {
-                    known.error = known.error.max(Some(sent));
-                }
-                let counts = known.base.is_some_and(|base| {
-                    (*live == Live::Error && failed && sent > base + settle)
-                        || sent > base + settle * PATIENCE
-                });
-                facts.justified |= counts;
-            }
-            Seen::NotFound | Seen::Other(_) | Seen::Unreadable => {}
-        }
-    }
-
-    /// What the end of a call tells a process, and how many repeats it accounts for.
-    pub fn heard_of_call(&self, world: &mut World, c: usize, reply: &Reply) {
-        let World { calls, processes, facts, now, uid, .. } = world;
-        let Call { owner: Some(p), ids, state, uid: of, accounted, .. } = &calls[c] else { return };
-        let end = match state {
-            // It never left.
-            CallState::Waiting => return,
-            CallState::Wire { left } | CallState::Answered { left, .. } => {
-                (*left + self.settings.request_timeout).min(*now)
-            }
-        };
-        for position in ids {
-            let id = self.job.ids[*position];
-            let known = &mut processes[*p].known[*position];
-            known.call = 2;
-            let (effect, listed) = match reply {
-                Reply::Accepted { ids, .. } => (true, ids.contains(&id)),
-                Reply::Unknown { .. } => (true, false),
-                Reply::Refused { .. } | Reply::TooLate => (false, false),
-            };
-            if effect {
-                known.own_settled = known.own_settled.max(Some(end + self.settings.settle));
-            }
-            if listed {
-                known.base = known.base.max(Some(end));
-                known.heard |= of == uid;
-            }
-            if of != uid {
-                continue;
-            }
-            let facts = &mut facts[*position];
-            if effect {
-                facts.end = facts.end.max(Some(end));
-                facts.settled = facts.settled.max(Some(end + self.settings.settle));
-            }
-            if !listed && !accounted {
-                facts.allowed += 1;
-            }
-            let conflict = matches!(reply, Reply::Refused { refusal: Refusal::Conflict(named), .. } if named.contains(&id));
-            facts.used += u8::from(matches!(reply, Reply::Accepted { .. }) || conflict);
-        }
-    }
-
-    /// Attempts: calls that use one are at most 1 + backoffLimitPerInstance, but for outcomes that a crash lost.
-    pub fn judge_attempts(&self, world: &World, judge: &mut Judge) {
-        for (position, facts) in world.facts.iter().enumerate() {
-            let limit = u32::from(facts.used) <= 1 + self.configuration.backoff_limit;
-            judge.require(limit, "S8", || format!("id {position} used {} attempts", facts.used));
-        }
-    }
-
-    /// A request that had passed its last check when its process was stopped may be repeated by another.
-    pub fn judge_stop(&self, world: &mut World, p: usize) {
-        let World { calls, facts, uid, .. } = world;
-        let own = |call: &&mut Call| call.owner == Some(p) && call.uid == *uid;
-        for call in calls.iter_mut().filter(own).filter(|call| !matches!(call.state, CallState::Waiting)) {
-            call.accounted = true;
-            call.ids.iter().for_each(|position| facts[*position].allowed += 1);
-        }
-    }
-
-    /// A crash accounts for a repeat of each id whose call left and whose outcome no version holds.
-    pub fn judge_crash(&self, world: &mut World, p: usize) {
-        let World { calls, processes, facts, uid, .. } = world;
-        for (position, known) in processes[p].known.iter().enumerate() {
-            if known.call > 0 {
-                let facts = &mut facts[position];
-                facts.allowed += 1;
-                // Nobody will ever record the attempt that it used.
-                facts.used = facts.used.saturating_sub(u8::from(known.call == 2));
-            }
-        }
-        for call in calls.iter().filter(|call| call.owner == Some(p) && call.uid == *uid) {
-            let (CallState::Wire { left } | CallState::Answered { left, .. }) = call.state else { continue };
-            for position in &call.ids {
-                let facts = &mut facts[*position];
-                let end = left + self.settings.request_timeout;
-                facts.end = facts.end.max(Some(end));
-                facts.settled = facts.settled.max(Some(end + self.settings.settle));
-            }
-        }
-    }
-
-    /// What is counted for each object begins anew with a new one.
-    pub fn judge_new_object(world: &mut World) {
-        for facts in &mut world.facts {
-            *facts = Facts {
-                existed: facts.existed,
-                shutting_down: facts.shutting_down,
-                terminated: facts.terminated,
-                ..Facts::new()
-            };
         }
     }
 }

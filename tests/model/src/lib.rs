@@ -7,11 +7,11 @@
 //! In reading order:
 //!
 //! - [`configuration`]: numbers, and how often each fault may strike: every bound of the search; [`configurations`]: the list;
-//! - [`world`]: the state;
-//! - [`actions`]: what can happen next; [`process`], [`api_server`] and [`cloud`] carry it out;
+//! - [`world`]: the state; [`facts`]: what the judge remembers;
+//! - [`actions`]: what can happen next; [`carry`] does it, with [`process`], [`beside`], [`api_server`] and [`cloud`];
 //! - [`judge`]: the properties, by what the model itself knows and never by the engine's word;
 //! - [`canonical`]: which states are one; [`digest`];
-//! - [`explore`]: breadth-first search, traces, and property L1.
+//! - [`explore`]: breadth-first search, traces, and property L1, for which [`fair`] says what happens when nothing fails.
 //!
 //! The explorer is its own, not `stateright`: that keeps each state whole for its traces and knows 64-bit digests only. Here
 //! a state that was explored is a digest of 128 bits and the step that led to it, 40 bytes; a trace is made by doing
@@ -19,12 +19,16 @@
 
 pub mod actions;
 pub mod api_server;
+pub mod beside;
 pub mod canonical;
+pub mod carry;
 pub mod cloud;
 pub mod configuration;
 pub mod configurations;
 pub mod digest;
 pub mod explore;
+pub mod facts;
+pub mod fair;
 pub mod judge;
 pub mod process;
 pub mod world;

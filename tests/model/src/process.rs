@@ -7,12 +7,10 @@ use engine_alone::engine::{
     object::{
         decide::{Decision, Input, Next, decide, finished},
         ledger::Ledger,
-        marks::Effect,
-        memory::{CallEnd, Memory, Observed, standing},
+        memory::{Memory, Observed},
         surface::is_finished,
         write_ahead::Wave,
     },
-    reply::{Note, Reply, Trouble},
     settings::{INTENT_LIFE, LOOK_LIFE},
 };
 
@@ -20,7 +18,7 @@ use crate::{
     Model,
     configuration::Mistake,
     judge::Judge,
-    world::{Call, CallState, Look, Process, Read, Step, Stored, World, Write, WriteAnswer, Writing},
+    world::{Call, CallState, Process, Read, Step, Stored, World, Write, WriteAnswer, Writing},
 };
 
 impl Model {
@@ -41,7 +39,7 @@ impl Model {
             looks: Vec::new(),
             closed_at: None,
             generation: 0,
-            known: vec![crate::world::Known::default(); self.configuration.ids],
+            known: vec![crate::facts::Known::default(); self.configuration.ids],
         }
     }
 
@@ -163,7 +161,7 @@ impl Model {
             Next::AskPermit(_) | Next::Delete | Next::Wait => None,
         };
         let Some(write) = write else {
-            self.wrote(world, p, &records, holds_ends);
+            Self::wrote(world, p, &records, holds_ends);
             self.look(world, p, look, regular);
             world.processes[p].due = wake;
             return;
@@ -247,7 +245,7 @@ impl Model {
             }
             return;
         }
-        self.wrote(world, p, &records, holds_ends);
+        Self::wrote(world, p, &records, holds_ends);
         let Some(wave) = wave else {
             self.look(world, p, look, regular);
             world.processes[p].due = wake;
@@ -280,103 +278,13 @@ impl Model {
         }
     }
 
-    fn wrote(&self, world: &mut World, p: usize, records: &[u32], holds_ends: bool) {
+    fn wrote(world: &mut World, p: usize, records: &[u32], holds_ends: bool) {
         let now = world.now;
         if let Some(memory) = &mut world.processes[p].memory {
             memory.recorded(records);
             if holds_ends {
                 memory.ends_written = Some(now);
             }
-        }
-    }
-
-    fn look(&self, world: &mut World, p: usize, ids: Vec<usize>, regular: bool) {
-        if ids.is_empty() {
-            return;
-        }
-        let now = self.clock(world).mono;
-        let process = &mut world.processes[p];
-        if let Some(memory) = &mut process.memory {
-            let named: Vec<_> = ids.iter().map(|position| self.job.ids[*position]).collect();
-            memory.looking(&named, regular, now, &self.settings);
-        }
-        process.looks.push(Look { ids, sent: None, seen: Vec::new(), failed: Vec::new() });
-    }
-
-    /// Takes the answer to a look.
-    pub fn look_answered(&self, world: &mut World, p: usize, look: usize, failed: bool) {
-        let now = self.clock(world);
-        let Look { ids, sent, seen, failed: failures } = world.processes[p].looks.remove(look);
-        let sent = sent.unwrap_or(now.mono);
-        if !failed {
-            for ((position, seen), failure) in ids.iter().zip(&seen).zip(failures) {
-                self.heard_of_state(world, p, *position, seen, failure, sent);
-            }
-        }
-        let by_answer = self.configuration.mistake == Some(Mistake::LookDatedByAnswer);
-        let sent = if by_answer { now.mono } else { sent };
-        let process = &mut world.processes[p];
-        process.woken = true;
-        let Some(memory) = &mut process.memory else { return };
-        let named: Vec<_> = ids.iter().map(|position| self.job.ids[*position]).collect();
-        process.marks.sweep(now.mono, &self.settings);
-        if !failed {
-            for (id, seen) in named.iter().zip(seen) {
-                memory.saw(*id, seen, sent);
-            }
-        }
-        memory.answered(&named);
-        memory.look_trouble = failed.then(|| {
-            let before = memory.look_trouble.as_ref();
-            let trouble = Trouble::CloudUnreachable;
-            standing(trouble, Note::default(), before, None, &now, &self.settings, 0)
-        });
-    }
-
-    /// The last check of a call: it leaves, or is too late.
-    pub fn leave(&self, world: &mut World, c: usize, judge: &mut Judge) {
-        let now = self.clock(world).mono;
-        let late = now >= world.calls[c].leave_by;
-        if late && self.configuration.mistake != Some(Mistake::LeavesLate) {
-            self.call_ended(world, c, &Reply::TooLate);
-            world.calls.remove(c);
-            return;
-        }
-        self.judge_request(world, c, judge);
-        let used = |serial: u8| {
-            world.calls.iter().any(|call| call.serial == serial)
-                || world.instances.iter().any(|i| i.old.as_ref().is_some_and(|old| old.call == serial))
-        };
-        let serial = (1..u8::MAX).find(|serial| !used(*serial)).unwrap_or(u8::MAX);
-        let call = &mut world.calls[c];
-        call.serial = serial;
-        call.state = CallState::Wire { left: now };
-    }
-
-    /// Takes note of the end of a call.
-    pub fn call_ended(&self, world: &mut World, c: usize, reply: &Reply) {
-        let now = self.clock(world);
-        let Call { owner: Some(p), uid, number, ids, .. } = world.calls[c].clone() else { return };
-        let process = &mut world.processes[p];
-        let named: Vec<_> = ids.iter().map(|position| self.job.ids[*position]).collect();
-        let forget = self.configuration.mistake == Some(Mistake::MarksForget);
-        process.marks.release(&named, now.mono, |id| Effect::of(reply, id).filter(|_| !forget));
-        process.health.ended(reply, now.mono);
-        if process.uid == uid
-            && let Some(memory) = &mut process.memory
-        {
-            let evidence = process.health.evidence();
-            let end = CallEnd {
-                reply,
-                secret_version: "1",
-                evidence,
-                now: &now,
-                settings: &self.settings,
-                random: 0,
-            };
-            memory.call_ended(number, &end);
-            process.batch_size = memory.isolation.take_learned().unwrap_or(process.batch_size);
-            process.woken |= !memory.calls_in_flight();
         }
     }
 

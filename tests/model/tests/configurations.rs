@@ -1,5 +1,7 @@
 //! Every small configuration holds in every state.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use model::{Model, configuration::Configuration, configurations, explore::Search};
 
 fn holds(name: &str) {
@@ -33,7 +35,7 @@ configurations! {
     fine_time: "fine-time",
     partial_replies: "partial-replies",
     two_processes: "two-processes",
-    two_processes_one_stopped: "two-processes-one-stopped",
+    paused: "paused",
     suspend: "suspend",
     re_created: "re-created",
     not_after: "not-after",
