@@ -585,3 +585,6 @@ pub fn standing(
     let retry_at = now.mono + wait;
     Standing { trouble, note, failures, retry_at, retry_time: now.time_at(retry_at), secret_version }
 }
+
+#[cfg(test)]
+mod tests;
