@@ -8,7 +8,7 @@ use crate::{
     canonical::canonical,
     cloud::Outcome,
     judge::Judge,
-    world::{CallState, Facts, Step, World},
+    world::{Call, CallState, Facts, Step, World},
 };
 
 /// One step. Numbers are positions in the state.
@@ -186,9 +186,15 @@ impl Model {
         if budget.crashes > 0 {
             actions.push(Action::Crash(p));
         }
-        if budget.stops > 0 {
+        if budget.stops > 0 && (!self.configuration.stops_in_hand || p == 0 && Self::has_something(world, p))
+        {
             actions.push(Action::Stop(p));
         }
+    }
+
+    fn has_something(world: &World, p: usize) -> bool {
+        let waits = |call: &Call| call.owner == Some(p) && matches!(call.state, CallState::Waiting);
+        world.calls.iter().any(waits) || !matches!(world.processes[p].step, Step::Idle)
     }
 
     fn of_call(&self, world: &World, c: usize, actions: &mut Vec<Action>) {

@@ -136,6 +136,11 @@ pub struct Configuration {
     pub fine: bool,
     /// A read is answered as soon as it is made.
     pub whole_looks: bool,
+    /// Only the first process is stopped, and only with a write or a call in hand that has not left.
+    pub stops_in_hand: bool,
+    /// Also a request whose decision read came before, but which leaves after its process has read that calls are closed,
+    /// breaks S13. It rests on an intent less than 5 s old, and the controller allows it.
+    pub strict_gates: bool,
     /// Faults.
     pub budget: Budget,
     /// Whether L1 is checked from every state.
@@ -163,6 +168,8 @@ impl Default for Configuration {
             vanish: false,
             fine: false,
             whole_looks: false,
+            stops_in_hand: false,
+            strict_gates: false,
             budget: Budget::default(),
             liveness: true,
             mistake: None,
@@ -242,6 +249,9 @@ impl fmt::Display for Configuration {
             write!(f, ", batch numbers ≤ {}", self.most_batches)?;
         }
         f.write_str(if self.fine { ", fine steps" } else { ", coarse steps" })?;
+        if self.stops_in_hand && self.budget.stops > 0 {
+            f.write_str(", stops of the first process only, with something in hand")?;
+        }
         if self.whole_looks {
             f.write_str(", looks in one step")?;
         }

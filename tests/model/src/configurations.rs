@@ -52,6 +52,7 @@ pub fn small() -> Vec<Configuration> {
         Configuration { name: "two-processes", processes: 2, whole_looks: true, ..base() },
         Configuration {
             name: "two-processes-one-stopped",
+            stops_in_hand: true,
             processes: 2,
             whole_looks: true,
             budget: Budget { stops: 1, ..NONE },
@@ -151,7 +152,15 @@ pub fn large() -> Vec<Configuration> {
             ..base()
         },
         Configuration {
+            name: "two-processes-one-stopped-anywhere",
+            processes: 2,
+            whole_looks: true,
+            budget: Budget { stops: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
             name: "two-processes-two-ids-one-stopped",
+            stops_in_hand: true,
             ids: 2,
             processes: 2,
             whole_looks: true,

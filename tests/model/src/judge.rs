@@ -286,6 +286,10 @@ impl Model {
         judge.require(!suspend && !leaving && *uid == call.uid, "S1", || {
             "the decision read closed calls".to_owned()
         });
+        let open = !self.configuration.strict_gates || !call.closed;
+        judge.require(open, "S13, strictly", || {
+            "its process has read meanwhile that calls are closed".to_owned()
+        });
         let not_after = self.configuration.not_after.is_none_or(|at| call.wall < at);
         judge.require(not_after, "S1", || "notAfter had passed at the decision".to_owned());
         let started = stored.status.start_time.as_ref().map(|t| t.0.as_second());

@@ -28,4 +28,20 @@ macro_rules! configurations {
 
 configurations! {
     one_process: "one-process",
+    one_process_slow: "one-process-slow",
+    fine_steps: "fine-steps",
+    fine_time: "fine-time",
+    partial_replies: "partial-replies",
+    two_processes: "two-processes",
+    two_processes_one_stopped: "two-processes-one-stopped",
+    suspend: "suspend",
+    re_created: "re-created",
+    not_after: "not-after",
+    deadline: "deadline",
+    refusals: "refusals",
+    one_bad_id_of_three: "one-bad-id-of-three",
+    every_id_bad: "every-id-bad",
+    gone: "gone",
+    gone_under_fail: "gone-under-fail",
+    denied_and_spurious: "denied-and-spurious",
 }

@@ -7,9 +7,9 @@ use model::{
 };
 
 /// Explores a configuration with a mistake. Returns the property that finds it.
-fn found(mistake: Mistake, configuration: Configuration) -> &'static str {
-    let name = "mistake";
-    let configuration = Configuration { name, liveness: false, mistake: Some(mistake), ..configuration };
+fn found(mistake: impl Into<Option<Mistake>>, configuration: Configuration) -> &'static str {
+    let (name, mistake) = ("mistake", mistake.into());
+    let configuration = Configuration { name, liveness: false, mistake, ..configuration };
     let model = Model::new(configuration).unwrap();
     let report = Search::new(&model).run(500_000, |_, _| {});
     let (violation, trace) =
@@ -74,4 +74,11 @@ fn an_outcome_recorded_before_its_write_is_acknowledged() {
 fn an_object_taken_for_an_earlier_one_of_its_name() {
     let budget = Budget { recreations: 1, ..Budget::default() };
     found(Mistake::UidIgnored, one(budget));
+}
+
+/// Not a mistake: what the controller allows, and the statement of S13 read by the letter does not.
+#[test]
+fn a_request_may_leave_within_its_five_seconds_although_suspend_was_read_meanwhile() {
+    let strict = Configuration { strict_gates: true, ..one(Budget { edits: 1, ..Budget::default() }) };
+    assert_eq!(found(None, strict), "S13, strictly");
 }
