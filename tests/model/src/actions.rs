@@ -96,7 +96,7 @@ impl Model {
             writes: Vec::new(),
             calls: Vec::new(),
             budget: self.configuration.budget,
-            facts: vec![Facts::new(); self.configuration.ids],
+            facts: vec![Facts::default(); self.configuration.ids],
         };
         self.replace(&mut world);
         canonical(&mut world, &self.configuration);

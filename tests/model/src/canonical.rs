@@ -158,7 +158,7 @@ fn forget(world: &mut World) {
         if matches!(row.phase, InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed)
             && let Some(facts) = facts.get_mut(position)
         {
-            *facts = Facts { existed: facts.existed, ..Facts::new() };
+            *facts = Facts { existed: facts.existed, ..Facts::default() };
             for process in processes.iter_mut() {
                 if let Some(known) = process.known.get_mut(position) {
                     *known = Known { call: known.call, ..Known::default() };

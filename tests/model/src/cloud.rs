@@ -83,7 +83,9 @@ impl Model {
             Outcome::Accepts { listed: 0, .. } | Outcome::Fails { .. } => unknown(),
             Outcome::Accepts { listed, .. } => {
                 if uid == world.uid {
-                    named(listed).into_iter().for_each(|position| world.facts[position].listed = true);
+                    for position in named(listed) {
+                        world.facts[position].listed = true;
+                    }
                 }
                 Reply::Accepted { ids: engine_ids(listed), foreign: 0, note: Note::default() }
             }

@@ -50,14 +50,6 @@ pub fn small() -> Vec<Configuration> {
         },
         Configuration { name: "partial-replies", ids: 2, budget: Budget { partial: 1, ..NONE }, ..base() },
         Configuration { name: "two-processes", processes: 2, whole_looks: true, ..base() },
-        Configuration {
-            name: "two-processes-one-stopped",
-            stops_in_hand: true,
-            processes: 2,
-            whole_looks: true,
-            budget: Budget { stops: 1, ..NONE },
-            ..base()
-        },
         Configuration { name: "suspend", budget: Budget { edits: 2, slow: 1, outside: 1, ..NONE }, ..base() },
         Configuration {
             name: "re-created",
@@ -112,6 +104,14 @@ pub fn small() -> Vec<Configuration> {
 pub fn large() -> Vec<Configuration> {
     let base = Configuration::default;
     vec![
+        Configuration {
+            name: "two-processes-one-stopped",
+            stops_in_hand: true,
+            processes: 2,
+            whole_looks: true,
+            budget: Budget { stops: 1, ..NONE },
+            ..base()
+        },
         Configuration {
             name: "one-process-all-faults",
             budget: Budget { crashes: 1, lost_writes: 1, lost_calls: 1, slow: 1, failures: 1, ..NONE },

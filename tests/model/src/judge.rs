@@ -114,10 +114,9 @@ fn visible(object: &Object, status: &InstanceDeletionStatus, judge: &mut Judge) 
     }
 }
 
-impl Facts {
+impl Default for Facts {
     /// Of an id that nothing is known of.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             // The first request needs no account.
             allowed: 1,
@@ -490,7 +489,7 @@ impl Model {
                 existed: facts.existed,
                 shutting_down: facts.shutting_down,
                 terminated: facts.terminated,
-                ..Facts::new()
+                ..Facts::default()
             };
         }
     }

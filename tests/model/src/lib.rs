@@ -17,6 +17,12 @@
 //! a state that was explored is a digest of 128 bits and the step that led to it, 40 bytes; a trace is made by doing
 //! its steps again.
 
+#![allow(
+    clippy::struct_excessive_bools,
+    clippy::unused_self,
+    reason = "a state of the model is a row of facts, and its actions are methods whether they need the configuration or not"
+)]
+
 pub mod actions;
 pub mod api_server;
 pub mod canonical;

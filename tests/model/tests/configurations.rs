@@ -5,7 +5,7 @@ use model::{Model, configuration::Configuration, configurations, explore::Search
 fn holds(name: &str) {
     let model = Model::new(configurations::find(name).unwrap()).unwrap();
     let report = Search::new(&model).run(usize::MAX, |_, _| {});
-    println!("{report}");
+    println!("figure: {report}");
     assert!(report.complete, "{report}");
 }
 
@@ -33,7 +33,6 @@ configurations! {
     fine_time: "fine-time",
     partial_replies: "partial-replies",
     two_processes: "two-processes",
-    two_processes_one_stopped: "two-processes-one-stopped",
     suspend: "suspend",
     re_created: "re-created",
     not_after: "not-after",

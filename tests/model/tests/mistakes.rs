@@ -1,5 +1,12 @@
 //! The properties bite: each mistake in how decisions are carried out is found, and by the property that forbids it.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail the test"
+)]
+
 use model::{
     Model,
     configuration::{Budget, Configuration, Mistake},
@@ -15,7 +22,7 @@ fn found(mistake: impl Into<Option<Mistake>>, configuration: Configuration) -> &
     let (violation, trace) =
         report.found.unwrap_or_else(|| panic!("{mistake:?} is not found: {:?}", report.states));
     println!(
-        "model: {mistake:?}: found by {} after {} states, in {} steps",
+        "figure: model: {mistake:?}: found by {} after {} states, in {} steps",
         violation.property,
         report.states,
         trace.len()
