@@ -1,5 +1,7 @@
 //! Every small configuration holds in every state.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use model::{Model, configuration::Configuration, configurations, explore::Search};
 
 fn holds(name: &str) {

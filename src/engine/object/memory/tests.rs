@@ -139,7 +139,7 @@ fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
         for sent in reads {
             case = case.read(Seen::NotFound, *sent);
         }
-        case.observe_at(at(then() + Duration::from_secs(60)));
+        case.observe_at(at(then() + Duration::from_mins(1)));
         case.memory.sighting(0).not_found_since
     };
     let after = then() + MICRO;
