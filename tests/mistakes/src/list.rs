@@ -30,7 +30,7 @@ pub const MISTAKES: &[Mistake] = &[
         file: "src/engine/object/memory.rs",
         find: "ledger.batch(number).is_none_or(|stored| stored.claim == call.claim)",
         replace: "ledger.batch(number).is_none_or(|stored| !stored.claim.is_empty())",
-        found_by: &[Tables],
+        found_by: &[Tables, Model],
     },
     Mistake {
         name: "omission from a list taken as gone",
@@ -135,7 +135,7 @@ pub const MISTAKES: &[Mistake] = &[
         file: "src/engine/object/record.rs",
         find: "                if ids.contains(&row.id) {\n                    accept(row);",
         replace: "                if !ids.is_empty() {\n                    accept(row);",
-        found_by: &[Tables],
+        found_by: &[Tables, Model],
     },
     Mistake {
         name: "an id in two calls of two objects at once",
