@@ -200,7 +200,7 @@ fn a_batch_of_another_process_ended_when_its_outcome_was_seen_and_not_when_its_i
     case.observe(then());
     assert_eq!(case.last_end(), Some(then()), "20 s after its intent was first seen");
     assert_eq!(case.settling_until(), Some(settle));
-    case.observe(then() + Duration::from_secs(60));
+    case.observe(then() + Duration::from_mins(1));
     assert_eq!(case.last_end(), Some(then()), "seen once");
 }
 
