@@ -1,6 +1,6 @@
 # The bare call lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint deny generate control-plane clean
+.PHONY: help demo test soak explore mutants lint deny generate control-plane clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,6 +11,17 @@ demo: ## delete 150 simulated instances on a real kube-apiserver; KEEP=1 leaves 
 
 test: control-plane ## run every test, and print their counts
 	@tests/run.sh
+
+soak: ## run 100,000 seeds of the simulation, and report (about half an hour on two cores); SEEDS=n FROM=k for others
+	cargo run --quiet --release -p simulation --bin simulate -- --seeds $(or $(SEEDS),100000) --from $(or $(FROM),0)
+
+explore: ## run the large configurations of the model check
+	cargo run --quiet --release -p model --bin explore -- --config all
+
+mutants: ## put mistakes into the protocol, and mutants into the engine; the checks must find them (hours)
+	cargo run --quiet -p mistakes
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants@27.1.0
+	cargo mutants -p engine-alone --timeout 30
 
 lint: ## formatting, clippy, and the generated CRD
 	cargo fmt --all --check

@@ -102,6 +102,10 @@ impl Case {
 
     /// The object is read.
     pub fn observe(&mut self, at: Mono) {
+        self.observe_at(Now { mono: at, wall: Timestamp::UNIX_EPOCH });
+    }
+
+    pub fn observe_at(&mut self, now: Now) {
         let status = InstanceDeletionStatus::default();
         self.memory.observe(&Observed {
             job: &self.job,
@@ -109,7 +113,7 @@ impl Case {
             ledger: &self.ledger,
             marks: &self.marks,
             evidence: Evidence::default(),
-            now: &Now { mono: at, wall: Timestamp::UNIX_EPOCH },
+            now: &now,
             settings: &self.settings,
         });
     }

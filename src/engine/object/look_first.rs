@@ -180,7 +180,8 @@ fn own_call(row: &Row, ledger: &Ledger, memory: &Memory, settings: &Settings) ->
     // write and take its whole time.
     let Some(first_seen) = memory.first_seen(number, ledger) else { return Own::InFlight };
     let recorded = ledger.batch(number).is_some_and(|b| b.returned.is_some());
-    let at = if recorded { first_seen } else { first_seen + INTENT_LIFE + settings.request_timeout };
+    let latest = first_seen + INTENT_LIFE + settings.request_timeout;
+    let at = memory.recorded_since(number).filter(|_| recorded).map_or(latest, |seen| seen.min(latest));
     let effect =
         if matches!(row.progress, Progress::Accepted { .. }) { Effect::Accepted } else { Effect::Unknown };
     Own::Ended(Ended { at, effect, before: None })

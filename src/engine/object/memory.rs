@@ -152,6 +152,8 @@ pub struct Memory {
     pub calls: BTreeMap<u32, OwnCall>,
     /// Batches that another process stored: their claim, and when this process first saw them.
     foreign: BTreeMap<u32, (Option<String>, Mono)>,
+    /// When this process first saw that their outcome was recorded.
+    foreign_recorded: BTreeMap<u32, Mono>,
     /// What stands in the way of looking.
     pub look_trouble: Option<Standing>,
     /// What stands in the way of calling.
@@ -185,6 +187,7 @@ impl Memory {
             gate: now,
             calls: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            foreign_recorded: BTreeMap::new(),
             look_trouble: None,
             call_trouble: None,
             next_poll: now,
@@ -258,6 +261,12 @@ impl Memory {
             {
                 let claim = ledger.batch(number).map(|b| b.claim.clone());
                 self.foreign.insert(number, (claim, now));
+                self.foreign_recorded.remove(&number);
+            }
+            if let Some(number) = row.progress.batch()
+                && ledger.batch(number).is_some_and(|batch| batch.returned.is_some())
+            {
+                self.foreign_recorded.entry(number).or_insert(now);
             }
         }
         for (position, row) in ledger.rows.iter().enumerate() {
@@ -288,6 +297,13 @@ impl Memory {
         let (claim, first_seen) = self.foreign.get(&number)?;
         let stored = ledger.batch(number).map(|b| b.claim.as_str());
         (claim.as_deref() == stored).then_some(*first_seen)
+    }
+
+    /// When this process first saw that the outcome of another process's batch is recorded: its call ended before that, and
+    /// perhaps long after the batch was first seen.
+    #[must_use]
+    pub fn recorded_since(&self, number: u32) -> Option<Mono> {
+        self.foreign_recorded.get(&number).copied()
     }
 
     /// What reads have shown of the row at this position.
@@ -524,6 +540,7 @@ impl Memory {
             }
         }
         self.foreign.values_mut().for_each(|(_, first_seen)| visit(first_seen));
+        self.foreign_recorded.values_mut().for_each(&mut *visit);
         self.refused.values_mut().flat_map(|r| [&mut r.at, &mut r.until]).for_each(&mut *visit);
         let troubles = [&mut self.look_trouble, &mut self.call_trouble].into_iter().flatten();
         troubles.map(|standing| &mut standing.retry_at).for_each(&mut *visit);
@@ -585,3 +602,6 @@ pub fn standing(
     let retry_at = now.mono + wait;
     Standing { trouble, note, failures, retry_at, retry_time: now.time_at(retry_at), secret_version }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,62 +29,87 @@ pub enum Verdict {
 /// Names of failed tests that are printed, at most.
 const NAMES: usize = 3;
 
+/// What is built, and what is run.
+struct Commands {
+    build: &'static [&'static str],
+    run: &'static [&'static str],
+}
+
 impl Check {
     /// All of them, the quickest first.
-    pub const ALL: [Self; 4] = [Self::Tables, Self::Client, Self::Model, Self::Simulation];
+    pub const ALL: [Self; 4] = [Self::Tables, Self::Client, Self::Simulation, Self::Model];
 
-    fn arguments(self) -> &'static [&'static str] {
+    fn commands(self) -> Commands {
         match self {
-            Self::Tables => &["-p", "engine-alone", "--lib"],
-            Self::Model => &["-p", "model"],
-            Self::Simulation => &["-p", "simulation"],
-            Self::Client => &["-p", "instance-deletion-controller", "--lib"],
-        }
-    }
-
-    fn filters(self) -> &'static [&'static str] {
-        match self {
-            Self::Client => &["--skip", "engine::"],
-            Self::Tables | Self::Model | Self::Simulation => &[],
+            Self::Tables => Commands {
+                build: &["test", "-p", "engine-alone", "--lib", "--no-run"],
+                run: &["test", "-p", "engine-alone", "--lib"],
+            },
+            Self::Client => Commands {
+                build: &["test", "--lib", "--no-run"],
+                run: &["test", "--lib", "--", "--skip", "engine::"],
+            },
+            Self::Model => Commands {
+                build: &["test", "-p", "model", "--test", "configurations", "--no-run"],
+                run: &["test", "-p", "model", "--test", "configurations"],
+            },
+            Self::Simulation => Commands {
+                build: &["build", "-p", "simulation", "--bin", "simulate"],
+                run: &["run", "-p", "simulation", "--bin", "simulate", "--", "--seeds", "400"],
+            },
         }
     }
 
     /// Builds and runs it in the tree.
     pub fn run(self, tree: &Tree) -> Result<Verdict, String> {
-        let built = self.cargo(tree, &["--no-run"])?;
+        let Commands { build, run } = self.commands();
+        let built = cargo(tree, build)?;
         if !built.status.success() {
             let errors = String::from_utf8_lossy(&built.stderr);
-            let first =
-                errors.lines().find(|line| line.starts_with("error")).unwrap_or("no error said").to_owned();
+            let first = errors.lines().find(|line| line.starts_with("error")).unwrap_or("no error said");
             return Err(format!("{self} does not compile, so it proves nothing: {first}"));
         }
-        let arguments = [&["--no-fail-fast", "--"], self.filters()].concat();
-        let ran = self.cargo(tree, &arguments)?;
+        let ran = cargo(tree, run)?;
         if ran.status.success() {
             return Ok(Verdict::Missed);
         }
         let said = String::from_utf8_lossy(&ran.stdout);
-        let failed = said.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-        let failed: Vec<String> = failed.take(NAMES).map(str::to_owned).collect();
+        let mut failed: Vec<String> = Vec::new();
+        for name in said.lines().filter_map(|line| self.failure(line)) {
+            if failed.len() < NAMES && !failed.contains(&name) {
+                failed.push(name);
+            }
+        }
         if failed.is_empty() {
             return Err(format!(
-                "{self} failed without a failed test: {}",
+                "{self} failed without saying what: {}",
                 said.lines().last().unwrap_or_default()
             ));
         }
         Ok(Verdict::Found(failed))
     }
 
-    fn cargo(self, tree: &Tree, more: &[&str]) -> Result<std::process::Output, String> {
-        Command::new(env!("CARGO"))
-            .arg("test")
-            .args(self.arguments())
-            .args(more)
-            .current_dir(&tree.root)
-            .env("CARGO_TARGET_DIR", &tree.target)
-            .output()
-            .map_err(|e| format!("running cargo: {e}"))
+    /// The test, or the property of the simulation, that a line says has failed.
+    fn failure(self, line: &str) -> Option<String> {
+        match self {
+            Self::Tables | Self::Client | Self::Model => {
+                line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned)
+            }
+            Self::Simulation => {
+                let (property, _) = line.strip_prefix("  ")?.split_once(": ")?;
+                (!property.contains(' ')).then(|| property.to_owned())
+            }
+        }
     }
+}
+
+fn cargo(tree: &Tree, arguments: &[&str]) -> Result<std::process::Output, String> {
+    Command::new(env!("CARGO"))
+        .args(arguments)
+        .current_dir(&tree.root)
+        .env("CARGO_TARGET_DIR", &tree.target)
+        .output()
+        .map_err(|e| format!("running cargo: {e}"))
 }
 
 impl fmt::Display for Check {

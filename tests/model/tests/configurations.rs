@@ -7,7 +7,7 @@ use model::{Model, configuration::Configuration, configurations, explore::Search
 fn holds(name: &str) {
     let model = Model::new(configurations::find(name).unwrap()).unwrap();
     let report = Search::new(&model).run(usize::MAX, |_, _| {});
-    println!("{report}");
+    println!("figure: {report}");
     assert!(report.complete, "{report}");
 }
 

@@ -17,7 +17,7 @@ fn found(mistake: impl Into<Option<Mistake>>, configuration: &Configuration) -> 
     let (violation, trace) =
         report.found.unwrap_or_else(|| panic!("{mistake:?} is not found: {:?}", report.states));
     println!(
-        "model: {mistake:?}: found by {} after {} states, in {} steps",
+        "figure: model: {mistake:?}: found by {} after {} states, in {} steps",
         violation.property,
         report.states,
         trace.len()

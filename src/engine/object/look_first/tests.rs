@@ -191,6 +191,20 @@ fn a_batch_that_another_process_stored_is_over_when_its_call_must_have_ended() {
 }
 
 #[test]
+fn a_batch_of_another_process_ended_when_its_outcome_was_seen_and_not_when_its_intent_was() {
+    let settle = Settings::default().settle;
+    let mut case = Case::new(Progress::Submitted { batch: 7 }).batch("another's", None);
+    let earlier = Mono::at(Duration::from_secs(980));
+    case.observe(earlier);
+    case = case.batch("another's", Some(0));
+    case.observe(then());
+    assert_eq!(case.last_end(), Some(then()), "20 s after its intent was first seen");
+    assert_eq!(case.settling_until(), Some(settle));
+    case.observe(then() + Duration::from_mins(1));
+    assert_eq!(case.last_end(), Some(then()), "seen once");
+}
+
+#[test]
 fn the_last_end_is_the_latest_and_any_call_in_flight_counts() {
     let ended = |at| CallState::Ended {
         at,

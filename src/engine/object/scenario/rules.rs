@@ -76,6 +76,35 @@ fn looks_are_whole_reads_ahead_of_their_calls_and_writes_are_few() {
 }
 
 #[test]
+fn a_look_that_was_asked_for_is_waited_for_and_none_is_asked_beyond_what_is_next() {
+    let mut world = World::new(1000);
+    let first = world.decide(4);
+    assert_eq!(first.look.len(), 200, "a wave of four");
+    let now = world.now;
+    world.memory.as_mut().unwrap().looking(&first.look, first.regular, now, &SETTINGS);
+    world.status = first.write.unwrap();
+    world.pass(Duration::from_millis(1));
+    assert!(world.decide(4).look.is_empty());
+    world.look(&first.look, first.regular);
+    assert!(world.decide(4).look.is_empty(), "what is ready is enough");
+}
+
+#[test]
+fn accepted_ids_are_looked_at_by_the_regular_look_alone() {
+    let mut world = World::new(20);
+    let (wave, _) = world.run();
+    world.accept(&wave.unwrap());
+    world.run();
+    let looked = world.looked.len();
+    world.pass(SETTINGS.poll_min.mul_f64(0.5));
+    world.run();
+    assert_eq!(world.looked.len(), looked);
+    world.pass(SETTINGS.poll_min);
+    world.run();
+    assert_eq!(world.looked.len(), looked + 20);
+}
+
+#[test]
 fn the_next_wave_waits_for_the_record_of_this_one() {
     let mut world = World::new(450);
     let (first, _) = world.run();

@@ -1,0 +1,212 @@
+//! What is remembered, and for how long it counts.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::*;
+use crate::engine::{
+    object::{
+        case::{Case, MICRO, just_before, then},
+        ledger::Progress,
+    },
+    state::Live,
+};
+
+fn at(mono: Mono) -> Now {
+    Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
+}
+
+fn note(text: &str) -> Note {
+    Note { request_id: Some(text.into()), code: Some("c".into()), text: text.into() }
+}
+
+#[test]
+fn a_trouble_waits_as_its_kind_says_and_counts_only_its_own_kind() {
+    let settings = Settings::default();
+    let (min, max) = (settings.retry_min, settings.retry_max);
+    let asked = |wait| Trouble::Throttled { retry_after: Some(Duration::from_secs(wait)) };
+    let before = |trouble: Trouble, failures| Standing {
+        trouble,
+        note: note("first"),
+        failures,
+        retry_at: Mono::START,
+        retry_time: at(Mono::START).time(),
+        secret_version: None,
+    };
+    let unreachable = Trouble::CloudUnreachable;
+    let table = [
+        (Trouble::Forbidden, None, 0, max),
+        (Trouble::CredentialsRejected, None, 0, max),
+        (Trouble::SecretNotFound, None, 0, SECRET_REREAD),
+        (asked(7), None, 0, Duration::from_secs(7)),
+        (asked(100_000), None, 0, max),
+        (Trouble::Throttled { retry_after: None }, None, 0, min / 2),
+        (unreachable, None, 0, min / 2),
+        (unreachable, Some(before(unreachable, 2)), 3, min * 8 / 2),
+        (unreachable, Some(before(Trouble::Forbidden, 2)), 0, min / 2),
+    ];
+    for (trouble, before, failures, wait) in table {
+        let now = at(then());
+        let standing = standing(trouble, note("now"), before.as_ref(), None, &now, &settings, 0);
+        assert_eq!(
+            (standing.failures, standing.retry_at - then()),
+            (failures, wait),
+            "{trouble:?} {before:?}"
+        );
+    }
+}
+
+#[test]
+fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
+    let reply = Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
+    let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
+    assert!(case.memory.calls_in_flight() && !case.memory.unrecorded());
+    let end = CallEnd {
+        reply: &reply,
+        secret_version: "1",
+        evidence: Evidence::default(),
+        now: &at(then()),
+        settings: &Settings::default(),
+        random: 0,
+    };
+    case.memory.call_ended(7, &end);
+    assert!(!case.memory.calls_in_flight() && case.memory.unrecorded());
+    case.memory.recorded(&[6]);
+    assert!(case.memory.unrecorded(), "another batch");
+    case.memory.recorded(&[7]);
+    assert!(!case.memory.unrecorded());
+}
+
+#[test]
+fn a_look_is_open_from_when_it_was_asked_for_until_it_is_answered() {
+    let mut case = Case::pending();
+    let id = case.id();
+    case.memory.looking(&[id], false, then(), &Settings::default());
+    assert_eq!(case.memory.sighting(0).asked, Some(then()));
+    let next = case.memory.next_poll;
+    case.memory.answered(&[id]);
+    assert_eq!(case.memory.sighting(0).asked, None);
+    case.memory.looking(&[id], true, then(), &Settings::default());
+    assert_eq!((next, case.memory.next_poll), (Mono::START, then() + Settings::default().poll_min));
+}
+
+#[test]
+fn the_newest_read_counts() {
+    let last = |case: &Case| case.memory.sighting(0).last.clone().unwrap();
+    let case = Case::pending().seen(Live::Running, then()).seen(Live::Stopped, just_before(then()));
+    assert_eq!(last(&case), (Seen::Live(Live::Running), then()), "an older one came late");
+    let case = case.seen(Live::Error, then());
+    assert_eq!(last(&case).0, Seen::Live(Live::Error), "of two sent at once, the one that came last");
+}
+
+#[test]
+fn an_object_read_after_a_sleep_has_its_gate_closed() {
+    for (gained, closed) in [(0, false), (5, false), (6, true)] {
+        let mut case = Case::pending();
+        case.observe_at(at(then()));
+        let gate = case.memory.gate;
+        let mut later = at(then() + Duration::from_secs(10));
+        later.wall += Duration::from_secs(gained);
+        case.observe_at(later);
+        assert_eq!(case.memory.gate > gate, closed, "{gained} s");
+    }
+    let mut set_back = Case::pending();
+    set_back.observe_at(at(then()));
+    let gate = set_back.memory.gate;
+    set_back.observe_at(Now { mono: then() + MICRO, wall: Timestamp::UNIX_EPOCH });
+    assert_eq!(set_back.memory.gate, gate, "a wall clock that is set back says nothing");
+}
+
+#[test]
+fn a_generation_is_planned_from_when_it_was_first_seen() {
+    let mut case = Case::pending();
+    case.observe_at(at(then()));
+    assert_eq!(case.memory.planning_since(), Mono::START);
+    case.job.generation += 1;
+    case.observe_at(at(then() + MICRO));
+    assert_eq!(case.memory.planning_since(), then() + MICRO);
+    assert_eq!(case.memory.gate, then() + MICRO);
+}
+
+#[test]
+fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
+    let unknown =
+        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
+    let ended = || CallState::Ended { at: then(), reply: unknown.clone(), recorded: true };
+    let series = |reads: &[Mono]| {
+        let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended());
+        for sent in reads {
+            case = case.read(Seen::NotFound, *sent);
+        }
+        case.observe_at(at(then() + Duration::from_mins(1)));
+        case.memory.sighting(0).not_found_since
+    };
+    let after = then() + MICRO;
+    assert_eq!(series(&[after]), Some(after));
+    assert_eq!(series(&[just_before(then()), after]), Some(after), "the one before the end does not count");
+    assert_eq!(series(&[then(), after]), Some(after));
+    assert_eq!(series(&[then()]), Some(then()), "none after the end yet: it proves nothing, and is replaced");
+    assert_eq!(series(&[after, after + MICRO]), Some(after), "not the last one");
+}
+
+#[test]
+fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
+    let settings = Settings::default();
+    let waits = |n: u128| {
+        let ids: Vec<_> = (1..=n).map(|i| (InstanceId::from_u128(i), 0)).collect();
+        let call = OwnCall { claim: "mine".into(), ids, state: CallState::InFlight };
+        let mut case = Case::pending();
+        case.memory.calls.insert(7, call);
+        let refusal = Refusal::UnnamedConflict;
+        let reply = Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: Note::default() };
+        let (now, evidence) = (at(then()), Evidence::default());
+        let end = CallEnd {
+            reply: &reply,
+            secret_version: "1",
+            evidence,
+            now: &now,
+            settings: &settings,
+            random: 0,
+        };
+        case.memory.call_ended(7, &end);
+        let refused = &case.memory.refused[&InstanceId::from_u128(1)];
+        assert_eq!((refused.at, refused.missing), (then(), None));
+        (refused.until - then()).as_millis()
+    };
+    assert_eq!([50, 25, 12, 6, 3, 2].map(waits), [500, 1000, 2000, 4000, 8000, 8000]);
+}
+
+#[test]
+fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
+    let refused = || RefusedId { at: then(), until: then(), missing: None, note: Note::default() };
+    let whole = Reply::Refused {
+        refusal: Refusal::Whole,
+        trouble: Trouble::Throttled { retry_after: None },
+        note: Note::default(),
+    };
+    let unknown =
+        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
+    let table = [
+        (Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() }, false),
+        (unknown, false),
+        (whole, true),
+        (Reply::TooLate, true),
+    ];
+    for (reply, kept) in table {
+        let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
+        let id = case.id();
+        case.memory.refused.insert(id, refused());
+        let (now, evidence, settings) = (at(then()), Evidence::default(), Settings::default());
+        let end = CallEnd {
+            reply: &reply,
+            secret_version: "1",
+            evidence,
+            now: &now,
+            settings: &settings,
+            random: 0,
+        };
+        case.memory.call_ended(7, &end);
+        assert_eq!(case.memory.refused.contains_key(&id), kept, "{reply:?}");
+    }
+}
