@@ -251,6 +251,9 @@ impl Model {
                 outcomes.push(Outcome::Accepts { applied: all, listed });
             }
         }
+        if budget.hollow > 0 {
+            outcomes.push(Outcome::Accepts { applied: 0, listed: all });
+        }
         if budget.refusals > 0 {
             outcomes.extend((1..=all).map(Outcome::Conflict));
             outcomes.extend([

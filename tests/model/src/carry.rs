@@ -130,7 +130,8 @@ fn spend(world: &mut World, c: usize, outcome: Outcome) {
     let bad = world.calls[c].ids.iter().any(|id| world.instances[*id].bad);
     let budget = &mut world.budget;
     match outcome {
-        Outcome::Accepts { listed, .. } => budget.partial -= u8::from(listed != all),
+        Outcome::Accepts { applied, listed } if listed == all => budget.hollow -= u8::from(applied == 0),
+        Outcome::Accepts { .. } => budget.partial -= 1,
         Outcome::Fails { .. } => budget.lost_calls -= 1,
         Outcome::Missing(_) => {}
         Outcome::Unnamed if bad => {}

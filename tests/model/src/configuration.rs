@@ -26,6 +26,8 @@ pub struct Budget {
     pub lost_calls: u8,
     /// 2xx replies that leave ids out.
     pub partial: u8,
+    /// 2xx replies that list ids without any effect on them.
+    pub hollow: u8,
     /// Definite refusals that the state of the instances doesn't demand.
     pub refusals: u8,
     /// Looks that fail.
@@ -50,7 +52,7 @@ pub struct Budget {
 
 impl Budget {
     /// Every bound with its name.
-    pub fn bounds(&mut self) -> [(&'static str, &mut u8); 16] {
+    pub fn bounds(&mut self) -> [(&'static str, &mut u8); 17] {
         [
             ("crashes", &mut self.crashes),
             ("stops", &mut self.stops),
@@ -58,6 +60,7 @@ impl Budget {
             ("lost_writes", &mut self.lost_writes),
             ("lost_calls", &mut self.lost_calls),
             ("partial", &mut self.partial),
+            ("hollow", &mut self.hollow),
             ("refusals", &mut self.refusals),
             ("failed_looks", &mut self.failed_looks),
             ("slow", &mut self.slow),

@@ -9,6 +9,7 @@ const NONE: Budget = Budget {
     lost_writes: 0,
     lost_calls: 0,
     partial: 0,
+    hollow: 0,
     refusals: 0,
     failed_looks: 0,
     slow: 0,
@@ -91,6 +92,17 @@ pub fn small() -> Vec<Configuration> {
             vanish: true,
             fail_not_found: true,
             budget: Budget { outside: 1, crashes: 1, ..NONE },
+            ..base()
+        },
+        Configuration { name: "one-call-at-a-time", ids: 2, batch_size: 1, ..base() },
+        Configuration {
+            name: "deleted-outside",
+            budget: Budget { outside: 1, failures: 1, slow: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "accepted-without-effect",
+            budget: Budget { hollow: 2, slow: 1, ..NONE },
             ..base()
         },
         Configuration {

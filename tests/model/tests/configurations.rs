@@ -45,5 +45,8 @@ configurations! {
     every_id_bad: "every-id-bad",
     gone: "gone",
     gone_under_fail: "gone-under-fail",
+    one_call_at_a_time: "one-call-at-a-time",
+    deleted_outside: "deleted-outside",
+    accepted_without_effect: "accepted-without-effect",
     denied_and_spurious: "denied-and-spurious",
 }

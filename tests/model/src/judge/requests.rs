@@ -73,6 +73,11 @@ impl Model {
             let named = open.ids.iter().any(|id| ids.contains(id));
             other != c && named && open.owner == Some(p) && !matches!(open.state, CallState::Waiting)
         });
+        let open = world.calls.iter().filter(|open| {
+            open.owner == Some(p) && open.uid == call.uid && !matches!(open.state, CallState::Waiting)
+        });
+        let parallel = open.count() < self.configuration.parallel_calls;
+        judge.require(parallel, "S12", || "more calls in flight than --parallel-calls".to_owned());
         judge.require(!busy, "one call at a time", || format!("ids {ids:?} are in two calls of one process"));
         for position in ids {
             self.judge_no_blind_repeat(world, p, &call, *position, judge);
