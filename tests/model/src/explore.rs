@@ -96,6 +96,8 @@ pub struct Search<'a> {
     origins: Vec<Origin>,
     ending: HashSet<u128, ByDigest>,
     longest_end: usize,
+    /// States that are gone on with before those that are found meanwhile; all of them: breadth first.
+    at_once: usize,
 }
 
 impl<'a> Search<'a> {
@@ -108,22 +110,31 @@ impl<'a> Search<'a> {
             origins: Vec::new(),
             ending: HashSet::default(),
             longest_end: 0,
+            at_once: usize::MAX,
         }
     }
 
-    /// Explores every state, or until `limit` states are known, or to the first violation. `progress` is told each depth.
+    /// Goes on with the newest so many states before it comes to older ones: a search of this kind keeps few states whole, and
+    /// its traces are not the shortest.
+    #[must_use]
+    pub fn newest_first(self, at_once: usize) -> Self {
+        Self { at_once: at_once.max(1), ..self }
+    }
+
+    /// Explores every state, or until `limit` states are known, or to the first violation. `progress` is told now and then how
+    /// many states wait to be gone on with, and how many are known.
     pub fn run(mut self, limit: usize, mut progress: impl FnMut(usize, usize)) -> Report {
         let begun = Instant::now();
         let start = self.model.start();
         self.known.insert(digest(&start), 0);
         self.origins.push(Origin { parent: 0, action: 0 });
-        let mut layer = vec![(start, 0_u32)];
-        let (mut transitions, mut depth) = (0, 0);
+        let mut waiting = vec![(start, 0_u32)];
+        let mut transitions = 0;
         let mut found = None;
-        'search: while !layer.is_empty() && self.origins.len() < limit {
-            progress(depth, self.origins.len());
-            let mut next = Vec::new();
-            for (world, index) in layer.drain(..) {
+        'search: while !waiting.is_empty() && self.origins.len() < limit {
+            progress(waiting.len(), self.origins.len());
+            let newest = waiting.split_off(waiting.len().saturating_sub(self.at_once));
+            for (world, index) in newest {
                 if self.model.configuration.liveness
                     && let Err((violation, mut steps)) = self.ends(&world)
                 {
@@ -148,24 +159,33 @@ impl<'a> Search<'a> {
                         entry.insert(fresh);
                         let action = u16::try_from(number).unwrap_or(u16::MAX);
                         self.origins.push(Origin { parent: index, action });
-                        next.push((after, fresh));
+                        waiting.push((after, fresh));
                     }
                 }
             }
-            layer = next;
-            depth += 1;
         }
         Report {
             name: self.model.configuration.name,
             bounds: self.model.configuration.to_string(),
             states: self.origins.len(),
             transitions,
-            depth,
+            depth: self.depth(),
             longest_end: self.longest_end,
             took: begun.elapsed(),
-            complete: layer.is_empty() && found.is_none(),
+            complete: waiting.is_empty() && found.is_none(),
             found,
         }
+    }
+
+    /// Steps to the farthest state, as each was reached first.
+    fn depth(&self) -> usize {
+        let mut depths: Vec<u32> = Vec::with_capacity(self.origins.len());
+        for origin in &self.origins {
+            // A parent stands before its children; the first state is its own.
+            let depth = depths.get(origin.parent as usize).map_or(0, |parent| parent + 1);
+            depths.push(depth);
+        }
+        depths.into_iter().max().unwrap_or(0) as usize
     }
 
     /// The steps to a state, with what each left behind.

@@ -30,6 +30,9 @@ struct Options {
     /// Don't check L1.
     #[arg(long)]
     safety_only: bool,
+    /// Go on with the newest N states first, to keep few of them whole; traces are not the shortest.
+    #[arg(long, value_name = "N")]
+    newest_first: Option<usize>,
     /// Stop at so many states.
     #[arg(long, default_value_t = 100_000_000)]
     limit: usize,
@@ -70,9 +73,10 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        let report = Search::new(&model).run(options.limit, |depth, states| {
+        let search = Search::new(&model).newest_first(options.newest_first.unwrap_or(usize::MAX));
+        let report = search.run(options.limit, |waiting, states| {
             if options.verbose {
-                eprintln!("depth {depth}: {states} states");
+                eprintln!("{states} states, {waiting} to go on with");
             }
         });
         if report.found.is_some() {
