@@ -1,4 +1,4 @@
-//! Breadth-first search over every state, with the shortest trace to each violation, and property L1 from every state.
+//! The search over every state, breadth first for the shortest trace to a violation, and property L1 from every state.
 
 use std::{
     collections::{HashMap, HashSet},

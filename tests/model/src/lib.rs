@@ -11,7 +11,7 @@
 //! - [`actions`]: what can happen next; [`carry`] does it, with [`process`], [`beside`], [`api_server`] and [`cloud`];
 //! - [`judge`]: the properties, by what the model itself knows and never by the engine's word;
 //! - [`canonical`]: which states are one; [`digest`];
-//! - [`explore`]: breadth-first search, traces, and property L1, for which [`fair`] says what happens when nothing fails.
+//! - [`explore`]: the search, traces, and property L1, for which [`fair`] says what happens when nothing fails.
 //!
 //! The explorer is its own, not `stateright`: that keeps each state whole for its traces and knows 64-bit digests only. Here
 //! a state that was explored is a digest of 128 bits and the step that led to it, 40 bytes; a trace is made by doing

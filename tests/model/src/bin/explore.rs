@@ -30,9 +30,9 @@ struct Options {
     /// Don't check L1.
     #[arg(long)]
     safety_only: bool,
-    /// Go on with the newest N states first, to keep few of them whole; traces are not the shortest.
-    #[arg(long, value_name = "N")]
-    newest_first: Option<usize>,
+    /// Find the shortest trace; keeps all states of one depth whole, which takes gigabytes where there are millions.
+    #[arg(long)]
+    breadth_first: bool,
     /// Stop at so many states.
     #[arg(long, default_value_t = 100_000_000)]
     limit: usize,
@@ -73,7 +73,8 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        let search = Search::new(&model).newest_first(options.newest_first.unwrap_or(usize::MAX));
+        let at_once = if options.breadth_first { usize::MAX } else { 1 };
+        let search = Search::new(&model).newest_first(at_once);
         let report = search.run(options.limit, |waiting, states| {
             if options.verbose {
                 eprintln!("{states} states, {waiting} to go on with");
@@ -81,6 +82,9 @@ fn main() -> ExitCode {
         });
         if report.found.is_some() {
             code = ExitCode::FAILURE;
+            if !options.breadth_first {
+                eprintln!("--breadth-first finds the shortest trace");
+            }
         }
         println!("{report}");
     }
