@@ -130,6 +130,27 @@ pub fn large() -> Vec<Configuration> {
             ..base()
         },
         Configuration {
+            name: "two-processes-medium-time",
+            tick: 20,
+            processes: 2,
+            whole_looks: true,
+            ..base()
+        },
+        Configuration { name: "two-processes-two-ids", ids: 2, processes: 2, whole_looks: true, ..base() },
+        Configuration {
+            name: "two-crashes-two-lost-calls",
+            backoff_limit: 2,
+            budget: Budget { crashes: 2, lost_calls: 2, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "two-processes-crash-and-lost-call",
+            processes: 2,
+            whole_looks: true,
+            budget: Budget { crashes: 1, lost_calls: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
             name: "two-processes-crash",
             processes: 2,
             whole_looks: true,

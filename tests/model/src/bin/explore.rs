@@ -11,6 +11,7 @@ use model::{
 
 /// Explores configurations of the model.
 #[derive(Parser)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 struct Options {
     /// Name of a configuration; `all` for each of them, `small` for those of the tests, `large` for the others.
     #[arg(long, default_value = "all")]
