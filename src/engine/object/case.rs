@@ -33,6 +33,7 @@ pub fn just_before(moment: Mono) -> Mono {
 }
 
 /// One row, and what is known of it.
+#[derive(Clone)]
 pub struct Case {
     pub job: Job,
     pub ledger: Ledger,
@@ -63,6 +64,7 @@ impl Case {
     }
 
     pub fn read(mut self, seen: Seen, sent: Mono) -> Self {
+        self.marks.saw(self.job.ids[0], &seen, sent);
         self.memory.saw(self.job.ids[0], seen, sent);
         self
     }

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     hash::{Hash, Hasher},
+    time::Duration,
 };
 
 use crate::engine::{
@@ -59,7 +60,14 @@ pub struct Mark {
     pub on_its_way: Option<Mono>,
     /// When the last read was sent that did not find it.
     pub not_found: Option<Mono>,
+    /// When the first of an unbroken series of not-found reads was sent. A read that finds it breaks the series, and so
+    /// does the end of a call that names it, whatever the call came to (design §3, *notFoundPolicy*; property S6).
+    pub missing_since: Option<Mono>,
 }
+
+/// How long a series of not-found reads is kept after its last one. Losing it only means that it starts again; but one
+/// round of reads, one by one, over an account's missing ids must fit in.
+const SERIES_LIFE: Duration = Duration::from_hours(24);
 
 /// The marks of one endpoint and project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,8 +91,8 @@ impl Marks {
         visit(&mut self.swept);
         for mark in self.marks.values_mut() {
             let ended = mark.ended.as_mut().map(|ended| &mut ended.at);
-            let read = [mark.on_its_way.as_mut(), mark.not_found.as_mut()].into_iter().flatten();
-            ended.into_iter().chain(read).for_each(&mut *visit);
+            let read = [&mut mark.on_its_way, &mut mark.not_found, &mut mark.missing_since];
+            ended.into_iter().chain(read.into_iter().flatten()).for_each(&mut *visit);
         }
     }
 
@@ -112,6 +120,7 @@ impl Marks {
         for id in ids {
             let mark = self.marks.entry(*id).or_default();
             let before = mark.in_flight.take();
+            mark.missing_since = None;
             if let Some(effect) = effect(*id) {
                 mark.ended = Some(Ended { at, effect, before });
             }
@@ -120,6 +129,11 @@ impl Marks {
 
     /// Notes a read that was sent at this time.
     pub fn saw(&mut self, id: InstanceId, seen: &Seen, sent: Mono) {
+        if *seen != Seen::NotFound
+            && let Some(mark) = self.marks.get_mut(&id)
+        {
+            mark.missing_since = mark.missing_since.filter(|since| *since > sent);
+        }
         match seen {
             Seen::ShuttingDown | Seen::Terminated => {
                 let mark = self.marks.entry(id).or_default();
@@ -128,6 +142,7 @@ impl Marks {
             Seen::NotFound => {
                 let mark = self.marks.entry(id).or_default();
                 mark.not_found = mark.not_found.max(Some(sent));
+                mark.missing_since = mark.missing_since.or(Some(sent));
             }
             Seen::Live(_) | Seen::Other(_) | Seen::Unreadable => {}
         }
@@ -145,6 +160,7 @@ impl Marks {
             mark.in_flight.is_some()
                 || mark.ended.is_some_and(|e| now - e.at < life)
                 || mark.on_its_way.max(mark.not_found).is_some_and(|at| now - at < life)
+                || mark.missing_since.and(mark.not_found).is_some_and(|at| now - at < SERIES_LIFE)
         });
     }
 }

@@ -272,13 +272,15 @@ impl Memory {
         for (position, row) in ledger.rows.iter().enumerate() {
             let Some(since) = self.sightings.get(position).and_then(|s| s.not_found_since) else { continue };
             let ended = look_first::last_end(row, ledger, self, marks, settings);
-            if let (Some(sighting), Some(ended)) = (self.sightings.get_mut(position), ended) {
-                // The series counts from its first read after the last call ended.
-                if since <= ended {
-                    let last = sighting.last.as_ref().map(|(_, sent)| *sent);
-                    sighting.not_found_since = last.filter(|sent| *sent > ended).or(Some(since));
-                }
-            }
+            let Some(sighting) = self.sightings.get_mut(position) else { continue };
+            let last = sighting.last.as_ref().map(|(_, sent)| *sent);
+            // Other objects read it too, and other calls named it: the series is as long as the shortest of both views.
+            let unbroken = marks.get(row.id).missing_since.map(|missing| missing.max(since));
+            // It counts from its first read after the last call ended.
+            let counts = |at: &Mono| ended.is_none_or(|ended| *at > ended);
+            sighting.not_found_since = unbroken
+                .and_then(|since| Some(since).filter(counts).or(last.filter(counts)))
+                .filter(|since| last.is_some_and(|last| *since <= last));
         }
     }
 

@@ -6,9 +6,9 @@ use super::{
     batch::Queue,
     job::Job,
     ledger::{Ledger, Progress},
-    memory::Memory,
+    memory::{Memory, Sighting},
 };
-use crate::engine::{id::InstanceId, settings::Settings, time::Mono};
+use crate::engine::{id::InstanceId, settings::Settings, state::Seen, time::Mono};
 
 /// What is due for a look, and when the next look is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub fn due(
             Progress::Pending => match confirm_at {
                 Some(at) if now < at => later(at),
                 Some(_) => due.ids.push(row.id),
-                None if waiting.contains(&position) => regular.push(row.id),
+                None if waiting.contains(&position) || broken(sighting) => regular.push(row.id),
                 None => {}
             },
             _ => match confirm_at {
@@ -82,4 +82,9 @@ pub fn due(
         later(at.max(now));
     }
     due
+}
+
+/// Not found, by a read that no longer counts: a call or a read of another object came between.
+fn broken(sighting: &Sighting) -> bool {
+    sighting.not_found_since.is_none() && matches!(sighting.last, Some((Seen::NotFound, _)))
 }

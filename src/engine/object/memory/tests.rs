@@ -9,8 +9,9 @@ use crate::engine::{
     object::{
         case::{Case, MICRO, just_before, then},
         ledger::Progress,
+        marks::Effect,
     },
-    state::Live,
+    state::{Live, StateText},
 };
 
 fn at(mono: Mono) -> Now {
@@ -146,8 +147,57 @@ fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
     assert_eq!(series(&[after]), Some(after));
     assert_eq!(series(&[just_before(then()), after]), Some(after), "the one before the end does not count");
     assert_eq!(series(&[then(), after]), Some(after));
-    assert_eq!(series(&[then()]), Some(then()), "none after the end yet: it proves nothing, and is replaced");
+    assert_eq!(series(&[then()]), None, "none after the end yet");
     assert_eq!(series(&[after, after + MICRO]), Some(after), "not the last one");
+}
+
+#[test]
+fn a_not_found_series_is_broken_by_whatever_happens_to_the_id_in_this_process() {
+    let (before, after) = (just_before(then()), then() + Duration::from_mins(5));
+    let series = |happens: &dyn Fn(&mut Case)| {
+        let mut case = Case::pending().read(Seen::NotFound, before);
+        happens(&mut case);
+        // Much later than what is known of calls is kept, and not observed in between.
+        case.marks.sweep(after, &case.settings);
+        let mut once = case.clone();
+        once.observe_at(at(after));
+        let mut twice = case.read(Seen::NotFound, after);
+        twice.observe_at(at(after));
+        [once, twice].map(|case| case.memory.sighting(0).not_found_since)
+    };
+    let call = |effect: Option<Effect>| {
+        move |case: &mut Case| {
+            let id = case.id();
+            assert!(case.marks.claim(&[(id, Live::Running)]));
+            case.marks.release(&[id], then(), |_| effect);
+        }
+    };
+    assert_eq!(series(&|_| ()), [Some(before); 2]);
+    for effect in [None, Some(Effect::Unknown), Some(Effect::Accepted)] {
+        assert_eq!(series(&call(effect)), [None, Some(after)], "a call of another object: {effect:?}");
+    }
+    for seen in
+        [Seen::Live(Live::Running), Seen::ShuttingDown, Seen::Other(StateText::new("odd")), Seen::Unreadable]
+    {
+        let read = |sent: Mono| {
+            let seen = seen.clone();
+            move |case: &mut Case| case.marks.saw(case.id(), &seen, sent)
+        };
+        assert_eq!(series(&read(then())), [None, Some(after)], "a read of another object: {seen:?}");
+        assert_eq!(series(&read(before)), [None, Some(after)], "at the same time");
+        assert_eq!(series(&read(just_before(before))), [Some(before); 2], "an older read that came late");
+    }
+}
+
+#[test]
+fn a_not_found_series_lasts_for_a_round_of_reads_of_many_hours() {
+    let day = Duration::from_hours(24);
+    for (later, kept) in [(just_before(then() + day), true), (then() + day, false)] {
+        let mut case = Case::pending().read(Seen::NotFound, then());
+        case.marks.sweep(later, &case.settings);
+        case.observe_at(at(later));
+        assert_eq!(case.memory.sighting(0).not_found_since.is_some(), kept, "{later:?}");
+    }
 }
 
 #[test]
