@@ -145,17 +145,19 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
     let mut tracked = lock(&caller.tracked);
     let mut permits = caller.account.held(&caller.key, now.mono);
     loop {
-        let marks = lock(&caller.account.marks);
+        let mut marks = lock(&caller.account.marks);
         let memory = tracked.memory.get_or_insert_with(|| Memory::new(job, now.mono));
-        memory.observe(&Observed {
-            job,
-            status: &live.status,
-            ledger: &ledger,
-            marks: &marks,
-            evidence: caller.account.evidence(),
-            now: &now,
-            settings: &context.settings,
-        });
+        memory.observe(
+            &Observed {
+                job,
+                status: &live.status,
+                ledger: &ledger,
+                evidence: caller.account.evidence(),
+                now: &now,
+                settings: &context.settings,
+            },
+            &mut marks,
+        );
         context.accounts.learn(&caller.account, memory);
         let mut decision = decide(&Input {
             job,

@@ -109,14 +109,16 @@ impl Case {
 
     pub fn observe_at(&mut self, now: Now) {
         let status = InstanceDeletionStatus::default();
-        self.memory.observe(&Observed {
-            job: &self.job,
-            status: &status,
-            ledger: &self.ledger,
-            marks: &self.marks,
-            evidence: Evidence::default(),
-            now: &now,
-            settings: &self.settings,
-        });
+        self.memory.observe(
+            &Observed {
+                job: &self.job,
+                status: &status,
+                ledger: &self.ledger,
+                evidence: Evidence::default(),
+                now: &now,
+                settings: &self.settings,
+            },
+            &mut self.marks,
+        );
     }
 }

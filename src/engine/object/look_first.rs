@@ -67,7 +67,7 @@ pub fn verdict(
 ) -> Verdict {
     let Some(row) = ledger.rows.get(position).filter(|r| !r.progress.ended()) else { return Verdict::Ended };
     let mark = marks.get(row.id);
-    let own = own_call(row, ledger, memory, settings);
+    let own = own_call(row, ledger, memory);
     if mark.in_flight.is_some() || matches!(own, Own::InFlight) {
         return Verdict::Busy;
     }
@@ -159,7 +159,7 @@ impl Own {
     }
 }
 
-fn own_call(row: &Row, ledger: &Ledger, memory: &Memory, settings: &Settings) -> Own {
+fn own_call(row: &Row, ledger: &Ledger, memory: &Memory) -> Own {
     let Some(number) = row.progress.batch() else { return Own::None };
     if let Some(call) = memory.own(number, ledger) {
         return match &call.state {
@@ -176,34 +176,21 @@ fn own_call(row: &Row, ledger: &Ledger, memory: &Memory, settings: &Settings) ->
             }
         };
     }
-    // Another process stored it. Its call is over when its outcome is recorded; else it may leave INTENT_LIFE after its
-    // write and take its whole time.
-    let Some(first_seen) = memory.first_seen(number, ledger) else { return Own::InFlight };
-    let recorded = ledger.batch(number).is_some_and(|b| b.returned.is_some());
-    let latest = first_seen + INTENT_LIFE + settings.request_timeout;
-    let at = memory.recorded_since(number).filter(|_| recorded).map_or(latest, |seen| seen.min(latest));
-    let effect =
-        if matches!(row.progress, Progress::Accepted { .. }) { Effect::Accepted } else { Effect::Unknown };
-    Own::Ended(Ended { at, effect, before: None })
+    // Another process stored it: once the object was observed, the marks hold what is known of that call.
+    if memory.foreign_end(number, ledger).is_some() { Own::None } else { Own::InFlight }
 }
 
 /// When the last call that names a row ended, or will have ended; none if no call is known.
 #[must_use]
-pub fn last_end(
-    row: &Row,
-    ledger: &Ledger,
-    memory: &Memory,
-    marks: &Marks,
-    settings: &Settings,
-) -> Option<Mono> {
-    let own = own_call(row, ledger, memory, settings).ended();
+pub fn last_end(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks) -> Option<Mono> {
+    let own = own_call(row, ledger, memory).ended();
     [own, marks.get(row.id).ended].into_iter().flatten().map(|e| e.at).max()
 }
 
 /// Whether a call that names the row may still be on its way.
 #[must_use]
-pub fn in_flight(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks, settings: &Settings) -> bool {
-    marks.get(row.id).in_flight.is_some() || matches!(own_call(row, ledger, memory, settings), Own::InFlight)
+pub fn in_flight(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks) -> bool {
+    marks.get(row.id).in_flight.is_some() || matches!(own_call(row, ledger, memory), Own::InFlight)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub struct Ended {
     pub at: Mono,
     /// What it may have done.
     pub effect: Effect,
-    /// The state that the look before the call showed; none if this process did not make it.
+    /// The state that the look before the call showed; none if this process made none.
     pub before: Option<Live>,
 }
 
@@ -54,9 +54,9 @@ pub struct Ended {
 pub struct Mark {
     /// A call that names it is being made, with the state that the look before it showed.
     pub in_flight: Option<Live>,
-    /// The last call that may have had an effect.
+    /// The last call that may have had an effect; one of another process may be over only some time from now.
     pub ended: Option<Ended>,
-    /// When the last read was sent that showed it shutting down or terminated.
+    /// When the last read was sent that showed it shutting down or terminated, or a record was read that says so.
     pub on_its_way: Option<Mono>,
     /// When the last read was sent that did not find it.
     pub not_found: Option<Mono>,
@@ -148,6 +148,26 @@ impl Marks {
         }
     }
 
+    /// Notes a call that another process made, as the record of an object tells of it.
+    pub fn heard_call(&mut self, id: InstanceId, heard: Ended, now: Mono, settings: &Settings) {
+        if heard.at + settings.settle * PATIENCE < now {
+            return;
+        }
+        let mark = self.marks.entry(id).or_default();
+        let known = mark.ended.unwrap_or(heard);
+        let effect = match (known.effect, heard.effect) {
+            (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
+            _ => Effect::Accepted,
+        };
+        mark.ended = Some(Ended { at: known.at.max(heard.at), effect, before: known.before });
+    }
+
+    /// Notes that the record of an object, read now, says of an id that no call is known to have named that it is on its way.
+    pub fn heard_on_its_way(&mut self, id: InstanceId, now: Mono) {
+        let mark = self.marks.entry(id).or_default();
+        mark.on_its_way = mark.on_its_way.max(Some(now));
+    }
+
     /// Forgets what no rule needs any more. After [`PATIENCE`] × settle any live state allows a call again, so a mark
     /// older than that says nothing; the margin covers a call's own time.
     pub fn sweep(&mut self, now: Mono, settings: &Settings) {
@@ -162,5 +182,91 @@ impl Marks {
                 || mark.on_its_way.max(mark.not_found).is_some_and(|at| now - at < life)
                 || mark.missing_since.and(mark.not_found).is_some_and(|at| now - at < SERIES_LIFE)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::object::case::{MICRO, just_before, then};
+
+    fn id() -> InstanceId {
+        InstanceId::from_u128(1)
+    }
+
+    fn ended(at: Mono, effect: Effect, before: Option<Live>) -> Ended {
+        Ended { at, effect, before }
+    }
+
+    #[test]
+    fn what_is_heard_of_others_calls_never_weakens_what_is_known() {
+        let earlier = Mono::at(Duration::from_secs(990));
+        let (unknown, accepted) = (Effect::Unknown, Effect::Accepted);
+        let table = [
+            (None, (then(), unknown), ended(then(), unknown, None)),
+            (None, (then(), accepted), ended(then(), accepted, None)),
+            (Some((then(), unknown)), (earlier, unknown), ended(then(), unknown, Some(Live::Running))),
+            (Some((earlier, unknown)), (then(), unknown), ended(then(), unknown, Some(Live::Running))),
+            (Some((then(), unknown)), (earlier, accepted), ended(then(), accepted, Some(Live::Running))),
+            (Some((earlier, accepted)), (then(), unknown), ended(then(), accepted, Some(Live::Running))),
+        ];
+        for (own, (at, effect), expected) in table {
+            let mut marks = Marks::default();
+            if let Some((at, effect)) = own {
+                assert!(marks.claim(&[(id(), Live::Running)]));
+                marks.release(&[id()], at, |_| Some(effect));
+            }
+            for _ in 0..2 {
+                marks.heard_call(id(), ended(at, effect, None), then(), &Settings::default());
+                assert_eq!(marks.get(id()).ended, Some(expected), "{own:?} {effect:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_over_long_ago_is_not_heard_of() {
+        let settings = Settings::default();
+        let last = then() + settings.settle * PATIENCE;
+        for (now, heard) in [(last, true), (last + MICRO, false)] {
+            let mut marks = Marks::default();
+            marks.heard_call(id(), ended(then(), Effect::Accepted, None), now, &settings);
+            assert_eq!(marks.get(id()).ended.is_some(), heard);
+        }
+    }
+
+    type Happens<'a> = &'a dyn Fn(&mut Marks);
+
+    #[test]
+    fn a_mark_is_kept_for_as_long_as_a_rule_may_ask_for_it() {
+        let settings = Settings::default();
+        let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
+        let over = then() + life;
+        let read = |seen: Seen| move |marks: &mut Marks| marks.saw(id(), &seen, then());
+        let call = |marks: &mut Marks| {
+            marks.heard_call(id(), ended(then(), Effect::Unknown, None), then(), &settings);
+        };
+        let flying = |marks: &mut Marks| {
+            assert!(marks.claim(&[(id(), Live::Running)]));
+        };
+        let not_found_and_found = |marks: &mut Marks| {
+            marks.saw(id(), &Seen::NotFound, then());
+            marks.saw(id(), &Seen::Live(Live::Running), then() + MICRO);
+        };
+        let table: [(&str, Happens<'_>, bool); 6] = [
+            ("a call that ended", &call, false),
+            ("shutting down", &read(Seen::ShuttingDown), false),
+            ("on its way by the record", &|marks| marks.heard_on_its_way(id(), then()), false),
+            ("found again", &not_found_and_found, false),
+            ("a series of not-found reads", &read(Seen::NotFound), true),
+            ("a call being made", &flying, true),
+        ];
+        for (name, happens, longer) in table {
+            for (now, kept) in [(just_before(then() + life), true), (over, longer)] {
+                let mut marks = Marks::default();
+                happens(&mut marks);
+                marks.sweep(now, &settings);
+                assert_eq!(!marks.marks.is_empty(), kept, "{name}");
+            }
+        }
     }
 }

@@ -13,10 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     isolate::{Isolation, Refused},
     job::Job,
-    ledger::Ledger,
+    ledger::{Ledger, Progress},
     limits::Limits,
     look_first,
-    marks::Marks,
+    marks::{Effect, Ended, Marks},
     write_ahead::Wave,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
         backoff::backoff,
         id::InstanceId,
         reply::{Note, Refusal, Reply, Retry, Trouble},
-        settings::{BATCH_SIZE, SECRET_REREAD, Settings},
+        settings::{BATCH_SIZE, INTENT_LIFE, SECRET_REREAD, Settings},
         state::Seen,
         time::{Mono, Now},
     },
@@ -43,6 +43,8 @@ pub struct Sighting {
     pub unusable_since: Option<Mono>,
     /// A look was asked for, and has not been answered.
     pub asked: Option<Mono>,
+    /// The record was read that says it is on its way, although no call is known to have named it.
+    pub recorded: bool,
 }
 
 /// A delete call of this process for this object, from the moment at which its intent was first written.
@@ -150,10 +152,8 @@ pub struct Memory {
     pub gate: Mono,
     /// Calls of this process, by batch number.
     pub calls: BTreeMap<u32, OwnCall>,
-    /// Batches that another process stored: their claim, and when this process first saw them.
+    /// Batches that another process stored: their claim, and when their call is over.
     foreign: BTreeMap<u32, (Option<String>, Mono)>,
-    /// When this process first saw that their outcome was recorded.
-    foreign_recorded: BTreeMap<u32, Mono>,
     /// What stands in the way of looking.
     pub look_trouble: Option<Standing>,
     /// What stands in the way of calling.
@@ -187,7 +187,6 @@ impl Memory {
             gate: now,
             calls: BTreeMap::new(),
             foreign: BTreeMap::new(),
-            foreign_recorded: BTreeMap::new(),
             look_trouble: None,
             call_trouble: None,
             next_poll: now,
@@ -210,9 +209,9 @@ impl Memory {
         self.sightings = vec![Sighting::default(); job.ids.len()];
     }
 
-    /// Takes note of a live read of the object, before it is decided upon.
-    pub fn observe(&mut self, read: &Observed<'_>) {
-        let Observed { job, status, ledger, marks, evidence, now, settings } = *read;
+    /// Takes note of a live read of the object, before it is decided upon. The marks are those of its endpoint and project.
+    pub fn observe(&mut self, read: &Observed<'_>, marks: &mut Marks) {
+        let Observed { job, status, ledger, evidence, now, settings } = *read;
         let (wall, now) = (now, now.mono);
         if self.limits.observe(job, status.start_time.as_ref(), wall) {
             // What was seen before is no look at what is left.
@@ -254,24 +253,10 @@ impl Memory {
             self.generation = job.generation;
             self.generation_since = now;
         }
-        for row in ledger.rows.iter().filter(|r| !r.progress.ended()) {
-            if let Some(number) = row.progress.batch()
-                && self.own(number, ledger).is_none()
-                && self.first_seen(number, ledger).is_none()
-            {
-                let claim = ledger.batch(number).map(|b| b.claim.clone());
-                self.foreign.insert(number, (claim, now));
-                self.foreign_recorded.remove(&number);
-            }
-            if let Some(number) = row.progress.batch()
-                && ledger.batch(number).is_some_and(|batch| batch.returned.is_some())
-            {
-                self.foreign_recorded.entry(number).or_insert(now);
-            }
-        }
+        self.learn(ledger, marks, now, settings);
         for (position, row) in ledger.rows.iter().enumerate() {
             let Some(since) = self.sightings.get(position).and_then(|s| s.not_found_since) else { continue };
-            let ended = look_first::last_end(row, ledger, self, marks, settings);
+            let ended = look_first::last_end(row, ledger, self, marks);
             let Some(sighting) = self.sightings.get_mut(position) else { continue };
             let last = sighting.last.as_ref().map(|(_, sent)| *sent);
             // Other objects read it too, and other calls named it: the series is as long as the shortest of both views.
@@ -293,26 +278,53 @@ impl Memory {
         mine.then_some(call)
     }
 
-    /// When this process first saw the batch with this number, which another process stored.
+    /// When the call of this batch, which another process stored, is over; none for a batch that was not observed yet.
     #[must_use]
-    pub fn first_seen(&self, number: u32, ledger: &Ledger) -> Option<Mono> {
-        let (claim, first_seen) = self.foreign.get(&number)?;
+    pub fn foreign_end(&self, number: u32, ledger: &Ledger) -> Option<Mono> {
+        let (claim, end) = self.foreign.get(&number)?;
         let stored = ledger.batch(number).map(|b| b.claim.as_str());
-        (claim.as_deref() == stored).then_some(*first_seen)
+        (claim.as_deref() == stored).then_some(*end)
     }
 
-    /// When this process first saw that the outcome of another process's batch is recorded: its call ended before that, and
-    /// perhaps long after the batch was first seen.
-    #[must_use]
-    pub fn recorded_since(&self, number: u32) -> Option<Mono> {
-        self.foreign_recorded.get(&number).copied()
+    /// Tells the marks what the record says of calls that this process did not make: what the object knows, all that name
+    /// these ids know, also after it is gone (property S17).
+    fn learn(&mut self, ledger: &Ledger, marks: &mut Marks, now: Mono, settings: &Settings) {
+        for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
+            let accepted = matches!(row.progress, Progress::Accepted { .. });
+            let Some(number) = row.progress.batch() else {
+                if let Some(sighting) = self.sightings.get_mut(position).filter(|s| accepted && !s.recorded) {
+                    sighting.recorded = true;
+                    marks.heard_on_its_way(row.id, now);
+                }
+                continue;
+            };
+            if self.own(number, ledger).is_some() {
+                continue;
+            }
+            let end = self.foreign_end(number, ledger).unwrap_or_else(|| {
+                let stored = ledger.batch(number);
+                // Its call is over when its outcome is recorded; else it may leave INTENT_LIFE after its write and take its
+                // whole time.
+                let over = stored.is_some_and(|batch| batch.returned.is_some());
+                let end = if over { now } else { now + INTENT_LIFE + settings.request_timeout };
+                self.foreign.insert(number, (stored.map(|batch| batch.claim.clone()), end));
+                end
+            });
+            let effect = if accepted { Effect::Accepted } else { Effect::Unknown };
+            marks.heard_call(row.id, Ended { at: end, effect, before: None }, now, settings);
+        }
     }
 
     /// What reads have shown of the row at this position.
     #[must_use]
     pub fn sighting(&self, position: usize) -> &Sighting {
-        const NOTHING: &Sighting =
-            &Sighting { last: None, not_found_since: None, unusable_since: None, asked: None };
+        const NOTHING: &Sighting = &Sighting {
+            last: None,
+            not_found_since: None,
+            unusable_since: None,
+            asked: None,
+            recorded: false,
+        };
         self.sightings.get(position).unwrap_or(NOTHING)
     }
 
@@ -531,7 +543,7 @@ impl Memory {
     /// and whose [`Memory::turning_points`] have the same order among them, are equal to every rule.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         for sighting in &mut self.sightings {
-            let Sighting { last, not_found_since, unusable_since, asked } = sighting;
+            let Sighting { last, not_found_since, unusable_since, asked, recorded: _ } = sighting;
             let last = last.as_mut().map(|(_, sent)| sent);
             let since = [not_found_since.as_mut(), unusable_since.as_mut(), asked.as_mut()];
             last.into_iter().chain(since.into_iter().flatten()).for_each(&mut *visit);
@@ -541,8 +553,7 @@ impl Memory {
                 visit(at);
             }
         }
-        self.foreign.values_mut().for_each(|(_, first_seen)| visit(first_seen));
-        self.foreign_recorded.values_mut().for_each(&mut *visit);
+        self.foreign.values_mut().for_each(|(_, end)| visit(end));
         self.refused.values_mut().flat_map(|r| [&mut r.at, &mut r.until]).for_each(&mut *visit);
         let troubles = [&mut self.look_trouble, &mut self.call_trouble].into_iter().flatten();
         troubles.map(|standing| &mut standing.retry_at).for_each(&mut *visit);
@@ -568,8 +579,6 @@ pub struct Observed<'a> {
     pub status: &'a InstanceDeletionStatus,
     /// The record in it.
     pub ledger: &'a Ledger,
-    /// What this process knows of calls at the object's endpoint and project.
-    pub marks: &'a Marks,
     /// Calls that the account had accepted.
     pub evidence: Evidence,
     /// When.

@@ -121,10 +121,10 @@ pub fn sightings(
         let Some(row) = ledger.rows.get(position).filter(|r| !r.progress.ended()) else { continue };
         let Some((seen, sent)) = &memory.sighting(position).last else { continue };
         let batch = row.progress.batch();
-        let ended = look_first::last_end(row, ledger, memory, marks, settings);
+        let ended = look_first::last_end(row, ledger, memory, marks);
         // A read speaks about a call only if it was sent after the call ended.
-        let after_call = !look_first::in_flight(row, ledger, memory, marks, settings)
-            && ended.is_none_or(|ended| *sent > ended);
+        let after_call =
+            !look_first::in_flight(row, ledger, memory, marks) && ended.is_none_or(|ended| *sent > ended);
         let progress = match seen {
             Seen::Terminated => Some(Progress::Terminated { batch, ended_at: Some(now.time()) }),
             Seen::NotFound if confirmed_not_found(position, row, ledger, memory, marks, settings) => {
@@ -179,9 +179,9 @@ fn confirmed_not_found(
 ) -> bool {
     let sighting = memory.sighting(position);
     let (Some((_, last)), Some(since)) = (&sighting.last, sighting.not_found_since) else { return false };
-    !look_first::in_flight(row, ledger, memory, marks, settings)
+    !look_first::in_flight(row, ledger, memory, marks)
         && *last - since >= settings.settle
-        && look_first::last_end(row, ledger, memory, marks, settings).is_none_or(|ended| since > ended)
+        && look_first::last_end(row, ledger, memory, marks).is_none_or(|ended| since > ended)
 }
 
 /// The state worth a place in the row: one that the progress doesn't imply.

@@ -118,9 +118,9 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "after a restart an intent is taken as over at once",
-        file: "src/engine/object/look_first.rs",
-        find: "let at = if recorded { first_seen } else { first_seen + INTENT_LIFE + settings.request_timeout };",
-        replace: "let at = if recorded { first_seen } else { Mono::START };",
+        file: "src/engine/object/memory.rs",
+        find: "let end = if over { now } else { now + INTENT_LIFE + settings.request_timeout };",
+        replace: "let end = if over { now } else { Mono::START };",
         found_by: &[Tables],
     },
     Mistake {

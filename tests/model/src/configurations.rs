@@ -59,6 +59,12 @@ pub fn small() -> Vec<Configuration> {
             budget: Budget { recreations: 1, lost_calls: 1, ..NONE },
             ..base()
         },
+        // A process that has just started knows of calls by the record alone, and the object goes.
+        Configuration {
+            name: "crash-and-re-created",
+            budget: Budget { recreations: 1, crashes: 1, ..NONE },
+            ..base()
+        },
         Configuration {
             name: "not-after",
             not_after: Some(2),
@@ -116,6 +122,12 @@ pub fn small() -> Vec<Configuration> {
 /// The large ones.
 #[must_use]
 pub fn large() -> Vec<Configuration> {
+    let mut all = large_with_one_process();
+    all.extend(large_with_two_processes());
+    all
+}
+
+fn large_with_one_process() -> Vec<Configuration> {
     let base = Configuration::default;
     vec![
         Configuration {
@@ -129,6 +141,31 @@ pub fn large() -> Vec<Configuration> {
             budget: Budget { crashes: 1, lost_calls: 1, ..NONE },
             ..base()
         },
+        Configuration {
+            name: "suspend-slow-outside",
+            budget: Budget { edits: 2, slow: 1, outside: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "three-ids-partial",
+            ids: 3,
+            parallel_calls: 2,
+            budget: Budget { partial: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "fine-time-crash",
+            tick: 5,
+            settle: 5,
+            budget: Budget { crashes: 1, lost_calls: 1, ..NONE },
+            ..base()
+        },
+    ]
+}
+
+fn large_with_two_processes() -> Vec<Configuration> {
+    let base = Configuration::default;
+    vec![
         Configuration {
             name: "two-processes-medium-time",
             tick: 20,
@@ -186,11 +223,6 @@ pub fn large() -> Vec<Configuration> {
             ..base()
         },
         Configuration {
-            name: "suspend-slow-outside",
-            budget: Budget { edits: 2, slow: 1, outside: 1, ..NONE },
-            ..base()
-        },
-        Configuration {
             name: "two-processes-one-stopped",
             stops_in_hand: true,
             processes: 2,
@@ -214,41 +246,11 @@ pub fn large() -> Vec<Configuration> {
             budget: Budget { stops: 1, ..NONE },
             ..base()
         },
-        Configuration {
-            name: "three-ids-partial",
-            ids: 3,
-            parallel_calls: 2,
-            budget: Budget { partial: 1, ..NONE },
-            ..base()
-        },
-        Configuration {
-            name: "fine-time-crash",
-            tick: 5,
-            settle: 5,
-            budget: Budget { crashes: 1, lost_calls: 1, ..NONE },
-            ..base()
-        },
-    ]
-}
-
-/// Those in which a property does not hold, and nobody has decided yet what is to change.
-#[must_use]
-pub fn open() -> Vec<Configuration> {
-    let base = Configuration::default;
-    vec![
-        // A process that has just started reads the record of a call that it did not make, and so knows that an id is
-        // accepted or may be. Within `settle` the object is replaced by one of the same ids: that knowledge was the object's
-        // and not the account's, a read lags behind the call, and the id is sent.
-        Configuration {
-            name: "crash-and-re-created",
-            budget: Budget { recreations: 1, crashes: 1, ..NONE },
-            ..base()
-        },
     ]
 }
 
 /// The configuration of this name.
 #[must_use]
 pub fn find(name: &str) -> Option<Configuration> {
-    small().into_iter().chain(large()).chain(open()).find(|configuration| configuration.name == name)
+    small().into_iter().chain(large()).find(|configuration| configuration.name == name)
 }

@@ -94,15 +94,17 @@ impl Model {
         let claim = Self::fresh_claim(world, p);
         let process = &mut world.processes[p];
         let memory = process.memory.get_or_insert_with(|| Memory::new(&job, now.mono));
-        memory.observe(&Observed {
-            job: &job,
-            status,
-            ledger: &ledger,
-            marks: &process.marks,
-            evidence: process.health.evidence(),
-            now: &now,
-            settings: &self.settings,
-        });
+        memory.observe(
+            &Observed {
+                job: &job,
+                status,
+                ledger: &ledger,
+                evidence: process.health.evidence(),
+                now: &now,
+                settings: &self.settings,
+            },
+            &mut process.marks,
+        );
         process.batch_size = memory.isolation.take_learned().unwrap_or(process.batch_size);
         let mut decision = decide(&Input {
             job: &job,

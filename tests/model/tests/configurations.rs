@@ -38,6 +38,7 @@ configurations! {
     paused: "paused",
     suspend: "suspend",
     re_created: "re-created",
+    crash_and_re_created: "crash-and-re-created",
     not_after: "not-after",
     deadline: "deadline",
     refusals: "refusals",

@@ -5,7 +5,6 @@
 use model::{
     Model,
     configuration::{Budget, Configuration, Mistake},
-    configurations,
     explore::Search,
 };
 
@@ -84,12 +83,4 @@ fn an_object_taken_for_an_earlier_one_of_its_name() {
 fn a_request_may_leave_within_its_five_seconds_although_suspend_was_read_meanwhile() {
     let strict = Configuration { strict_gates: true, ..one(Budget { edits: 1, ..Budget::default() }) };
     assert_eq!(found(None, &strict), "S13, strictly");
-}
-
-/// Not a mistake of the model: what is open. Whoever mends it moves the configuration to the others.
-#[test]
-fn what_is_open_is_found() {
-    for configuration in configurations::open() {
-        assert_eq!(found(None, &configuration), "S17", "{}", configuration.name);
-    }
 }

@@ -25,11 +25,11 @@ impl Case {
     }
 
     fn last_end(&self) -> Option<Mono> {
-        last_end(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks, &self.settings)
+        last_end(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks)
     }
 
     fn flies(&self) -> bool {
-        in_flight(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks, &self.settings)
+        in_flight(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks)
     }
 }
 
@@ -191,17 +191,56 @@ fn a_batch_that_another_process_stored_is_over_when_its_call_must_have_ended() {
 }
 
 #[test]
-fn a_batch_of_another_process_ended_when_its_outcome_was_seen_and_not_when_its_intent_was() {
+fn the_end_of_another_process_s_call_is_fixed_when_its_intent_is_seen() {
     let settle = Settings::default().settle;
+    let whole = INTENT_LIFE + Settings::default().request_timeout;
     let mut case = Case::new(Progress::Submitted { batch: 7 }).batch("another's", None);
-    let earlier = Mono::at(Duration::from_secs(980));
-    case.observe(earlier);
-    case = case.batch("another's", Some(0));
     case.observe(then());
-    assert_eq!(case.last_end(), Some(then()), "20 s after its intent was first seen");
-    assert_eq!(case.settling_until(), Some(settle));
+    for passed in [20, 60] {
+        case = case.batch("another's", Some(0));
+        case.observe(then() + Duration::from_secs(passed));
+        assert_eq!(
+            case.last_end(),
+            Some(then() + whole),
+            "an outcome may be recorded long after it was known"
+        );
+    }
+    assert_eq!(case.settling_until(), Some(whole + settle));
+    case.ledger.rows[0].progress = accepted(false);
     case.observe(then() + Duration::from_mins(1));
-    assert_eq!(case.last_end(), Some(then()), "seen once");
+    assert_eq!(case.settling_until(), Some(whole + settle * PATIENCE));
+}
+
+#[test]
+fn what_a_record_says_of_others_calls_is_known_to_every_object_that_names_the_id() {
+    let settings = Settings::default();
+    let whole = INTENT_LIFE + settings.request_timeout;
+    let patience = settings.settle * PATIENCE;
+    let table = [
+        (Progress::Submitted { batch: 7 }, None, Some(whole + settings.settle)),
+        (Progress::Submitted { batch: 7 }, Some(0), Some(settings.settle)),
+        (accepted(false), Some(1), Some(patience)),
+        (accepted(true), None, Some(whole + patience)),
+        (Progress::Accepted { batch: None, resent: false }, None, Some(patience)),
+        (Progress::Pending, None, None),
+        (Progress::Terminated { batch: Some(7), ended_at: None }, Some(1), None),
+    ];
+    for (progress, returned, expected) in table {
+        let mut first = Case::new(progress.clone()).batch("another's", returned);
+        first.observe(then());
+        // Again, later: it is not heard of anew.
+        first.observe(then() + Duration::from_secs(10));
+        let other = Case { marks: first.marks, ..Case::pending() };
+        assert_eq!(other.settling_until(), expected, "{progress:?} {returned:?}");
+    }
+}
+
+#[test]
+fn a_call_of_this_process_is_not_heard_of_from_the_record() {
+    let ended = CallState::Ended { at: then(), reply: Reply::TooLate, recorded: true };
+    let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended);
+    case.observe(then() + MICRO);
+    assert_eq!(case.settling_until(), None, "it was never sent");
 }
 
 #[test]

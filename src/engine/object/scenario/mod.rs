@@ -113,15 +113,17 @@ impl World {
         let now = Now { mono: self.now, wall: self.wall() };
         let ledger = Ledger::read(&self.job.ids, &self.status);
         let memory = self.memory.get_or_insert_with(|| Memory::new(&self.job, now.mono));
-        memory.observe(&Observed {
-            job: &self.job,
-            status: &self.status,
-            ledger: &ledger,
-            marks: &self.marks,
-            evidence: self.health.evidence(),
-            now: &now,
-            settings: &SETTINGS,
-        });
+        memory.observe(
+            &Observed {
+                job: &self.job,
+                status: &self.status,
+                ledger: &ledger,
+                evidence: self.health.evidence(),
+                now: &now,
+                settings: &SETTINGS,
+            },
+            &mut self.marks,
+        );
         self.waves += 1;
         decide(&Input {
             job: &self.job,
