@@ -125,6 +125,7 @@ impl World {
             &mut self.marks,
         );
         self.waves += 1;
+        assert!(self.waves < 5_000, "it never comes to rest");
         decide(&Input {
             job: &self.job,
             status: &self.status,
