@@ -144,7 +144,50 @@ pub fn wave(queue: &Queue, apart: &[Vec<InstanceId>], batch_size: usize, most: u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::settings::BATCH_SIZE;
+    use crate::{
+        api::InstanceDeletionStatus,
+        engine::{
+            object::{
+                case::{Case, then},
+                job::tests::job_of,
+                memory::{CallState, OwnCall},
+            },
+            settings::BATCH_SIZE,
+            state::Seen,
+        },
+    };
+
+    fn case_of(n: u128) -> Case {
+        let job = job_of(n);
+        let ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+        let memory = Memory::new(&job, Mono::START);
+        Case { job, ledger, memory, ..Case::pending() }
+    }
+
+    fn line(case: &Case) -> Queue {
+        let Case { job, ledger, memory, marks, settings } = case;
+        queue(job, ledger, memory, marks, (then(), BATCH_SIZE), settings)
+    }
+
+    #[test]
+    fn the_look_reaches_one_wave_far_and_two_while_calls_run() {
+        let mut case = case_of(1_000);
+        assert_eq!(line(&case).look.len(), 200, "four calls of fifty");
+        let call = OwnCall { claim: "mine".into(), ids: vec![], state: CallState::InFlight };
+        case.memory.calls.insert(7, call);
+        assert_eq!(line(&case).look.len(), 400);
+    }
+
+    #[test]
+    fn an_accepted_id_is_in_line_only_when_a_read_allows_it() {
+        let mut case = case_of(2);
+        case.ledger.rows[0].progress = Progress::Accepted { batch: None, resent: false };
+        let queue = line(&case);
+        assert_eq!(queue.look, [case.job.ids[1]], "the other one is polled");
+        assert!(queue.held.is_empty() && !queue.unready.contains(&case.job.ids[0]));
+        case.memory.saw(case.job.ids[0], Seen::Live(Live::Error), then());
+        assert_eq!(line(&case).ready.len(), 1);
+    }
 
     fn queue_of(ready: usize, look: usize, asked: usize) -> Queue {
         let ready = (0..ready)

@@ -83,3 +83,78 @@ pub fn after_not_after(ledger: &mut Ledger, memory: &Memory, queue: &mut Queue, 
     });
     queue.ready.len() + queue.unusable.len() < before
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::{
+        object::{
+            batch::Ready,
+            case::{Case, MICRO, just_before, then},
+        },
+        state::{Live, StateText},
+    };
+
+    fn now() -> Now {
+        let wall = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
+        Now { mono: then() + Duration::from_secs(5), wall }
+    }
+
+    #[test]
+    fn the_last_look_is_one_that_was_sent_after_the_deadline() {
+        let at_deadline = |sent: Mono| {
+            let mut case = Case::pending().seen(Live::Running, sent);
+            at_deadline(&mut case.ledger, &case.memory, then(), &now(), &case.settings)
+        };
+        let waits = |case: &Case| Some(LastLook { look: vec![case.id()], waiting: 1 });
+        assert_eq!(at_deadline(just_before(then())), waits(&Case::pending()));
+        assert_eq!(at_deadline(then()), waits(&Case::pending()));
+        assert_eq!(at_deadline(then() + MICRO), None, "the row has its end");
+    }
+
+    /// Whether the row ends, whether it stays in its queue, and what is said.
+    fn after(progress: Progress, seen: Option<Seen>) -> (bool, bool, bool) {
+        let mut case = Case::new(progress);
+        let mut queue = Queue::default();
+        match seen {
+            Some(Seen::Live(live)) => {
+                queue.ready.push(Ready { position: 0, id: case.id(), live, look_sent: then() });
+            }
+            Some(seen) => {
+                queue.unusable.push(0);
+                case = case.read(seen, then());
+            }
+            None => queue.unusable.push(0),
+        }
+        let said = after_not_after(&mut case.ledger, &case.memory, &mut queue, &now());
+        (case.ledger.rows[0].progress.ended(), !queue.ready.is_empty() || !queue.unusable.is_empty(), said)
+    }
+
+    #[test]
+    fn after_not_after_a_row_ends_whose_state_is_known_and_not_on_its_way() {
+        let (ends, stays) = ((true, false, true), (false, true, false));
+        let accepted = || Progress::Accepted { batch: None, resent: false };
+        let odd = || Some(Seen::Other(StateText::new("reinstalling")));
+        let table = [
+            (Progress::Pending, Some(Seen::Live(Live::Running)), ends),
+            (accepted(), Some(Seen::Live(Live::Error)), ends),
+            (Progress::Submitted { batch: 7 }, odd(), ends),
+            (Progress::Pending, odd(), ends),
+            (accepted(), odd(), stays),
+            (Progress::Pending, Some(Seen::Unreadable), stays),
+            (Progress::Pending, None, stays),
+        ];
+        for (progress, seen, expected) in table {
+            assert_eq!(after(progress.clone(), seen.clone()), expected, "{progress:?} {seen:?}");
+        }
+        let nothing = after_not_after(
+            &mut Case::pending().ledger,
+            &Case::pending().memory,
+            &mut Queue::default(),
+            &now(),
+        );
+        assert!(!nothing);
+    }
+}
