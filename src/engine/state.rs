@@ -119,6 +119,41 @@ mod tests {
     }
 
     #[test]
+    fn t07_whatever_is_not_documented_is_no_end() {
+        let words = [
+            "deleted",
+            "destroyed",
+            "deleting",
+            "terminating",
+            "released",
+            "removed",
+            "gone",
+            "absent",
+            "melting",
+            "none",
+            "unknown",
+            "null",
+            "not found",
+            "terminated ",
+            " terminated",
+            "TERMINATED",
+            "terminated,running",
+            "xterminated",
+            "terminated2",
+            "shutting_down",
+            "Shutting-Down",
+            "shuttingdown",
+            "archived",
+            "purged",
+            "expired",
+            "0",
+        ];
+        for word in words {
+            assert_eq!(Seen::from_state(word), Seen::Other(StateText::new(word)));
+        }
+    }
+
+    #[test]
     fn t07_an_unknown_state_is_kept_bounded_and_printable_and_is_no_end() {
         let seen = Seen::from_state("quarantined\n\u{1b}[31m and a text that is much too long to keep");
         let Seen::Other(text) = seen else { panic!("{seen:?}") };

@@ -199,6 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn s17_an_id_is_in_one_call_at_a_time_whatever_object_names_it() {
+        let other = InstanceId::from_u128(2);
+        let mut marks = Marks::default();
+        assert!(marks.claim(&[(id(), Live::Running)]));
+        assert!(!marks.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
+        assert_eq!(marks.get(id()).in_flight, Some(Live::Running), "as the first claimed it");
+        assert_eq!(marks.get(other), Mark::default(), "all or none");
+        marks.release(&[id()], then(), |_| None);
+        assert!(marks.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
+    }
+
+    #[test]
     fn what_is_heard_of_others_calls_never_weakens_what_is_known() {
         let earlier = Mono::at(Duration::from_secs(990));
         let (unknown, accepted) = (Effect::Unknown, Effect::Accepted);

@@ -126,6 +126,21 @@ fn the_deadline_looks_a_last_time_and_ends_the_object_also_while_suspended() {
 }
 
 #[test]
+fn the_deadline_counts_from_the_first_start_also_over_a_suspension() {
+    let mut world = World::new(1);
+    world.run();
+    let started = world.status.start_time.clone();
+    assert!(started.is_some());
+    for suspend in [true, false] {
+        world.job.suspend = suspend;
+        world.job.generation += 1;
+        world.pass(Duration::from_mins(1));
+        world.run();
+        assert_eq!(world.status.start_time, started, "suspend: {suspend}");
+    }
+}
+
+#[test]
 fn a_last_look_that_brings_nothing_counts_as_made() {
     let mut world = World::new(3);
     let (wave, _) = world.run();
