@@ -179,4 +179,80 @@ mod tests {
         assert!(pace.due(1, at(10)) >= at(7000));
         assert_eq!(pace.take(1, at(7_001)), 1);
     }
+
+    fn near(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+    }
+
+    #[test]
+    fn calls_are_due_at_the_rate_and_less_what_has_gathered() {
+        let micro = Duration::from_micros(1);
+        let mut pace = Pace::new(2.0, at(0));
+        assert_eq!(pace.due(1, at(0)), at(0) + micro, "a call that may be made now");
+        assert_eq!(pace.take(1, at(0)), 1);
+        for (calls, ms) in [(1, 500), (2, 1000), (3, 1500)] {
+            assert_eq!(pace.due(calls, at(0)), at(ms) + micro, "{calls}");
+        }
+        assert_eq!(pace.take(1, at(250)), 0, "half a call has gathered");
+        assert_eq!(pace.due(1, at(250)), at(500) + micro);
+        assert_eq!(pace.due(1, at(900)), at(900), "never in the past");
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_taken_again_and_fills_no_more_than_the_bucket() {
+        let mut pace = Pace::new(40.0, at(0));
+        assert_eq!(pace.take(4, at(0)), 4);
+        pace.give_back(3);
+        assert_eq!(pace.take(9, at(0)), 3);
+        pace.give_back(100);
+        assert_eq!(pace.take(100, at(0)), 4, "a tenth of a second's calls");
+        assert_eq!(pace.take(100, at(10_000)), 4, "nor does time fill it more");
+    }
+
+    #[test]
+    fn the_rate_climbs_by_a_tenth_a_second_and_then_by_two_thousandths() {
+        let mut pace = Pace::new(10.0, at(0));
+        near(pace.rate, 10.0);
+        pace.advance(at(1000));
+        near(pace.rate, 10.0);
+        for _ in 0..3 {
+            pace.refused(Refusal::Unavailable, None, at(1000));
+        }
+        near(pace.rate, 1.25);
+        pace.accepted();
+        pace.advance(at(3000));
+        near(pace.rate, 1.5);
+        pace.advance(at(60_000));
+        near(pace.rate, 9.0);
+        pace.advance(at(62_000));
+        near(pace.rate, 9.0 * 1.004);
+        pace.advance(at(1_000_000));
+        near(pace.rate, 10.0);
+        pace.advance(at(2_000_000));
+        near(pace.rate, 10.0);
+    }
+
+    #[test]
+    fn a_refusal_after_an_acceptance_is_a_first_one_and_empties_the_bucket() {
+        let mut pace = Pace::new(10.0, at(0));
+        for expected in [9.0, 8.1] {
+            pace.refused(Refusal::TooManyRequests, None, at(0));
+            near(pace.rate, expected);
+            near(pace.tokens, 0.0);
+            near(pace.before_refusals.unwrap(), expected / 0.9);
+            pace.accepted();
+        }
+        let mut slow = Pace::new(0.05, at(0));
+        slow.refused(Refusal::Unavailable, None, at(0));
+        near(slow.rate, 0.05);
+    }
+
+    #[test]
+    fn a_gate_opens_at_its_time_and_a_shorter_one_does_not_open_it_sooner() {
+        let mut pace = Pace::new(10.0, at(0));
+        pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(7)), at(0));
+        pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(2)), at(0));
+        assert_eq!(pace.due(1, at(6_000)), at(7_000));
+        assert_eq!(pace.take(1, at(7_000)), 1);
+    }
 }

@@ -143,10 +143,67 @@ mod tests {
         assert_eq!(permits.ask(&"a", 1, &mut pace, at(0)), Answer::Granted(1));
         assert_eq!(permits.held(&"a", at(29_999)), 1);
         assert_eq!(permits.held(&"a", at(30_000)), 0);
-        let Answer::AskAgain(_) = permits.ask(&"b", 1, &mut Pace::new(0.1, at(0)), at(30_000)) else {
-            // The first call of a fresh pace is granted at once.
-            return;
+        assert_eq!(permits.ask(&"b", 1, &mut pace, at(30_000)), Answer::Granted(1));
+        assert_eq!(permits.held(&"b", at(30_000)), 1);
+        assert_eq!(permits.held(&"a", at(30_000)), 0);
+    }
+
+    #[test]
+    fn among_several_each_gets_one_call_at_a_time_in_order() {
+        let mut pace = Pace::new(40.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 4, &mut pace, at(0)), Answer::Granted(4));
+        permits.use_up(&"a", 4, &mut pace);
+        for key in ["b", "c", "d"] {
+            assert!(matches!(permits.ask(&key, 4, &mut pace, at(0)), Answer::AskAgain(_)), "{key}");
+        }
+        // Four calls have gathered, and each in turn gets one of them; the last is alone and gets what is left.
+        let mut granted = |key| permits.ask(&key, 4, &mut pace, at(1_000));
+        assert_eq!(granted("b"), Answer::Granted(1));
+        assert_eq!(granted("b"), Answer::Granted(1), "the same one, held");
+        assert!(matches!(granted("d"), Answer::AskAgain(_)), "not before c");
+        assert_eq!(granted("c"), Answer::Granted(1));
+        assert_eq!(granted("d"), Answer::Granted(2));
+    }
+
+    #[test]
+    fn a_turn_is_told_by_the_place_in_the_queue() {
+        let mut pace = Pace::new(1.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 1, &mut pace, at(0)), Answer::Granted(1));
+        let micro = Duration::from_micros(1);
+        let turns = |permits: &mut Permits<&str>, pace: &mut Pace, now| {
+            ["b", "c", "d"].map(|key| permits.ask(&key, 1, pace, now))
         };
+        let expected = [1_000, 2_000, 3_000].map(|ms| Answer::AskAgain(at(ms) + micro));
+        assert_eq!(turns(&mut permits, &mut pace, at(0)), expected);
+        assert_eq!(turns(&mut permits, &mut pace, at(0)), expected, "asked again, each keeps its place");
+        permits.forget(&"b", &mut pace);
+        assert_eq!(permits.ask(&"c", 1, &mut pace, at(0)), Answer::AskAgain(at(1_000) + micro));
+        // Its turn has come, and whoever is before it has not.
+        let Answer::AskAgain(d) = permits.ask(&"d", 1, &mut pace, at(5_000)) else { panic!("not before c") };
+        assert_eq!(d, at(5_100));
+    }
+
+    #[test]
+    fn whoever_is_first_keeps_its_place_for_as_long_as_a_grant() {
+        for (ms, kept) in [(31_000, true), (31_001, false)] {
+            let mut pace = Pace::new(1.0, at(0));
+            let mut permits = Permits::new(KEEP);
+            assert_eq!(permits.ask(&"a", 1, &mut pace, at(0)), Answer::Granted(1));
+            permits.use_up(&"a", 1, &mut pace);
+            let Answer::AskAgain(turn) = permits.ask(&"first", 1, &mut pace, at(0)) else { panic!() };
+            let second = permits.ask(&"second", 1, &mut pace, turn + Duration::from_millis(ms - 1_000));
+            assert_eq!(matches!(second, Answer::AskAgain(_)), kept, "{ms}");
+            // The first one itself comes as late as it likes, while nobody else came.
+        }
+        let mut pace = Pace::new(1.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 1, &mut pace, at(0)), Answer::Granted(1));
+        permits.forget(&"a", &mut pace);
+        assert_eq!(permits.ask(&"b", 1, &mut pace, at(0)), Answer::Granted(1), "what it held went back");
+        assert!(matches!(permits.ask(&"late", 1, &mut pace, at(0)), Answer::AskAgain(_)));
+        assert_eq!(permits.ask(&"late", 1, &mut pace, at(90_000)), Answer::Granted(1));
     }
 
     #[test]
