@@ -62,6 +62,19 @@ struct World {
     parallel: usize,
 }
 
+/// What a process knows.
+struct Known {
+    memory: Memory,
+    marks: Marks,
+    health: Health,
+}
+
+const LATER: Duration = Duration::from_hours(1);
+
+fn earlier(moment: Mono) -> Mono {
+    Mono::at(moment.since_start().saturating_sub(LATER))
+}
+
 impl World {
     fn new(n: usize) -> Self {
         let ids: Vec<_> = (1..=n).map(|i| InstanceId::from_u128(i as u128)).collect();
@@ -111,32 +124,62 @@ impl World {
 
     fn decide(&mut self, permits: usize) -> Decision {
         let now = Now { mono: self.now, wall: self.wall() };
-        let ledger = Ledger::read(&self.job.ids, &self.status);
+        let mut twin = self.later();
         let memory = self.memory.get_or_insert_with(|| Memory::new(&self.job, now.mono));
-        memory.observe(
-            &Observed {
-                job: &self.job,
-                status: &self.status,
-                ledger: &ledger,
-                evidence: self.health.evidence(),
-                now: &now,
-                settings: &SETTINGS,
-            },
-            &mut self.marks,
-        );
+        let mut known =
+            Known { memory: memory.clone(), marks: self.marks.clone(), health: self.health.clone() };
         self.waves += 1;
         assert!(self.waves < 5_000, "it never comes to rest");
+        let decision = self.decide_with(&mut known, permits, &now);
+        (self.memory, self.marks, self.health) = (Some(known.memory), known.marks, known.health);
+        if let Some(twin) = &mut twin {
+            let now = Now { mono: now.mono + LATER, wall: now.wall };
+            let mut same = self.decide_with(twin, permits, &now);
+            same.wake = same.wake.map(earlier);
+            if let Next::Submit(wave) = &mut same.next {
+                wave.look_sent = earlier(wave.look_sent);
+            }
+            assert_eq!(same, decision, "the same an hour later, when all that is known is an hour younger");
+        }
+        decision
+    }
+
+    /// What is known, every moment of it an hour later: to every rule it is the same. Not of a machine that slept, whose two
+    /// clocks are compared.
+    fn later(&self) -> Option<Known> {
+        let memory = self.memory.clone().filter(|_| self.slept.is_zero())?;
+        let mut known = Known { memory, marks: self.marks.clone(), health: self.health.clone() };
+        let mut later = |moment: &mut Mono| *moment = *moment + LATER;
+        known.memory.moments(&mut later);
+        known.memory.turning_points(&mut later);
+        known.marks.moments(&mut later);
+        known.health.moments(&mut later);
+        Some(known)
+    }
+
+    fn decide_with(&self, known: &mut Known, permits: usize, now: &Now) -> Decision {
+        let Known { memory, marks, health } = known;
+        let ledger = Ledger::read(&self.job.ids, &self.status);
+        let observed = Observed {
+            job: &self.job,
+            status: &self.status,
+            ledger: &ledger,
+            evidence: health.evidence(),
+            now,
+            settings: &SETTINGS,
+        };
+        memory.observe(&observed, marks);
         decide(&Input {
             job: &self.job,
             status: &self.status,
             other_bytes: self.other_bytes,
             memory,
-            marks: &self.marks,
+            marks,
             permits,
             batch_size: BATCH_SIZE,
             may_start: true,
             claim: &format!("claim-{}", self.waves),
-            now: &now,
+            now,
             settings: &Settings { parallel_calls: self.parallel, ..SETTINGS },
         })
     }
