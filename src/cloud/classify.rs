@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use reqwest::StatusCode;
 
 use super::{
+    credential::Secret,
     retry_after::retry_after,
     wire::{DeleteReply, ListReply, Row, error_of, starts_as_page},
 };
@@ -15,8 +16,7 @@ use crate::engine::{
     state::Seen,
 };
 
-/// What was heard.
-#[derive(Debug)]
+/// What was heard. Without Debug: a reply of IAM holds a token.
 pub struct Heard {
     /// HTTP status.
     pub status: StatusCode,
@@ -26,6 +26,10 @@ pub struct Heard {
     pub retry_after: Option<String>,
     /// `X-Request-Id`.
     pub request_id: Option<String>,
+    /// `Date`.
+    pub date: Option<String>,
+    /// `X-Subject-Token`: only IAM sends one.
+    pub subject_token: Option<Secret>,
     /// The body, read whole.
     pub body: Vec<u8>,
 }
@@ -174,6 +178,22 @@ pub fn deleted(heard: &Heard, sent: &[InstanceId], redact: &dyn Fn(&str) -> Stri
 /// The reply to a read that is no success.
 pub fn read_failed(heard: &Heard, redact: &dyn Fn(&str) -> String, now: Timestamp) -> (Trouble, Note) {
     (trouble(heard, now).0, heard.note(redact))
+}
+
+/// The reply of IAM without a token. 400 and 404 are how it says that it does not know a user, a domain or a project.
+pub fn no_token(heard: &Heard, redact: &dyn Fn(&str) -> String, now: Timestamp) -> (Trouble, Note) {
+    let (trouble, note) = read_failed(heard, redact, now);
+    match heard.status {
+        StatusCode::BAD_REQUEST => (Trouble::CredentialsRejected, note),
+        StatusCode::NOT_FOUND if heard.json::<serde_json::Value>().is_some() => {
+            (Trouble::CredentialsRejected, note)
+        }
+        status if status.is_success() => {
+            let text = format!("HTTP {} without a token", status.as_u16());
+            (Trouble::EndpointMisconfigured, Note { text, ..note })
+        }
+        _ => (trouble, note),
+    }
 }
 
 /// The reply to ListInstances: one page.

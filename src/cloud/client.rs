@@ -6,7 +6,7 @@ use std::{
 };
 
 use reqwest::{
-    Method, Request, Url,
+    Method, Request, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use tokio::time::Instant;
@@ -14,8 +14,9 @@ use tracing::debug;
 
 use super::{
     classify::{self, Heard, printable},
-    credential::Credential,
+    credential::{Authorization, Credential, Secret, Signed, encoded},
     endpoint::Endpoint,
+    skew::Skew,
     transport::{ClientError, ClientOptions, Exchange, Http, LeaveBy, Lost, Transport},
     wire::DeleteRequest,
 };
@@ -48,12 +49,15 @@ pub struct Failure {
     pub too_large: bool,
     /// HTTP 503: the account should be called more slowly.
     pub unavailable: bool,
+    /// The clock that requests are signed by was wrong and has been set: the same request may succeed now.
+    pub clock_set: bool,
 }
 
 /// The CloudDC API.
 pub struct Client {
     transport: Transport,
     clock: Clock,
+    skew: Skew,
 }
 
 impl Client {
@@ -65,7 +69,7 @@ impl Client {
     /// A client over another wire than HTTP: a simulation's.
     #[must_use]
     pub fn over(wire: impl Exchange, request_timeout: Duration, clock: Clock) -> Self {
-        Self { transport: Transport::new(wire, request_timeout), clock }
+        Self { transport: Transport::new(wire, request_timeout), clock, skew: Skew::default() }
     }
 
     /// DeleteInstances for 1 to 50 distinct ids. The request leaves before `leave_by`, or not at all.
@@ -89,15 +93,18 @@ impl Client {
             let note = Note { text: "the request can't be encoded".to_owned(), ..Note::default() };
             return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, note };
         };
-        let request =
-            request(Method::POST, endpoint, project, "/batch-delete", credential).map(|mut request| {
-                *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
-                request
-            });
-        let redact = |text: &str| credential.token.redact(text);
+        let place = Place { endpoint, project, credential };
+        let request = self.request(Method::POST, place, "/batch-delete", &body).map(|mut request| {
+            *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
+            request
+        });
+        let redact = |text: &str| credential.redact(text);
         let unreachable = Trouble::CloudUnreachable;
         match self.exchange("DeleteInstances", ids.len(), request, credential, REPLY_CAP).await {
-            Ok(heard) => classify::deleted(&heard, ids, &redact, self.clock.wall()),
+            Ok(heard) => {
+                self.set_clock(place, &heard);
+                classify::deleted(&heard, ids, &redact, self.clock.wall())
+            }
             Err(Lost::TooLate) => Reply::TooLate,
             Err(lost @ Lost::NotSent(_)) => {
                 let note = note_of(&lost, credential, REPLY_CAP);
@@ -118,11 +125,14 @@ impl Client {
         credential: &Credential,
         id: InstanceId,
     ) -> Result<Seen, Failure> {
-        let path = format!("/{id}/status");
-        let request = request(Method::GET, endpoint, project, &path, credential);
+        let place = Place { endpoint, project, credential };
+        let request = self.request(Method::GET, place, &format!("/{id}/status"), b"");
         let heard = self.read("ShowInstanceStatus", 1, request, credential, REPLY_CAP).await?;
-        classify::shown(&heard, &|text| credential.token.redact(text))
-            .ok_or_else(|| self.failure(&heard, credential))
+        let redact = |text: &str| credential.redact(text);
+        classify::shown(&heard, &redact).ok_or_else(|| {
+            let (trouble, note) = classify::read_failed(&heard, &redact, self.clock.wall());
+            self.refused(place, &heard, trouble, note)
+        })
     }
 
     /// ListInstances for 1 to 100 ids. An id that the list leaves out is not in the result: that says nothing about it.
@@ -142,9 +152,11 @@ impl Client {
                 note,
                 too_large: false,
                 unavailable: false,
+                clock_set: false,
             });
         }
-        let redact = |text: &str| credential.token.redact(text);
+        let place = Place { endpoint, project, credential };
+        let redact = |text: &str| credential.redact(text);
         let asked: HashSet<InstanceId> = ids.iter().copied().collect();
         let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
         // The row read last is the newest: an instance may change between two pages.
@@ -152,10 +164,10 @@ impl Client {
         let (mut query, mut markers) = (String::new(), HashSet::new());
         for _ in 0..PAGES {
             let path = format!("?instance_id={joined}&limit={LIMIT}{query}");
-            let request = request(Method::GET, endpoint, project, &path, credential);
+            let request = self.request(Method::GET, place, &path, b"");
             let heard = self.read("ListInstances", ids.len(), request, credential, LIST_CAP).await?;
             let page = classify::listed(&heard, &redact, self.clock.wall())
-                .map_err(|(trouble, note)| refused(&heard, trouble, note))?;
+                .map_err(|(trouble, note)| self.refused(place, &heard, trouble, note))?;
             for (spelled, state) in page.rows() {
                 if let Ok(id) = InstanceId::parse_reply(spelled)
                     && asked.contains(&id)
@@ -174,10 +186,69 @@ impl Client {
         Ok(listed.into_iter().collect())
     }
 
-    fn failure(&self, heard: &Heard, credential: &Credential) -> Failure {
-        let redact = |text: &str| credential.token.redact(text);
-        let (trouble, note) = classify::read_failed(heard, &redact, self.clock.wall());
-        refused(heard, trouble, note)
+    /// Obtains a token of IAM. Returns it with the body of the reply, which says how long it lives.
+    pub(super) async fn obtain_token(
+        &self,
+        endpoint: &Endpoint,
+        body: Vec<u8>,
+        redact: &(dyn Fn(&str) -> String + Sync),
+    ) -> Result<(Secret, Vec<u8>), (Trouble, Note)> {
+        let unreachable = |text: String| {
+            (Trouble::CloudUnreachable, Note { text: printable(&redact(&text), 256), ..Note::default() })
+        };
+        let url = Url::parse(&format!("{endpoint}/v3/auth/tokens?nocatalog=true"))
+            .map_err(|_| unreachable("the endpoint makes no URL".to_owned()))?;
+        let mut request = Request::new(Method::POST, url);
+        let json = HeaderValue::from_static("application/json;charset=utf8");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        *request.body_mut() = Some(body.into());
+        let heard = self.transport.exchange(request, REPLY_CAP).await;
+        let heard = heard.map_err(|lost| unreachable(text_of(&lost, REPLY_CAP)))?;
+        debug!(
+            operation = "KeystoneCreateUserTokenByPassword",
+            status = heard.status.as_u16(),
+            "call to IAM"
+        );
+        match heard.subject_token {
+            Some(token) if heard.status.is_success() => Ok((token, heard.body)),
+            _ => Err(classify::no_token(&heard, redact, self.clock.wall())),
+        }
+    }
+
+    /// The clock of this process.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn refused(&self, place: Place<'_>, heard: &Heard, trouble: Trouble, note: Note) -> Failure {
+        let unavailable = heard.status == StatusCode::SERVICE_UNAVAILABLE;
+        Failure { trouble, note, too_large: false, unavailable, clock_set: self.set_clock(place, heard) }
+    }
+
+    /// Sets the clock that signatures are dated by, if a refusal shows that it is wrong.
+    fn set_clock(&self, place: Place<'_>, heard: &Heard) -> bool {
+        let signed = matches!(place.credential.authorization, Authorization::AccessKey(_));
+        signed
+            && heard.status == StatusCode::UNAUTHORIZED
+            && self.skew.learn(place.endpoint, heard.date.as_deref(), self.clock.wall())
+    }
+
+    /// A request with all that belongs to it but its body.
+    fn request(&self, method: Method, place: Place<'_>, path: &str, body: &[u8]) -> Result<Request, Lost> {
+        let Place { endpoint, project, credential } = place;
+        // Whoever calls has parsed the project; it can't become another path all the same.
+        let url = format!("{endpoint}/v1/{}/instances{path}", encoded(project));
+        let url = Url::parse(&url).map_err(|_| Lost::NotSent("the endpoint makes no URL".to_owned()))?;
+        let mut request = Request::new(method, url);
+        let json = HeaderValue::from_static("application/json;charset=utf-8");
+        request.headers_mut().insert(CONTENT_TYPE, json);
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let signed = Signed { method: method.as_str(), url: &url, body };
+        let at = self.skew.time(endpoint, self.clock.wall());
+        credential
+            .authorize(signed, request.headers_mut(), project, at)
+            .map_err(|_| Lost::NotSent("the credential makes no header".to_owned()))?;
+        Ok(request)
     }
 
     async fn read(
@@ -193,6 +264,7 @@ impl Client {
             note: note_of(&lost, credential, cap),
             too_large: matches!(lost, Lost::TooLarge),
             unavailable: false,
+            clock_set: false,
         })
     }
 
@@ -213,7 +285,7 @@ impl Client {
         };
         let status = result.as_ref().ok().map(|heard| heard.status.as_u16());
         let request_id = result.as_ref().ok().and_then(|heard| heard.request_id.as_deref());
-        let request_id = request_id.map(|id| printable(&credential.token.redact(id), 64));
+        let request_id = request_id.map(|id| printable(&credential.redact(id), 64));
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         debug!(operation, ids, status, request_id, ms, "call to the cloud");
         result
@@ -222,41 +294,23 @@ impl Client {
 
 /// What is said of an exchange that brought no reply.
 fn note_of(lost: &Lost, credential: &Credential, cap: usize) -> Note {
-    let text = match lost {
-        Lost::NotSent(why) | Lost::Unknown(why) => printable(&credential.token.redact(why), 256),
+    Note { text: printable(&credential.redact(&text_of(lost, cap)), 256), ..Note::default() }
+}
+
+fn text_of(lost: &Lost, cap: usize) -> String {
+    match lost {
+        Lost::NotSent(why) | Lost::Unknown(why) => why.clone(),
         Lost::TooLate => "not sent: too late".to_owned(),
         Lost::TooLarge => format!("the reply is larger than {} MiB", cap >> 20),
-    };
-    Note { text, ..Note::default() }
+    }
 }
 
-fn refused(heard: &Heard, trouble: Trouble, note: Note) -> Failure {
-    Failure { trouble, note, too_large: false, unavailable: heard.status.as_u16() == 503 }
-}
-
-fn request(
-    method: Method,
-    endpoint: &Endpoint,
-    project: &str,
-    path: &str,
-    credential: &Credential,
-) -> Result<Request, Lost> {
-    // Whoever calls has parsed the project; it can't become another path all the same.
-    let url = format!("{endpoint}/v1/{}/instances{path}", encoded(project));
-    // A token was parsed from printable ASCII, so it always is a header; an empty one is refused by the cloud.
-    let token = credential.token.header().unwrap_or_else(|| HeaderValue::from_static(""));
-    let url = Url::parse(&url).map_err(|_| Lost::NotSent("the endpoint makes no URL".to_owned()))?;
-    let mut request = Request::new(method, url);
-    request.headers_mut().insert("x-auth-token", token);
-    let json = HeaderValue::from_static("application/json;charset=utf-8");
-    request.headers_mut().insert(CONTENT_TYPE, json);
-    Ok(request)
-}
-
-/// Text for one segment of a path or one value of a query.
-fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+/// Where a request goes, and who asks.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    endpoint: &'a Endpoint,
+    project: &'a str,
+    credential: &'a Credential,
 }
 
 #[cfg(test)]

@@ -57,33 +57,42 @@ impl fmt::Display for Endpoint {
 /// Endpoints by region: the operator's, else the vendor's.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
-    overrides: HashMap<String, Endpoint>,
+    clouddc: HashMap<String, Endpoint>,
+    iam: HashMap<String, Endpoint>,
 }
 
 impl Endpoints {
     /// With these in place of the vendor's.
     #[must_use]
-    pub fn new(overrides: HashMap<String, Endpoint>) -> Self {
-        Self { overrides }
+    pub fn new(clouddc: HashMap<String, Endpoint>, iam: HashMap<String, Endpoint>) -> Self {
+        Self { clouddc, iam }
     }
 
-    /// The endpoint of a region. Unless overridden `https://clouddc.{region}.myhuaweicloud.com` (the vendor's SDK, region
-    /// table).
+    /// CloudDC in a region. Unless overridden `https://clouddc.{region}.myhuaweicloud.com` (the vendor's SDK, region table).
     pub fn of(&self, region: &str) -> Result<Endpoint, EndpointError> {
-        if let Some(endpoint) = self.overrides.get(region) {
-            return Ok(endpoint.clone());
-        }
-        // Whoever calls has parsed the region; a host is made of nothing but a DNS label all the same.
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let label = (1..=63).contains(&region.len())
-            && region.bytes().all(inner)
-            && !region.starts_with('-')
-            && !region.ends_with('-');
-        if !label {
-            return Err(EndpointError::Region(region.to_owned()));
-        }
-        Endpoint::parse(&format!("https://clouddc.{region}.myhuaweicloud.com"), false)
+        of(&self.clouddc, "clouddc", region)
     }
+
+    /// IAM in a region. Unless overridden `https://iam.{region}.myhuaweicloud.com` (the vendor's SDK, region table).
+    pub fn iam(&self, region: &str) -> Result<Endpoint, EndpointError> {
+        of(&self.iam, "iam", region)
+    }
+}
+
+fn of(overrides: &HashMap<String, Endpoint>, service: &str, region: &str) -> Result<Endpoint, EndpointError> {
+    if let Some(endpoint) = overrides.get(region) {
+        return Ok(endpoint.clone());
+    }
+    // Whoever calls has parsed the region; a host is made of nothing but a DNS label all the same.
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let label = (1..=63).contains(&region.len())
+        && region.bytes().all(inner)
+        && !region.starts_with('-')
+        && !region.ends_with('-');
+    if !label {
+        return Err(EndpointError::Region(region.to_owned()));
+    }
+    Endpoint::parse(&format!("https://{service}.{region}.myhuaweicloud.com"), false)
 }
 
 #[cfg(test)]
@@ -125,14 +134,20 @@ mod tests {
     #[test]
     fn the_vendors_endpoint_unless_overridden() {
         let own = Endpoint::parse("https://own.example", false).unwrap();
-        let endpoints = Endpoints::new(HashMap::from([("cn-east-3".to_owned(), own.clone())]));
+        let other = Endpoint::parse("https://iam.example", false).unwrap();
+        let only = |endpoint: &Endpoint| HashMap::from([("cn-east-3".to_owned(), endpoint.clone())]);
+        let endpoints = Endpoints::new(only(&own), only(&other));
         assert_eq!(endpoints.of("cn-east-3").unwrap(), own);
+        assert_eq!(endpoints.iam("cn-east-3").unwrap(), other);
+        let iam = endpoints.iam("ap-southeast-3").unwrap().to_string();
+        assert_eq!(iam, "https://iam.ap-southeast-3.myhuaweicloud.com");
         assert_eq!(
             endpoints.of("ap-southeast-3").unwrap().to_string(),
             "https://clouddc.ap-southeast-3.myhuaweicloud.com"
         );
         for region in ["", "evil.example/", "a.b", "-a", "a-", "A", "a@b", "a b", &"a".repeat(64)] {
             assert_eq!(endpoints.of(region), Err(EndpointError::Region(region.to_owned())));
+            assert!(endpoints.iam(region).is_err());
         }
     }
 

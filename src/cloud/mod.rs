@@ -1,21 +1,26 @@
 //! The CloudDC API: requests, replies by what follows from them, and the reader that answers looks in bulk.
 //!
 //! Knows nothing of Kubernetes. [`client`] makes the three calls over [`transport`]; [`classify`] says what a reply means;
-//! [`reader`] gathers looks and paces them.
+//! [`reader`] gathers looks and paces them; [`credential`] signs.
 
 mod classify;
 mod client;
 mod credential;
 mod endpoint;
+mod iam;
 mod reader;
 mod retry_after;
+mod skew;
 #[cfg(test)]
 mod testing;
 mod transport;
 mod wire;
 
 pub use client::{Client, Failure};
-pub use credential::{Credential, CredentialProblem, CredentialSource, InvalidToken, Token};
+pub use credential::{
+    Authorization, Credential, CredentialProblem, CredentialSource, InvalidSet, Login, Secret, Set, Unusable,
+};
 pub use endpoint::{Endpoint, EndpointError, Endpoints};
+pub use iam::Iam;
 pub use reader::{Answer, ReadFailure, Reader, Reading};
 pub use transport::{ClientError, ClientOptions, Exchange, Heard, Lost};

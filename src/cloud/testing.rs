@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
+use reqwest::{Request, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use super::{Client, ClientOptions};
+use super::{Authorization, Client, ClientOptions, Credential, Exchange, Heard, Lost, Secret};
 
 type Answer = Box<dyn Fn(&str) -> (u16, String) + Send + Sync>;
 
@@ -113,6 +115,34 @@ pub async fn request(stream: &mut TcpStream) -> Option<String> {
             }
         }
     }
+}
+
+/// Replies without a network, by the request.
+pub struct Wire<F>(pub F);
+
+impl<F: Fn(&Request) -> Heard + Send + Sync + 'static> Exchange for Wire<F> {
+    fn exchange(&self, request: Request, _: usize) -> BoxFuture<'_, Result<Heard, Lost>> {
+        std::future::ready(Ok((self.0)(&request))).boxed()
+    }
+}
+
+/// A reply of this status and body.
+pub fn heard(status: u16, body: &str) -> Heard {
+    Heard {
+        status: StatusCode::from_u16(status).unwrap(),
+        content_type: Some("application/json".to_owned()),
+        retry_after: None,
+        request_id: Some("r".to_owned()),
+        date: None,
+        subject_token: None,
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+/// A token of this version.
+pub fn credential(token: &str, version: &str) -> Credential {
+    let authorization = Authorization::Token(Secret::parse(token.as_bytes()).unwrap());
+    Credential { authorization, version: version.to_owned() }
 }
 
 /// A client whose calls take at most this many seconds.

@@ -14,6 +14,7 @@ use reqwest::{Certificate, Request, redirect::Policy};
 use tokio::time::{Instant, timeout_at};
 
 pub use super::classify::Heard;
+use super::credential::Secret;
 use crate::clock::Deadline;
 
 /// Below the least sensible total deadline, so that a timeout while connecting is known as one that sent nothing.
@@ -134,7 +135,9 @@ async fn exchange(client: &reqwest::Client, request: Request, cap: usize) -> Res
     let header =
         |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (content_type, retry_after) = (header("content-type"), header("retry-after"));
-    let request_id = header("x-request-id");
+    let (request_id, date) = (header("x-request-id"), header("date"));
+    let subject_token = response.headers().get("x-subject-token");
+    let subject_token = subject_token.and_then(|token| Secret::parse(token.as_bytes()).ok());
     let status = response.status();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| Lost::Unknown(chain(&e)))? {
@@ -143,7 +146,7 @@ async fn exchange(client: &reqwest::Client, request: Request, cap: usize) -> Res
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Heard { status, content_type, retry_after, request_id, body })
+    Ok(Heard { status, content_type, retry_after, request_id, date, subject_token, body })
 }
 
 fn lost(error: &reqwest::Error) -> Lost {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cloud::{Client, CredentialSource, Endpoint, Endpoints, Reader, Reading},
+    cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Reader, Reading},
     engine::{
         Settings,
         account::{
@@ -189,8 +189,9 @@ impl Accounts {
             return Ok(account.clone());
         }
         let marks = lock(&self.marks).entry((endpoint.clone(), job.project.clone())).or_default().clone();
+        let iam = Iam::new(self.client.clone(), self.endpoints.iam(&job.region)?, job.project.clone());
         let credentials: Arc<dyn CredentialSource> =
-            Arc::new(SecretSource::new(self.api.clone(), namespace.to_owned(), job.secret.clone()));
+            Arc::new(SecretSource::new(self.api.clone(), namespace.to_owned(), job.secret.clone(), iam));
         let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
             let seen_by_all = marks.clone();

@@ -91,6 +91,10 @@ pub fn start(
             let mut guard =
                 Guard { context, caller, batch, version: credential.version.clone(), reply: None };
             let reply = call(&guard, &credential, leave_by).await;
+            if matches!(reply, Reply::Refused { trouble: Trouble::CredentialsRejected, .. }) {
+                // The object reads the Secret again while it waits, and goes on when that brings another credential.
+                guard.caller.account.credentials.refused(&credential);
+            }
             guard.reply = Some(reply);
         });
     }

@@ -1,4 +1,4 @@
-//! Credentials from the Secret of an object's own namespace, read by name for each use.
+//! Credentials from the Secret of an object's own namespace, read by name for each use, and what IAM gives for them.
 
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -7,18 +7,16 @@ use std::collections::BTreeMap;
 
 use super::api_server::{ApiServer, SecretError};
 use crate::{
-    cloud::{Credential, CredentialProblem, CredentialSource, Token},
+    cloud::{Authorization, Credential, CredentialProblem, CredentialSource, Iam, Set},
     engine::reply::{Note, Trouble},
 };
-
-/// The key of the Secret that holds a token.
-const TOKEN: &str = "token";
 
 /// One Secret.
 pub struct SecretSource {
     api: ApiServer,
     namespace: String,
     name: String,
+    iam: Iam,
 }
 
 /// As much of a Secret as is needed. Without Debug: it holds the data.
@@ -32,8 +30,8 @@ struct SecretText {
 impl SecretSource {
     /// The Secret of this name in this namespace.
     #[must_use]
-    pub fn new(api: ApiServer, namespace: String, name: String) -> Self {
-        Self { api, namespace, name }
+    pub fn new(api: ApiServer, namespace: String, name: String, iam: Iam) -> Self {
+        Self { api, namespace, name, iam }
     }
 
     async fn fetch(&self) -> Result<Credential, CredentialProblem> {
@@ -57,12 +55,17 @@ impl SecretSource {
             return Err(problem(Trouble::SecretInvalid, "it can't be decoded", None));
         };
         let version = secret.metadata.resource_version;
-        let Some(bytes) = secret.data.get(TOKEN) else {
-            return Err(problem(Trouble::SecretInvalid, "it has no key token", version));
-        };
-        match Token::parse(&bytes.0) {
-            Ok(token) => Ok(Credential { token, version: version.unwrap_or_default() }),
-            Err(invalid) => Err(problem(Trouble::SecretInvalid, &invalid.to_string(), version)),
+        let set = Set::parse(|key| secret.data.get(key).map(|bytes| bytes.0.as_slice()));
+        let set =
+            set.map_err(|invalid| problem(Trouble::SecretInvalid, &invalid.to_string(), version.clone()))?;
+        let version = version.unwrap_or_default();
+        match set {
+            Set::Token(token) => Ok(Credential { authorization: Authorization::Token(token), version }),
+            Set::AccessKey(key) => Ok(Credential { authorization: Authorization::AccessKey(key), version }),
+            Set::Login(login) => {
+                let (token, version) = self.iam.token(&login, &version).await?;
+                Ok(Credential { authorization: Authorization::Token(token), version })
+            }
         }
     }
 }
@@ -70,5 +73,9 @@ impl SecretSource {
 impl CredentialSource for SecretSource {
     fn read(&self) -> BoxFuture<'_, Result<Credential, CredentialProblem>> {
         self.fetch().boxed()
+    }
+
+    fn refused(&self, credential: &Credential) -> bool {
+        self.iam.refused(&credential.version)
     }
 }

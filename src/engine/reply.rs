@@ -140,13 +140,13 @@ impl Trouble {
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
-            Self::SecretNotFound => "create it in this namespace with the key token",
+            Self::SecretNotFound => "create it in this namespace, with one set of credentials",
             Self::SecretForbidden => {
                 "grant the controller's ServiceAccount the verb get on it, or use a namespace where it has that"
             }
             Self::SecretInvalid => "correct the Secret; it is read again within 15 s",
             Self::CredentialsRejected => {
-                "put a valid token into the Secret; it is read again within 15 s (a token lives for 24 h, and for one project)"
+                "put valid credentials into the Secret; it is read again within 15 s (a token lives for 24 h, and for one project)"
             }
             Self::Forbidden => {
                 "grant the user of these credentials clouddc:instance:deleteBatch, clouddc:instance:list and clouddc:instance:get in this project"

@@ -52,11 +52,10 @@ pub struct RunArgs {
     /// Where a region's CloudDC is, in place of https://clouddc.REGION.myhuaweicloud.com; repeatable.
     #[arg(long, env, value_name = "REGION=URL", value_parser = values::region_url, value_delimiter = ',')]
     endpoint: Vec<RegionUrl>,
-    /// Where a region's IAM is, in place of https://iam.REGION.myhuaweicloud.com; repeatable. Checked, but without effect until a
-    /// later version takes passwords: the static tokens of this one need no IAM.
+    /// Where a region's IAM is, in place of https://iam.REGION.myhuaweicloud.com; repeatable. Only Secrets with a password need it.
     #[arg(long, env, value_name = "REGION=URL", value_parser = values::region_url, value_delimiter = ',')]
     iam_endpoint: Vec<RegionUrl>,
-    /// Accept http:// in --endpoint and --iam-endpoint. Tokens then cross the network readable: for tests only.
+    /// Accept http:// in --endpoint and --iam-endpoint. Tokens and passwords then cross the network readable: for tests only.
     #[arg(long, env)]
     allow_insecure_endpoint: bool,
     /// Further roots for the cloud's endpoints, a PEM file; the system's roots stay.
@@ -167,8 +166,8 @@ impl RunArgs {
         if self.retry_min > self.retry_max {
             return Err(InvalidArgs::Bounds { low: "retry-min", high: "retry-max" });
         }
-        self.endpoints("iam-endpoint", &self.iam_endpoint)?;
-        self.endpoints("endpoint", &self.endpoint).map(Endpoints::new)
+        let iam = self.endpoints("iam-endpoint", &self.iam_endpoint)?;
+        self.endpoints("endpoint", &self.endpoint).map(|clouddc| Endpoints::new(clouddc, iam))
     }
 
     fn endpoints(

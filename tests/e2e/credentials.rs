@@ -17,7 +17,7 @@ async fn c03_a_wrong_token_is_said_and_a_corrected_secret_is_taken_up() {
     let (status, _, message) = condition(&object, "Ready");
     assert_eq!(status, "False");
     assert!(message.contains("rejects the credentials in Secret clouddc"), "{message}");
-    assert!(message.contains("put a valid token into the Secret"), "{message}");
+    assert!(message.contains("put valid credentials into the Secret"), "{message}");
     stage.secret(TOKEN).unwrap();
     let corrected = std::time::Instant::now();
     assert_succeeded(&stage.wait_finished("retire"), 3);
@@ -36,7 +36,7 @@ async fn i07_each_fault_of_a_secret_has_its_reason_and_is_mended_without_a_resta
     let message = condition(&stage.wait_reason("missing", "SecretNotFound"), "Ready").2;
     assert!(message.contains("Secret clouddc does not exist; create it in this namespace"), "{message}");
     let table = [
-        (json!({"password": "x"}), "no key token"),
+        (json!({"password": "x"}), "it has password and no username"),
         (json!({"token": ""}), "empty"),
         (json!({"token": "two words"}), "outside printable ASCII"),
         (json!({"token": "line\nbreak"}), "outside printable ASCII"),

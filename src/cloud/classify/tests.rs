@@ -8,6 +8,8 @@ fn heard(status: u16, body: &str) -> Heard {
         status: StatusCode::from_u16(status).unwrap(),
         content_type: None,
         retry_after: None,
+        date: None,
+        subject_token: None,
         request_id: Some("req-1".into()),
         body: body.as_bytes().to_vec(),
     }

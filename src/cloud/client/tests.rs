@@ -18,7 +18,7 @@ use tokio::{
 use super::*;
 use crate::{
     cloud::{
-        Token,
+        credential::AccessKey,
         testing::{self, Script, client, serve},
     },
     engine::state::Live,
@@ -27,7 +27,7 @@ use crate::{
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 
 fn credential() -> Credential {
-    Credential { token: Token::parse(b"very-secret").unwrap(), version: "1".to_owned() }
+    crate::cloud::testing::credential("very-secret", "1")
 }
 
 fn ids(n: u128) -> Vec<InstanceId> {
@@ -315,4 +315,83 @@ async fn s11_a_token_that_the_cloud_echoes_is_in_no_log_and_in_no_answer() {
     }
     assert!(told.contains("id-[redacted]") && log.contains("id-[redacted]"), "{told} {log}");
     assert!(!told.contains("very-secret") && !log.contains("very-secret"), "{told} {log}");
+}
+
+fn access_key() -> Credential {
+    let secret = |text: &str| crate::cloud::Secret::parse(text.as_bytes()).unwrap();
+    let key = AccessKey {
+        id: secret("AKIDEXAMPLE"),
+        secret: secret("sk-example"),
+        security_token: Some(secret("temporary")),
+    };
+    Credential { authorization: Authorization::AccessKey(key), version: "1".to_owned() }
+}
+
+#[tokio::test]
+async fn a_request_is_signed_as_it_leaves_with_its_body_and_its_query() {
+    let server = serve(Script::Reply(Box::new(|_| (404, String::new())))).await;
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let (client, key) = (client(30), access_key());
+    let _ = client.list_instances(&endpoint, PROJECT, &key, &ids(2)).await;
+    let _ = client.delete_instances(&endpoint, PROJECT, &key, &ids(2), soon()).await;
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    let mut signatures = Vec::new();
+    for request in &requests {
+        let header = |name: &str| {
+            let line =
+                request.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")));
+            line.map(|line| line[name.len() + 2..].to_owned()).unwrap_or_default()
+        };
+        // What a verifier sees: only what is on the wire.
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let (method, path) = head.split_once(" HTTP").unwrap().0.split_once(' ').unwrap();
+        let url = Url::parse(&format!("{}{path}", server.url)).unwrap();
+        let date = header("x-sdk-date");
+        let (day, time) = date.split_once('T').unwrap();
+        let at = format!(
+            "{}-{}-{}T{}:{}:{}",
+            &day[..4],
+            &day[4..6],
+            &day[6..],
+            &time[..2],
+            &time[2..4],
+            &time[4..]
+        );
+        let mut headers = http::HeaderMap::new();
+        headers.insert(CONTENT_TYPE, header("content-type").parse().unwrap());
+        let signed = Signed { method, url: &url, body: body.as_bytes() };
+        key.authorize(signed, &mut headers, PROJECT, at.parse().unwrap()).unwrap();
+        let authorization = header("authorization");
+        assert_eq!(authorization, headers["authorization"].to_str().unwrap());
+        assert_eq!(
+            (header("x-security-token"), header("x-project-id")),
+            ("temporary".into(), PROJECT.into())
+        );
+        assert_eq!(format!("http://{}", header("host")), server.url);
+        assert!(!request.contains("sk-example") && header("x-auth-token").is_empty(), "{request}");
+        signatures.push(authorization);
+    }
+    assert_ne!(signatures[0], signatures[1]);
+}
+
+#[tokio::test]
+async fn c03_a_clock_that_is_off_is_set_by_the_first_refusal() {
+    let dates = Arc::new(Mutex::new(Vec::new()));
+    let seen = dates.clone();
+    let wire = testing::Wire(move |request: &Request| {
+        seen.lock().unwrap().push(request.headers()["x-sdk-date"].to_str().unwrap().to_owned());
+        let refused = r#"{"error_code":"APIGW.0301","error_msg":"signature expired"}"#;
+        Heard { date: Some("Thu, 01 Jan 2026 10:00:00 GMT".to_owned()), ..testing::heard(401, refused) }
+    });
+    let clock = Clock::with_wall(|| "2026-01-01T09:00:00Z".parse().unwrap());
+    let client = Client::over(wire, Duration::from_secs(30), clock);
+    let endpoint = Endpoint::parse("https://clouddc.example", false).unwrap();
+    let show = async |credential: &Credential| {
+        let shown = client.show_instance_status(&endpoint, PROJECT, credential, ids(1)[0]).await;
+        shown.map_err(|failure| (failure.trouble, failure.clock_set)).unwrap_err()
+    };
+    assert_eq!(show(&access_key()).await, (Trouble::CredentialsRejected, true));
+    assert_eq!(show(&access_key()).await, (Trouble::CredentialsRejected, false), "the clock is right now");
+    assert_eq!(*dates.lock().unwrap(), ["20260101T090000Z", "20260101T100000Z"]);
 }

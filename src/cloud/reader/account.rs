@@ -186,16 +186,32 @@ impl Account {
 
     async fn list(&self, ids: &[InstanceId]) -> Result<(Vec<(InstanceId, Seen)>, Mono), Missed> {
         let _probe = self.probe().await?;
-        let (credential, sent) = self.turn().await?;
-        let read = self.client.list_instances(&self.endpoint, &self.project, &credential, ids).await;
+        let (mut credential, mut sent) = self.turn().await?;
+        let mut read = self.client.list_instances(&self.endpoint, &self.project, &credential, ids).await;
+        if self.renewed(&read, &credential) {
+            (credential, sent) = self.turn().await?;
+            read = self.client.list_instances(&self.endpoint, &self.project, &credential, ids).await;
+        }
         self.told(read, &credential).map(|rows| (rows, sent))
     }
 
     async fn show(&self, id: InstanceId) -> Result<(Seen, Mono), Missed> {
         let _probe = self.probe().await?;
-        let (credential, sent) = self.turn().await?;
-        let read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
+        let (mut credential, mut sent) = self.turn().await?;
+        let mut read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
+        if self.renewed(&read, &credential) {
+            (credential, sent) = self.turn().await?;
+            read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
+        }
         self.told(read, &credential).map(|seen| (seen, sent))
+    }
+
+    /// Whether a read was refused for a credential or a clock that could be renewed: it is made once more.
+    fn renewed<T>(&self, read: &Result<T, Failure>, credential: &Credential) -> bool {
+        read.as_ref().is_err_and(|failure| {
+            failure.trouble == Trouble::CredentialsRejected
+                && (failure.clock_set || self.source.refused(credential))
+        })
     }
 
     /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call.

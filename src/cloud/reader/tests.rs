@@ -3,17 +3,20 @@
 use super::*;
 use crate::{
     cloud::{
-        Credential, CredentialProblem, Token,
-        testing::{Script, client, serve},
+        Credential, CredentialProblem,
+        testing::{Script, client, credential, serve},
     },
     engine::state::Live,
 };
 
 struct Fixed;
 impl CredentialSource for Fixed {
+    fn refused(&self, _: &Credential) -> bool {
+        false
+    }
+
     fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
-        let token = Token::parse(b"token").unwrap();
-        futures::future::ready(Ok(Credential { token, version: "1".to_owned() })).boxed()
+        futures::future::ready(Ok(credential("token", "1"))).boxed()
     }
 }
 
@@ -24,6 +27,10 @@ fn reader(url: &str) -> Reader {
 /// Sources that fail in their own ways.
 struct Broken;
 impl CredentialSource for Broken {
+    fn refused(&self, _: &Credential) -> bool {
+        false
+    }
+
     fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
         let note = Note { text: "gone".to_owned(), ..Note::default() };
         let version = Some("7".to_owned());
@@ -34,6 +41,10 @@ impl CredentialSource for Broken {
 
 struct Panicking;
 impl CredentialSource for Panicking {
+    fn refused(&self, _: &Credential) -> bool {
+        false
+    }
+
     fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
         panic!("a bug")
     }
@@ -43,10 +54,13 @@ impl CredentialSource for Panicking {
 #[derive(Default)]
 struct Rotating(std::sync::atomic::AtomicUsize);
 impl CredentialSource for Rotating {
+    fn refused(&self, _: &Credential) -> bool {
+        false
+    }
+
     fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
         let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let token = Token::parse(format!("token-{n}").as_bytes()).unwrap();
-        futures::future::ready(Ok(Credential { token, version: n.to_string() })).boxed()
+        futures::future::ready(Ok(credential(&format!("token-{n}"), &n.to_string()))).boxed()
     }
 }
 
@@ -276,6 +290,10 @@ struct Counting {
 }
 
 impl CredentialSource for Counting {
+    fn refused(&self, _: &Credential) -> bool {
+        false
+    }
+
     fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
         use std::sync::atomic::Ordering::SeqCst;
         async {
@@ -369,4 +387,40 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
     let answer = reader.register(ids(0..100)).await.unwrap();
     let answered = clock.mono();
     assert!(answer.readings.iter().all(|r| asked <= r.sent && r.sent <= answered));
+}
+
+/// A token that is replaced when it is refused, as often as `left` says.
+struct Renewing {
+    left: std::sync::atomic::AtomicUsize,
+}
+
+impl CredentialSource for Renewing {
+    fn refused(&self, _: &Credential) -> bool {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        let left = self.left.load(std::sync::atomic::Ordering::SeqCst);
+        futures::future::ready(Ok(credential(&format!("token-{left}"), &left.to_string()))).boxed()
+    }
+}
+
+#[tokio::test]
+async fn c03_a_token_that_ended_is_renewed_and_the_read_made_once_more() {
+    for (left, good, reads) in [(1, "token-0", 2), (9, "token-8", 2), (9, "none", 2), (0, "none", 1)] {
+        let server = serve(Script::Reply(Box::new(move |request| {
+            if request.contains(good) {
+                list(request)
+            } else {
+                (401, r#"{"error_code":"APIGW.0307","error_msg":"The token must be updated"}"#.to_owned())
+            }
+        })))
+        .await;
+        let source = Renewing { left: left.into() };
+        let answer = reader_with(&server.url, source).register(ids(0..1)).await.unwrap();
+        let trouble = answer.failure.map(|failure| failure.trouble);
+        let expected = (good == "none").then_some(Trouble::CredentialsRejected);
+        assert_eq!((trouble, server.requests().len()), (expected, reads), "{left} {good}");
+    }
 }

@@ -168,6 +168,8 @@ fn understood(reply: &CloudReply) -> Heard {
         status: StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         content_type: header("content-type"),
         retry_after: header("retry-after"),
+        date: None,
+        subject_token: None,
         request_id: header("x-request-id"),
         body: reply.body.clone().into_bytes(),
     }

@@ -126,8 +126,7 @@ impl World {
         let now = Now { mono: self.now, wall: self.wall() };
         let mut twin = self.later();
         let memory = self.memory.get_or_insert_with(|| Memory::new(&self.job, now.mono));
-        let mut known =
-            Known { memory: memory.clone(), marks: self.marks.clone(), health: self.health.clone() };
+        let mut known = Known { memory: memory.clone(), marks: self.marks.clone(), health: self.health };
         self.waves += 1;
         assert!(self.waves < 5_000, "it never comes to rest");
         let decision = self.decide_with(&mut known, permits, &now);
@@ -148,7 +147,7 @@ impl World {
     /// clocks are compared.
     fn later(&self) -> Option<Known> {
         let memory = self.memory.clone().filter(|_| self.slept.is_zero())?;
-        let mut known = Known { memory, marks: self.marks.clone(), health: self.health.clone() };
+        let mut known = Known { memory, marks: self.marks.clone(), health: self.health };
         let mut later = |moment: &mut Mono| *moment = *moment + LATER;
         known.memory.moments(&mut later);
         known.memory.turning_points(&mut later);

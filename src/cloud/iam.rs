@@ -1,0 +1,203 @@
+//! Tokens from IAM for a user's name and password (vendor: IAM API reference, *Obtaining a User Token Through Password
+//! Authentication*): scoped to the project, cached, renewed before they end, one request for all who wait.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use tracing::info;
+
+use super::{
+    client::Client,
+    credential::{CredentialProblem, Login, Secret},
+    endpoint::Endpoint,
+};
+use crate::engine::{
+    reply::{Note, Trouble},
+    time::Mono,
+};
+
+/// Of a token whose life is not said.
+const SHORT_LIFE: Duration = Duration::from_hours(1);
+/// A token that was refused sooner than this after it was obtained is not the reason: the next one would be refused too, and an
+/// account that is signed in to again and again is locked.
+const REPLACED_AFTER: Duration = Duration::from_mins(5);
+/// After IAM refused a password, it is not asked again for so long with the same Secret: it locks a user after a few failures.
+const REJECTED_FOR: Duration = Duration::from_mins(5);
+/// After anything else failed, all who wait get the same answer for so long.
+const FAILED_FOR: Duration = Duration::from_secs(5);
+
+/// The tokens of one login for one project.
+pub struct Iam {
+    client: Arc<Client>,
+    endpoint: Endpoint,
+    project: String,
+    /// Held by whoever asks IAM.
+    asking: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Token>,
+    failure: Option<Failure>,
+    /// Tokens obtained so far.
+    number: u64,
+}
+
+#[derive(Clone)]
+struct Token {
+    value: Secret,
+    number: u64,
+    version: String,
+    obtained: Mono,
+    renew_at: Mono,
+    ends_at: Mono,
+}
+
+#[derive(Clone)]
+struct Failure {
+    problem: CredentialProblem,
+    until: Mono,
+}
+
+/// As much of the reply's body as is needed.
+#[derive(Deserialize)]
+struct Reply {
+    token: Life,
+}
+
+#[derive(Deserialize)]
+struct Life {
+    issued_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+/// How long the token of a reply lives, by the clock that issued it.
+fn life(body: &[u8]) -> Duration {
+    let life = serde_json::from_slice::<Reply>(body).ok().and_then(
+        |Reply { token: Life { issued_at, expires_at } }| {
+            Duration::try_from(expires_at.duration_since(issued_at)).ok()
+        },
+    );
+    life.filter(|life| !life.is_zero()).unwrap_or(SHORT_LIFE)
+}
+
+impl Iam {
+    /// None yet.
+    #[must_use]
+    pub fn new(client: Arc<Client>, endpoint: Endpoint, project: String) -> Self {
+        Self { client, endpoint, project, asking: tokio::sync::Mutex::default(), state: Mutex::default() }
+    }
+
+    /// The token for a login of this version of the Secret, and the version that this token makes of it.
+    pub async fn token(&self, login: &Login, version: &str) -> Result<(Secret, String), CredentialProblem> {
+        if let Some(known) = self.known(version) {
+            return known;
+        }
+        let _one_at_a_time = self.asking.lock().await;
+        if let Some(known) = self.known(version) {
+            return known;
+        }
+        let asked = self.client.clock().mono();
+        let answer = self.ask(login, version).await;
+        let now = self.client.clock().mono();
+        let mut state = self.state();
+        match answer {
+            Ok((value, life)) => {
+                info!(iam = %self.endpoint, life = life.as_secs(), "obtained a token");
+                state.number += 1;
+                let token = Token {
+                    value,
+                    number: state.number,
+                    version: version.to_owned(),
+                    obtained: asked,
+                    renew_at: asked + life * 4 / 5,
+                    ends_at: asked + life,
+                };
+                state.failure = None;
+                state.token = Some(token.clone());
+                Ok(token.given())
+            }
+            Err(problem) => {
+                let wait = match problem.trouble {
+                    Trouble::Throttled { retry_after: Some(wait) } => wait,
+                    Trouble::CredentialsRejected | Trouble::Forbidden => REJECTED_FOR,
+                    _ => FAILED_FOR,
+                };
+                state.failure = Some(Failure { problem: problem.clone(), until: now + wait });
+                // What could not be renewed is good until it ends.
+                let old = state.token.clone().filter(|token| token.version == version && now < token.ends_at);
+                old.map_or(Err(problem), |token| Ok(token.given()))
+            }
+        }
+    }
+
+    /// What is known without asking; none if IAM is to be asked.
+    fn known(&self, version: &str) -> Option<Result<(Secret, String), CredentialProblem>> {
+        let now = self.client.clock().mono();
+        let state = self.state();
+        let token = state.token.as_ref().filter(|token| token.version == version);
+        if let Some(token) = token.filter(|token| now < token.renew_at) {
+            return Some(Ok(token.clone().given()));
+        }
+        let of_it = |failure: &&Failure| failure.problem.version.as_deref() == Some(version);
+        let failure = state.failure.as_ref().filter(of_it).filter(|failure| now < failure.until)?;
+        let old = token.filter(|token| now < token.ends_at);
+        Some(old.map_or_else(|| Err(failure.problem.clone()), |token| Ok(token.clone().given())))
+    }
+
+    /// Takes note that the cloud refused the token of this version. Whether the next one will be another.
+    pub fn refused(&self, version: &str) -> bool {
+        let now = self.client.clock().mono();
+        let mut state = self.state();
+        let Some(token) = state.token.as_ref().filter(|_| version.contains('#')) else { return false };
+        // Somebody else noticed before: there is another one already.
+        if token.clone().given().1 != version {
+            return true;
+        }
+        let old = now - token.obtained >= REPLACED_AFTER;
+        if old {
+            state.token = None;
+        }
+        old
+    }
+
+    async fn ask(&self, login: &Login, version: &str) -> Result<(Secret, Duration), CredentialProblem> {
+        let Login { username, password, domain } = login;
+        let body = json!({"auth": {
+            "identity": {"methods": ["password"], "password": {"user": {
+                "name": username.expose(), "password": password.expose(), "domain": {"name": domain.expose()},
+            }}},
+            "scope": {"project": {"id": self.project}},
+        }});
+        let redact = |text: &str| password.redact(&username.redact(&domain.redact(text)));
+        let problem = |trouble, note: Note| {
+            let note = Note { text: format!("IAM: {}", note.text), ..note };
+            CredentialProblem { trouble, note, version: Some(version.to_owned()) }
+        };
+        let (token, body) = self
+            .client
+            .obtain_token(&self.endpoint, body.to_string().into_bytes(), &redact)
+            .await
+            .map_err(|(trouble, note)| problem(trouble, note))?;
+        Ok((token, life(&body)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Token {
+    fn given(self) -> (Secret, String) {
+        (self.value, format!("{}#{}", self.version, self.number))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! How far the clock of this machine is from the cloud's.
+//!
+//! A signature is dated, and the gateway refuses one that is off by more than 15 minutes (vendor: API Request Signing Guide, *AK/SK
+//! Signing Algorithm*). A refusal carries the gateway's own time.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use tracing::warn;
+
+use super::endpoint::Endpoint;
+
+/// A clock that is off by less is not why a signature was refused.
+const NOTABLE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What the clocks of endpoints are ahead of this machine's.
+#[derive(Default)]
+pub struct Skew {
+    ahead: Mutex<HashMap<Endpoint, SignedDuration>>,
+}
+
+impl Skew {
+    /// The time at an endpoint, as far as it is known.
+    pub fn time(&self, endpoint: &Endpoint, wall: Timestamp) -> Timestamp {
+        wall.checked_add(self.ahead(endpoint)).unwrap_or(wall)
+    }
+
+    fn ahead(&self, endpoint: &Endpoint) -> SignedDuration {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        ahead.get(endpoint).copied().unwrap_or_default()
+    }
+
+    /// Learns from the `Date` of a refusal. Whether it shows that the time in use was wrong.
+    pub fn learn(&self, endpoint: &Endpoint, date: Option<&str>, wall: Timestamp) -> bool {
+        let said = date.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok());
+        let Some(said) = said else { return false };
+        let (ahead, before) = (said.duration_since(wall), self.ahead(endpoint));
+        if (ahead - before).abs() < NOTABLE {
+            return false;
+        }
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.clone(), ahead);
+        warn!(
+            %endpoint, seconds = ahead.as_secs(),
+            "the clock of the cloud is ahead of this machine's by so many seconds; requests are dated by it. Set this machine's clock"
+        );
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c03_a_refusal_s_date_sets_the_clock_if_it_is_far_off() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let endpoint = Endpoint::parse("https://one.example", false).unwrap();
+        let other = Endpoint::parse("https://other.example", false).unwrap();
+        let wall = at("2026-01-01T00:00:00Z");
+        let skew = Skew::default();
+        for nonsense in [None, Some(""), Some("yesterday"), Some("Thu, 01 Jan 2026 00:04:59 GMT")] {
+            assert!(!skew.learn(&endpoint, nonsense, wall), "{nonsense:?}");
+            assert_eq!(skew.time(&endpoint, wall), wall);
+        }
+        assert!(skew.learn(&endpoint, Some("Thu, 01 Jan 2026 01:00:00 GMT"), wall));
+        assert_eq!(skew.time(&endpoint, wall), at("2026-01-01T01:00:00Z"));
+        assert_eq!(skew.time(&other, wall), wall, "each endpoint has its own clock");
+        assert!(!skew.learn(&endpoint, Some("Thu, 01 Jan 2026 01:00:02 GMT"), wall), "no need");
+        assert!(skew.learn(&endpoint, Some("Wed, 31 Dec 2025 23:59:59 GMT"), wall), "it was set meanwhile");
+        assert_eq!(skew.time(&endpoint, wall), at("2025-12-31T23:59:59Z"));
+    }
+}
