@@ -13,7 +13,7 @@ use tracing::debug;
 use super::api_server::Key;
 use crate::{
     api::{CONTROLLER_NAME, InstanceDeletion},
-    engine::object::decide::Event,
+    engine::object::events::Event,
 };
 
 /// Events that may wait to be told; further ones are dropped.

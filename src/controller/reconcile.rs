@@ -25,7 +25,8 @@ use crate::{
         account::permits::Answer as Permit,
         backoff::backoff,
         object::{
-            decide::{Decision, Event, Input, Next, decide, decide_invalid, finished},
+            decide::{Decision, Input, Next, decide, decide_invalid, finished},
+            events::Event,
             job::{Job, ttl},
             ledger::Ledger,
             memory::{Memory, Observed, Standing, standing},

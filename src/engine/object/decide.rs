@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::{
     batch, close,
+    events::{self, Event},
     job::Job,
     ledger::{Ledger, Progress},
     limits::Limit,
     marks::Marks,
-    memory::{CallState, Memory, Standing},
+    memory::{Memory, Standing},
     plan::{Planning, plan},
     poll, record,
     surface::{self, Hindrance, Stage, Stuck},
@@ -18,7 +19,7 @@ use crate::{
     api::InstanceDeletionStatus,
     engine::{
         id::InstanceId,
-        reply::{Note, Refusal, Reply},
+        reply::Note,
         settings::{PATIENCE, STORED_LIMIT, Settings},
         time::{Mono, Now},
     },
@@ -93,19 +94,6 @@ pub enum Next {
     Wait,
 }
 
-/// Something to tell a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Whether a person should look at it.
-    pub warning: bool,
-    /// A stable reason.
-    pub reason: &'static str,
-    /// What was done. Kubernetes folds events of equal reason and action into one, whatever their note says.
-    pub action: String,
-    /// One sentence.
-    pub note: String,
-}
-
 /// Decides the next step of an object with a valid spec.
 #[must_use]
 pub fn decide(input: &Input<'_>) -> Decision {
@@ -117,7 +105,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
     let records = record::outcomes(&mut ledger, memory, now);
     let outcome_only = ledger.clone();
     let mut moved = record::sightings(&mut ledger, job, memory, input.marks, now, settings);
-    let events = outcome_events(memory, &records);
+    let events = events::outcomes(memory, &records);
     let draft = Draft { input, outcome_only, records, events };
 
     if job.leaving {
@@ -194,9 +182,7 @@ pub fn decide_invalid(why: &str, generation: i64, status: &InstanceDeletionStatu
         return finished(generation, status, None, now);
     }
     let write = surface::invalid_spec(why, generation, status, now);
-    let note = format!("Nothing is sent: {why}");
-    let event = Event { warning: true, reason: "InvalidSpec", action: "Validate".to_owned(), note };
-    Decision { events: vec![event], write: Some(write), ..rest() }
+    Decision { events: vec![events::invalid_spec(why)], write: Some(write), ..rest() }
 }
 
 /// What is left to do for an object at its end: to say that a spec edit was seen, and to delete it when `ttl` after its
@@ -424,19 +410,8 @@ impl Draft<'_> {
         let (records, mut events) =
             if waits { (Vec::new(), Vec::new()) } else { (self.records, self.events) };
         if let Some(write) = &write {
-            events.extend(turning_point(before, write));
-            if let Some(stuck) = stuck.filter(|_| !Stuck::is_said(before)) {
-                let Stuck { count, example, after } = stuck;
-                events.push(Event {
-                    warning: true,
-                    reason: "Stuck",
-                    action: "Look".to_owned(),
-                    note: format!(
-                        "{count} instances have had no end for {} s, such as {example}; ask the vendor, looking goes on",
-                        after.as_secs()
-                    ),
-                });
-            }
+            events.extend(events::turning_point(before, write));
+            events.extend(stuck.filter(|_| !Stuck::is_said(before)).map(|stuck| events::stuck(&stuck)));
         }
         if ended {
             wake = job.ttl.map(|ttl| now.mono + ttl.min(LONGEST_SLEEP));
@@ -486,92 +461,5 @@ fn surface_differs(a: &InstanceDeletionStatus, b: &InstanceDeletionStatus) -> bo
         || a.conditions != b.conditions
 }
 
-fn outcome_events(memory: &Memory, records: &[u32]) -> Vec<Event> {
-    let mut events = Vec::new();
-    for number in records {
-        let Some(call) = memory.calls.get(number) else { continue };
-        let CallState::Ended { reply, .. } = &call.state else { continue };
-        let action = format!("DeleteInstances-{number}");
-        let size = call.ids.len();
-        match reply {
-            Reply::Accepted { ids, foreign, note } => {
-                let request = note.request_id.as_deref().unwrap_or("not given");
-                events.push(Event {
-                    warning: ids.len() < size,
-                    reason: if ids.len() < size { "BatchPartlyAccepted" } else { "BatchAccepted" },
-                    action: action.clone(),
-                    note: format!("Batch {number}: {} of {size} instances accepted (request {request})", ids.len()),
-                });
-                if *foreign > 0 {
-                    events.push(Event {
-                        warning: true,
-                        reason: "ForeignInstances",
-                        action,
-                        note: format!("The reply to batch {number} listed {foreign} ids that the call did not name; they are ignored"),
-                    });
-                }
-            }
-            Reply::Refused { refusal, note, .. } if *refusal != Refusal::Whole => {
-                let what = match refusal {
-                    Refusal::Whole | Refusal::Unnamed | Refusal::UnnamedConflict => "without saying for which".to_owned(),
-                    Refusal::Missing(ids) | Refusal::Conflict(ids) | Refusal::Invalid(ids) => {
-                        format!("for {} of them", ids.len())
-                    }
-                };
-                let code = note.code.as_deref().unwrap_or("no code");
-                events.push(Event {
-                    warning: true,
-                    reason: "BatchRefused",
-                    action,
-                    note: format!("Batch {number} ({size} instances) was refused {what} ({code}: {}); nothing was deleted by it", note.text),
-                });
-            }
-            Reply::Unknown { note, .. } => events.push(Event {
-                warning: true,
-                reason: "BatchOutcomeUnknown",
-                action,
-                note: format!(
-                    "The outcome of batch {number} ({size} instances) is unknown ({}); their states are read before anything is sent again",
-                    note.text
-                ),
-            }),
-            Reply::Refused { .. } | Reply::TooLate => {}
-        }
-    }
-    events
-}
-
-/// One event when the reason of `Ready` changes.
-fn turning_point(before: &InstanceDeletionStatus, after: &InstanceDeletionStatus) -> Option<Event> {
-    let ready = |status: &InstanceDeletionStatus| {
-        status.conditions.iter().find(|c| c.type_ == "Ready").map(|c| (c.reason.clone(), c.message.clone()))
-    };
-    let (reason, note) = ready(after)?;
-    if ready(before).is_some_and(|(was, _)| was == reason) {
-        return None;
-    }
-    let (warning, reason) = match reason.as_str() {
-        "Planning" => return None,
-        "Planned" => (false, "Planned"),
-        "Deleting" => (false, "Deleting"),
-        "Suspended" => (false, "Suspended"),
-        "AllTerminated" => (false, "Succeeded"),
-        "NothingFound" => (true, "NothingFound"),
-        "Failed" => (true, "Failed"),
-        "DeadlineExceeded" => (true, "DeadlineExceeded"),
-        "Expired" => (true, "Expired"),
-        "SecretNotFound" => (true, "SecretNotFound"),
-        "SecretForbidden" => (true, "SecretForbidden"),
-        "SecretInvalid" => (true, "SecretInvalid"),
-        "CredentialsRejected" => (true, "CredentialsRejected"),
-        "Forbidden" => (true, "Forbidden"),
-        "Throttled" => (true, "Throttled"),
-        "CloudUnreachable" => (true, "CloudUnreachable"),
-        "EndpointMisconfigured" => (true, "EndpointMisconfigured"),
-        "RequestRefused" => (true, "RequestRefused"),
-        "StateUnknown" => (true, "StateUnknown"),
-        "StatusTooLarge" => (true, "StatusTooLarge"),
-        _ => return None,
-    };
-    Some(Event { warning, reason, action: "Reconcile".to_owned(), note })
-}
+#[cfg(test)]
+mod tests;

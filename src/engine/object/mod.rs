@@ -24,6 +24,7 @@ pub mod batch;
 mod case;
 pub mod close;
 pub mod decide;
+pub mod events;
 pub mod isolate;
 pub mod job;
 pub mod ledger;

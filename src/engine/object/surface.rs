@@ -435,3 +435,6 @@ fn bounded(mut message: String) -> String {
     }
     message
 }
+
+#[cfg(test)]
+pub(super) mod tests;

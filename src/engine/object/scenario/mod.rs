@@ -10,7 +10,8 @@ use std::{collections::HashMap, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    decide::{Decision, Event, Input, Next, decide},
+    decide::{Decision, Input, Next, decide},
+    events::Event,
     job::{Job, tests::job_of},
     ledger::{Ledger, Progress},
     marks::{Effect, Marks},

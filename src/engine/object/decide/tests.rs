@@ -1,0 +1,335 @@
+//! When something is due, what blocks, and what a decision holds. Whole courses of an object are in `scenario`.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+use super::*;
+use crate::engine::{
+    account::health::Evidence,
+    object::{
+        case::{Case, MICRO, just_before, then},
+        job::tests::job_of,
+        memory::Observed,
+        surface::tests::ready,
+    },
+    reply::Trouble,
+    state::{Live, Seen, StateText},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn now() -> Now {
+    Now { mono: then(), wall: Timestamp::from_second(1_800_000_000).unwrap() }
+}
+
+fn standing(retry_at: Mono) -> Standing {
+    Standing {
+        trouble: Trouble::CloudUnreachable,
+        note: Note::default(),
+        failures: 0,
+        retry_at,
+        retry_time: now().time_at(retry_at),
+        secret_version: None,
+    }
+}
+
+/// A case of `n` ids whose object has been seen since long.
+fn case_of(n: u128) -> Case {
+    let job = job_of(n);
+    let ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+    let memory = Memory::new(&job, Mono::START);
+    Case { job, ledger, memory, ..Case::pending() }
+}
+
+struct Asked {
+    status: InstanceDeletionStatus,
+    permits: usize,
+    may_start: bool,
+    now: Now,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { status: InstanceDeletionStatus::default(), permits: 4, may_start: true, now: now() }
+    }
+}
+
+fn decided(case: &mut Case, asked: &Asked) -> Decision {
+    let Asked { status, permits, may_start, now } = asked;
+    let ledger = Ledger::read(&case.job.ids, status);
+    let (evidence, settings) = (Evidence::default(), &case.settings);
+    let observed = Observed { job: &case.job, status, ledger: &ledger, evidence, now, settings };
+    case.memory.observe(&observed, &mut case.marks);
+    decide(&Input {
+        job: &case.job,
+        status,
+        other_bytes: 0,
+        memory: &case.memory,
+        marks: &case.marks,
+        permits: *permits,
+        batch_size: 50,
+        may_start: *may_start,
+        claim: "claim",
+        now,
+        settings: &case.settings,
+    })
+}
+
+#[test]
+fn what_blocks_does_so_until_its_time() {
+    assert_eq!(blocked(None, then()), None);
+    assert_eq!(blocked(Some(&standing(then() + MICRO)), then()), Some(then() + MICRO));
+    assert_eq!(blocked(Some(&standing(then())), then()), None);
+    assert_eq!(blocked(Some(&standing(just_before(then()))), then()), None);
+}
+
+#[test]
+fn the_earliest_of_what_is_due_counts() {
+    let mut looking = Looking::nothing();
+    looking.wake_at_some(None);
+    assert_eq!(looking.next, None);
+    looking.wake_at_some(Some(then()));
+    looking.wake_at(then() + SECOND);
+    assert_eq!(looking.next, Some(then()));
+    looking.wake_at(just_before(then()));
+    assert_eq!(looking.next, Some(just_before(then())));
+}
+
+#[test]
+fn a_trouble_blocks_what_it_is_about_and_ends_when_it_said() {
+    let soon = then() + Duration::from_secs(7);
+    // Looking is blocked, and with it everything.
+    let mut case = case_of(1);
+    case.memory.look_trouble = Some(standing(soon));
+    let decision = decided(&mut case, &Asked::default());
+    assert_eq!((decision.look.len(), decision.wake, decision.next), (0, Some(soon), Next::Wait));
+    // Calling is blocked: ids next in line are looked at just before their call.
+    let mut case = case_of(1);
+    case.memory.call_trouble = Some(standing(soon));
+    let decision = decided(&mut case, &Asked::default());
+    assert_eq!((decision.look.len(), decision.wake, decision.next), (0, Some(soon), Next::Wait));
+    // Neither, once its time has come.
+    for trouble in [true, false] {
+        let mut case = case_of(1);
+        let slot = if trouble { &mut case.memory.look_trouble } else { &mut case.memory.call_trouble };
+        *slot = Some(standing(then()));
+        assert_eq!(decided(&mut case, &Asked::default()).look, case.job.ids);
+    }
+    // After notAfter nothing is called, and what blocks calling keeps nobody from looking.
+    let mut case = case_of(1);
+    case.job.not_after = Some(now().wall);
+    case.memory.call_trouble = Some(standing(soon));
+    assert_eq!(decided(&mut case, &Asked::default()).look, case.job.ids);
+}
+
+#[test]
+fn a_limit_to_come_is_a_time_to_wake() {
+    let mut case = case_of(1);
+    case.job.not_after = Some(now().wall + Duration::from_secs(40));
+    assert_eq!(decided(&mut case, &Asked::default()).wake, Some(then() + Duration::from_secs(40)));
+    let mut case = case_of(1);
+    case.job.suspend = true;
+    assert_eq!(
+        decided(&mut case, &Asked::default()).wake,
+        Some(then() + case.settings.poll_max),
+        "at the latest"
+    );
+}
+
+#[test]
+fn a_draining_process_starts_nothing() {
+    for (dry_run, limit) in [(false, None), (true, None), (false, Some(1))] {
+        let mut case = case_of(1);
+        (case.job.dry_run, case.job.active_deadline) = (dry_run, limit.map(Duration::from_secs));
+        let started = Time(now().wall - Duration::from_secs(2));
+        let status =
+            InstanceDeletionStatus { start_time: Some(started), ..InstanceDeletionStatus::default() };
+        let asked = |may_start| Asked { status: status.clone(), may_start, ..Asked::default() };
+        let draining = decided(&mut case, &asked(false));
+        assert_eq!((draining.look.len(), draining.next), (0, Next::Wait), "{dry_run} {limit:?}");
+        assert_eq!(decided(&mut case, &asked(true)).look, case.job.ids, "{dry_run} {limit:?}");
+    }
+    let mut case = case_of(1).seen(Live::Running, just_before(then()));
+    let ready = Asked { may_start: false, ..Asked::default() };
+    assert_eq!(decided(&mut case, &ready).next, Next::Wait);
+    assert!(matches!(decided(&mut case, &Asked::default()).next, Next::Submit(_)));
+}
+
+#[test]
+fn a_plan_is_made_once_for_each_generation() {
+    let mut case = case_of(1);
+    case.job.dry_run = true;
+    let look = decided(&mut case, &Asked::default());
+    assert_eq!((look.look, look.next), (case.job.ids.clone(), Next::Wait));
+    case.memory.look_trouble = Some(standing(then() + SECOND));
+    let blocked = decided(&mut case, &Asked::default());
+    assert_eq!((blocked.look.len(), blocked.wake), (0, Some(then() + SECOND)));
+    case.memory.look_trouble = None;
+    let mut case = case.seen(Live::Running, then());
+    let planned = decided(&mut case, &Asked::default());
+    let status = planned.write.unwrap();
+    assert_eq!((status.phase, planned.wake), (Some(crate::api::Phase::Planned), None));
+    let again = Asked { status, ..Asked::default() };
+    assert_eq!(decided(&mut case, &again), rest());
+    case.job.generation += 1;
+    let later = Asked { now: Now { mono: then() + SECOND, wall: now().wall }, ..again };
+    assert_eq!(decided(&mut case, &later).look, case.job.ids, "a spec edit is planned anew");
+}
+
+#[test]
+fn ids_in_an_odd_state_for_long_are_counted_and_named() {
+    let mut case = case_of(3);
+    for id in &case.job.ids[1..] {
+        let odd = Seen::Other(StateText::new("reinstalling"));
+        case.marks.saw(*id, &odd, then());
+        case.memory.saw(*id, odd, then());
+    }
+    let patience = case.settings.settle * PATIENCE;
+    let at = |case: &mut Case, after: Duration| {
+        let later = Now { mono: then() + after, wall: now().wall };
+        let decision = decided(case, &Asked { now: later, ..Asked::default() });
+        let ready = decision.write.unwrap().conditions.swap_remove(0);
+        (ready.reason, ready.message)
+    };
+    assert_eq!(at(&mut case, patience.saturating_sub(MICRO)).0, "Deleting");
+    let (reason, message) = at(&mut case, patience);
+    assert_eq!(reason, "StateUnknown");
+    let what = "2 instances are in a state that allows neither sending nor ending, such as";
+    assert!(message.contains(&format!("{what} {} (reinstalling)", case.job.ids[1])), "{message}");
+}
+
+#[test]
+fn l07_ids_are_open_for_long_by_the_wall_clock_since_the_start_and_since_the_last_suspension() {
+    let after = Settings::default().stuck_after;
+    let said = |open_for: Duration, suspended: Option<Duration>, edit: &dyn Fn(&mut Job)| {
+        let mut case = case_of(3).read(Seen::Live(Live::Stopped), then());
+        edit(&mut case.job);
+        case.memory.suspended_at = suspended.map(|ago| Mono::at(then().since_start().saturating_sub(ago)));
+        let started = Time(now().wall - open_for);
+        let mut status = ready("Deleting");
+        (status.start_time, status.observed_generation) = (Some(started), Some(1));
+        let now = now();
+        let input = Input {
+            job: &case.job,
+            status: &status,
+            other_bytes: 0,
+            memory: &case.memory,
+            marks: &case.marks,
+            permits: 0,
+            batch_size: 50,
+            may_start: true,
+            claim: "claim",
+            now: &now,
+            settings: &Settings { stuck_after: after.min(Duration::from_mins(10)), ..case.settings },
+        };
+        let draft =
+            Draft { input: &input, outcome_only: case.ledger.clone(), records: vec![], events: vec![] };
+        draft.stuck(&case.ledger).map(|stuck| (stuck.count, stuck.example))
+    };
+    let limit = Duration::from_mins(10);
+    let example = format!("{} (stopped)", job_of(3).ids[0]);
+    let nothing: &dyn Fn(&mut Job) = &|_| ();
+    assert_eq!(said(limit, None, nothing), Some((3, example)));
+    assert_eq!(said(limit.saturating_sub(SECOND), None, nothing), None);
+    assert!(said(limit, Some(limit), nothing).is_some());
+    assert_eq!(said(limit, Some(limit.saturating_sub(MICRO)), nothing), None, "resumed lately");
+    let edits: [&dyn Fn(&mut Job); 3] =
+        [&|job| job.suspend = true, &|job| job.dry_run = true, &|job| job.leaving = true];
+    for edit in edits {
+        assert_eq!(said(limit, None, edit), None);
+    }
+}
+
+#[test]
+fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
+    let case = case_of(1);
+    let decision = Decision {
+        write: Some(InstanceDeletionStatus::default()),
+        records: vec![1],
+        holds_ends: true,
+        next: Next::AskPermit(1),
+        look: case.job.ids.clone(),
+        regular: true,
+        wake: None,
+        events: vec![events::invalid_spec("x")],
+    };
+    let left = Decision { look: case.job.ids, regular: true, wake: Some(then()), ..rest() };
+    assert_eq!(decision.without_its_wave(then()), left);
+}
+
+#[test]
+fn an_invalid_spec_is_said_once() {
+    let said = decide_invalid("it is odd", 2, &InstanceDeletionStatus::default(), &now());
+    let status = said.write.clone().unwrap();
+    assert_eq!(
+        said,
+        Decision { write: said.write.clone(), events: vec![events::invalid_spec("it is odd")], ..rest() }
+    );
+    assert_eq!(decide_invalid("it is odd", 2, &status, &now()), rest());
+}
+
+#[test]
+fn a_finished_object_says_that_an_edit_was_seen_and_goes_when_its_time_is_over() {
+    let status = surface::invalid_spec("x", 2, &InstanceDeletionStatus::default(), &now());
+    let ttl = |seconds| Some(Duration::from_secs(seconds));
+    let at = |seconds| Now { mono: then(), wall: now().wall + Duration::from_secs(seconds) };
+    assert_eq!(finished(2, &status, None, &now()), rest());
+    let edited = finished(3, &status, ttl(9), &now());
+    assert_eq!((edited.write, edited.wake), (Some(surface::observed(&status, 3)), Some(then())));
+    assert_eq!(finished(3, &status, None, &now()).wake, None);
+    let wakes = |seconds, passed| finished(2, &status, ttl(seconds), &at(passed)).wake;
+    assert_eq!(wakes(9, 0), Some(then() + Duration::from_secs(9)));
+    assert_eq!(wakes(9, 8), Some(then() + SECOND));
+    assert_eq!(wakes(86_400, 0), Some(then() + LONGEST_SLEEP));
+    for passed in [9, 10] {
+        assert_eq!(finished(2, &status, ttl(9), &at(passed)), Decision { next: Next::Delete, ..rest() });
+    }
+}
+
+#[test]
+fn a_long_wait_is_said_and_stays_said_until_it_is_over() {
+    let settings = Settings::default();
+    let stage = |retry_at| Stage::Deleting(Some(Hindrance::Trouble(standing(retry_at))));
+    let nothing = InstanceDeletionStatus::default();
+    let wait = |stage: &Stage, before: &InstanceDeletionStatus| long_wait(stage, before, then(), &settings);
+    let far = then() + settings.poll_max + MICRO;
+    let said = |at: Mono| InstanceDeletionStatus {
+        next_action_time: Some(now().time_at(at)),
+        ..InstanceDeletionStatus::default()
+    };
+    assert_eq!(wait(&stage(far), &nothing), Some(now().time_at(far)));
+    assert_eq!(wait(&stage(then() + settings.poll_max), &nothing), None);
+    let near = then() + SECOND;
+    assert_eq!(wait(&stage(near), &said(near)), Some(now().time_at(near)), "it was far when it was said");
+    assert_eq!(wait(&stage(near), &said(far)), None);
+    assert_eq!(wait(&stage(then()), &said(then())), None);
+    for stage in [
+        Stage::Planning(Some(standing(far))),
+        Stage::Suspended(Some(standing(far))),
+        Stage::Closing { limit: Limit::NotAfter, waiting: 0, standing: Some(standing(far)) },
+    ] {
+        assert_eq!(wait(&stage, &nothing), Some(now().time_at(far)), "{stage:?}");
+    }
+    assert_eq!(wait(&Stage::Deleting(None), &nothing), None);
+}
+
+#[test]
+fn each_part_of_the_surface_is_worth_a_write() {
+    let status = ready("Deleting");
+    assert!(!surface_differs(&status, &status.clone()));
+    let time = || Some(now().time());
+    let edits: [&dyn Fn(&mut InstanceDeletionStatus); 5] = [
+        &|s| s.observed_generation = Some(9),
+        &|s| s.phase = Some(crate::api::Phase::Throttled),
+        &|s| s.start_time = time(),
+        &|s| s.next_action_time = time(),
+        &|s| s.conditions[0].message = "another".into(),
+    ];
+    for edit in edits {
+        let mut edited = status.clone();
+        edit(&mut edited);
+        assert!(surface_differs(&status, &edited) && surface_differs(&edited, &status));
+    }
+    let mut rows = status.clone();
+    rows.progress = Some("1/2".into());
+    assert!(!surface_differs(&status, &rows), "the record is compared by what moved it");
+}
