@@ -147,7 +147,7 @@ impl World {
     /// What is known, every moment of it an hour later: to every rule it is the same. Not of a machine that slept, whose two
     /// clocks are compared.
     fn later(&self) -> Option<Known> {
-        let memory = self.memory.clone().filter(|_| self.slept.is_zero())?;
+        let memory = self.memory.clone().filter(|_| self.slept.is_zero() && self.waves < 50)?;
         let mut known = Known { memory, marks: self.marks.clone(), health: self.health };
         let mut later = |moment: &mut Mono| *moment = *moment + LATER;
         known.memory.moments(&mut later);
