@@ -23,10 +23,37 @@ pub enum Authorization {
     AccessKey(AccessKey),
 }
 
+/// Whom the cloud counts calls for: the access key, the user, or for a token, which does not say, the Secret that it came from.
+/// Its budget survives a rotation, and Secrets of one identity share it. Without Debug: parts of a Secret are in it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Identity(String);
+
+impl Identity {
+    /// Of an access key.
+    #[must_use]
+    pub fn of_key(key: &AccessKey) -> Self {
+        Self(format!("key {}", key.id.expose()))
+    }
+
+    /// Of a user of IAM.
+    #[must_use]
+    pub fn of_user(login: &Login) -> Self {
+        Self(format!("user {}@{}", login.username.expose(), login.domain.expose()))
+    }
+
+    /// Of whatever a Secret holds.
+    #[must_use]
+    pub fn of_secret(namespace: &str, name: &str) -> Self {
+        Self(format!("secret {namespace}/{name}"))
+    }
+}
+
 /// A credential, and the version of where it came from.
 pub struct Credential {
     /// What is sent.
     pub authorization: Authorization,
+    /// Whose it is.
+    pub identity: Identity,
     /// Another version may be another credential.
     pub version: String,
 }
@@ -73,6 +100,9 @@ pub struct CredentialProblem {
 pub trait CredentialSource: Send + Sync + 'static {
     /// Reads the credential as it is now.
     fn read(&self) -> BoxFuture<'_, Result<Credential, CredentialProblem>>;
+
+    /// Whose credential was read last, whoever that is if none was.
+    fn identity(&self) -> Identity;
 
     /// Takes note that the cloud refused a credential. Whether another one may be had at once.
     fn refused(&self, credential: &Credential) -> bool;

@@ -18,9 +18,10 @@ mod wire;
 
 pub use client::{Client, Failure};
 pub use credential::{
-    Authorization, Credential, CredentialProblem, CredentialSource, InvalidSet, Login, Secret, Set, Unusable,
+    Authorization, Credential, CredentialProblem, CredentialSource, Identity, InvalidSet, Login, Secret, Set,
+    Unusable,
 };
 pub use endpoint::{Endpoint, EndpointError, Endpoints};
 pub use iam::Iam;
-pub use reader::{Answer, ReadFailure, Reader, Reading};
+pub use reader::{Answer, PaceOf, ReadFailure, Reader, Reading};
 pub use transport::{ClientError, ClientOptions, Exchange, Heard, Lost};

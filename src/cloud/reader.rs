@@ -8,7 +8,10 @@ mod desk;
 #[cfg(test)]
 mod tests;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+};
 
 use futures::FutureExt;
 use tokio::{
@@ -21,11 +24,16 @@ use self::{
     account::{Account, Round},
     desk::{Desk, Look},
 };
-use super::{client::Client, credential::CredentialSource, endpoint::Endpoint};
+use super::{
+    client::Client,
+    credential::{CredentialSource, Identity},
+    endpoint::Endpoint,
+};
 use crate::{
     clock::Clock,
     engine::{
         InstanceId, Mono,
+        account::pace::Pace,
         reply::{Note, Trouble},
         state::Seen,
     },
@@ -68,6 +76,9 @@ pub struct Answer {
 /// Hears of each reading the moment it is there.
 pub type Witness = Arc<dyn Fn(&Reading) + Send + Sync>;
 
+/// The pace of reads of an identity.
+pub type PaceOf = Arc<dyn Fn(&Identity) -> Arc<Mutex<Pace>> + Send + Sync>;
+
 /// Where looks are registered.
 #[derive(Clone)]
 pub struct Reader {
@@ -83,12 +94,12 @@ impl Reader {
         endpoint: Endpoint,
         project: String,
         source: Arc<dyn CredentialSource>,
-        read_rate: f64,
+        pace_of: PaceOf,
         clock: Clock,
         witness: Witness,
     ) -> Self {
         let (looks, registered) = mpsc::unbounded_channel();
-        let account = Arc::new(Account::new(client, endpoint, project, source, read_rate, clock, witness));
+        let account = Arc::new(Account::new(client, endpoint, project, source, pace_of, clock, witness));
         tokio::spawn(work(account.clone(), registered));
         Self { looks, account }
     }

@@ -12,7 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Authorization, Client, ClientOptions, Credential, Exchange, Heard, Lost, Secret};
+use super::{Authorization, Client, ClientOptions, Credential, Exchange, Heard, Identity, Lost, Secret};
 
 type Answer = Box<dyn Fn(&str) -> (u16, String) + Send + Sync>;
 
@@ -142,7 +142,8 @@ pub fn heard(status: u16, body: &str) -> Heard {
 /// A token of this version.
 pub fn credential(token: &str, version: &str) -> Credential {
     let authorization = Authorization::Token(Secret::parse(token.as_bytes()).unwrap());
-    Credential { authorization, version: version.to_owned() }
+    let identity = Identity::of_secret("namespace", "name");
+    Credential { authorization, identity, version: version.to_owned() }
 }
 
 /// A client whose calls take at most this many seconds.

@@ -1,7 +1,8 @@
 //! The cloud accounts that objects use: what is shared between objects, and with whom.
 //!
 //! Marks of calls are shared by everyone who names the same endpoint and project, since the instances are the same.
-//! Credentials, pace and answers to looks are shared only by objects that name the same Secret.
+//! Credentials and answers to looks are shared only by objects that name the same Secret; the pace by all whose credentials are
+//! one identity's.
 
 use std::{
     collections::HashMap,
@@ -12,17 +13,18 @@ use tracing::info;
 
 use super::{
     api_server::{ApiServer, Key},
+    governors::{Deletes, Governor, Governors},
     secrets::SecretSource,
 };
 use crate::{
     clock::Clock,
-    cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Reader, Reading},
+    cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, PaceOf, Reader, Reading},
     engine::{
         Settings,
         account::{
             health::{Evidence, Health, PROBE_WAIT},
-            pace::{Pace, Refusal},
-            permits::{Answer, Permits},
+            pace::Refusal,
+            permits::Answer,
         },
         object::{job::Job, marks::Marks, memory::Memory},
         reply::{Reply, Trouble},
@@ -43,20 +45,19 @@ pub struct Account {
     pub reader: Reader,
     /// The Secret.
     pub credentials: Arc<dyn CredentialSource>,
-    governor: Mutex<Governor>,
-}
-
-struct Governor {
-    pace: Pace,
-    permits: Permits<Key>,
-    health: Health,
+    governors: Arc<Governors>,
+    health: Mutex<Health>,
 }
 
 impl Account {
+    /// The governor of whoever calls here.
+    fn governor(&self) -> Arc<Governor> {
+        self.governors.of(&self.endpoint, &self.project, &self.credentials.identity())
+    }
+
     /// Delete calls granted to an object that it has not made.
     pub fn held(&self, key: &Key, now: Mono) -> usize {
-        let Governor { permits, health, .. } = &mut *lock(&self.governor);
-        permits.held(key, now).min(self.allowed(health))
+        lock(&self.governor().deletes).permits.held(key, now).min(self.allowed(&lock(&self.health)))
     }
 
     /// While the cloud answers no read, that read is the probe.
@@ -66,8 +67,9 @@ impl Account {
 
     /// Asks for delete calls for an object.
     pub fn ask(&self, key: &Key, want: usize, now: Mono) -> Answer {
-        let Governor { pace, permits, health } = &mut *lock(&self.governor);
-        match (self.allowed(health), permits.ask(key, want, pace, now)) {
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        match (self.allowed(&lock(&self.health)), permits.ask(key, want, pace, now)) {
             (0, Answer::Granted(_)) => Answer::AskAgain(now + PROBE_WAIT),
             (allowed, Answer::Granted(calls)) => Answer::Granted(calls.min(allowed)),
             (_, again @ Answer::AskAgain(_)) => again,
@@ -77,7 +79,7 @@ impl Account {
     /// Counts calls as on their way from the decision to make them on, so that no two objects probe a silent cloud while each
     /// is still writing its intent. False, and nothing is done, if so many may not be made any more.
     pub fn begin(&self, calls: usize) -> bool {
-        let health = &mut lock(&self.governor).health;
+        let health = &mut lock(&self.health);
         let may = self.allowed(health) >= calls;
         if may {
             health.started(calls);
@@ -87,25 +89,27 @@ impl Account {
 
     /// Takes back what was begun: none of these calls will be made.
     pub fn abandon(&self, calls: usize) {
-        lock(&self.governor).health.abandoned(calls);
+        lock(&self.health).abandoned(calls);
     }
 
     /// Notes that an object makes this many of the calls granted to it.
     pub fn use_up(&self, key: &Key, calls: usize) {
-        let Governor { pace, permits, .. } = &mut *lock(&self.governor);
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
         permits.use_up(key, calls, pace);
     }
 
     /// Forgets the turn of an object.
     pub fn forget(&self, key: &Key) {
-        let Governor { pace, permits, .. } = &mut *lock(&self.governor);
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
         permits.forget(key, pace);
     }
 
-    /// Takes note of how a delete call ended. Returns what the account's calls say about its requests by now.
-    pub fn ended(&self, reply: &Reply, now: Mono) -> Evidence {
-        let Governor { pace, health, .. } = &mut *lock(&self.governor);
-        health.ended(reply, now);
+    /// Takes note of how a delete call of this identity ended. Returns what the account's calls say about its requests by now.
+    pub fn ended(&self, identity: &Identity, reply: &Reply, now: Mono) -> Evidence {
+        let governor = self.governors.of(&self.endpoint, &self.project, identity);
+        let pace = &mut lock(&governor.deletes).pace;
         match reply {
             Reply::Accepted { .. } => pace.accepted(),
             Reply::Refused { trouble: Trouble::Throttled { retry_after }, .. } => {
@@ -114,12 +118,14 @@ impl Account {
             Reply::Unknown { unavailable: true, .. } => pace.refused(Refusal::Unavailable, None, now),
             Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => {}
         }
+        let health = &mut lock(&self.health);
+        health.ended(reply, now);
         health.evidence()
     }
 
     /// What the account's calls say about its requests.
     pub fn evidence(&self) -> Evidence {
-        lock(&self.governor).health.evidence()
+        lock(&self.health).evidence()
     }
 }
 
@@ -137,9 +143,7 @@ pub struct Accounts {
     client: Arc<Client>,
     endpoints: Endpoints,
     clock: Clock,
-    settings: Settings,
-    delete_rate: f64,
-    read_rate: f64,
+    governors: Arc<Governors>,
     marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
     by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
     /// Sizes that endpoints accept, where they refused 50.
@@ -155,10 +159,11 @@ impl Accounts {
         endpoints: Endpoints,
         clock: Clock,
         settings: Settings,
-        (delete_rate, read_rate): (f64, f64),
+        rates: (f64, f64),
     ) -> Self {
         let (marks, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { api, client, endpoints, clock, settings, delete_rate, read_rate, marks, by_key, batch_sizes }
+        let governors = Arc::new(Governors::new(clock.clone(), settings, rates));
+        Self { api, client, endpoints, clock, governors, marks, by_key, batch_sizes }
     }
 
     /// Most ids in one call to this account's endpoint.
@@ -195,23 +200,23 @@ impl Accounts {
         let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
             let seen_by_all = marks.clone();
+            let (governors, at, project) = (self.governors.clone(), endpoint.clone(), job.project.clone());
+            let pace_of: PaceOf =
+                Arc::new(move |identity| governors.of(&at, &project, identity).reads.clone());
             let reader = Reader::spawn(
                 self.client.clone(),
                 endpoint.clone(),
                 job.project.clone(),
                 credentials.clone(),
-                self.read_rate,
+                pace_of,
                 self.clock.clone(),
                 Arc::new(move |reading: &Reading| {
                     lock(&seen_by_all).saw(reading.id, &reading.seen, reading.sent);
                 }),
             );
-            let governor = Mutex::new(Governor {
-                pace: Pace::new(self.delete_rate, self.clock.mono()),
-                permits: Permits::new(self.settings.request_timeout),
-                health: Health::default(),
-            });
-            Arc::new(Account { endpoint, project: job.project.clone(), marks, reader, credentials, governor })
+            let (governors, health) = (self.governors.clone(), Mutex::default());
+            let project = job.project.clone();
+            Arc::new(Account { endpoint, project, marks, reader, credentials, governors, health })
         });
         Ok(account.clone())
     }

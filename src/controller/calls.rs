@@ -88,8 +88,7 @@ pub fn start(
         let leave_by = leave_by.clone();
         tokio::spawn(async move {
             // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
-            let mut guard =
-                Guard { context, caller, batch, version: credential.version.clone(), reply: None };
+            let mut guard = Guard { context, caller, batch, credential: credential.clone(), reply: None };
             let reply = call(&guard, &credential, leave_by).await;
             if matches!(reply, Reply::Refused { trouble: Trouble::CredentialsRejected, .. }) {
                 // The object reads the Secret again while it waits, and goes on when that brings another credential.
@@ -116,7 +115,7 @@ struct Guard {
     context: Arc<Context>,
     caller: Caller,
     batch: Batch,
-    version: String,
+    credential: Arc<Credential>,
     reply: Option<Reply>,
 }
 
@@ -127,24 +126,24 @@ impl Drop for Guard {
             unavailable: false,
             note: Note { text: "the call was cut off".to_owned(), ..Note::default() },
         });
-        ended(&self.context, &self.caller, &self.batch, &self.version, &reply);
+        ended(&self.context, &self.caller, &self.batch, &self.credential, &reply);
     }
 }
 
 /// Enters what a call came to and wakes the object once its wave is over.
-fn ended(context: &Context, caller: &Caller, batch: &Batch, version: &str, reply: &Reply) {
+fn ended(context: &Context, caller: &Caller, batch: &Batch, credential: &Credential, reply: &Reply) {
     let now = context.clock.now();
     let ids = batch.ids();
     log(caller, batch, reply);
     lock(&caller.account.marks).release(&ids, now.mono, |id| Effect::of(reply, id));
-    let evidence = caller.account.ended(reply, now.mono);
+    let evidence = caller.account.ended(&credential.identity, reply, now.mono);
     let mut tracked = lock(&caller.tracked);
     if tracked.uid == caller.uid
         && let Some(memory) = &mut tracked.memory
     {
         let end = CallEnd {
             reply,
-            secret_version: version,
+            secret_version: &credential.version,
             evidence,
             now: &now,
             settings: &context.settings,

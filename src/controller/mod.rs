@@ -14,6 +14,7 @@ mod context;
 mod drain;
 mod events;
 mod exchange;
+mod governors;
 mod looks;
 mod objects;
 mod reconcile;

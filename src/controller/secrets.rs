@@ -3,11 +3,14 @@
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Mutex};
 
-use super::api_server::{ApiServer, SecretError};
+use super::{
+    accounts::lock,
+    api_server::{ApiServer, SecretError},
+};
 use crate::{
-    cloud::{Authorization, Credential, CredentialProblem, CredentialSource, Iam, Set},
+    cloud::{Authorization, Credential, CredentialProblem, CredentialSource, Iam, Identity, Set},
     engine::reply::{Note, Trouble},
 };
 
@@ -17,6 +20,7 @@ pub struct SecretSource {
     namespace: String,
     name: String,
     iam: Iam,
+    last: Mutex<Identity>,
 }
 
 /// As much of a Secret as is needed. Without Debug: it holds the data.
@@ -31,7 +35,8 @@ impl SecretSource {
     /// The Secret of this name in this namespace.
     #[must_use]
     pub fn new(api: ApiServer, namespace: String, name: String, iam: Iam) -> Self {
-        Self { api, namespace, name, iam }
+        let last = Mutex::new(Identity::of_secret(&namespace, &name));
+        Self { api, namespace, name, iam, last }
     }
 
     async fn fetch(&self) -> Result<Credential, CredentialProblem> {
@@ -59,20 +64,31 @@ impl SecretSource {
         let set =
             set.map_err(|invalid| problem(Trouble::SecretInvalid, &invalid.to_string(), version.clone()))?;
         let version = version.unwrap_or_default();
-        match set {
-            Set::Token(token) => Ok(Credential { authorization: Authorization::Token(token), version }),
-            Set::AccessKey(key) => Ok(Credential { authorization: Authorization::AccessKey(key), version }),
+        let identity = match &set {
+            Set::Token(_) => Identity::of_secret(&self.namespace, &self.name),
+            Set::AccessKey(key) => Identity::of_key(key),
+            Set::Login(login) => Identity::of_user(login),
+        };
+        lock(&self.last).clone_from(&identity);
+        let (authorization, version) = match set {
+            Set::Token(token) => (Authorization::Token(token), version),
+            Set::AccessKey(key) => (Authorization::AccessKey(key), version),
             Set::Login(login) => {
                 let (token, version) = self.iam.token(&login, &version).await?;
-                Ok(Credential { authorization: Authorization::Token(token), version })
+                (Authorization::Token(token), version)
             }
-        }
+        };
+        Ok(Credential { authorization, identity, version })
     }
 }
 
 impl CredentialSource for SecretSource {
     fn read(&self) -> BoxFuture<'_, Result<Credential, CredentialProblem>> {
         self.fetch().boxed()
+    }
+
+    fn identity(&self) -> Identity {
+        lock(&self.last).clone()
     }
 
     fn refused(&self, credential: &Credential) -> bool {

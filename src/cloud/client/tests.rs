@@ -18,7 +18,7 @@ use tokio::{
 use super::*;
 use crate::{
     cloud::{
-        credential::AccessKey,
+        credential::{AccessKey, Identity},
         testing::{self, Script, client, serve},
     },
     engine::state::Live,
@@ -324,7 +324,8 @@ fn access_key() -> Credential {
         secret: secret("sk-example"),
         security_token: Some(secret("temporary")),
     };
-    Credential { authorization: Authorization::AccessKey(key), version: "1".to_owned() }
+    let identity = Identity::of_key(&key);
+    Credential { authorization: Authorization::AccessKey(key), identity, version: "1".to_owned() }
 }
 
 #[tokio::test]

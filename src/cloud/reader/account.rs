@@ -8,12 +8,12 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{ReadFailure, Reading, Witness};
+use super::{PaceOf, ReadFailure, Reading, Witness};
 use crate::{
     clock::Clock,
     cloud::{
         client::{Client, Failure},
-        credential::{Credential, CredentialProblem, CredentialSource},
+        credential::{Credential, CredentialProblem, CredentialSource, Identity},
         endpoint::Endpoint,
     },
     engine::{
@@ -61,7 +61,7 @@ pub struct Account {
     endpoint: Endpoint,
     project: String,
     source: Arc<dyn CredentialSource>,
-    pace: Mutex<Pace>,
+    pace_of: PaceOf,
     /// Whoever waits for its turn holds this: calls go out in the order in which they came.
     queue: Queue<()>,
     /// Whoever probes a cloud that answers nothing holds this.
@@ -78,13 +78,12 @@ impl Account {
         endpoint: Endpoint,
         project: String,
         source: Arc<dyn CredentialSource>,
-        read_rate: f64,
+        pace_of: PaceOf,
         clock: Clock,
         witness: Witness,
     ) -> Self {
-        let pace = Mutex::new(Pace::new(read_rate, clock.mono()));
         let (queue, probe, outage) = Default::default();
-        Self { client, endpoint, project, source, pace, queue, probe, outage, witness, clock }
+        Self { client, endpoint, project, source, pace_of, queue, probe, outage, witness, clock }
     }
 
     /// Whether the last call brought no answer.
@@ -214,28 +213,45 @@ impl Account {
         })
     }
 
-    /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call.
+    /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call. One of another identity
+    /// waits for that one's turn.
     async fn turn(&self) -> Result<(Credential, Mono), Missed> {
-        let first = self.queue.lock().await;
+        let mut identity = self.source.identity();
+        loop {
+            self.wait(&identity).await;
+            let credential = self.source.read().await.map_err(|problem| {
+                paced(&self.pace(&identity)).give_back(1);
+                let CredentialProblem { trouble, note, version } = problem;
+                let failure = ReadFailure { trouble, note, secret_version: version };
+                Missed { failure, too_large: false }
+            })?;
+            let now = self.clock.mono();
+            if credential.identity == identity {
+                return Ok((credential, now));
+            }
+            paced(&self.pace(&identity)).give_back(1);
+            if paced(&self.pace(&credential.identity)).take(1, now) > 0 {
+                return Ok((credential, now));
+            }
+            identity = credential.identity;
+        }
+    }
+
+    async fn wait(&self, identity: &Identity) {
+        let _first = self.queue.lock().await;
+        let pace = self.pace(identity);
         loop {
             let due = {
-                let mut pace = self.pace();
+                let mut pace = paced(&pace);
                 let now = self.clock.mono();
                 if pace.take(1, now) > 0 {
-                    break;
+                    return;
                 }
                 pace.due(1, now)
             };
             // A refusal that comes meanwhile moves it, so it is asked again.
             sleep_until(self.clock.instant(due)).await;
         }
-        drop(first);
-        self.source.read().await.map(|credential| (credential, self.clock.mono())).map_err(|problem| {
-            self.pace().give_back(1);
-            let CredentialProblem { trouble, note, version } = problem;
-            let failure = ReadFailure { trouble, note, secret_version: version };
-            Missed { failure, too_large: false }
-        })
     }
 
     /// Tells the pace how a call ended.
@@ -246,12 +262,13 @@ impl Account {
         if answered {
             *self.outage() = None;
         }
-        read.inspect(|_| self.pace().accepted()).map_err(|failure| {
+        let pace = self.pace(&credential.identity);
+        read.inspect(|_| paced(&pace).accepted()).map_err(|failure| {
             match failure.trouble {
                 Trouble::Throttled { retry_after } => {
-                    self.pace().refused(Refusal::TooManyRequests, retry_after, now);
+                    paced(&pace).refused(Refusal::TooManyRequests, retry_after, now);
                 }
-                _ if failure.unavailable => self.pace().refused(Refusal::Unavailable, None, now),
+                _ if failure.unavailable => paced(&pace).refused(Refusal::Unavailable, None, now),
                 _ => {}
             }
             let Failure { trouble, note, too_large, .. } = failure;
@@ -266,9 +283,13 @@ impl Account {
         })
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pace(&self, identity: &Identity) -> Arc<Mutex<Pace>> {
+        (self.pace_of)(identity)
     }
+}
+
+fn paced(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Missed {

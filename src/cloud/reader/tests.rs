@@ -11,6 +11,10 @@ use crate::{
 
 struct Fixed;
 impl CredentialSource for Fixed {
+    fn identity(&self) -> Identity {
+        Identity::of_secret("namespace", "name")
+    }
+
     fn refused(&self, _: &Credential) -> bool {
         false
     }
@@ -27,6 +31,10 @@ fn reader(url: &str) -> Reader {
 /// Sources that fail in their own ways.
 struct Broken;
 impl CredentialSource for Broken {
+    fn identity(&self) -> Identity {
+        Identity::of_secret("namespace", "name")
+    }
+
     fn refused(&self, _: &Credential) -> bool {
         false
     }
@@ -41,6 +49,10 @@ impl CredentialSource for Broken {
 
 struct Panicking;
 impl CredentialSource for Panicking {
+    fn identity(&self) -> Identity {
+        Identity::of_secret("namespace", "name")
+    }
+
     fn refused(&self, _: &Credential) -> bool {
         false
     }
@@ -54,6 +66,10 @@ impl CredentialSource for Panicking {
 #[derive(Default)]
 struct Rotating(std::sync::atomic::AtomicUsize);
 impl CredentialSource for Rotating {
+    fn identity(&self) -> Identity {
+        Identity::of_secret("namespace", "name")
+    }
+
     fn refused(&self, _: &Credential) -> bool {
         false
     }
@@ -64,6 +80,12 @@ impl CredentialSource for Rotating {
     }
 }
 
+/// One pace for everybody.
+fn pace_of(rate: f64) -> PaceOf {
+    let pace = Arc::new(Mutex::new(Pace::new(rate, Mono::START)));
+    Arc::new(move |_| pace.clone())
+}
+
 fn reader_with(url: &str, source: impl CredentialSource) -> Reader {
     let endpoint = Endpoint::parse(url, true).unwrap();
     let nobody: Witness = Arc::new(|_| {});
@@ -72,7 +94,7 @@ fn reader_with(url: &str, source: impl CredentialSource) -> Reader {
         endpoint,
         "p".repeat(32),
         Arc::new(source),
-        1000.0,
+        pace_of(1000.0),
         Clock::start(),
         nobody,
     )
@@ -142,8 +164,15 @@ async fn a_reading_is_told_at_once_though_the_rest_of_its_look_hangs() {
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let source = Arc::new(Fixed);
     let project = "p".repeat(32);
-    let reader =
-        Reader::spawn(Arc::new(client(30)), endpoint, project, source, 1000.0, Clock::start(), witness);
+    let reader = Reader::spawn(
+        Arc::new(client(30)),
+        endpoint,
+        project,
+        source,
+        pace_of(1000.0),
+        Clock::start(),
+        witness,
+    );
     // 899 is listed; the others are asked one by one, and each connection is closed.
     let answer = reader.register(ids(899..905)).await.unwrap();
     assert!(answer.failure.is_some());
@@ -290,6 +319,10 @@ struct Counting {
 }
 
 impl CredentialSource for Counting {
+    fn identity(&self) -> Identity {
+        Identity::of_secret("namespace", "name")
+    }
+
     fn refused(&self, _: &Credential) -> bool {
         false
     }
@@ -379,7 +412,7 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
         endpoint,
         "p".repeat(32),
         Arc::new(Fixed),
-        1000.0,
+        pace_of(1000.0),
         clock.clone(),
         Arc::new(|_| {}),
     );
@@ -395,6 +428,10 @@ struct Renewing {
 }
 
 impl CredentialSource for Renewing {
+    fn identity(&self) -> Identity {
+        Identity::of_secret("namespace", "name")
+    }
+
     fn refused(&self, _: &Credential) -> bool {
         use std::sync::atomic::Ordering::SeqCst;
         self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
@@ -423,4 +460,39 @@ async fn c03_a_token_that_ended_is_renewed_and_the_read_made_once_more() {
         let expected = (good == "none").then_some(Trouble::CredentialsRejected);
         assert_eq!((trouble, server.requests().len()), (expected, reads), "{left} {good}");
     }
+}
+
+/// A Secret that was rotated to the key of another identity.
+struct Moved;
+
+impl CredentialSource for Moved {
+    fn identity(&self) -> Identity {
+        Identity::of_secret("namespace", "before")
+    }
+
+    fn refused(&self, _: &Credential) -> bool {
+        false
+    }
+
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        let identity = Identity::of_secret("namespace", "after");
+        futures::future::ready(Ok(Credential { identity, ..credential("token", "2") })).boxed()
+    }
+}
+
+#[tokio::test]
+async fn i08_a_rotation_to_another_identity_uses_that_one_s_budget() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let paces: [_; 2] = std::array::from_fn(|_| Arc::new(Mutex::new(Pace::new(0.001, Mono::START))));
+    let [before, after] = paces.clone();
+    let pace_of: PaceOf = Arc::new(move |identity| {
+        if *identity == Identity::of_secret("namespace", "after") { after.clone() } else { before.clone() }
+    });
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let nobody: Witness = Arc::new(|_| {});
+    let (client, source) = (Arc::new(client(30)), Arc::new(Moved));
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, pace_of, Clock::start(), nobody);
+    assert_eq!(reader.register(ids(0..1)).await.unwrap().failure, None);
+    let left = paces.map(|pace| pace.lock().unwrap().take(1, Mono::START));
+    assert_eq!(left, [1, 0]);
 }
