@@ -9,7 +9,7 @@ use crate::{
     cloud::{Answer, ReadFailure},
     engine::{
         InstanceId,
-        object::memory::standing,
+        object::standing::standing,
         reply::{Note, Trouble},
     },
 };

@@ -9,9 +9,10 @@ use super::{
     ledger::{Ledger, Progress},
     limits::Limit,
     marks::Marks,
-    memory::{Memory, Standing},
+    memory::Memory,
     plan::{Planning, plan},
     poll, record,
+    standing::Standing,
     surface::{self, Hindrance, Stage, Stuck},
     write_ahead::{self, Wave},
 };

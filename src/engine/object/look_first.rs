@@ -6,7 +6,8 @@ use super::{
     job::Job,
     ledger::{Ledger, Progress, Row},
     marks::{Effect, Ended, Marks},
-    memory::{CallState, Memory, Sighting},
+    memory::{CallState, Memory},
+    sightings::Sighting,
 };
 use crate::{
     api::FailureReason,

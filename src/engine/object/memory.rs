@@ -3,12 +3,9 @@
 //! It is lost with the process, and every rule holds without it: an empty memory only makes the engine look again and
 //! wait longer.
 
-use std::{
-    collections::BTreeMap,
-    hash::{Hash, Hasher},
-};
+mod calls;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::BTreeMap;
 
 use super::{
     isolate::{Isolation, Refused},
@@ -17,35 +14,20 @@ use super::{
     limits::Limits,
     look_first,
     marks::{Effect, Ended, Marks},
-    write_ahead::Wave,
+    sightings::{Sighting, Sightings},
+    standing::Standing,
 };
 use crate::{
-    api::{FailureReason, InstanceDeletionStatus},
+    api::InstanceDeletionStatus,
     engine::{
         account::health::Evidence,
-        backoff::backoff,
         id::InstanceId,
-        reply::{Note, Refusal, Reply, Retry, Trouble},
-        settings::{BATCH_SIZE, INTENT_LIFE, SECRET_REREAD, Settings},
+        reply::{Note, Reply},
+        settings::{INTENT_LIFE, Settings},
         state::Seen,
         time::{Mono, Now},
     },
 };
-
-/// What reads have shown of one instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Sighting {
-    /// The newest read, and when it was sent.
-    pub last: Option<(Seen, Mono)>,
-    /// When the first of an unbroken series of not-found reads was sent, which goes on until now.
-    pub not_found_since: Option<Mono>,
-    /// Since when no read brought a state that allows sending or ending.
-    pub unusable_since: Option<Mono>,
-    /// A look was asked for, and has not been answered.
-    pub asked: Option<Mono>,
-    /// The record was read that says it is on its way, although no call is known to have named it.
-    pub recorded: bool,
-}
 
 /// A delete call of this process for this object, from the moment at which its intent was first written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,38 +96,10 @@ pub struct CallEnd<'a> {
     pub random: u64,
 }
 
-/// A trouble, and when to try again in spite of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// What stands in the way.
-    pub trouble: Trouble,
-    /// What was heard of it.
-    pub note: Note,
-    /// How often in a row.
-    pub failures: u32,
-    /// Not before this.
-    pub retry_at: Mono,
-    /// The same for people; fixed when the trouble came up, so that it changes no status by itself.
-    pub retry_time: Time,
-    /// resourceVersion of the Secret that was in use; another one is tried at once.
-    pub secret_version: Option<String>,
-}
-
-impl Hash for Standing {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { trouble, note, failures, retry_at, retry_time, secret_version } = self;
-        (trouble, note, failures, retry_at, secret_version).hash(state);
-        retry_time.0.hash(state);
-    }
-}
-
 /// What this process has seen of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Memory {
-    ids: Vec<InstanceId>,
-    /// Positions in `ids`, by id.
-    by_id: Vec<u32>,
-    sightings: Vec<Sighting>,
+    sightings: Sightings,
     generation: i64,
     generation_since: Mono,
     /// Looks sent before this don't count for a call: the object was closed to calls then, or not known.
@@ -178,10 +132,8 @@ impl Memory {
     /// The memory of an object that this process sees for the first time.
     #[must_use]
     pub fn new(job: &Job, now: Mono) -> Self {
-        let mut memory = Self {
-            ids: Vec::new(),
-            by_id: Vec::new(),
-            sightings: Vec::new(),
+        Self {
+            sightings: Sightings::new(&job.ids),
             generation: job.generation,
             generation_since: now,
             gate: now,
@@ -196,17 +148,7 @@ impl Memory {
             limits: Limits::default(),
             suspended_at: None,
             wall_ahead: i64::MAX,
-        };
-        memory.take_ids(job);
-        memory
-    }
-
-    fn take_ids(&mut self, job: &Job) {
-        self.ids.clone_from(&job.ids);
-        self.by_id = (0..super::ledger::count(job.ids.len())).collect();
-        let ids = &self.ids;
-        self.by_id.sort_unstable_by_key(|&position| ids.get(position as usize));
-        self.sightings = vec![Sighting::default(); job.ids.len()];
+        }
     }
 
     /// Takes note of a live read of the object, before it is decided upon. The marks are those of its endpoint and project.
@@ -229,10 +171,8 @@ impl Memory {
             self.suspended_at = Some(now);
         }
         if self.isolation.active() {
-            let on_its_way = |position: usize| {
-                let last = self.sightings.get(position).and_then(|s| s.last.as_ref());
-                matches!(last, Some((Seen::ShuttingDown, _)))
-            };
+            let on_its_way =
+                |position: usize| matches!(self.sightings.at(position).last, Some((Seen::ShuttingDown, _)));
             let rows = ledger.rows.iter().enumerate();
             let open = rows.filter(|(position, row)| !row.progress.ended() && !on_its_way(*position));
             let open = open.map(|(_, row)| row.id).collect();
@@ -240,8 +180,8 @@ impl Memory {
                 self.request_found_bad(None, wall, settings);
             }
         }
-        if self.ids != job.ids {
-            self.take_ids(job);
+        if !self.sightings.are_of(&job.ids) {
+            self.sightings = Sightings::new(&job.ids);
             self.gate = now;
         }
         // Once a limit has passed no call is made any more, and the looks after that decide how the rest ends.
@@ -255,9 +195,9 @@ impl Memory {
         }
         self.learn(ledger, marks, now, settings);
         for (position, row) in ledger.rows.iter().enumerate() {
-            let Some(since) = self.sightings.get(position).and_then(|s| s.not_found_since) else { continue };
+            let Some(since) = self.sightings.at(position).not_found_since else { continue };
             let ended = look_first::last_end(row, ledger, self, marks);
-            let Some(sighting) = self.sightings.get_mut(position) else { continue };
+            let Some(sighting) = self.sightings.at_mut(position) else { continue };
             let last = sighting.last.as_ref().map(|(_, sent)| *sent);
             // Other objects read it too, and other calls named it: the series is as long as the shortest of both views.
             let unbroken = marks.get(row.id).missing_since.map(|missing| missing.max(since));
@@ -292,7 +232,7 @@ impl Memory {
         for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
             let accepted = matches!(row.progress, Progress::Accepted { .. });
             let Some(number) = row.progress.batch() else {
-                if let Some(sighting) = self.sightings.get_mut(position).filter(|s| accepted && !s.recorded) {
+                if let Some(sighting) = self.sightings.at_mut(position).filter(|s| accepted && !s.recorded) {
                     sighting.recorded = true;
                     marks.heard_on_its_way(row.id, now);
                 }
@@ -318,14 +258,22 @@ impl Memory {
     /// What reads have shown of the row at this position.
     #[must_use]
     pub fn sighting(&self, position: usize) -> &Sighting {
-        const NOTHING: &Sighting = &Sighting {
-            last: None,
-            not_found_since: None,
-            unusable_since: None,
-            asked: None,
-            recorded: false,
-        };
-        self.sightings.get(position).unwrap_or(NOTHING)
+        self.sightings.at(position)
+    }
+
+    /// Notes that a look at these ids was asked for.
+    pub fn asked(&mut self, ids: &[InstanceId], now: Mono) {
+        self.sightings.asked(ids, now);
+    }
+
+    /// Notes what a read that was sent at `sent` showed of one instance. An older read than the newest changes nothing.
+    pub fn saw(&mut self, id: InstanceId, seen: Seen, sent: Mono) {
+        self.sightings.saw(id, seen, sent);
+    }
+
+    /// Notes that the look at these ids has brought all it will bring.
+    pub fn answered(&mut self, ids: &[InstanceId]) {
+        self.sightings.answered(ids);
     }
 
     /// When this process first saw the object at its present generation: a plan rests on looks sent after that.
@@ -334,198 +282,11 @@ impl Memory {
         self.generation_since
     }
 
-    fn sighting_of(&mut self, id: InstanceId) -> Option<&mut Sighting> {
-        let found = self.by_id.binary_search_by_key(&Some(&id), |&p| self.ids.get(p as usize)).ok()?;
-        self.sightings.get_mut(*self.by_id.get(found)? as usize)
-    }
-
-    /// Notes that a look at these ids was asked for.
-    pub fn asked(&mut self, ids: &[InstanceId], now: Mono) {
-        for id in ids {
-            if let Some(sighting) = self.sighting_of(*id) {
-                sighting.asked = Some(now);
-            }
-        }
-    }
-
-    /// Notes what a read that was sent at `sent` showed of one instance. An older read than the newest changes nothing.
-    pub fn saw(&mut self, id: InstanceId, seen: Seen, sent: Mono) {
-        let Some(sighting) = self.sighting_of(id) else { return };
-        if sighting.last.as_ref().is_some_and(|(_, newest)| *newest > sent) {
-            return;
-        }
-        sighting.not_found_since = match seen {
-            Seen::NotFound => sighting.not_found_since.or(Some(sent)),
-            _ => None,
-        };
-        sighting.unusable_since = match seen {
-            Seen::Other(_) | Seen::Unreadable => sighting.unusable_since.or(Some(sent)),
-            _ => None,
-        };
-        sighting.last = Some((seen, sent));
-    }
-
-    /// Notes that the look at these ids has brought all it will bring.
-    pub fn answered(&mut self, ids: &[InstanceId]) {
-        for id in ids {
-            if let Some(sighting) = self.sighting_of(*id) {
-                sighting.asked = None;
-            }
-        }
-    }
-
     /// Notes that a look was asked for, the regular one or not.
     pub fn looking(&mut self, ids: &[InstanceId], regular: bool, now: Mono, settings: &Settings) {
         self.asked(ids, now);
         if regular {
             self.next_poll = now + settings.poll_min;
-        }
-    }
-
-    /// Enters the calls of a wave as not sent, before its intent is written.
-    pub fn claimed(&mut self, wave: &Wave) {
-        for batch in &wave.batches {
-            let ids = batch.members.iter().map(|member| (member.id, member.attempts)).collect();
-            let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::NotSent };
-            self.calls.insert(batch.number, call);
-        }
-    }
-
-    /// Notes that the intent of a wave is stored and its calls are being made.
-    pub fn started(&mut self, wave: &Wave) {
-        for batch in &wave.batches {
-            if let Some(call) = self.calls.get_mut(&batch.number) {
-                call.state = CallState::InFlight;
-            }
-        }
-    }
-
-    /// Notes how a call ended, and what follows for its ids and for the object's next call.
-    pub fn call_ended(&mut self, number: u32, end: &CallEnd<'_>) {
-        let CallEnd { reply, evidence, now, .. } = *end;
-        let Some(call) = self.calls.get_mut(&number) else { return };
-        call.state = CallState::Ended { at: now.mono, reply: reply.clone(), recorded: false };
-        let with_attempts = call.ids.clone();
-        let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
-        if !matches!(reply, Reply::TooLate | Reply::Refused { refusal: Refusal::Whole, .. }) {
-            for id in &ids {
-                self.refused.remove(id);
-            }
-        }
-        let found = match reply {
-            Reply::Accepted { ids: returned, .. } => {
-                self.call_trouble = None;
-                self.isolation.accepted(returned, ids.len(), evidence)
-            }
-            Reply::Unknown { trouble, note, .. } => {
-                self.isolation.unknown(&ids, evidence);
-                self.trouble(*trouble, note.clone(), end);
-                Refused::Isolating
-            }
-            Reply::Refused { refusal, trouble, note } => {
-                self.call_refused(&with_attempts, refusal, (*trouble, note), end)
-            }
-            Reply::TooLate => Refused::Isolating,
-        };
-        if found == Refused::Request {
-            let note = match reply {
-                Reply::Refused { note, .. } => Some(note.clone()),
-                Reply::Accepted { .. } | Reply::Unknown { .. } | Reply::TooLate => None,
-            };
-            self.request_found_bad(note, now, end.settings);
-        }
-    }
-
-    fn call_refused(
-        &mut self,
-        call: &[(InstanceId, u32)],
-        refusal: &Refusal,
-        (trouble, note): (Trouble, &Note),
-        end: &CallEnd<'_>,
-    ) -> Refused {
-        let CallEnd { evidence, now, settings, random, .. } = *end;
-        if *refusal == Refusal::Whole {
-            self.trouble(trouble, note.clone(), end);
-            return Refused::Isolating;
-        }
-        // The API answered about the ids: nothing stands in the way of the object as a whole.
-        self.call_trouble = None;
-        let ids: Vec<InstanceId> = call.iter().map(|(id, _)| *id).collect();
-        let attempts = |id: &InstanceId| call.iter().find(|(named, _)| named == id).map_or(0, |(_, n)| *n);
-        let until = |failures| now.mono + backoff(failures, settings.retry_min, settings.retry_max, random);
-        match refusal {
-            Refusal::Whole => Refused::Isolating,
-            Refusal::Unnamed => {
-                let recent = Mono::at(now.mono.since_start().saturating_sub(settings.retry_max));
-                self.isolation.refused(&ids, note, evidence, recent)
-            }
-            Refusal::UnnamedConflict => {
-                self.isolation.split(&ids);
-                // The smaller the call already was, the longer it waits: a lock on all of them may pass meanwhile.
-                let halvings = (BATCH_SIZE / ids.len().max(1)).max(1).ilog2();
-                for id in &ids {
-                    let refused =
-                        RefusedId { at: now.mono, until: until(halvings), missing: None, note: note.clone() };
-                    self.refused.insert(*id, refused);
-                }
-                Refused::Isolating
-            }
-            Refusal::Missing(named) | Refusal::Conflict(named) => {
-                let missing = matches!(refusal, Refusal::Missing(_));
-                for id in named {
-                    let before = attempts(id);
-                    let missing = missing.then_some(before);
-                    let refused =
-                        RefusedId { at: now.mono, until: until(before), missing, note: note.clone() };
-                    self.refused.insert(*id, refused);
-                }
-                self.isolation.named(named, evidence)
-            }
-            Refusal::Invalid(named) => {
-                for id in named {
-                    self.isolation.give_up(*id, FailureReason::InvalidRequest, note.clone());
-                }
-                self.isolation.named(named, evidence)
-            }
-        }
-    }
-
-    fn trouble(&mut self, trouble: Trouble, note: Note, end: &CallEnd<'_>) {
-        let version = Some(end.secret_version.to_owned());
-        let before = self.call_trouble.as_ref();
-        self.call_trouble = Some(standing(trouble, note, before, version, end.now, end.settings, end.random));
-    }
-
-    fn request_found_bad(&mut self, note: Option<Note>, now: &Now, settings: &Settings) {
-        let note = note.unwrap_or_default();
-        // It is retried slowly, without jitter.
-        let random = 0;
-        let before = self.call_trouble.as_ref();
-        let standing = standing(Trouble::RequestRefused, note, before, None, now, settings, random);
-        self.call_trouble = Some(standing);
-    }
-
-    /// Whether a call of this process is being made, or has an outcome that no acknowledged write holds.
-    #[must_use]
-    pub fn calls_in_flight(&self) -> bool {
-        self.calls.values().any(|c| c.state == CallState::InFlight)
-    }
-
-    /// Whether an outcome waits to be recorded.
-    #[must_use]
-    pub fn unrecorded(&self) -> bool {
-        self.calls.values().any(|c| matches!(c.state, CallState::Ended { recorded: false, .. }))
-    }
-
-    /// Takes note that the write of an outcome was acknowledged, for the batches it held.
-    pub fn recorded(&mut self, batches: &[u32]) {
-        for number in batches {
-            if let Some(call) = self.calls.get_mut(number)
-                && let CallState::Ended { recorded, .. } = &mut call.state
-            {
-                *recorded = true;
-                call.ids = Vec::new();
-            }
         }
     }
 }
@@ -542,12 +303,7 @@ impl Memory {
     /// Visits every moment of which a rule asks how long ago it was. Two memories whose moments lie equally far before now,
     /// and whose [`Memory::turning_points`] have the same order among them, are equal to every rule.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
-        for sighting in &mut self.sightings {
-            let Sighting { last, not_found_since, unusable_since, asked, recorded: _ } = sighting;
-            let last = last.as_mut().map(|(_, sent)| sent);
-            let since = [not_found_since.as_mut(), unusable_since.as_mut(), asked.as_mut()];
-            last.into_iter().chain(since.into_iter().flatten()).for_each(&mut *visit);
-        }
+        self.sightings.moments(visit);
         for call in self.calls.values_mut() {
             if let CallState::Ended { at, .. } = &mut call.state {
                 visit(at);
@@ -585,33 +341,6 @@ pub struct Observed<'a> {
     pub now: &'a Now,
     /// Flags.
     pub settings: &'a Settings,
-}
-
-/// What a trouble comes to after it has come up `failures` times before.
-#[must_use]
-pub fn standing(
-    trouble: Trouble,
-    note: Note,
-    before: Option<&Standing>,
-    secret_version: Option<String>,
-    now: &Now,
-    settings: &Settings,
-    random: u64,
-) -> Standing {
-    let failures = before.filter(|b| b.trouble.reason() == trouble.reason()).map_or(0, |b| b.failures + 1);
-    // The first of its kind stands for all: another request id each time would be a status write each time.
-    let same = |b: &&Standing| b.note.code == note.code && b.note.text == note.text;
-    let note = before.filter(same).map(|b| b.note.clone()).unwrap_or(note);
-    let wait = match (trouble.retry(), trouble) {
-        (Retry::Slow | Retry::SlowOrSecretChange, _) => settings.retry_max,
-        (Retry::SecretChange, _) => SECRET_REREAD,
-        (Retry::Governor, Trouble::Throttled { retry_after: Some(wait) }) => wait.min(settings.retry_max),
-        (Retry::Governor | Retry::Backoff, _) => {
-            backoff(failures, settings.retry_min, settings.retry_max, random)
-        }
-    };
-    let retry_at = now.mono + wait;
-    Standing { trouble, note, failures, retry_at, retry_time: now.time_at(retry_at), secret_version }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Decisions about one `InstanceDeletion`.
 //!
-//! [`job`] is the parsed spec, [`ledger`] what the status says about each id, [`memory`] and [`marks`] what this process
-//! has seen. [`decide`](decide::decide) turns them into the next step, in this order:
+//! [`job`] is the parsed spec, [`ledger`] what the status says about each id, [`memory`] (with [`sightings`] and [`standing`]) and
+//! [`marks`] what this process has seen. [`decide`](decide::decide) turns them into the next step, in this order:
 //!
 //! 1. [`record`]: outcomes of calls and ends that reads showed go into the ledger;
 //! 2. [`poll`]: which ids are due for a look;
@@ -37,5 +37,7 @@ pub mod poll;
 pub mod record;
 #[cfg(test)]
 mod scenario;
+pub mod sightings;
+pub mod standing;
 pub mod surface;
 pub mod write_ahead;

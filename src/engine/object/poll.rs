@@ -6,7 +6,8 @@ use super::{
     batch::Queue,
     job::Job,
     ledger::{Ledger, Progress},
-    memory::{Memory, Sighting},
+    memory::Memory,
+    sightings::Sighting,
 };
 use crate::engine::{id::InstanceId, settings::Settings, state::Seen, time::Mono};
 

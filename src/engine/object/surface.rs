@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{job::Job, ledger::Ledger, limits::Limit, memory::Standing};
+use super::{job::Job, ledger::Ledger, limits::Limit, standing::Standing};
 use crate::{
     api::{FailureReason, InstanceDeletionStatus, Phase, PlanStatus, Summary},
     engine::{reply::Trouble, time::Now},

@@ -202,7 +202,7 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "an id that a 404 names taken as gone",
-        file: "src/engine/object/memory.rs",
+        file: "src/engine/object/memory/calls.rs",
         find: "                    self.refused.insert(*id, refused);\n                }\n                self.isolation.named(named, evidence)",
         replace: "                    self.refused.insert(*id, refused);\n                    if missing.is_some() {\n                        self.isolation.give_up(*id, FailureReason::NotFound, note.clone());\n                    }\n                }\n                self.isolation.named(named, evidence)",
         found_by: &[Tables],

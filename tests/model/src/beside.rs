@@ -1,10 +1,7 @@
 //! What goes on beside the reconcile: calls that leave and end, and looks that are answered.
 
 use engine_alone::engine::{
-    object::{
-        marks::Effect,
-        memory::{CallEnd, standing},
-    },
+    object::{marks::Effect, memory::CallEnd, standing::standing},
     reply::{Note, Reply, Trouble},
 };
 

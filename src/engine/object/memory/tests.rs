@@ -11,51 +11,12 @@ use crate::engine::{
         ledger::Progress,
         marks::Effect,
     },
+    reply::{Refusal, Trouble},
     state::{Live, StateText},
 };
 
 fn at(mono: Mono) -> Now {
     Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
-}
-
-fn note(text: &str) -> Note {
-    Note { request_id: Some(text.into()), code: Some("c".into()), text: text.into() }
-}
-
-#[test]
-fn a_trouble_waits_as_its_kind_says_and_counts_only_its_own_kind() {
-    let settings = Settings::default();
-    let (min, max) = (settings.retry_min, settings.retry_max);
-    let asked = |wait| Trouble::Throttled { retry_after: Some(Duration::from_secs(wait)) };
-    let before = |trouble: Trouble, failures| Standing {
-        trouble,
-        note: note("first"),
-        failures,
-        retry_at: Mono::START,
-        retry_time: at(Mono::START).time(),
-        secret_version: None,
-    };
-    let unreachable = Trouble::CloudUnreachable;
-    let table = [
-        (Trouble::Forbidden, None, 0, max),
-        (Trouble::CredentialsRejected, None, 0, max),
-        (Trouble::SecretNotFound, None, 0, SECRET_REREAD),
-        (asked(7), None, 0, Duration::from_secs(7)),
-        (asked(100_000), None, 0, max),
-        (Trouble::Throttled { retry_after: None }, None, 0, min / 2),
-        (unreachable, None, 0, min / 2),
-        (unreachable, Some(before(unreachable, 2)), 3, min * 8 / 2),
-        (unreachable, Some(before(Trouble::Forbidden, 2)), 0, min / 2),
-    ];
-    for (trouble, before, failures, wait) in table {
-        let now = at(then());
-        let standing = standing(trouble, note("now"), before.as_ref(), None, &now, &settings, 0);
-        assert_eq!(
-            (standing.failures, standing.retry_at - then()),
-            (failures, wait),
-            "{trouble:?} {before:?}"
-        );
-    }
 }
 
 #[test]

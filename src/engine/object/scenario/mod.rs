@@ -15,7 +15,8 @@ use super::{
     job::{Job, tests::job_of},
     ledger::{Ledger, Progress},
     marks::{Effect, Marks},
-    memory::{CallEnd, Memory, Observed, standing},
+    memory::{CallEnd, Memory, Observed},
+    standing::standing,
     write_ahead::{Batch, Wave},
 };
 use crate::{

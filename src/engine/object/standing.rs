@@ -1,0 +1,118 @@
+//! A trouble that stands in the way of an object, and when it is tried again in spite of it.
+
+use std::hash::{Hash, Hasher};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::engine::{
+    backoff::backoff,
+    reply::{Note, Retry, Trouble},
+    settings::{SECRET_REREAD, Settings},
+    time::{Mono, Now},
+};
+
+/// A trouble, and when to try again in spite of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What stands in the way.
+    pub trouble: Trouble,
+    /// What was heard of it.
+    pub note: Note,
+    /// How often in a row.
+    pub failures: u32,
+    /// Not before this.
+    pub retry_at: Mono,
+    /// The same for people; fixed when the trouble came up, so that it changes no status by itself.
+    pub retry_time: Time,
+    /// resourceVersion of the Secret that was in use; another one is tried at once.
+    pub secret_version: Option<String>,
+}
+
+impl Hash for Standing {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { trouble, note, failures, retry_at, retry_time, secret_version } = self;
+        (trouble, note, failures, retry_at, secret_version).hash(state);
+        retry_time.0.hash(state);
+    }
+}
+
+/// What a trouble comes to after it has come up `failures` times before.
+#[must_use]
+pub fn standing(
+    trouble: Trouble,
+    note: Note,
+    before: Option<&Standing>,
+    secret_version: Option<String>,
+    now: &Now,
+    settings: &Settings,
+    random: u64,
+) -> Standing {
+    let failures = before.filter(|b| b.trouble.reason() == trouble.reason()).map_or(0, |b| b.failures + 1);
+    // The first of its kind stands for all: another request id each time would be a status write each time.
+    let same = |b: &&Standing| b.note.code == note.code && b.note.text == note.text;
+    let note = before.filter(same).map(|b| b.note.clone()).unwrap_or(note);
+    let wait = match (trouble.retry(), trouble) {
+        (Retry::Slow | Retry::SlowOrSecretChange, _) => settings.retry_max,
+        (Retry::SecretChange, _) => SECRET_REREAD,
+        (Retry::Governor, Trouble::Throttled { retry_after: Some(wait) }) => wait.min(settings.retry_max),
+        (Retry::Governor | Retry::Backoff, _) => {
+            backoff(failures, settings.retry_min, settings.retry_max, random)
+        }
+    };
+    let retry_at = now.mono + wait;
+    Standing { trouble, note, failures, retry_at, retry_time: now.time_at(retry_at), secret_version }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::engine::object::case::then;
+
+    fn at(mono: Mono) -> Now {
+        Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
+    }
+
+    fn note(text: &str) -> Note {
+        Note { request_id: Some(text.into()), code: Some("c".into()), text: text.into() }
+    }
+
+    #[test]
+    fn a_trouble_waits_as_its_kind_says_and_counts_only_its_own_kind() {
+        let settings = Settings::default();
+        let (min, max) = (settings.retry_min, settings.retry_max);
+        let asked = |wait| Trouble::Throttled { retry_after: Some(Duration::from_secs(wait)) };
+        let before = |trouble: Trouble, failures| Standing {
+            trouble,
+            note: note("first"),
+            failures,
+            retry_at: Mono::START,
+            retry_time: at(Mono::START).time(),
+            secret_version: None,
+        };
+        let unreachable = Trouble::CloudUnreachable;
+        let table = [
+            (Trouble::Forbidden, None, 0, max),
+            (Trouble::CredentialsRejected, None, 0, max),
+            (Trouble::SecretNotFound, None, 0, SECRET_REREAD),
+            (asked(7), None, 0, Duration::from_secs(7)),
+            (asked(100_000), None, 0, max),
+            (Trouble::Throttled { retry_after: None }, None, 0, min / 2),
+            (unreachable, None, 0, min / 2),
+            (unreachable, Some(before(unreachable, 2)), 3, min * 8 / 2),
+            (unreachable, Some(before(Trouble::Forbidden, 2)), 0, min / 2),
+        ];
+        for (trouble, before, failures, wait) in table {
+            let now = at(then());
+            let standing = standing(trouble, note("now"), before.as_ref(), None, &now, &settings, 0);
+            assert_eq!(
+                (standing.failures, standing.retry_at - then()),
+                (failures, wait),
+                "{trouble:?} {before:?}"
+            );
+        }
+    }
+}
