@@ -256,3 +256,6 @@ mod tests {
         assert_eq!(pace.take(1, at(7_000)), 1);
     }
 }
+
+#[cfg(test)]
+mod goodput;
