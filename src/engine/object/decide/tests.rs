@@ -8,7 +8,7 @@ use crate::engine::{
     object::{
         case::{Case, MICRO, just_before, then},
         job::tests::job_of,
-        memory::Observed,
+        memory::{CallState, Observed},
         surface::tests::ready,
     },
     reply::Trouble,
@@ -332,4 +332,96 @@ fn each_part_of_the_surface_is_worth_a_write() {
     let mut rows = status.clone();
     rows.progress = Some("1/2".into());
     assert!(!surface_differs(&status, &rows), "the record is compared by what moved it");
+}
+
+/// Two rows that a call accepted, stored as they are, and a second later one of them is read as terminated.
+fn one_of_two_ended() -> (Case, Asked) {
+    let mut case = case_of(2);
+    let row = |n: usize| crate::api::InstanceStatus {
+        id: case.job.ids[n].to_string(),
+        phase: crate::api::InstancePhase::Accepted,
+        batch: None,
+        attempts: Some(1),
+        resent: None,
+        cloud_state: None,
+        reason: None,
+        ended_at: None,
+    };
+    let mut status = InstanceDeletionStatus { instances: vec![row(0), row(1)], ..Default::default() };
+    for n in 0..2 {
+        case.memory.saw(case.job.ids[n], Seen::ShuttingDown, then());
+    }
+    status = decided(&mut case, &Asked { status, ..Asked::default() }).write.unwrap();
+    let asked = Asked { status, ..Asked::default() };
+    assert_eq!(decided(&mut case, &asked).write, None, "it is stored");
+    case.memory.saw(case.job.ids[0], Seen::Terminated, then() + SECOND);
+    (case, asked)
+}
+
+#[test]
+fn ends_are_written_together_at_most_once_in_twice_poll_min() {
+    let at = |after: Duration| Now { mono: then() + after, wall: now().wall };
+    let twice = Settings::default().poll_min * 2;
+    let (mut case, mut asked) = one_of_two_ended();
+    assert!(decided(&mut case, &asked).write.is_some(), "the first at once");
+    case.memory.ends_written = Some(then());
+    asked.now = at(twice.saturating_sub(MICRO));
+    let early = decided(&mut case, &asked);
+    assert_eq!((early.write, early.holds_ends, early.wake), (None, false, Some(then() + twice)));
+    asked.now = at(twice);
+    let due = decided(&mut case, &asked);
+    assert!(due.holds_ends && due.write.unwrap().summary.unwrap().terminated == 1);
+    // Something else is worth a write, and takes the end along.
+    asked.now = at(SECOND);
+    asked.status.observed_generation = None;
+    let along = decided(&mut case, &asked);
+    assert!(along.holds_ends && along.write.unwrap().summary.unwrap().terminated == 1);
+    // A write without an end says so.
+    let plain = decided(&mut case_of(1), &Asked::default());
+    assert!(plain.write.is_some() && !plain.holds_ends);
+}
+
+#[test]
+fn an_outcome_is_recorded_with_its_wave_or_with_whatever_is_written_before() {
+    let (mut case, mut asked) = one_of_two_ended();
+    let call = |state| crate::engine::object::memory::OwnCall { claim: "lost".into(), ids: vec![], state };
+    let too_late =
+        CallState::Ended { at: then(), reply: crate::engine::reply::Reply::TooLate, recorded: false };
+    case.memory.calls.insert(8, call(too_late));
+    case.memory.calls.insert(9, call(CallState::InFlight));
+    let with_the_end = decided(&mut case, &asked);
+    assert_eq!((with_the_end.records, with_the_end.write.is_some()), (vec![8], true));
+    case.memory.ends_written = Some(then());
+    asked.now = Now { mono: then() + SECOND, wall: now().wall };
+    let waits = decided(&mut case, &asked);
+    assert_eq!((waits.records, waits.write), (vec![], None), "its wave is still out");
+    case.memory.calls.remove(&9);
+    let alone = decided(&mut case, &asked);
+    assert_eq!((alone.records, alone.write), (vec![8], None), "there is nothing to write of it");
+}
+
+#[test]
+fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
+    let mut case = case_of(3).batch("mine", None);
+    case.ledger.rows[0].progress = Progress::Terminated { batch: Some(7), ended_at: None };
+    let (now, status) = (now(), InstanceDeletionStatus::default());
+    let input = Input {
+        job: &case.job,
+        status: &status,
+        other_bytes: 1_000_000,
+        memory: &case.memory,
+        marks: &case.marks,
+        permits: 0,
+        batch_size: 50,
+        may_start: true,
+        claim: "claim",
+        now: &now,
+        settings: &case.settings,
+    };
+    let draft = Draft { input: &input, outcome_only: case.ledger.clone(), records: vec![], events: vec![] };
+    let stage = Stage::Deleting(None);
+    let written = surface::status(&case.job, &case.ledger, &stage, &status, &now, (None, None));
+    let written = serde_json::to_vec(&written).unwrap().len();
+    let room = 2 * 64 + 96 + 16 * 1024;
+    assert_eq!(draft.largest(&case.ledger, &stage), written + room + 1_000_000);
 }
