@@ -142,6 +142,11 @@ const EXAMPLES: &str = r#"Example:
   curl -s -H 'X-Auth-Token: demo-token' 127.0.0.1:8080/v1/demo-project/instances/ID/status
   curl -s '127.0.0.1:8081/log?operation=DeleteInstances'
 
+With --user u@account=secret, a token for a project (header X-Subject-Token):
+  curl -si -H 'Content-Type: application/json' '127.0.0.1:8080/v3/auth/tokens?nocatalog=true' -d \
+       '{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"u","password":"secret",
+        "domain":{"name":"account"}}}},"scope":{"project":{"id":"demo-project"}}}}'
+
 The next delete call gets no reply, though it takes effect:
   curl -s -H 'Content-Type: application/json' 127.0.0.1:8081/faults \
        -d '{"operation":"DeleteInstances","times":1,"drop_connection":"after_effect"}'"#;

@@ -66,7 +66,9 @@ struct Known {
 impl Users {
     pub(crate) fn new(users: Vec<User>) -> Self {
         let mut known = Self::default();
-        users.into_iter().for_each(|user| known.add(user));
+        for user in users {
+            known.add(user);
+        }
         known
     }
 
