@@ -14,17 +14,17 @@ use serde_json::{Value, json};
 const HOUR: Duration = Duration::from_hours(1);
 const PASSWORD: &str = "pass-word";
 
-fn body(name: &str, password: &str, domain: &str, scope: Option<Value>) -> Value {
+fn body(name: &str, password: &str, domain: &str, scope: impl Into<Option<Value>>) -> Value {
     let user = json!({"name": name, "password": password, "domain": {"name": domain}});
     let identity = json!({"methods": ["password"], "password": {"user": user}});
-    scope.map_or_else(
+    scope.into().map_or_else(
         || json!({"auth": {"identity": identity}}),
         |scope| json!({"auth": {"identity": identity, "scope": scope}}),
     )
 }
 
-fn by_id(id: &str) -> Option<Value> {
-    Some(json!({"project": {"id": id}}))
+fn by_id(id: &str) -> Value {
+    json!({"project": {"id": id}})
 }
 
 async fn post(client: &Client, body: &Value) -> Reply {
@@ -77,7 +77,7 @@ async fn a_password_gets_a_token_for_a_project() {
     // 2026-01-01, whenever this runs.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     sim.set_clock_offset(1_767_225_600_i64.checked_sub_unsigned(now).unwrap());
-    for scope in [by_id(P), Some(json!({"project": {"name": "region-1"}}))] {
+    for scope in [by_id(P), json!({"project": {"name": "region-1"}})] {
         let reply = post(&client, &body("user", PASSWORD, "account", scope)).await;
         assert_eq!(reply.status, 201);
         let token = reply.json()["token"].clone();
