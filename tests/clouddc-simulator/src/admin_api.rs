@@ -12,15 +12,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::access_keys::AccessKey;
+use crate::calendar::http_date;
 use crate::durations;
 use crate::fault_book::FaultHandle;
 use crate::faults::Fault;
 use crate::instance::{Status, StatusError};
 use crate::log::{Entry, Operation};
 use crate::options::EndTime;
+use crate::projects::Projects;
 use crate::rate_limit::RateLimit;
 use crate::shared::Shared;
-use crate::tokens::{Projects, Token};
+use crate::tokens::Token;
+use crate::users::User;
 
 type App = State<Arc<Shared>>;
 
@@ -32,6 +36,14 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/projects/{project}/instances/{id}", get(instance).put(set_instance).delete(remove_instance))
         .route("/tokens", get(tokens).post(add_token))
         .route("/tokens/{label}", delete(revoke_token))
+        .route("/access-keys", get(access_keys).post(add_access_key))
+        .route("/access-keys/{label}", delete(revoke_access_key))
+        .route("/users", get(users).post(add_user))
+        .route("/users/{name}", delete(remove_user))
+        .route("/users/{name}/tokens", delete(revoke_user_tokens))
+        .route("/token-life", put(set_token_life))
+        .route("/projects/{project}/name", put(name_project))
+        .route("/clock", get(clock).put(set_clock))
         .route("/faults", get(faults).post(script).delete(clear_faults))
         .route("/faults/{fault}", get(fault).delete(remove_fault))
         .route("/faults/{fault}/release", post(release))
@@ -154,6 +166,112 @@ async fn add_token(State(shared): App, Json(new): Json<NewToken>) -> StatusCode 
 
 async fn revoke_token(State(shared): App, Path(label): Path<String>) -> Response {
     done(shared.state().tokens.revoke(|token| token.label == label) > 0, "token")
+}
+
+async fn access_keys(State(shared): App) -> Json<Value> {
+    let shown = |key: &AccessKey| {
+        let AccessKey { label, id, security_token, projects, .. } = key;
+        json!({"label": label, "id": id, "temporary": security_token.is_some(), "projects": projects})
+    };
+    Json(json!({"access_keys": shared.state().access_keys.all().iter().map(shown).collect::<Vec<_>>()}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAccessKey {
+    label: String,
+    id: String,
+    secret: String,
+    security_token: Option<String>,
+    projects: Option<Vec<String>>,
+}
+
+async fn add_access_key(State(shared): App, Json(new): Json<NewAccessKey>) -> StatusCode {
+    let NewAccessKey { label, id, secret, security_token, projects } = new;
+    let projects = projects.map_or(Projects::All, Projects::Only);
+    shared.state().access_keys.add(AccessKey { label, id, secret, security_token, projects });
+    StatusCode::CREATED
+}
+
+async fn revoke_access_key(State(shared): App, Path(label): Path<String>) -> Response {
+    done(shared.state().access_keys.revoke(|key| key.label == label) > 0, "access key")
+}
+
+async fn users(State(shared): App) -> Json<Value> {
+    let shown = |user: &User| json!({"name": user.name, "domain": user.domain, "projects": user.projects});
+    Json(json!({"users": shared.state().users.iter().map(shown).collect::<Vec<_>>()}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewUser {
+    name: String,
+    password: String,
+    domain: String,
+    projects: Option<Vec<String>>,
+}
+
+async fn add_user(State(shared): App, Json(new): Json<NewUser>) -> StatusCode {
+    let NewUser { name, password, domain, projects } = new;
+    let projects = projects.map_or(Projects::All, Projects::Only);
+    shared.state().users.add(User { name, password, domain, projects });
+    StatusCode::CREATED
+}
+
+async fn remove_user(State(shared): App, Path(name): Path<String>) -> Response {
+    done(shared.state().remove_user(&name, shared.clock.now()) > 0, "user")
+}
+
+async fn revoke_user_tokens(State(shared): App, Path(name): Path<String>) -> Response {
+    let mut state = shared.state();
+    if !state.users.knows(&name) {
+        return not_found("user");
+    }
+    let revoked = state.issued.revoke(&name, shared.clock.now());
+    Json(json!({"revoked": revoked})).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenLife {
+    #[serde(with = "durations::text")]
+    life: Duration,
+}
+
+async fn set_token_life(State(shared): App, Json(new): Json<TokenLife>) -> StatusCode {
+    shared.state().token_life = new.life;
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectName {
+    name: String,
+}
+
+async fn name_project(
+    State(shared): App,
+    Path(project): Path<String>,
+    Json(new): Json<ProjectName>,
+) -> StatusCode {
+    shared.state().project_names.insert(new.name, project);
+    StatusCode::NO_CONTENT
+}
+
+async fn clock(State(shared): App) -> Json<Value> {
+    let clock = &shared.clock;
+    Json(json!({"offset_seconds": clock.offset_seconds(), "date": http_date(clock.unix_ms())}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockOffset {
+    offset_seconds: i64,
+}
+
+async fn set_clock(State(shared): App, Json(new): Json<ClockOffset>) -> StatusCode {
+    shared.clock.set_offset(new.offset_seconds);
+    StatusCode::NO_CONTENT
 }
 
 async fn faults(State(shared): App) -> Json<Value> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use clouddc_simulator::{
-    EndTime, LastPage, Options, Projects, RateKind, RateLimit, RetryAfter, ThrottleBody, Token,
-    UnauthorizedCode, Vocabulary, parse_duration,
+    AccessKey, EndTime, LastPage, Options, Projects, RateKind, RateLimit, RetryAfter, ThrottleBody, Token,
+    UnauthorizedCode, User, Vocabulary, parse_duration,
 };
 
 /// Simulates the part of Huawei Cloud CloudDC that deletes bare-metal instances.
@@ -16,6 +16,8 @@ use clouddc_simulator::{
 ///   POST /v1/{project}/instances/batch-delete      DeleteInstances
 ///   GET  /v1/{project}/instances/{id}/status       ShowInstanceStatus
 ///   GET  /v1/{project}/instances?instance_id=…     ListInstances
+///   POST /v3/auth/tokens                           a token of IAM, for a user's password
+/// Requests have an X-Auth-Token or are signed with an access key (SDK-HMAC-SHA256).
 /// Accepted instances go to shutting-down and later to terminated, or to error. A second port has the admin
 /// interface: add instances, set states, script faults, read the log of all requests (GET /log).
 #[derive(Debug, Parser)]
@@ -45,6 +47,27 @@ pub(crate) struct Cli {
     /// LABEL=VALUE or LABEL=VALUE@PROJECT,PROJECT: an X-Auth-Token; may be repeated
     #[arg(long = "token", value_parser = parse_token, default_value = "demo=demo-token")]
     tokens: Vec<Token>,
+
+    /// LABEL=ID:SECRET or LABEL=ID:SECRET:SECURITY_TOKEN, either with @PROJECT,PROJECT: an access key (AK:SK), a
+    /// temporary one if it has a security token; may be repeated
+    #[arg(long = "access-key", value_parser = parse_access_key)]
+    access_keys: Vec<AccessKey>,
+
+    /// NAME@DOMAIN=PASSWORD or NAME@DOMAIN=PASSWORD@PROJECT,PROJECT: an IAM user; may be repeated
+    #[arg(long = "user", value_parser = parse_user)]
+    users: Vec<User>,
+
+    /// NAME=ID: the name under which IAM knows a project; else its id is its name; may be repeated
+    #[arg(long = "project-name", value_parser = parse_project_name)]
+    project_names: Vec<(String, String)>,
+
+    /// A token issued by IAM is good for this long
+    #[arg(long, value_parser = parse_duration, default_value = "24h")]
+    token_life: Duration,
+
+    /// The wall clock is fast by so many seconds, or slow by a negative number: Date, and the check of X-Sdk-Date
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "SECONDS")]
+    clock_offset: i64,
 
     /// Seed of ids and of random times
     #[arg(long, default_value_t = 1)]
@@ -90,11 +113,11 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = UnauthorizedArg::Imetal0003)]
     unauthorized: UnauthorizedArg,
 
-    /// Rate limit of deletes per token: bucket:20/1s, fixed:10/1m or sliding:10/1m
+    /// Rate limit of deletes per token, access key or user: bucket:20/1s, fixed:10/1m or sliding:10/1m
     #[arg(long)]
     rate_deletes: Option<RateKind>,
 
-    /// Rate limit of reads per token
+    /// Rate limit of reads per token, access key or user
     #[arg(long)]
     rate_reads: Option<RateKind>,
 
@@ -118,6 +141,11 @@ const EXAMPLES: &str = r#"Example:
        -d '{"instance_id_set":["ID"]}' 127.0.0.1:8080/v1/demo-project/instances/batch-delete
   curl -s -H 'X-Auth-Token: demo-token' 127.0.0.1:8080/v1/demo-project/instances/ID/status
   curl -s '127.0.0.1:8081/log?operation=DeleteInstances'
+
+With --user u@account=secret, a token for a project (header X-Subject-Token):
+  curl -si -H 'Content-Type: application/json' '127.0.0.1:8080/v3/auth/tokens?nocatalog=true' -d \
+       '{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"u","password":"secret",
+        "domain":{"name":"account"}}}},"scope":{"project":{"id":"demo-project"}}}}'
 
 The next delete call gets no reply, though it takes effect:
   curl -s -H 'Content-Type: application/json' 127.0.0.1:8081/faults \
@@ -185,20 +213,59 @@ impl Cli {
             delete_limit: self.rate_deletes.map(limit),
             read_limit: self.rate_reads.map(limit),
             tokens: self.tokens.clone(),
+            access_keys: self.access_keys.clone(),
+            users: self.users.clone(),
+            token_life: self.token_life,
+            project_names: self.project_names.iter().cloned().collect(),
+            clock_offset_seconds: self.clock_offset,
         }
     }
 }
 
 fn parse_token(text: &str) -> Result<Token, String> {
     let (label, rest) = text.split_once('=').ok_or("LABEL=VALUE is expected")?;
-    let (value, projects) = match rest.split_once('@') {
-        None => (rest, Projects::All),
-        Some((value, list)) => (value, Projects::Only(list.split(',').map(str::to_owned).collect())),
-    };
+    let (value, projects) = split_projects(rest);
     if label.is_empty() || value.is_empty() {
         return Err("neither label nor value may be empty".to_owned());
     }
     Ok(Token::new(label, value, projects))
+}
+
+/// What is before `@PROJECT,PROJECT`, if there is that.
+fn split_projects(text: &str) -> (&str, Projects) {
+    match text.split_once('@') {
+        None => (text, Projects::All),
+        Some((value, list)) => (value, Projects::Only(list.split(',').map(str::to_owned).collect())),
+    }
+}
+
+fn parse_access_key(text: &str) -> Result<AccessKey, String> {
+    let (label, rest) = text.split_once('=').ok_or("LABEL=ID:SECRET is expected")?;
+    let (value, projects) = split_projects(rest);
+    let parts: Vec<&str> = value.split(':').collect();
+    if label.is_empty() || parts.iter().any(|part| part.is_empty()) {
+        return Err("neither label nor id, secret and token may be empty".to_owned());
+    }
+    match parts.as_slice() {
+        [id, secret] => Ok(AccessKey::new(label, *id, *secret, projects)),
+        [id, secret, token] => Ok(AccessKey::new(label, *id, *secret, projects).with_security_token(*token)),
+        _ => Err("LABEL=ID:SECRET or LABEL=ID:SECRET:SECURITY_TOKEN is expected".to_owned()),
+    }
+}
+
+fn parse_user(text: &str) -> Result<User, String> {
+    let parts = text.split_once('=').and_then(|(who, rest)| Some((who.split_once('@')?, rest)));
+    let ((name, domain), rest) = parts.ok_or("NAME@DOMAIN=PASSWORD is expected")?;
+    let (password, projects) = split_projects(rest);
+    if name.is_empty() || domain.is_empty() || password.is_empty() {
+        return Err("neither name nor domain and password may be empty".to_owned());
+    }
+    Ok(User::new(name, password, domain, projects))
+}
+
+fn parse_project_name(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, id)| !name.is_empty() && !id.is_empty());
+    pair.map(|(name, id)| (name.to_owned(), id.to_owned())).ok_or_else(|| "NAME=ID is expected".to_owned())
 }
 
 fn parse_random(text: &str) -> Result<EndTime, String> {
@@ -249,8 +316,28 @@ mod tests {
         let limit = RateLimit::fixed(10, Duration::from_mins(1)).retry_after(RetryAfter::Exact);
         assert_eq!(limited.delete_limit, Some(limit));
 
+        let args =
+            ["--access-key", "a=AK:SK@p", "--access-key", "t=AK2:SK2:tok+/==", "--clock-offset", "-900"];
+        let keyed = options(&args).unwrap();
+        let permanent = AccessKey::new("a", "AK", "SK", Projects::Only(vec!["p".to_owned()]));
+        let temporary = AccessKey::new("t", "AK2", "SK2", Projects::All).with_security_token("tok+/==");
+        assert_eq!(keyed.access_keys, [permanent, temporary]);
+        assert_eq!(keyed.clock_offset_seconds, -900);
+
+        let args = ["--user", "u@d=pw=x@p", "--project-name", "region=p", "--token-life", "1m"];
+        let known = options(&args).unwrap();
+        assert_eq!(known.users, [User::new("u", "pw=x", "d", Projects::Only(vec!["p".to_owned()]))]);
+        assert_eq!(known.project_names.get("region").map(String::as_str), Some("p"));
+        assert_eq!((plain.token_life, known.token_life), (Duration::from_hours(24), Duration::from_mins(1)));
+
         for bad in [
-            &["--end-random", "sigma=1"][..],
+            &["--access-key", "a=AK"][..],
+            &["--access-key", "a=AK:"],
+            &["--access-key", "a=1:2:3:4"],
+            &["--user", "u=pw"],
+            &["--user", "u@d="],
+            &["--project-name", "x"],
+            &["--end-random", "sigma=1"],
             &["--end-random", "min=1s,max=2s", "--end-never"],
             &["--rate-reads", "10/1m"],
             &["--rate-reads", "fixed:0/1m"],

@@ -1,13 +1,15 @@
-//! What the cloud answers: gateway first (path, token, throttling), then the service.
+//! What the cloud answers: gateway first (path, credentials, throttling), then the service.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::clock::Moment;
 use crate::errors::ApiError;
 use crate::faults::Fault;
+use crate::iam;
 use crate::log::Operation;
-use crate::options::{LastPage, UnauthorizedCode};
+use crate::options::LastPage;
 use crate::paging::{ListQuery, write_marker};
 use crate::rate_limit::Class;
 use crate::request::Asked;
@@ -15,7 +17,7 @@ use crate::shared::State;
 use crate::world::Page;
 
 /// A reply and what it means.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
@@ -28,7 +30,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    fn json(status: u16, body: &Value) -> Self {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         Self { status, headers, body: body.to_string(), ..Self::default() }
     }
@@ -44,15 +46,15 @@ impl From<ApiError> for Answer {
 }
 
 /// Carries the request out. `fault` shapes what is accepted and returned; its other parts are the caller's.
-pub(crate) fn answer(state: &mut State, asked: &Asked, fault: Option<&Fault>, now: Duration) -> Answer {
-    carry_out(state, asked, fault, now).unwrap_or_else(Answer::from)
+pub(crate) fn answer(state: &mut State, asked: &Asked, fault: Option<&Fault>, moment: Moment) -> Answer {
+    carry_out(state, asked, fault, moment).unwrap_or_else(Answer::from)
 }
 
 fn carry_out(
     state: &mut State,
     asked: &Asked,
     fault: Option<&Fault>,
-    now: Duration,
+    moment: Moment,
 ) -> Result<Answer, ApiError> {
     if asked.too_large {
         return Err(ApiError::new(413, "APIGW.0201", "Request entity too large"));
@@ -60,22 +62,23 @@ fn carry_out(
     let class = match asked.operation {
         Operation::DeleteInstances => Class::Delete,
         Operation::ShowInstanceStatus | Operation::ListInstances => Class::Read,
+        Operation::CreateToken => return iam::create_token(state, asked, moment),
         Operation::Other => return Err(ApiError::not_published()),
     };
     let Some(project) = asked.project.as_deref() else { return Err(ApiError::not_published()) };
-    let value = asked.token.as_deref().unwrap_or_default();
-    let Some(token) = state.tokens.find(value) else { return Err(unauthorized(state.unauthorized)) };
+    let caller = asked.credentials.check(state, moment)?;
+    let now = moment.now;
     let limit = match class {
         Class::Delete => &state.delete_limit,
         Class::Read => &state.read_limit,
     };
     if let Some(limit) = limit {
-        state.limiter.take(value, class, limit, now).map_err(|wait| limit.refusal(wait))?;
+        state.limiter.take(&caller.counted_for, class, limit, now).map_err(|wait| limit.refusal(wait))?;
     }
     if asked.method == "POST" && !asked.has_content_type {
         return Err(ApiError::new(400, "APIGW.0106", "Orchestration error: Content-Type required"));
     }
-    if !token.allows(project) {
+    if !caller.projects.allow(project) {
         return Err(ApiError::new(403, "iMetal.0004", "Insufficient permissions"));
     }
     match asked.operation {
@@ -86,16 +89,6 @@ fn carry_out(
         }
         Operation::ListInstances => list(state, project, asked, fault, now),
         _ => delete(state, project, asked, fault, now),
-    }
-}
-
-fn unauthorized(code: UnauthorizedCode) -> ApiError {
-    match code {
-        UnauthorizedCode::Imetal0003 => ApiError::new(401, "iMetal.0003", "Unauthorized"),
-        UnauthorizedCode::Apigw0301 => {
-            ApiError::new(401, "APIGW.0301", "Incorrect IAM authentication information")
-        }
-        UnauthorizedCode::Apigw0307 => ApiError::new(401, "APIGW.0307", "The token must be updated."),
     }
 }
 

@@ -12,10 +12,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::calendar::http_date;
 use crate::cloud_api::{Answer, answer};
 use crate::fault_book::{Active, Traits};
 use crate::faults::{CannedReply, Stage};
-use crate::log::{Delivery, Entry};
+use crate::iam;
+use crate::log::{Delivery, Entry, Operation};
 use crate::random::Random;
 use crate::request::Asked;
 use crate::shared::Shared;
@@ -108,7 +110,7 @@ async fn handle(
     let canned = fault.and_then(|fault| fault.reply.as_ref());
     let mut answered = Answer::default();
     if canned.is_none_or(|canned| canned.apply_effect) {
-        answered = answer(&mut shared.state(), &asked, fault, shared.clock.now());
+        answered = answer(&mut shared.state(), &asked, fault, shared.clock.moment());
         shared.log.change(seq, |entry| entry.effect_ms = Some(shared.clock.elapsed_ms()));
     }
     if let Some(canned) = canned {
@@ -129,7 +131,7 @@ async fn handle(
     }
     // Before the reply leaves: whoever has it finds it in the log.
     finish(Delivery::Delivered);
-    if reply.send(response(answered, &request_id)).is_err() {
+    if reply.send(response(answered, &request_id, shared.clock.unix_ms())).is_err() {
         tracing::debug!(seq, "the client has gone");
     }
 }
@@ -140,8 +142,10 @@ fn arrive(shared: &Shared, asked: &Asked) -> (u64, String, Option<Arc<Active>>) 
     state.requests += 1;
     let request_id =
         Random::for_name(shared.clock.started_unix_ms(), "request", state.requests).uuid(4, None);
-    let token = asked.token.as_deref().and_then(|value| state.tokens.find(value));
-    let token = token.map(|token| token.label.clone());
+    let token = match asked.operation {
+        Operation::CreateToken => iam::label(&state, asked.body.as_ref()),
+        _ => asked.credentials.label(&state),
+    };
     let traits = Traits {
         operation: asked.operation,
         project: asked.project.as_deref(),
@@ -189,8 +193,12 @@ fn canned_answer(canned: &CannedReply) -> Answer {
     }
 }
 
-fn response(answer: Answer, request_id: &str) -> Response<Body> {
+fn response(answer: Answer, request_id: &str, unix_ms: u64) -> Response<Body> {
     let mut builder = Response::builder().status(answer.status).header("X-Request-Id", request_id);
+    // A scripted reply may have another one.
+    if !answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Date")) {
+        builder = builder.header("Date", http_date(unix_ms));
+    }
     for (name, value) in answer.headers {
         builder = builder.header(name, value);
     }

@@ -23,6 +23,12 @@ impl ApiError {
         Self { status, code: None, content_type, headers: Vec::new(), body: body.to_owned() }
     }
 
+    /// `{"error":{"code","message","title"}}`, as IAM has them; without an `error_code`.
+    pub(crate) fn iam(status: u16, title: &str, message: &str) -> Self {
+        let body = json!({"error": {"code": status, "message": message, "title": title}}).to_string();
+        Self::raw(status, "application/json", &body)
+    }
+
     pub(crate) fn header(mut self, name: &str, value: u64) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self

@@ -32,7 +32,7 @@ pub struct Fault {
     pub operation: Option<Operation>,
     /// Only this project.
     pub project: Option<String>,
-    /// Only requests with the token of this label.
+    /// Only requests with the token or access key of this label, or of the user of this name.
     pub token: Option<String>,
     /// Only requests that contain one of these ids.
     pub ids: Vec<String>,
@@ -90,7 +90,7 @@ pub enum Part {
 pub struct CannedReply {
     /// HTTP status.
     pub status: u16,
-    /// Headers; there is no other one but `X-Request-Id`.
+    /// Headers; there are no other ones but `X-Request-Id` and, unless given here, `Date`.
     pub headers: BTreeMap<String, String>,
     /// Body as sent.
     pub body: String,
@@ -125,7 +125,20 @@ impl Fault {
         self
     }
 
-    /// Only with the token of this label.
+    /// Only with the token or access key of this label, or of the user of this name.
+    ///
+    /// Listing, for instance, is forbidden to one of them like this:
+    ///
+    /// ```
+    /// use clouddc_simulator::{Fault, Operation};
+    ///
+    /// let may_not_list = Fault::on(Operation::ListInstances).with_token("narrow").reply_error(
+    ///     403,
+    ///     "iMetal.0004",
+    ///     "Insufficient permissions",
+    /// );
+    /// # let _ = may_not_list;
+    /// ```
     #[must_use]
     pub fn with_token(mut self, label: impl Into<String>) -> Self {
         self.token = Some(label.into());

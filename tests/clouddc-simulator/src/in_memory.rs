@@ -7,24 +7,28 @@ use std::time::Duration;
 use hyper::http::Request;
 
 use crate::{
+    clock::{Moment, millis, set_off},
     cloud_api::answer,
     faults::Fault,
     instance::Status,
     log::Operation,
     options::{EndTime, Options},
+    projects::Projects,
     request::Asked,
     shared::State,
-    tokens::{Projects, Token},
+    tokens::Token,
 };
 
 /// The cloud.
 #[derive(Debug)]
 pub struct InMemoryCloud {
     state: State,
+    /// Wall clock at the start, as the cloud has it.
+    started_unix_ms: u64,
 }
 
 /// A request as it came.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct InMemoryRequest<'a> {
     /// HTTP method.
     pub method: &'a str,
@@ -49,7 +53,7 @@ pub struct InMemoryQuestion {
 }
 
 /// A reply, and what it means.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct InMemoryReply {
     /// HTTP status.
     pub status: u16,
@@ -63,11 +67,36 @@ pub struct InMemoryReply {
     pub returned: Vec<String>,
 }
 
+/// Without token and body, which may have a password.
+impl std::fmt::Debug for InMemoryRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InMemoryRequest")
+            .field("method", &self.method)
+            .field("uri", &self.uri)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without headers, which may have a token.
+impl std::fmt::Debug for InMemoryReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InMemoryReply")
+            .field("status", &self.status)
+            .field("body", &self.body)
+            .field("applied", &self.applied)
+            .field("returned", &self.returned)
+            .finish_non_exhaustive()
+    }
+}
+
 impl InMemoryCloud {
     /// As a simulator that has just started. `started_unix_ms` is its wall clock then.
     #[must_use]
     pub fn new(options: &Options, started_unix_ms: u64) -> Self {
-        Self { state: State::new(options, started_unix_ms) }
+        Self {
+            state: State::new(options, started_unix_ms),
+            started_unix_ms: set_off(started_unix_ms, options.clock_offset_seconds),
+        }
     }
 
     /// Takes a request apart; none if it has no form at all.
@@ -93,7 +122,8 @@ impl InMemoryCloud {
         fault: Option<&Fault>,
         now: Duration,
     ) -> InMemoryReply {
-        let answer = answer(&mut self.state, &question.asked, fault, now);
+        let moment = Moment { now, unix_ms: self.started_unix_ms.saturating_add(millis(now)) };
+        let answer = answer(&mut self.state, &question.asked, fault, moment);
         InMemoryReply {
             status: answer.status,
             headers: answer.headers,

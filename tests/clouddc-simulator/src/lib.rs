@@ -1,5 +1,6 @@
 //! A simulator of the part of Huawei Cloud CloudDC that deletes bare-metal instances: DeleteInstances,
-//! ShowInstanceStatus and ListInstances, with their states, refusals, throttling and every kind of fault.
+//! ShowInstanceStatus and ListInstances, with their states, refusals, throttling and every kind of fault. Requests
+//! have an `X-Auth-Token`, which IAM issues here too ([`User`]), or are signed ([`AccessKey`]).
 //!
 //! It is built from the vendor's documents alone. Where they are silent or contradict each other, [`Options`] has a
 //! choice.
@@ -24,28 +25,37 @@
 //! # Ok(()) }
 //! ```
 
+mod access_keys;
 mod admin_api;
+mod authorization;
 mod calendar;
 mod clock;
 mod cloud_api;
 mod cloud_server;
+mod credentials;
 mod durations;
 mod errors;
 mod fault_book;
 mod faults;
+mod iam;
 mod in_memory;
 mod instance;
+mod issued_tokens;
 mod log;
 mod options;
 mod paging;
+mod projects;
 mod random;
 mod rate_limit;
 mod request;
 mod shared;
+mod signature;
 mod simulator;
 mod tokens;
+mod users;
 mod world;
 
+pub use access_keys::AccessKey;
 pub use durations::parse_duration;
 pub use fault_book::{FaultHandle, FaultReport};
 pub use faults::{CannedReply, Fault, Part, Stage};
@@ -53,6 +63,9 @@ pub use in_memory::{InMemoryCloud, InMemoryQuestion, InMemoryReply, InMemoryRequ
 pub use instance::{Status, StatusError};
 pub use log::{Delivery, Entry, Operation, TimedOut};
 pub use options::{EndTime, LastPage, Options, UnauthorizedCode, Vocabulary};
+pub use projects::Projects;
 pub use rate_limit::{RateKind, RateLimit, RetryAfter, ThrottleBody};
+pub use signature::{SignatureError, SignedRequest, verify_signature};
 pub use simulator::Simulator;
-pub use tokens::{Projects, Token};
+pub use tokens::Token;
+pub use users::User;

@@ -16,6 +16,8 @@ pub enum Operation {
     ShowInstanceStatus,
     /// `GET /v1/{project}/instances`
     ListInstances,
+    /// `POST /v3/auth/tokens` of IAM; no operation of CloudDC.
+    CreateToken,
     /// Anything else.
     Other,
 }
@@ -51,7 +53,8 @@ pub struct Entry {
     pub path: String,
     /// Project of the path.
     pub project: Option<String>,
-    /// Label of the token; `None` for a missing or unknown one.
+    /// Label of the token or access key, or name of the user; `None` for a missing or unknown one. It says who the
+    /// request claims to come from, also if it is refused.
     pub token: Option<String>,
     /// Ids asked for, as sent.
     pub ids: Vec<String>,

@@ -1,14 +1,17 @@
 //! What can be chosen about a simulator.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access_keys::AccessKey;
 use crate::durations;
 use crate::random::Random;
 use crate::rate_limit::RateLimit;
 use crate::tokens::Token;
+use crate::users::User;
 
 /// How a simulator behaves. Every choice the vendor's documents leave open is a field here.
 #[derive(Debug, Clone)]
@@ -36,12 +39,23 @@ pub struct Options {
     pub vocabulary: Vocabulary,
     /// The code of the 401 for a missing or wrong token.
     pub unauthorized: UnauthorizedCode,
-    /// Rate limit of DeleteInstances, per token.
+    /// Rate limit of DeleteInstances, per token, access key or user.
     pub delete_limit: Option<RateLimit>,
-    /// Rate limit of ListInstances and ShowInstanceStatus together, per token.
+    /// Rate limit of ListInstances and ShowInstanceStatus together, per token, access key or user.
     pub read_limit: Option<RateLimit>,
     /// Tokens known from the start.
     pub tokens: Vec<Token>,
+    /// Access keys known from the start.
+    pub access_keys: Vec<AccessKey>,
+    /// IAM users known from the start.
+    pub users: Vec<User>,
+    /// For how long an issued token is good.
+    pub token_life: Duration,
+    /// Ids of projects by the name that IAM knows them under. A project that is not in here is its own name.
+    pub project_names: BTreeMap<String, String>,
+    /// By how much the cloud's wall clock is fast; negative: slow. `Date` and the check of `X-Sdk-Date` go by it, and
+    /// the times of tokens as IAM shows them.
+    pub clock_offset_seconds: i64,
 }
 
 impl Default for Options {
@@ -62,6 +76,11 @@ impl Default for Options {
             delete_limit: None,
             read_limit: None,
             tokens: Vec::new(),
+            access_keys: Vec::new(),
+            users: Vec::new(),
+            token_life: Duration::from_hours(24),
+            project_names: BTreeMap::new(),
+            clock_offset_seconds: 0,
         }
     }
 }

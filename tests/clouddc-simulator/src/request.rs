@@ -2,11 +2,13 @@
 
 use axum::extract::Query;
 use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
 use serde_json::Value;
 
+use crate::credentials::Credentials;
 use crate::log::Operation;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) operation: Operation,
     pub(crate) method: String,
@@ -14,12 +16,24 @@ pub(crate) struct Asked {
     pub(crate) project: Option<String>,
     /// Ids asked for, as far as they can be made out.
     pub(crate) ids: Vec<String>,
-    pub(crate) token: Option<String>,
+    pub(crate) credentials: Credentials,
     pub(crate) has_content_type: bool,
     pub(crate) query: Vec<(String, String)>,
     /// `None`: no JSON.
     pub(crate) body: Option<Value>,
     pub(crate) too_large: bool,
+}
+
+/// Without body and credentials, which have secrets.
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked")
+            .field("operation", &self.operation)
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("ids", &self.ids)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Asked {
@@ -34,6 +48,7 @@ impl Asked {
                 (Operation::ShowInstanceStatus, Some(*project), Some(*id))
             }
             ("GET", ["v1", project, "instances"]) => (Operation::ListInstances, Some(*project), None),
+            ("POST", ["v3", "auth", "tokens"]) => (Operation::CreateToken, None, None),
             (_, ["v1", project, ..]) => (Operation::Other, Some(*project), None),
             _ => (Operation::Other, None, None),
         };
@@ -42,16 +57,18 @@ impl Asked {
         let ids = match operation {
             Operation::DeleteInstances => ids_of_body(json.as_ref()),
             Operation::ListInstances => ids_of_query(&query),
-            Operation::ShowInstanceStatus | Operation::Other => id.map(str::to_owned).into_iter().collect(),
+            Operation::ShowInstanceStatus | Operation::CreateToken | Operation::Other => {
+                id.map(str::to_owned).into_iter().collect()
+            }
         };
-        let token = parts.headers.get("x-auth-token").and_then(|value| value.to_str().ok());
+        let path = parts.uri.path_and_query().map_or(parts.uri.path(), PathAndQuery::as_str);
         Self {
             operation,
             method: parts.method.to_string(),
-            path: parts.uri.path_and_query().map_or_else(|| parts.uri.path().to_owned(), ToString::to_string),
+            path: path.to_owned(),
             project: project.map(str::to_owned),
             ids,
-            token: token.map(str::to_owned),
+            credentials: Credentials::read(parts, path, body.unwrap_or_default()),
             has_content_type: parts.headers.contains_key("content-type"),
             query,
             body: json,

@@ -1,13 +1,18 @@
 //! What the cloud API, the admin interface and the library's handle have in common.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::access_keys::AccessKeys;
 use crate::clock::Clock;
 use crate::fault_book::FaultBook;
+use crate::issued_tokens::IssuedTokens;
 use crate::log::Log;
 use crate::options::{LastPage, Options, UnauthorizedCode};
 use crate::rate_limit::{Limiter, RateLimit};
 use crate::tokens::Tokens;
+use crate::users::Users;
 use crate::world::World;
 
 #[derive(Debug)]
@@ -22,6 +27,12 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) world: World,
     pub(crate) tokens: Tokens,
+    pub(crate) access_keys: AccessKeys,
+    pub(crate) users: Users,
+    pub(crate) issued: IssuedTokens,
+    pub(crate) token_life: Duration,
+    /// Ids of projects by name.
+    pub(crate) project_names: BTreeMap<String, String>,
     pub(crate) faults: FaultBook,
     pub(crate) limiter: Limiter,
     pub(crate) delete_limit: Option<RateLimit>,
@@ -29,6 +40,9 @@ pub(crate) struct State {
     pub(crate) last_page: LastPage,
     pub(crate) unauthorized: UnauthorizedCode,
     pub(crate) requests: u64,
+    pub(crate) tokens_issued: u64,
+    /// Of the values of issued tokens.
+    pub(crate) seed: u64,
 }
 
 impl State {
@@ -36,6 +50,11 @@ impl State {
         Self {
             world: World::new(options, started_unix_ms),
             tokens: Tokens::new(options.tokens.clone()),
+            access_keys: AccessKeys::new(options.access_keys.clone()),
+            users: Users::new(options.users.clone()),
+            issued: IssuedTokens::default(),
+            token_life: options.token_life,
+            project_names: options.project_names.clone(),
             faults: FaultBook::default(),
             limiter: Limiter::default(),
             delete_limit: options.delete_limit.clone(),
@@ -43,7 +62,15 @@ impl State {
             last_page: options.last_page,
             unauthorized: options.unauthorized,
             requests: 0,
+            tokens_issued: 0,
+            seed: options.seed ^ started_unix_ms,
         }
+    }
+
+    /// Returns how many users were removed.
+    pub(crate) fn remove_user(&mut self, name: &str, now: Duration) -> usize {
+        self.issued.revoke(name, now);
+        self.users.remove(name)
     }
 
     /// Counting begins anew.
@@ -56,7 +83,7 @@ impl State {
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Self {
-        let clock = Clock::new();
+        let clock = Clock::new(options.clock_offset_seconds);
         let state = Mutex::new(State::new(&options, clock.started_unix_ms()));
         Self { clock, log: Log::new(), options, state }
     }
@@ -65,13 +92,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As at the start: no instances, faults and log entries, the tokens and limits of the options.
+    /// As at the start: no instances, faults, issued tokens and log entries; the rest as in the options.
     pub(crate) fn reset(&self) {
         let mut state = self.state();
-        let requests = state.requests;
+        let (requests, tokens_issued) = (state.requests, state.tokens_issued);
         state.faults.clear();
         *state = State::new(&self.options, self.clock.started_unix_ms());
-        state.requests = requests;
+        (state.requests, state.tokens_issued) = (requests, tokens_issued);
+        self.clock.set_offset(self.options.clock_offset_seconds);
         self.log.clear();
     }
 }

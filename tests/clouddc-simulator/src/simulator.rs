@@ -8,14 +8,17 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::access_keys::AccessKey;
 use crate::fault_book::FaultHandle;
 use crate::faults::Fault;
 use crate::instance::Status;
 use crate::log::{Entry, Operation, TimedOut};
 use crate::options::{EndTime, Options};
+use crate::projects::Projects;
 use crate::rate_limit::RateLimit;
 use crate::shared::Shared;
-use crate::tokens::{Projects, Token};
+use crate::tokens::Token;
+use crate::users::User;
 use crate::{admin_api, cloud_server};
 
 /// A simulated CloudDC that serves until it is dropped.
@@ -162,8 +165,8 @@ impl Simulator {
         self.shared.state().world.set_course(project, id, None, Some(times), self.shared.clock.now())
     }
 
-    /// Moves the simulator's time forward: deletions end, terminated instances vanish, rates recover.
-    /// Delays of faults and the times in the log are real.
+    /// Moves the simulator's time forward: deletions and issued tokens end, terminated instances vanish, rates
+    /// recover, locked users are let in again. Delays of faults, the times in the log and the wall clock are real.
     pub fn advance(&self, by: Duration) {
         self.shared.clock.advance(by);
     }
@@ -176,6 +179,49 @@ impl Simulator {
     /// From now on the token is refused with 401.
     pub fn revoke_token(&self, value: &str) {
         self.shared.state().tokens.revoke(|token| token.value == value);
+    }
+
+    /// Makes an access key known; one of the same id is replaced.
+    pub fn add_access_key(&self, key: AccessKey) {
+        self.shared.state().access_keys.add(key);
+    }
+
+    /// From now on the access key of this id is refused with 401.
+    pub fn revoke_access_key(&self, id: &str) {
+        self.shared.state().access_keys.revoke(|key| key.id == id);
+    }
+
+    /// Makes an IAM user known; one of the same name and domain is replaced and keeps the tokens.
+    pub fn add_user(&self, user: User) {
+        self.shared.state().users.add(user);
+    }
+
+    /// Removes the users of this name, and revokes their tokens.
+    pub fn remove_user(&self, name: &str) {
+        self.shared.state().remove_user(name, self.shared.clock.now());
+    }
+
+    /// Revokes all tokens that IAM has issued to the users of this name: they must be updated. Returns how many of
+    /// them were good until now.
+    #[expect(clippy::must_use_candidate, reason = "called for the revocation as well as for their number")]
+    pub fn revoke_user_tokens(&self, name: &str) -> usize {
+        self.shared.state().issued.revoke(name, self.shared.clock.now())
+    }
+
+    /// For how long tokens are good that are issued from now on.
+    pub fn set_token_life(&self, life: Duration) {
+        self.shared.state().token_life = life;
+    }
+
+    /// The name under which IAM knows a project.
+    pub fn name_project(&self, id: &str, name: &str) {
+        self.shared.state().project_names.insert(name.to_owned(), id.to_owned());
+    }
+
+    /// Sets the cloud's wall clock fast by so many seconds, or slow by a negative number: `Date`, the check of
+    /// `X-Sdk-Date`, and the times of tokens as IAM shows them. When anything ends does not change.
+    pub fn set_clock_offset(&self, seconds: i64) {
+        self.shared.clock.set_offset(seconds);
     }
 
     /// Replaces the rate limits of deletes and reads; counting begins anew.
@@ -234,7 +280,7 @@ impl Simulator {
         Ok(entries.into_iter().filter(|entry| wanted(&entry)).collect())
     }
 
-    /// As at the start: no instances, faults and log entries; tokens, limits and ending times of the options.
+    /// As at the start: no instances, faults, issued tokens and log entries; everything else as in the options.
     pub fn reset(&self) {
         self.shared.reset();
     }

@@ -1,16 +1,6 @@
-//! Who may call.
+//! Tokens known from the start or added by hand.
 
-use serde::{Deserialize, Serialize};
-
-/// The projects a token is good for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Projects {
-    /// Every project.
-    All,
-    /// Only these.
-    Only(Vec<String>),
-}
+use crate::projects::Projects;
 
 /// A value of `X-Auth-Token`, and the name it has in the log.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,13 +26,6 @@ impl Token {
     /// A token good for `projects`.
     pub fn new(label: impl Into<String>, value: impl Into<String>, projects: Projects) -> Self {
         Self { label: label.into(), value: value.into(), projects }
-    }
-
-    pub(crate) fn allows(&self, project: &str) -> bool {
-        match &self.projects {
-            Projects::All => true,
-            Projects::Only(list) => list.iter().any(|one| one == project),
-        }
     }
 }
 

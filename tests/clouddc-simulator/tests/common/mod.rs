@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, reason = "a module of test programs")]
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+pub mod sign;
+
 use std::time::Duration;
 
 use clouddc_simulator::{Options, Projects, Simulator};

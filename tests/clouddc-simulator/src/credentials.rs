@@ -1,0 +1,108 @@
+//! Who a request comes from, and whether that is believed.
+
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use hyper::http::request::Parts;
+
+use crate::clock::Moment;
+use crate::errors::ApiError;
+use crate::options::UnauthorizedCode;
+use crate::projects::Projects;
+use crate::shared::State;
+use crate::signature::{SignedRequest, authorization, verify_signature};
+
+/// What a request proves itself with. With both headers the signature counts.
+#[derive(Clone)]
+pub(crate) enum Credentials {
+    /// Neither `X-Auth-Token` nor `Authorization`.
+    Missing,
+    /// `X-Auth-Token`
+    Token(String),
+    /// `Authorization`
+    Signature(Box<Wire>),
+}
+
+/// A request as it is on the wire.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    method: String,
+    uri: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Who is believed to call.
+pub(crate) struct Caller {
+    /// For whom requests are counted.
+    pub(crate) counted_for: String,
+    pub(crate) projects: Projects,
+}
+
+impl Credentials {
+    pub(crate) fn read(parts: &Parts, uri: &str, body: &[u8]) -> Self {
+        if parts.headers.contains_key(AUTHORIZATION) {
+            return Self::Signature(Box::new(Wire {
+                method: parts.method.to_string(),
+                uri: uri.to_owned(),
+                headers: parts.headers.clone(),
+                body: body.to_vec(),
+            }));
+        }
+        let token = parts.headers.get("x-auth-token").and_then(|value| value.to_str().ok());
+        token.map_or(Self::Missing, |token| Self::Token(token.to_owned()))
+    }
+
+    /// Name in the log; none for credentials that are not known.
+    pub(crate) fn label(&self, state: &State) -> Option<String> {
+        match self {
+            Self::Missing => None,
+            Self::Token(value) => {
+                let given = state.tokens.find(value).map(|token| &token.label);
+                given.or_else(|| state.issued.find(value).map(|issued| &issued.user)).cloned()
+            }
+            Self::Signature(wire) => {
+                let id = authorization(&wire.headers)?.access;
+                state.access_keys.all().iter().find(|key| key.id == id).map(|key| key.label.clone())
+            }
+        }
+    }
+
+    pub(crate) fn check(&self, state: &State, moment: Moment) -> Result<Caller, ApiError> {
+        match self {
+            Self::Missing => Err(unauthorized(state.unauthorized)),
+            Self::Token(value) => {
+                if let Some(token) = state.tokens.find(value) {
+                    return Ok(Caller { counted_for: value.clone(), projects: token.projects.clone() });
+                }
+                match state.issued.find(value) {
+                    None => Err(unauthorized(state.unauthorized)),
+                    Some(issued) if !issued.good(moment.now) => {
+                        Err(unauthorized(UnauthorizedCode::Apigw0307))
+                    }
+                    // Limits are those of the user: a new token does not begin anew.
+                    Some(issued) => Ok(Caller {
+                        counted_for: format!("user {}", issued.user),
+                        projects: issued.projects.clone(),
+                    }),
+                }
+            }
+            Self::Signature(wire) => {
+                let Wire { method, uri, headers, body } = &**wire;
+                let request = SignedRequest { method, uri, headers, body };
+                let key = verify_signature(&request, state.access_keys.all(), moment.unix_ms / 1_000)
+                    .map_err(|error| ApiError::new(401, error.code(), error.to_string()))?;
+                Ok(Caller { counted_for: format!("key {}", key.id), projects: key.projects.clone() })
+            }
+        }
+    }
+}
+
+fn unauthorized(code: UnauthorizedCode) -> ApiError {
+    match code {
+        UnauthorizedCode::Imetal0003 => ApiError::new(401, "iMetal.0003", "Unauthorized"),
+        UnauthorizedCode::Apigw0301 => {
+            ApiError::new(401, "APIGW.0301", "Incorrect IAM authentication information")
+        }
+        UnauthorizedCode::Apigw0307 => ApiError::new(401, "APIGW.0307", "The token must be updated."),
+    }
+}
