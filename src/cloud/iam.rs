@@ -23,9 +23,8 @@ use crate::engine::{
 
 /// Of a token whose life is not said.
 const SHORT_LIFE: Duration = Duration::from_hours(1);
-/// A token that was refused sooner than this after it was obtained is not the reason: the next one would be refused too, and an
-/// account that is signed in to again and again is locked.
-const REPLACED_AFTER: Duration = Duration::from_mins(5);
+/// A refused token is replaced once in so long: if the next one is refused too, the token is not the reason.
+const REPLACED_ONCE_IN: Duration = Duration::from_mins(5);
 /// After IAM refused a password, it is not asked again for so long with the same Secret: it locks a user after a few failures.
 const REJECTED_FOR: Duration = Duration::from_mins(5);
 /// After anything else failed, all who wait get the same answer for so long.
@@ -47,6 +46,8 @@ struct State {
     failure: Option<Failure>,
     /// Tokens obtained so far.
     number: u64,
+    /// When a token was last thrown away because it was refused.
+    replaced: Option<Mono>,
 }
 
 #[derive(Clone)]
@@ -54,7 +55,6 @@ struct Token {
     value: Secret,
     number: u64,
     version: String,
-    obtained: Mono,
     renew_at: Mono,
     ends_at: Mono,
 }
@@ -115,7 +115,6 @@ impl Iam {
                     value,
                     number: state.number,
                     version: version.to_owned(),
-                    obtained: asked,
                     renew_at: asked + life * 4 / 5,
                     ends_at: asked + life,
                 };
@@ -160,11 +159,11 @@ impl Iam {
         if token.clone().given().1 != version {
             return true;
         }
-        let old = now - token.obtained >= REPLACED_AFTER;
-        if old {
-            state.token = None;
+        let again = state.replaced.is_none_or(|replaced| now - replaced >= REPLACED_ONCE_IN);
+        if again {
+            (state.token, state.replaced) = (None, Some(now));
         }
-        old
+        again
     }
 
     async fn ask(&self, login: &Login, version: &str) -> Result<(Secret, Duration), CredentialProblem> {

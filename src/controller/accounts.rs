@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tracing::info;
@@ -143,6 +144,7 @@ pub struct Accounts {
     client: Arc<Client>,
     endpoints: Endpoints,
     clock: Clock,
+    retry_max: Duration,
     governors: Arc<Governors>,
     marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
     by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
@@ -163,7 +165,8 @@ impl Accounts {
     ) -> Self {
         let (marks, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
         let governors = Arc::new(Governors::new(clock.clone(), settings, rates));
-        Self { api, client, endpoints, clock, governors, marks, by_key, batch_sizes }
+        let retry_max = settings.retry_max;
+        Self { api, client, endpoints, clock, retry_max, governors, marks, by_key, batch_sizes }
     }
 
     /// Most ids in one call to this account's endpoint.
@@ -195,8 +198,13 @@ impl Accounts {
         }
         let marks = lock(&self.marks).entry((endpoint.clone(), job.project.clone())).or_default().clone();
         let iam = Iam::new(self.client.clone(), self.endpoints.iam(&job.region)?, job.project.clone());
-        let credentials: Arc<dyn CredentialSource> =
-            Arc::new(SecretSource::new(self.api.clone(), namespace.to_owned(), job.secret.clone(), iam));
+        let credentials: Arc<dyn CredentialSource> = Arc::new(SecretSource::new(
+            self.api.clone(),
+            (namespace.to_owned(), job.secret.clone()),
+            iam,
+            self.clock.clone(),
+            self.retry_max,
+        ));
         let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
             let seen_by_all = marks.clone();

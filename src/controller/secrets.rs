@@ -3,15 +3,19 @@
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Deserialize;
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use super::{
     accounts::lock,
     api_server::{ApiServer, SecretError},
 };
 use crate::{
+    clock::Clock,
     cloud::{Authorization, Credential, CredentialProblem, CredentialSource, Iam, Identity, Set},
-    engine::reply::{Note, Trouble},
+    engine::{
+        reply::{Note, Trouble},
+        time::Mono,
+    },
 };
 
 /// One Secret.
@@ -20,7 +24,18 @@ pub struct SecretSource {
     namespace: String,
     name: String,
     iam: Iam,
+    clock: Clock,
+    /// A refused credential is not tried again for so long.
+    retry_max: Duration,
     last: Mutex<Identity>,
+    rejected: Mutex<Option<Rejected>>,
+}
+
+/// A version that the cloud refused. It is one call that finds out, not one of each object: the vendor locks keys after a few
+/// failures, for everybody who uses them.
+struct Rejected {
+    version: String,
+    until: Mono,
 }
 
 /// As much of a Secret as is needed. Without Debug: it holds the data.
@@ -34,9 +49,15 @@ struct SecretText {
 impl SecretSource {
     /// The Secret of this name in this namespace.
     #[must_use]
-    pub fn new(api: ApiServer, namespace: String, name: String, iam: Iam) -> Self {
+    pub fn new(
+        api: ApiServer,
+        (namespace, name): (String, String),
+        iam: Iam,
+        clock: Clock,
+        retry_max: Duration,
+    ) -> Self {
         let last = Mutex::new(Identity::of_secret(&namespace, &name));
-        Self { api, namespace, name, iam, last }
+        Self { api, namespace, name, iam, clock, retry_max, last, rejected: Mutex::default() }
     }
 
     async fn fetch(&self) -> Result<Credential, CredentialProblem> {
@@ -78,6 +99,12 @@ impl SecretSource {
                 (Authorization::Token(token), version)
             }
         };
+        let now = self.clock.mono();
+        let rejected = lock(&self.rejected).as_ref().is_some_and(|r| r.version == version && now < r.until);
+        if rejected {
+            let text = "it was refused a short while ago, and is tried again after --retry-max";
+            return Err(problem(Trouble::CredentialsRejected, text, Some(version)));
+        }
         Ok(Credential { authorization, identity, version })
     }
 }
@@ -92,6 +119,11 @@ impl CredentialSource for SecretSource {
     }
 
     fn refused(&self, credential: &Credential) -> bool {
-        self.iam.refused(&credential.version)
+        if self.iam.refused(&credential.version) {
+            return true;
+        }
+        let (version, until) = (credential.version.clone(), self.clock.mono() + self.retry_max);
+        *lock(&self.rejected) = Some(Rejected { version, until });
+        false
     }
 }

@@ -9,6 +9,7 @@ mod api_faults;
 mod cloud_faults;
 mod cloud_front;
 mod crash;
+mod credential_kinds;
 mod credentials;
 mod deletion;
 mod faults;

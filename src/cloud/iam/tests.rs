@@ -90,17 +90,20 @@ async fn i08_another_version_of_the_secret_is_signed_in_with_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c03_a_refused_token_is_replaced_once_and_a_fresh_one_is_not() {
+async fn c03_a_refused_token_is_replaced_at_once_and_not_again_and_again() {
     let (iam, asked) = iam(|number| granted(number, 86_400));
     assert!(!iam.refused("7#1"), "there is none");
     assert_eq!(token(&iam, "7").await, Ok(given(1, "7#1")));
-    assert!(!iam.refused("7#1"), "obtained just now: another one would be refused too");
-    pass(300).await;
     assert!(iam.refused("7#1"));
     assert_eq!(token(&iam, "7").await, Ok(given(2, "7#2")));
     assert!(iam.refused("7#1"), "another call was refused with the old one: there is a new one");
+    pass(299).await;
+    assert!(!iam.refused("7#2"), "the token is not the reason");
     assert!(!iam.refused("7"), "a static token is not this one's business");
     assert_eq!((token(&iam, "7").await, asked.times()), (Ok(given(2, "7#2")), 2));
+    pass(1).await;
+    assert!(iam.refused("7#2"));
+    assert_eq!((token(&iam, "7").await, asked.times()), (Ok(given(3, "7#3")), 3));
 }
 
 #[tokio::test(start_paused = true)]

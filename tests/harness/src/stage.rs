@@ -87,6 +87,8 @@ impl Stage {
             &self.namespace,
             "--endpoint",
             &endpoint,
+            "--iam-endpoint",
+            &endpoint,
             "--allow-insecure-endpoint",
             "--poll-min",
             "300ms",
