@@ -406,4 +406,88 @@ mod tests {
         assert!(isolation.lost(batch[0]));
         assert!(!isolation.lost(batch[1]));
     }
+
+    #[test]
+    fn an_earlier_acceptance_proves_nothing_about_a_batch_of_several() {
+        let recent = Mono::at(std::time::Duration::from_secs(100));
+        let evidence = Evidence { accepted: 3, last: Some(recent) };
+        let batch = ids(2);
+        let mut isolation = Isolation::default();
+        let mut refused = |ids: &[InstanceId]| isolation.refused(ids, &Note::default(), evidence, recent);
+        assert_eq!(refused(&batch), Refused::Isolating);
+        assert_eq!(refused(&batch[..1]), Refused::Isolating);
+        assert_eq!(refused(&batch[1..]), Refused::Request, "nothing was accepted since the first refusal");
+        assert!(isolation.verdicts().is_empty());
+    }
+
+    #[test]
+    fn c02_only_whole_calls_of_the_batch_itself_teach_a_size() {
+        let all = ids(90);
+        let (batch, foreign) = all.split_at(50);
+        let accepted = |n| Evidence { accepted: n, last: Some(Mono::START) };
+        let mut isolation = Isolation::default();
+        isolation.refused(batch, &Note::default(), accepted(0), Mono::START);
+        isolation.accepted(foreign, foreign.len(), accepted(1));
+        isolation.accepted(&batch[..25], 25, accepted(2));
+        isolation.accepted(&batch[25..], 25, accepted(3));
+        assert_eq!(isolation.take_learned(), Some(25), "not 40");
+
+        let mut isolation = Isolation::default();
+        isolation.refused(&batch[..4], &Note::default(), accepted(0), Mono::START);
+        isolation.accepted(&batch[..1], 2, accepted(1));
+        for n in 1..4 {
+            isolation.accepted(&batch[n..=n], 1, accepted(2));
+        }
+        assert_eq!(
+            isolation.take_learned(),
+            Some(1),
+            "a call of two that returned one says nothing about two"
+        );
+    }
+
+    #[test]
+    fn an_isolation_that_is_stopped_keeps_its_verdicts_alone() {
+        let all = ids(4);
+        let mut isolation = Isolation::default();
+        isolation.give_up(all[3], FailureReason::Conflict, Note::default());
+        isolation.refused(&all[..2], &Note::default(), Evidence::default(), Mono::START);
+        isolation.refused(&all[2..3], &Note::default(), Evidence::default(), Mono::START);
+        assert!(isolation.active() && isolation.holds(all[2]) && !isolation.parts().is_empty());
+        isolation.stop();
+        assert!(!isolation.active() && !isolation.holds(all[2]) && isolation.parts().is_empty());
+        assert_eq!(isolation.verdicts().keys().copied().collect::<Vec<_>>(), [all[3]]);
+    }
+
+    #[test]
+    fn what_is_known_otherwise_leaves_the_isolation() {
+        let all = ids(6);
+        let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
+        let mut isolation = Isolation::default();
+        isolation.refused(&all[..4], &Note::default(), Evidence::default(), Mono::START);
+        isolation.refused(&all[4..], &Note::default(), Evidence::default(), Mono::START);
+        let open = [all[0], all[2], all[4]].into();
+        assert_eq!(isolation.observe(&open, evidence), Refused::Isolating);
+        assert_eq!(isolation.parts(), [vec![all[0]], vec![all[2]]]);
+        assert!(isolation.holds(all[4]) && !isolation.holds(all[5]));
+        // Of what is left one is accepted and one is gone: the trial is over, and no size is learned from it.
+        isolation.accepted(&all[..1], 1, evidence);
+        assert!(isolation.active());
+        isolation.observe(&[all[4]].into(), evidence);
+        assert!(!isolation.active());
+        assert_eq!(isolation.take_learned(), None);
+    }
+
+    #[test]
+    fn an_id_that_a_refusal_names_is_not_tried_and_what_was_refused_alone_waits() {
+        let all = ids(3);
+        let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
+        let mut isolation = Isolation::default();
+        isolation.refused(&all, &Note::default(), Evidence::default(), Mono::START);
+        isolation.refused(&all[..1], &Note::default(), evidence, Mono::START);
+        assert!(isolation.holds(all[0]), "until the others are tried");
+        assert_eq!(isolation.named(&all[1..2], evidence), Refused::Isolating);
+        isolation.accepted(&all[2..], 1, evidence);
+        assert_eq!(isolation.verdicts().keys().copied().collect::<Vec<_>>(), [all[0]]);
+        assert!(!isolation.active());
+    }
 }

@@ -321,3 +321,6 @@ impl Row {
         row
     }
 }
+
+#[cfg(test)]
+mod tests;
