@@ -49,7 +49,8 @@ struct Trial {
 enum Proof {
     /// A call of the account that was accepted after this many.
     After(u64),
-    /// A call of the account that was accepted at or after this moment.
+    /// A call of the account that was accepted at or after this moment. Only a batch of one is judged so, and its trial ends
+    /// with the refusal that began it: no moment is kept.
     Since(Mono),
 }
 
@@ -254,13 +255,6 @@ impl Isolation {
     pub fn take_learned(&mut self) -> Option<usize> {
         self.learned.take()
     }
-
-    /// Visits every moment that is kept here.
-    pub(super) fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
-        if let Some(Trial { proof: Proof::Since(moment), .. }) = &mut self.trial {
-            visit(moment);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -396,8 +390,10 @@ mod tests {
         }
         assert!(isolation.parts().is_empty());
         evidence.accepted += 1;
+        assert!(!isolation.active());
         isolation.unknown(&batch, evidence);
         assert_eq!(isolation.parts(), [vec![batch[0]], vec![batch[1]]]);
+        assert!(isolation.active());
         for _ in 0..5 {
             assert!(!isolation.lost(batch[0]));
             evidence.accepted += 1;

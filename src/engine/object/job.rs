@@ -217,6 +217,30 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_secret_s_name_and_numbers_end_where_the_schema_ends_them() {
+        let named = |name: &str| {
+            Job::parse(&spec(|s| s.credentials_secret_ref.name = name.into()), None, false).is_ok()
+        };
+        for good in ["a", "0", "clouddc", "team-a.clouddc", &"x".repeat(253)] {
+            assert!(named(good), "{good}");
+        }
+        for bad in ["", ".a", "A", "a_b", "a/b", "a b", "\u{e9}", &"x".repeat(254)] {
+            assert!(!named(bad), "{bad}");
+        }
+        let limit = |n| {
+            Job::parse(&spec(|s| s.backoff_limit_per_instance = Some(n)), None, false)
+                .map(|j| j.backoff_limit)
+        };
+        assert_eq!((limit(0).ok(), limit(100).ok(), limit(101).ok()), (Some(0), Some(100), None));
+        let kept =
+            |seconds| Job::parse(&spec(|s| s.ttl_seconds_after_finished = seconds), None, false).unwrap().ttl;
+        let expected = [None, Some(Duration::ZERO), Some(Duration::from_secs(9))];
+        assert_eq!([None, Some(0), Some(9)].map(kept), expected);
+        let region = |n| Job::parse(&spec(|s| s.region = "x".repeat(n)), None, false).is_ok();
+        assert!(region(63) && !region(64));
+    }
+
+    #[test]
     fn s13_each_gate_closes_calls() {
         for (suspend, dry_run, leaving) in [(true, false, false), (false, true, false), (false, false, true)]
         {

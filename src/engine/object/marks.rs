@@ -211,6 +211,55 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_may_have_had_the_effect_that_it_says_on_each_id() {
+        let (accepted, unknown) = (Some(Effect::Accepted), Some(Effect::Unknown));
+        let note = crate::engine::reply::Note::default;
+        let trouble = crate::engine::reply::Trouble::CloudUnreachable;
+        let refusal = crate::engine::reply::Refusal::Whole;
+        let lists =
+            |n: u128| Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, note: note() };
+        assert_eq!(Effect::of(&lists(1), id()), accepted);
+        assert_eq!(Effect::of(&lists(2), id()), unknown, "left out");
+        assert_eq!(Effect::of(&Reply::Unknown { trouble, unavailable: false, note: note() }, id()), unknown);
+        assert_eq!(Effect::of(&Reply::Refused { refusal, trouble, note: note() }, id()), None);
+        assert_eq!(Effect::of(&Reply::TooLate, id()), None);
+    }
+
+    #[test]
+    fn marks_that_say_the_same_are_one_state() {
+        let digest = |marks: &Marks| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            marks.hash(&mut hasher);
+            std::hash::Hasher::finish(&hasher)
+        };
+        let mut marks = Marks::default();
+        let nothing = digest(&marks);
+        assert!(marks.claim(&[(id(), Live::Running)]));
+        assert_ne!(digest(&marks), nothing);
+        marks.release(&[id()], then(), |_| None);
+        assert_eq!(digest(&marks), nothing, "a mark that says nothing is none");
+        marks.saw(id(), &Seen::ShuttingDown, then());
+        assert_ne!(digest(&marks), nothing);
+    }
+
+    #[test]
+    fn marks_are_swept_once_in_settle() {
+        let settings = Settings::default();
+        let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
+        let read = Mono::at(then().since_start().saturating_sub(life));
+        let swept = |at: Mono| {
+            let mut marks = Marks { swept: then(), ..Marks::default() };
+            marks.saw(id(), &Seen::ShuttingDown, read);
+            marks.sweep(at, &settings);
+            marks.marks.is_empty()
+        };
+        assert!(!swept(then()), "just done");
+        assert!(!swept(just_before(then() + settings.settle)));
+        assert!(swept(then() + settings.settle));
+        assert!(swept(then() + settings.settle + MICRO));
+    }
+
+    #[test]
     fn what_is_heard_of_others_calls_never_weakens_what_is_known() {
         let earlier = Mono::at(Duration::from_secs(990));
         let (unknown, accepted) = (Effect::Unknown, Effect::Accepted);

@@ -315,7 +315,6 @@ impl Memory {
         troubles.map(|standing| &mut standing.retry_at).for_each(&mut *visit);
         self.ends_written.iter_mut().chain(self.suspended_at.as_mut()).for_each(&mut *visit);
         visit(&mut self.next_poll);
-        self.isolation.moments(visit);
         self.limits.moments(visit);
     }
 

@@ -221,3 +221,18 @@ fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
         assert_eq!(case.memory.refused.contains_key(&id), kept, "{reply:?}");
     }
 }
+
+#[test]
+fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
+    let isolated = |progress: Progress, seen: Seen| {
+        let mut case = Case::new(progress).read(seen, just_before(then()));
+        let other = InstanceId::from_u128(9);
+        case.memory.isolation.split(&[case.id(), other]);
+        case.observe(then());
+        case.memory.isolation.parts().concat().contains(&case.id())
+    };
+    let ended = || Progress::Terminated { batch: None, ended_at: None };
+    assert!(isolated(Progress::Pending, Seen::Live(Live::Running)));
+    assert!(!isolated(Progress::Pending, Seen::ShuttingDown));
+    assert!(!isolated(ended(), Seen::Live(Live::Running)));
+}
