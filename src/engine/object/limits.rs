@@ -101,6 +101,12 @@ mod tests {
         assert!(limits.observe(&job, Some(&start), &now(60, 1050)));
         assert_eq!(limits.passed(), Some((Limit::NotAfter, Mono::at(Duration::from_mins(1)))));
         assert!(!limits.observe(&job, Some(&start), &now(61, 1051)), "seen before");
+        let next = |seconds| limits.next(Mono::at(Duration::from_secs(seconds)));
+        let deadline = Some(Mono::at(Duration::from_secs(110)));
+        assert_eq!(
+            [59, 60, 109, 110].map(next),
+            [Some(Mono::at(Duration::from_mins(1))), deadline, deadline, None]
+        );
         assert!(limits.observe(&job, Some(&start), &now(110, 1100)));
         assert_eq!(passed(&limits), Some(Limit::Deadline));
     }

@@ -167,8 +167,8 @@ mod tests {
             assert_eq!(ask(&case, &Queue::default(), then()), nothing(Some(then() + settle)));
             let due = ask(&case, &Queue::default(), then() + settle);
             // With the others, for what is looked at regularly anyway.
-            let expected = if pending { vec![case.id()] } else { vec![] };
-            assert_eq!((due.ids, due.regular), (expected, false));
+            let (expected, next) = if pending { (vec![case.id()], None) } else { (vec![], Some(later)) };
+            assert_eq!((due.ids, due.regular, due.next), (expected, false, next));
         }
     }
 

@@ -236,3 +236,15 @@ fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
     assert!(!isolated(Progress::Pending, Seen::ShuttingDown));
     assert!(!isolated(ended(), Seen::Live(Live::Running)));
 }
+
+#[test]
+fn the_turning_points_are_when_looks_began_to_count() {
+    let mut case = Case::pending();
+    case.job.suspend = true;
+    case.job.generation += 1;
+    case.observe(then());
+    let mut visited = Vec::new();
+    case.memory.turning_points(&mut |moment| visited.push(*moment));
+    assert_eq!(visited, [case.memory.planning_since(), case.memory.gate]);
+    assert_eq!(visited, [then(), then()]);
+}
