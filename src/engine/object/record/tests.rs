@@ -178,6 +178,13 @@ fn not_found_twice_settle_apart_and_after_the_call_is_proof() {
     assert!(run(after, after + settle));
     assert!(!run(after, just_before(after + settle)));
     assert!(!run(then(), then() + settle), "the first was sent at the very end of the call");
+    // The rule holds by itself, also for a memory that has not observed the end of the call yet.
+    let mut unobserved = Case::new(submitted())
+        .own(ended(unknown()))
+        .read(Seen::NotFound, then())
+        .read(Seen::NotFound, then() + settle);
+    unobserved.sightings();
+    assert_eq!(unobserved.row().progress, submitted());
 }
 
 #[test]
