@@ -115,4 +115,44 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn the_first_note_of_its_kind_stands_for_all_that_say_the_same() {
+        let settings = Settings::default();
+        let note = |request: &str, code: &str, text: &str| Note {
+            request_id: Some(request.into()),
+            code: Some(code.into()),
+            text: text.into(),
+        };
+        let now = at(then());
+        let unreachable = Trouble::CloudUnreachable;
+        let first = standing(unreachable, note("r-1", "c", "down"), None, None, &now, &settings, 0);
+        let then = |note: Note| standing(unreachable, note, Some(&first), None, &now, &settings, 0).note;
+        assert_eq!(then(note("r-2", "c", "down")), first.note, "another request id alone is no news");
+        for news in [note("r-2", "d", "down"), note("r-2", "c", "up")] {
+            assert_eq!(then(news.clone()), news);
+        }
+    }
+
+    #[test]
+    fn standings_that_differ_are_different_states() {
+        let settings = Settings::default();
+        let digest = |standing: &Standing| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            standing.hash(&mut hasher);
+            hasher.finish()
+        };
+        let now = at(then());
+        let one = standing(Trouble::CloudUnreachable, note("down"), None, None, &now, &settings, 0);
+        assert_eq!(digest(&one), digest(&one.clone()));
+        let others = [
+            Standing { trouble: Trouble::Forbidden, ..one.clone() },
+            Standing { note: note("up"), ..one.clone() },
+            Standing { failures: 1, ..one.clone() },
+            Standing { retry_at: then(), ..one.clone() },
+            Standing { retry_time: at(Mono::START).time(), ..one.clone() },
+            Standing { secret_version: Some("7".into()), ..one.clone() },
+        ];
+        assert!(others.iter().all(|other| digest(other) != digest(&one)));
+    }
 }

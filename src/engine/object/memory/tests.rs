@@ -248,3 +248,36 @@ fn the_turning_points_are_when_looks_began_to_count() {
     assert_eq!(visited, [case.memory.planning_since(), case.memory.gate]);
     assert_eq!(visited, [then(), then()]);
 }
+
+#[test]
+fn other_ids_than_before_are_looked_at_anew() {
+    let mut case = Case::pending().seen(Live::Running, just_before(then()));
+    case.observe(just_before(then()));
+    let gate = case.memory.gate;
+    case.job.ids = vec![InstanceId::from_u128(9)];
+    case.observe(then());
+    assert_eq!((case.memory.sighting(0).last.as_ref(), case.memory.gate), (None, then()));
+    assert!(gate < then());
+}
+
+#[test]
+fn a_bad_request_stands_in_the_way_of_the_object() {
+    let mut case = Case::pending();
+    let call = OwnCall { claim: "mine".into(), ids: vec![(case.id(), 0)], state: CallState::InFlight };
+    case.memory.calls.insert(7, call);
+    let said = Note { code: Some("iMetal.0001".into()), ..Note::default() };
+    let reply =
+        Reply::Refused { refusal: Refusal::Unnamed, trouble: Trouble::RequestRefused, note: said.clone() };
+    let (now, evidence) = (at(then()), Evidence::default());
+    let end = CallEnd {
+        reply: &reply,
+        secret_version: "1",
+        evidence,
+        now: &now,
+        settings: &case.settings,
+        random: 0,
+    };
+    case.memory.call_ended(7, &end);
+    let standing = case.memory.call_trouble.unwrap();
+    assert_eq!((standing.trouble, standing.note), (Trouble::RequestRefused, said));
+}

@@ -348,6 +348,7 @@ fn what_is_open_for_long_is_said_and_known_to_be_said() {
     let end = "; 3 instances open for more than 5400 s, such as x (stopped): ask the vendor, looking goes on";
     assert_eq!(*message, format!("2 of 5 terminated{end}"));
     assert_eq!(said.next_action_time, Some(wait));
+    assert_eq!(said.progress.as_deref(), Some("2/5"), "gone, of all");
     assert!(Stuck::is_said(&said) && !Stuck::is_said(&before) && !Stuck::is_said(&ready("Deleting")));
     let mut elsewhere = said;
     elsewhere.conditions.retain(|c| c.type_ != "Ready");
