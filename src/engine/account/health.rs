@@ -148,4 +148,15 @@ mod tests {
         assert!(!health.evidence().since(at + Duration::from_micros(1)));
         assert!(!Evidence::default().since(Mono::START));
     }
+
+    #[test]
+    fn the_last_acceptance_is_the_one_moment_that_is_kept() {
+        let mut health = Health { last_accepted: Some(Mono::START), ..Health::default() };
+        let mut visited = 0;
+        health.moments(&mut |moment| {
+            visited += 1;
+            *moment = *moment + Duration::from_secs(1);
+        });
+        assert_eq!((visited, health.evidence().last), (1, Some(Mono::START + Duration::from_secs(1))));
+    }
 }
