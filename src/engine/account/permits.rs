@@ -186,6 +186,17 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_first_asks_again_when_its_call_is_due_and_no_later() {
+        let mut pace = Pace::new(40.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        assert_eq!(permits.ask(&"a", 4, &mut pace, at(0)), Answer::Granted(4));
+        permits.use_up(&"a", 4, &mut pace);
+        let due = at(25) + Duration::from_micros(1);
+        assert_eq!(permits.ask(&"first", 1, &mut pace, at(0)), Answer::AskAgain(due));
+        assert_eq!(permits.ask(&"second", 1, &mut pace, at(0)), Answer::AskAgain(at(100)));
+    }
+
+    #[test]
     fn whoever_is_first_keeps_its_place_for_as_long_as_a_grant() {
         for (ms, kept) in [(31_000, true), (31_001, false)] {
             let mut pace = Pace::new(1.0, at(0));

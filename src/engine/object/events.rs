@@ -112,7 +112,6 @@ pub fn turning_point(before: &InstanceDeletionStatus, after: &InstanceDeletionSt
         return None;
     }
     let (warning, reason) = match reason.as_str() {
-        "Planning" => return None,
         "Planned" => (false, "Planned"),
         "Deleting" => (false, "Deleting"),
         "Suspended" => (false, "Suspended"),
