@@ -9,7 +9,7 @@ trap 'rm -f "$log"' EXIT
 cargo test --workspace --no-fail-fast -- --show-output 2>&1 | tee "$log" | grep --line-buffered -v '^figure: '
 status=${PIPESTATUS[0]}
 awk -f tests/fault_matrix.awk tests/faults.txt "$log" || status=1
-sed -n 's/^figure: //p' "$log"
+sed -n 's/^figure: //p' "$log" | awk '!seen[$0]++'
 awk '
   /^ *Running |^ *Doc-tests / { suite = $0; sub(/^ *(Running )?/, "", suite); sub(/ \(.*/, "", suite) }
   /^test result: / {
