@@ -156,7 +156,7 @@ impl Iam {
         let mut state = self.state();
         let Some(token) = state.token.as_ref().filter(|_| version.contains('#')) else { return false };
         // Somebody else noticed before: there is another one already.
-        if token.clone().given().1 != version {
+        if token.versioned() != version {
             return true;
         }
         let again = state.replaced.is_none_or(|replaced| now - replaced >= REPLACED_ONCE_IN);
@@ -193,8 +193,14 @@ impl Iam {
 }
 
 impl Token {
+    /// The version that this token makes of the Secret's.
+    fn versioned(&self) -> String {
+        format!("{}#{}", self.version, self.number)
+    }
+
     fn given(self) -> (Secret, String) {
-        (self.value, format!("{}#{}", self.version, self.number))
+        let version = self.versioned();
+        (self.value, version)
     }
 }
 

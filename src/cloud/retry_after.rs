@@ -20,8 +20,14 @@ fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse::<u64>().ok().map(Duration::from_secs)
 }
 
+/// The date of a header (RFC 9110 section 5.6.7).
+#[must_use]
+pub fn http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()
+}
+
 fn date(text: &str, now: Timestamp) -> Option<Duration> {
-    let at = rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    let at = http_date(text)?;
     u64::try_from(at.as_second() - now.as_second()).ok().map(Duration::from_secs)
 }
 

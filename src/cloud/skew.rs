@@ -8,10 +8,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp, fmt::rfc2822};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, retry_after::http_date};
 
 /// A clock that is off by less is not why a signature was refused.
 const NOTABLE: SignedDuration = SignedDuration::from_mins(5);
@@ -35,8 +35,7 @@ impl Skew {
 
     /// Learns from the `Date` of a refusal. Whether it shows that the time in use was wrong.
     pub fn learn(&self, endpoint: &Endpoint, date: Option<&str>, wall: Timestamp) -> bool {
-        let said = date.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok());
-        let Some(said) = said else { return false };
+        let Some(said) = date.and_then(http_date) else { return false };
         let (ahead, before) = (said.duration_since(wall), self.ahead(endpoint));
         if (ahead - before).abs() < NOTABLE {
             return false;

@@ -81,11 +81,10 @@ pub fn verdict(
     if let Some(refused) = refused.filter(|refused| refused.until > now) {
         return Verdict::Settling { until: refused.until };
     }
-    if let Some(until) = proof_from(&calls, mark.on_its_way, sighting, settings).filter(|until| *until > now)
-    {
+    let proof_from = proof_from(&calls, mark.on_its_way, sighting, settings);
+    if let Some(until) = proof_from.filter(|until| *until > now) {
         return Verdict::Settling { until };
     }
-    let proof_from = proof_from(&calls, mark.on_its_way, sighting, settings);
     let fresh = |sent: Mono| {
         sent > memory.gate
             && now - sent < LOOK_LIFE_AT_DECISION

@@ -19,6 +19,13 @@ fn at(mono: Mono) -> Now {
     Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
 }
 
+/// The call of batch 7 ended then, at an account of which nothing else is known.
+fn end(case: &mut Case, reply: &Reply) {
+    let (now, evidence, settings) = (at(then()), Evidence::default(), &case.settings);
+    let end = CallEnd { reply, secret_version: "1", evidence, now: &now, settings, random: 0 };
+    case.memory.call_ended(7, &end);
+}
+
 #[test]
 fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
     let reply = Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
@@ -163,7 +170,6 @@ fn a_not_found_series_lasts_for_a_round_of_reads_of_many_hours() {
 
 #[test]
 fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
-    let settings = Settings::default();
     let waits = |n: u128| {
         let ids: Vec<_> = (1..=n).map(|i| (InstanceId::from_u128(i), 0)).collect();
         let call = OwnCall { claim: "mine".into(), ids, state: CallState::InFlight };
@@ -171,16 +177,7 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
         case.memory.calls.insert(7, call);
         let refusal = Refusal::UnnamedConflict;
         let reply = Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: Note::default() };
-        let (now, evidence) = (at(then()), Evidence::default());
-        let end = CallEnd {
-            reply: &reply,
-            secret_version: "1",
-            evidence,
-            now: &now,
-            settings: &settings,
-            random: 0,
-        };
-        case.memory.call_ended(7, &end);
+        end(&mut case, &reply);
         let refused = &case.memory.refused[&InstanceId::from_u128(1)];
         assert_eq!((refused.at, refused.missing), (then(), None));
         (refused.until - then()).as_millis()
@@ -208,16 +205,7 @@ fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
         let id = case.id();
         case.memory.refused.insert(id, refused());
-        let (now, evidence, settings) = (at(then()), Evidence::default(), Settings::default());
-        let end = CallEnd {
-            reply: &reply,
-            secret_version: "1",
-            evidence,
-            now: &now,
-            settings: &settings,
-            random: 0,
-        };
-        case.memory.call_ended(7, &end);
+        end(&mut case, &reply);
         assert_eq!(case.memory.refused.contains_key(&id), kept, "{reply:?}");
     }
 }
@@ -268,16 +256,7 @@ fn a_bad_request_stands_in_the_way_of_the_object() {
     let said = Note { code: Some("iMetal.0001".into()), ..Note::default() };
     let reply =
         Reply::Refused { refusal: Refusal::Unnamed, trouble: Trouble::RequestRefused, note: said.clone() };
-    let (now, evidence) = (at(then()), Evidence::default());
-    let end = CallEnd {
-        reply: &reply,
-        secret_version: "1",
-        evidence,
-        now: &now,
-        settings: &case.settings,
-        random: 0,
-    };
-    case.memory.call_ended(7, &end);
+    end(&mut case, &reply);
     let standing = case.memory.call_trouble.unwrap();
     assert_eq!((standing.trouble, standing.note), (Trouble::RequestRefused, said));
 }
