@@ -1,6 +1,6 @@
 # The bare call lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak explore mutants lint deny generate control-plane clean
+.PHONY: help demo test bench-schedule soak explore mutants lint deny generate control-plane clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ demo: ## delete 150 simulated instances on a real kube-apiserver; KEEP=1 leaves 
 
 test: control-plane ## run every test, and print their counts
 	@tests/run.sh
+
+bench-schedule: ## measure the schedule of looks in virtual time, and print a table; SEEDS=n runs of each kind
+	@cargo run --quiet -p bench-schedule -- --seeds $(or $(SEEDS),10)
 
 soak: ## run 100,000 seeds of the simulation, and report (about half an hour on two cores); SEEDS=n FROM=k for others
 	cargo run --quiet --release -p simulation --bin simulate -- --seeds $(or $(SEEDS),100000) --from $(or $(FROM),0)

@@ -1,0 +1,292 @@
+//! Instances whose deletions were accepted at about the same time, and when they are looked at.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::Bounds;
+use crate::engine::{id::InstanceId, settings::READ_SIZE, time::Mono};
+
+/// Scouts are looked at each time the age has grown by this.
+const SCOUTS_STEP: f64 = 0.15;
+/// Finishers are, while they fit one call.
+const FINISHERS_STEP: f64 = 0.03;
+/// Finishers that need more calls than one are.
+const MANY_FINISHERS_STEP: f64 = 0.10;
+/// All are looked at when that tells of each end so many times `--poll-min` earlier, in the mean over all of them.
+const WORTH: u32 = 2;
+/// Ages that differ by no more than this share are about the same,
+const ABOUT: f64 = 0.15;
+/// and so are those that differ by no more than this.
+const ABOUT_LEAST: Duration = Duration::from_secs(30);
+/// So far may two computations of one age differ, of which one went by the wall clock.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// A moment in microseconds since the start of the clock, which may lie before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Axis(i64);
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl Axis {
+    /// A moment of the clock.
+    pub fn at(mono: Mono) -> Self {
+        Self(micros(mono.since_start()))
+    }
+
+    /// So long before a moment of the clock.
+    pub fn ago(age: Duration, now: Mono) -> Self {
+        Self(Self::at(now).0.saturating_sub(micros(age)))
+    }
+
+    /// The moment of the clock; its start for those before it.
+    pub fn mono(self) -> Mono {
+        Mono::at(Duration::from_micros(u64::try_from(self.0).unwrap_or(0)))
+    }
+
+    fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(micros(by)))
+    }
+
+    /// Time since an earlier moment.
+    fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// What is looked at together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// All of a cohort.
+    All,
+    /// Those of objects that are about to end.
+    Finishers,
+    /// Some, drawn at random.
+    Scouts,
+}
+
+impl Group {
+    /// Each.
+    pub const ALL: [Self; 3] = [Self::All, Self::Finishers, Self::Scouts];
+}
+
+/// How many instances of a cohort may be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// All.
+    pub open: usize,
+    /// Those of objects that are about to end.
+    pub finishers: usize,
+}
+
+impl Size {
+    /// Of a group.
+    pub fn of(self, group: Group) -> usize {
+        match group {
+            Group::All | Group::Scouts => self.open,
+            Group::Finishers => self.finishers,
+        }
+    }
+}
+
+/// Instances whose deletions were accepted at about the same time.
+#[derive(Clone, Debug)]
+pub struct Cohort {
+    /// When the first of them was accepted.
+    from: Axis,
+    /// When all were looked at last; at first when they were accepted.
+    all: Axis,
+    scouts: Axis,
+    finishers: Axis,
+    /// Scouts whose reading is still to come.
+    out: BTreeSet<InstanceId>,
+    /// Scouts that were sent out since all were looked at last, in the last draw,
+    drawn: u32,
+    /// and those of them that had ended.
+    ended: u32,
+}
+
+impl Cohort {
+    fn new(from: Axis) -> Self {
+        Self { from, all: from, scouts: from, finishers: from, out: BTreeSet::new(), drawn: 0, ended: 0 }
+    }
+
+    /// When a group is due; none if there is nothing in it to look at.
+    pub fn due(&self, group: Group, size: Size, Bounds { min, max }: Bounds) -> Option<Axis> {
+        if size.of(group) == 0 {
+            return None;
+        }
+        let grown = |last: Axis, step: f64| last.plus(last.since(self.from).mul_f64(step).clamp(min, max));
+        match group {
+            Group::All => {
+                // Ends are spread over the time since all were looked at: in the mean each is told half of it earlier.
+                let share = (self.ended > 0).then(|| f64::from(self.ended) / f64::from(self.drawn))?;
+                Some(self.all.plus((min * WORTH).mul_f64(2.0 / share)))
+            }
+            Group::Scouts => Some(grown(self.scouts, SCOUTS_STEP)),
+            Group::Finishers if size.finishers <= READ_SIZE => Some(grown(self.finishers, FINISHERS_STEP)),
+            Group::Finishers => Some(grown(self.finishers, MANY_FINISHERS_STEP)),
+        }
+    }
+
+    /// All are being looked at.
+    pub fn all_asked(&mut self, now: Axis) {
+        (self.all, self.scouts, self.finishers) = (now, now, now);
+        self.out.clear();
+        (self.drawn, self.ended) = (0, 0);
+    }
+
+    /// The finishers are.
+    pub fn finishers_asked(&mut self, now: Axis) {
+        self.finishers = now;
+    }
+
+    /// Scouts are: those of a new draw, or further ones that fill a call.
+    pub fn scouts_asked(&mut self, ids: Vec<InstanceId>, new: bool, now: Axis) {
+        if new {
+            self.scouts = now;
+            self.out.clear();
+            (self.drawn, self.ended) = (0, 0);
+        }
+        self.drawn = self.drawn.saturating_add(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+        self.out.extend(ids);
+    }
+
+    /// A look at one of them was answered.
+    pub fn heard(&mut self, id: InstanceId, ended: bool) {
+        if self.out.remove(&id) && ended {
+            self.ended = self.ended.saturating_add(1);
+        }
+    }
+
+    /// Whether one that was accepted then belongs to it, as far as its own bounds say.
+    fn spans(&self, accepted: Axis, now: Axis) -> bool {
+        let about = now.since(self.from).mul_f64(ABOUT).max(ABOUT_LEAST);
+        accepted.since(self.from) <= about
+    }
+}
+
+/// The place of the cohort that one accepted at this time belongs to.
+pub fn of(cohorts: &[Cohort], accepted: Axis) -> Option<usize> {
+    cohorts.partition_point(|cohort| cohort.from <= accepted.plus(SLACK)).checked_sub(1)
+}
+
+/// Makes sure that there is a cohort for one that was accepted at this time.
+pub fn place(cohorts: &mut Vec<Cohort>, accepted: Axis, now: Mono) {
+    let now = Axis::at(now);
+    let at = of(cohorts, accepted);
+    let known = at.and_then(|at| cohorts.get(at)).is_some_and(|cohort| cohort.spans(accepted, now));
+    if !known {
+        cohorts.insert(at.map_or(0, |at| at + 1), Cohort::new(accepted));
+    }
+}
+
+/// Makes one of neighbours whose ages have become about the same.
+pub fn merge(cohorts: &mut Vec<Cohort>, now: Mono) {
+    let now = Axis::at(now);
+    cohorts.dedup_by(|younger, older| {
+        let same = older.spans(younger.from, now);
+        if same {
+            older.all = older.all.min(younger.all);
+            older.scouts = older.scouts.min(younger.scouts);
+            older.finishers = older.finishers.min(younger.finishers);
+            older.out.append(&mut younger.out);
+            older.drawn = older.drawn.saturating_add(younger.drawn);
+            older.ended = older.ended.saturating_add(younger.ended);
+        }
+        same
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { min: Duration::from_secs(5), max: Duration::from_mins(2) };
+
+    fn at(seconds: u64) -> Axis {
+        Axis::at(Mono::at(Duration::from_secs(seconds)))
+    }
+
+    fn ids(n: u32) -> Vec<InstanceId> {
+        (0..n).map(|n| InstanceId::from_u128(n.into())).collect()
+    }
+
+    #[test]
+    fn all_are_due_when_each_end_is_told_twice_poll_min_earlier_in_the_mean() {
+        let size = Size { open: 1_000, finishers: 0 };
+        // Of 100 scouts so many have ended; all were looked at last at 300 s.
+        for (ended, due) in [(0, None), (1, Some(2_300)), (10, Some(500)), (50, Some(340)), (100, Some(320))]
+        {
+            let mut cohort = Cohort::new(at(0));
+            cohort.all_asked(at(300));
+            cohort.scouts_asked(ids(100), true, at(310));
+            for (number, id) in ids(100).into_iter().enumerate() {
+                cohort.heard(id, number < ended);
+            }
+            assert_eq!(cohort.due(Group::All, size, BOUNDS), due.map(at), "{ended}");
+            assert_eq!(cohort.due(Group::All, Size::default(), BOUNDS), None, "nothing is left");
+        }
+    }
+
+    #[test]
+    fn the_share_is_that_of_the_last_scouts_and_of_those_that_filled_a_call() {
+        let size = Size { open: 1_000, finishers: 0 };
+        let mut cohort = Cohort::new(at(0));
+        cohort.scouts_asked(ids(50), true, at(100));
+        cohort.heard(ids(1)[0], true);
+        cohort.heard(ids(1)[0], true);
+        cohort.heard(InstanceId::from_u128(999), true);
+        assert_eq!(cohort.due(Group::All, size, BOUNDS), Some(at(1_000)), "1 of 50, told once, and no scout");
+        cohort.scouts_asked(ids(100)[50..].to_vec(), false, at(110));
+        assert_eq!(cohort.due(Group::All, size, BOUNDS), Some(at(2_000)), "1 of 100");
+        assert_eq!(cohort.due(Group::Scouts, size, BOUNDS), Some(at(115)), "fillers put nothing off");
+        cohort.scouts_asked(ids(50), true, at(120));
+        assert_eq!(cohort.due(Group::All, size, BOUNDS), None, "of new scouts nothing is known yet");
+        cohort.heard(ids(1)[0], true);
+        assert_eq!(cohort.due(Group::All, size, BOUNDS), Some(at(1_000)));
+        cohort.all_asked(at(130));
+        assert_eq!(cohort.due(Group::All, size, BOUNDS), None, "what they told is used");
+    }
+
+    #[test]
+    fn neighbours_that_become_one_keep_what_is_due_first() {
+        let size = Size { open: 1_000, finishers: 1 };
+        let mut cohorts = Vec::new();
+        let now = Mono::at(Duration::from_secs(50));
+        for accepted in [at(50), at(0), at(20), at(100)] {
+            place(&mut cohorts, accepted, now);
+        }
+        let from: Vec<Axis> = cohorts.iter().map(|cohort| cohort.from).collect();
+        assert_eq!(from, [at(0), at(50), at(100)], "20 s later is about the same time");
+        cohorts[0].all_asked(at(300));
+        cohorts[1].all_asked(at(310));
+        cohorts[1].scouts_asked(ids(10), true, at(320));
+        cohorts[1].heard(ids(1)[0], true);
+        merge(&mut cohorts, Mono::at(Duration::from_secs(400)));
+        assert_eq!(cohorts.len(), 2);
+        let due = Group::ALL.map(|group| cohorts[0].due(group, size, BOUNDS));
+        assert_eq!(due, [Some(at(500)), Some(at(309)), Some(at(345))]);
+    }
+
+    #[test]
+    fn each_belongs_to_the_last_cohort_that_had_begun() {
+        let mut cohorts = Vec::new();
+        for accepted in [at(100), at(200)] {
+            place(&mut cohorts, accepted, Mono::at(Duration::from_secs(200)));
+        }
+        let table = [(97, None), (98, Some(0)), (197, Some(0)), (198, Some(1)), (900, Some(1))];
+        for (accepted, cohort) in table {
+            assert_eq!(of(&cohorts, at(accepted)), cohort, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn a_moment_may_lie_before_the_start_of_the_clock() {
+        let hour = Duration::from_hours(1);
+        let accepted = Axis::ago(hour, Mono::at(Duration::from_secs(1)));
+        assert_eq!(Axis::at(Mono::at(Duration::from_secs(1))).since(accepted), hour);
+        assert_eq!((accepted.mono(), at(7).mono()), (Mono::START, Mono::at(Duration::from_secs(7))));
+        assert_eq!(at(1).since(at(2)), Duration::ZERO);
+    }
+}
