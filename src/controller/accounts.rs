@@ -7,7 +7,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use tracing::info;
@@ -15,6 +14,7 @@ use tracing::info;
 use super::{
     api_server::{ApiServer, Key},
     governors::{Deletes, Governor, Governors},
+    schedule::Scheduled,
     secrets::SecretSource,
 };
 use crate::{
@@ -44,6 +44,8 @@ pub struct Account {
     pub marks: Arc<Mutex<Marks>>,
     /// Looks.
     pub reader: Reader,
+    /// When to look at what is on its way.
+    pub schedule: Scheduled,
     /// The Secret.
     pub credentials: Arc<dyn CredentialSource>,
     governors: Arc<Governors>,
@@ -107,6 +109,12 @@ impl Account {
         permits.forget(key, pace);
     }
 
+    /// Forgets an object that has its end, or calls elsewhere from now on.
+    pub fn leave(&self, key: &Key) {
+        self.forget(key);
+        self.schedule.forget(key);
+    }
+
     /// Takes note of how a delete call of this identity ended. Returns what the account's calls say about its requests by now.
     pub fn ended(&self, identity: &Identity, reply: &Reply, now: Mono) -> Evidence {
         let governor = self.governors.of(&self.endpoint, &self.project, identity);
@@ -144,7 +152,7 @@ pub struct Accounts {
     client: Arc<Client>,
     endpoints: Endpoints,
     clock: Clock,
-    retry_max: Duration,
+    settings: Settings,
     governors: Arc<Governors>,
     marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
     by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
@@ -165,8 +173,7 @@ impl Accounts {
     ) -> Self {
         let (marks, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
         let governors = Arc::new(Governors::new(clock.clone(), settings, rates));
-        let retry_max = settings.retry_max;
-        Self { api, client, endpoints, clock, retry_max, governors, marks, by_key, batch_sizes }
+        Self { api, client, endpoints, clock, settings, governors, marks, by_key, batch_sizes }
     }
 
     /// Most ids in one call to this account's endpoint.
@@ -203,7 +210,7 @@ impl Accounts {
             (namespace.to_owned(), job.secret.clone()),
             iam,
             self.clock.clone(),
-            self.retry_max,
+            self.settings.retry_max,
         ));
         let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
@@ -224,7 +231,8 @@ impl Accounts {
             );
             let (governors, health) = (self.governors.clone(), Mutex::default());
             let project = job.project.clone();
-            Arc::new(Account { endpoint, project, marks, reader, credentials, governors, health })
+            let schedule = Scheduled::new(&self.settings);
+            Arc::new(Account { endpoint, project, marks, reader, schedule, credentials, governors, health })
         });
         Ok(account.clone())
     }

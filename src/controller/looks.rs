@@ -9,13 +9,22 @@ use crate::{
     cloud::{Answer, ReadFailure},
     engine::{
         InstanceId,
-        object::standing::standing,
+        object::memory::{LookEnd, LookFailure},
         reply::{Note, Trouble},
     },
 };
 
-/// Asks for a look at these ids and returns. The answer wakes the object.
-pub fn register(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
+/// Who wants a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A decision about the object; it is decided again when the answer is there.
+    ByDecision,
+    /// The account's schedule; the object is decided again if the answer brings anything new.
+    BySchedule,
+}
+
+/// Asks for a look at these ids and returns.
+pub fn register(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>, wanted: Wanted) {
     let answer = caller.account.reader.register(ids.clone());
     let (context, caller) = (context.clone(), caller.clone());
     tokio::spawn(async move {
@@ -28,12 +37,20 @@ pub fn register(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
                 secret_version: None,
             }),
         });
-        answered(&context, &caller, &ids, answer);
-        context.wake(&caller.key);
+        let over = answer.readings.iter().filter(|reading| reading.seen.is_an_end());
+        let over: Vec<_> = over.map(|reading| reading.id).collect();
+        let news = answered(&context, &caller, &ids, answer);
+        if wanted == Wanted::BySchedule {
+            caller.account.schedule.answered(&caller.key, &ids, &over);
+        }
+        if news || wanted == Wanted::ByDecision {
+            context.wake(&caller.key);
+        }
     });
 }
 
-fn answered(context: &Context, caller: &Caller, ids: &[InstanceId], answer: Answer) {
+/// Enters an answer. Returns whether it brings anything new about ids on their way.
+fn answered(context: &Context, caller: &Caller, ids: &[InstanceId], answer: Answer) -> bool {
     let now = context.clock.now();
     debug!(
         namespace = caller.key.namespace,
@@ -45,24 +62,22 @@ fn answered(context: &Context, caller: &Caller, ids: &[InstanceId], answer: Answ
     );
     let mut tracked = lock(&caller.tracked);
     if tracked.uid != caller.uid {
-        return;
+        return false;
     }
-    let Some(memory) = &mut tracked.memory else { return };
+    let Some(memory) = &mut tracked.memory else { return false };
     // What the readings say to all objects, the reader has told them.
     lock(&caller.account.marks).sweep(now.mono, &context.settings);
+    let mut news = memory.look_trouble.is_some() || answer.failure.is_some();
     for reading in answer.readings {
+        news |= memory.is_news(reading.id, &reading.seen);
         memory.saw(reading.id, reading.seen, reading.sent);
     }
-    memory.answered(ids);
-    memory.look_trouble = answer.failure.map(|failure| {
-        standing(
-            failure.trouble,
-            failure.note,
-            memory.look_trouble.as_ref(),
-            failure.secret_version,
-            &now,
-            &context.settings,
-            context.random.jitter(),
-        )
+    let failure = answer.failure.map(|ReadFailure { trouble, note, secret_version }| LookFailure {
+        trouble,
+        note,
+        secret_version,
     });
+    let (settings, random) = (&context.settings, context.random.jitter());
+    memory.look_answered(ids, LookEnd { failure, now: &now, settings, random });
+    news
 }

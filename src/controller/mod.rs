@@ -1,7 +1,8 @@
 //! Carries the decisions of [`crate::engine`] out: the only place where Kubernetes and the cloud meet.
 //!
 //! [`watch`] says which object to look at; [`reconcile`] reads it live, lets the engine decide, and writes; [`calls`] and
-//! [`looks`] run beside it and leave what they heard in [`objects`], which wakes the object. [`drain`] ends it all.
+//! [`looks`] run beside it and leave what they heard in [`objects`], which wakes the object; so does [`schedule`], which looks
+//! at what is on its way for all objects of an account. [`drain`] ends it all.
 //!
 //! [`run`] is the driver of production: kube's watch and its queue. Another one, such as a simulation's, calls
 //! [`reconcile`](reconcile()) once at a time for a key, again when the returned time is over, for each key of the context's wakes and for
@@ -19,6 +20,7 @@ mod looks;
 mod objects;
 mod reconcile;
 mod renewal;
+mod schedule;
 mod secrets;
 mod watch;
 

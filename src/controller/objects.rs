@@ -64,7 +64,7 @@ impl Objects {
                 let mut tracked = lock(&tracked);
                 tracked.gone = true;
                 if let Some(account) = tracked.account.take() {
-                    account.forget(key);
+                    account.leave(key);
                 }
                 orphans(&tracked)
             })

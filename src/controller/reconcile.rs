@@ -10,12 +10,13 @@ use futures::FutureExt;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    accounts::lock,
+    accounts::{Account, lock},
     api_server::{Key, Live, ReadError, WriteError},
     calls::{self, Caller},
     context::Context,
-    looks,
+    looks::{self, Wanted},
     objects::{Orphan, Tracked},
+    schedule,
 };
 use crate::{
     api::InstanceDeletionStatus,
@@ -104,6 +105,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
     if is_finished(&live.status) {
         // Nothing will be decided that needs a memory.
         lock(&tracked).memory = None;
+        calls_at(key, &tracked, None);
         let ttl = live.spec.as_ref().ok().and_then(ttl);
         let decision = finished(live.generation, &live.status, ttl, &now);
         return carry_out(context, None, &live, &tracked, decision).await;
@@ -115,25 +117,35 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         Ok(job) => job,
         Err(why) => {
             let decision = decide_invalid(&why, live.generation, &live.status, &now);
-            let caller = None;
-            return carry_out(context, caller, &live, &tracked, decision).await;
+            calls_at(key, &tracked, None);
+            return carry_out(context, None, &live, &tracked, decision).await;
         }
     };
     let account = match context.accounts.of(&key.namespace, &job) {
         Ok(account) => account,
         Err(why) => {
             let decision = decide_invalid(&why.to_string(), live.generation, &live.status, &now);
+            calls_at(key, &tracked, None);
             return carry_out(context, None, &live, &tracked, decision).await;
         }
     };
     let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
-    lock(&tracked).account = Some(caller.account.clone());
+    calls_at(key, &tracked, Some(caller.account.clone()));
     if !job.allows_calls() {
         caller.account.forget(key);
     }
     reread_secret(&caller).await;
     let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff(None) };
     carry_out(context, Some(&caller), &live, &tracked, decision).await
+}
+
+/// Notes where an object calls, if anywhere, and leaves where it called before.
+fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<Arc<Account>>) {
+    let before = std::mem::replace(&mut lock(tracked).account, account.clone());
+    let same = |before: &Arc<Account>| account.as_ref().is_some_and(|account| Arc::ptr_eq(account, before));
+    if let Some(before) = before.filter(|before| !same(before)) {
+        before.leave(key);
+    }
 }
 
 /// Decides, with the permits that the governor gives at once, and claims the ids of a wave under the same lock.
@@ -201,7 +213,7 @@ async fn carry_out(
     tracked: &Mutex<Tracked>,
     decision: Decision,
 ) -> Pass {
-    let Decision { write, records, holds_ends, next, look, regular, wake, events } = decision;
+    let Decision { write, records, holds_ends, next, look, regular, watch, wake, events } = decision;
     if next == Next::Delete {
         return delete(context, live).await;
     }
@@ -233,7 +245,10 @@ async fn carry_out(
         if let Some(memory) = &mut lock(tracked).memory {
             memory.looking(&look, regular, now, &context.settings);
         }
-        looks::register(context, caller, look);
+        looks::register(context, caller, look, Wanted::ByDecision);
+    }
+    if let Some(caller) = caller {
+        schedule::watch(context, caller, &watch);
     }
     if let (None, Some(caller)) = (wake, caller) {
         caller.account.forget(&caller.key);

@@ -50,6 +50,20 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// Whether a deletion that was accepted has come to its end, good or bad.
+    #[must_use]
+    pub fn is_an_end(&self) -> bool {
+        match self {
+            Self::Terminated | Self::NotFound | Self::Live(Live::Error) => true,
+            Self::ShuttingDown
+            | Self::Live(Live::Pending | Live::Running | Live::Stopped)
+            | Self::Other(_)
+            | Self::Unreadable => false,
+        }
+    }
+}
+
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -116,6 +130,15 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(Seen::from_state(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_deletion_is_over_well_or_badly_or_it_goes_on() {
+        let over = [Seen::Terminated, Seen::NotFound, Seen::Live(Live::Error)];
+        assert!(over.iter().all(Seen::is_an_end));
+        let live = [Live::Pending, Live::Running, Live::Stopped].map(Seen::Live);
+        let other = [Seen::ShuttingDown, Seen::Unreadable, Seen::Other(StateText::new("x"))];
+        assert!(!live.iter().chain(&other).any(Seen::is_an_end));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod outage;
 mod process;
 mod refusals;
 mod roles;
+mod schedule;
 mod start;
 mod support;
 mod tls;

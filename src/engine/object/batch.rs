@@ -14,7 +14,7 @@ use crate::{
     engine::{
         id::InstanceId,
         settings::{READ_SIZE, Settings},
-        state::Live,
+        state::{Live, Seen},
         time::Mono,
     },
 };
@@ -81,15 +81,17 @@ pub fn queue(
             }
             continue;
         }
-        let accepted = matches!(row.progress, Progress::Accepted { .. });
+        // An accepted id is looked at by the account's schedule, until a read shows it alive: then it may be its turn again.
+        let sighting = memory.sighting(position);
+        let away = matches!(row.progress, Progress::Accepted { .. })
+            && !matches!(sighting.last, Some((Seen::Live(_), _)));
         match verdict(position, job, ledger, memory, marks, now, settings) {
             Verdict::Ended => {}
             Verdict::Send { live, sent } => {
                 queue.ready.push(Ready { position, id: row.id, live, look_sent: sent });
             }
-            // Accepted ids are polled anyway; they are in line only when a read allows it.
-            Verdict::Look | Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Busy if accepted => {}
-            Verdict::Look if memory.sighting(position).asked.is_some() => {
+            Verdict::Look | Verdict::Settling { .. } | Verdict::Busy if away => {}
+            Verdict::Look if sighting.asked.is_some() => {
                 queue.asked += 1;
                 queue.unready.insert(row.id);
             }
@@ -148,12 +150,11 @@ mod tests {
         api::InstanceDeletionStatus,
         engine::{
             object::{
-                case::{Case, then},
+                case::{Case, MICRO, then},
                 job::tests::job_of,
                 memory::{CallState, OwnCall},
             },
-            settings::BATCH_SIZE,
-            state::Seen,
+            settings::{BATCH_SIZE, PATIENCE},
         },
     };
 
@@ -187,6 +188,28 @@ mod tests {
         assert!(queue.held.is_empty() && !queue.unready.contains(&case.job.ids[0]));
         case.memory.saw(case.job.ids[0], Seen::Live(Live::Error), then());
         assert_eq!(line(&case).ready.len(), 1);
+    }
+
+    #[test]
+    fn an_accepted_id_that_was_seen_alive_is_looked_at_again_as_soon_as_a_read_can_allow_a_call() {
+        let settings = Case::pending().settings;
+        let accepted = Progress::Accepted { batch: None, resent: false };
+        let patience = settings.settle * PATIENCE;
+        for (last, since, until) in [
+            (Live::Running, patience, None),
+            (Live::Running, patience - MICRO, Some(then() + MICRO)),
+            (Live::Error, settings.settle, None),
+            (Live::Error, settings.settle - MICRO, Some(then() + MICRO)),
+        ] {
+            // It was accepted so long ago, and the read came right after.
+            let at = Mono::at(then().since_start().saturating_sub(since));
+            let case = Case::new(accepted.clone()).mark(&Seen::ShuttingDown, at).seen(last, at + MICRO);
+            let queue = line(&case);
+            let look = if until.is_none() { vec![case.id()] } else { vec![] };
+            assert_eq!((queue.look, queue.held_until), (look, until), "{last:?} {since:?}");
+        }
+        let case = Case::new(accepted).mark(&Seen::ShuttingDown, then()).read(Seen::ShuttingDown, then());
+        assert_eq!(line(&case), Queue::default(), "on its way as it should be");
     }
 
     fn queue_of(ready: usize, look: usize, asked: usize) -> Queue {

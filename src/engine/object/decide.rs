@@ -19,6 +19,7 @@ use super::{
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
+        account::schedule::Watch,
         id::InstanceId,
         reply::Note,
         settings::{PATIENCE, STORED_LIMIT, Settings},
@@ -68,6 +69,8 @@ pub struct Decision {
     pub look: Vec<InstanceId>,
     /// Whether that is the regular look, after which the next one is due `poll_min` later.
     pub regular: bool,
+    /// What the account's schedule looks at from now on.
+    pub watch: Watch,
     /// When to decide again, if nothing is heard before. None: the object has come to rest until someone edits it.
     pub wake: Option<Mono>,
     /// What to tell in events, once the write is acknowledged.
@@ -78,7 +81,7 @@ impl Decision {
     /// What is left of a decision whose wave can't be made: nothing is written, so nothing counts as recorded or is told.
     #[must_use]
     pub fn without_its_wave(self, again: Mono) -> Self {
-        Self { wake: Some(again), look: self.look, regular: self.regular, ..rest() }
+        Self { wake: Some(again), look: self.look, regular: self.regular, watch: self.watch, ..rest() }
     }
 }
 
@@ -144,8 +147,9 @@ pub fn decide(input: &Input<'_>) -> Decision {
     }
     let mut looking = Looking::nothing();
     if blocked_look.is_none() && input.may_start {
-        let due = poll::due(job, &ledger, memory, &queue, now.mono, settings);
-        looking = Looking { ids: due.ids, regular: due.regular, next: due.next };
+        let started = status.start_time.as_ref().map(|time| time.0);
+        let due = poll::due(job, &ledger, memory, &queue, (now, started), settings);
+        looking = Looking { ids: due.ids, regular: due.regular, watch: due.watch, next: due.next };
     }
     for until in [blocked_look, blocked_call].into_iter().flatten() {
         looking.wake_at(until);
@@ -225,6 +229,7 @@ fn rest() -> Decision {
         next: Next::Wait,
         look: Vec::new(),
         regular: false,
+        watch: Watch::default(),
         wake: None,
         events: Vec::new(),
     }
@@ -238,12 +243,13 @@ fn blocked(standing: Option<&Standing>, now: Mono) -> Option<Mono> {
 struct Looking {
     ids: Vec<InstanceId>,
     regular: bool,
+    watch: Watch,
     next: Option<Mono>,
 }
 
 impl Looking {
     fn nothing() -> Self {
-        Self { ids: Vec::new(), regular: false, next: None }
+        Self { ids: Vec::new(), regular: false, watch: Watch::default(), next: None }
     }
 
     fn wake_at(&mut self, at: Mono) {
@@ -427,6 +433,7 @@ impl Draft<'_> {
             next,
             look: looking.ids,
             regular: looking.regular,
+            watch: looking.watch,
             wake,
             events,
         }

@@ -5,7 +5,7 @@
 
 mod calls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     isolate::{Isolation, Refused},
@@ -14,16 +14,17 @@ use super::{
     limits::Limits,
     look_first,
     marks::{Effect, Ended, Marks},
+    poll,
     sightings::{Sighting, Sightings},
-    standing::Standing,
+    standing::{Standing, standing},
 };
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
         account::health::Evidence,
         id::InstanceId,
-        reply::{Note, Reply},
-        settings::{INTENT_LIFE, Settings},
+        reply::{Note, Reply, Trouble},
+        settings::{INTENT_LIFE, READ_SIZE, Settings},
         state::Seen,
         time::{Mono, Now},
     },
@@ -96,6 +97,30 @@ pub struct CallEnd<'a> {
     pub random: u64,
 }
 
+/// What stood in the way of a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookFailure {
+    /// What it was.
+    pub trouble: Trouble,
+    /// What was heard of it.
+    pub note: Note,
+    /// resourceVersion of the Secret that was used.
+    pub secret_version: Option<String>,
+}
+
+/// How a look ended, for [`Memory::look_answered`].
+#[derive(Clone, Debug)]
+pub struct LookEnd<'a> {
+    /// Why not all was read, if so.
+    pub failure: Option<LookFailure>,
+    /// When.
+    pub now: &'a Now,
+    /// Flags.
+    pub settings: &'a Settings,
+    /// For the jitter of backoffs.
+    pub random: u64,
+}
+
 /// What this process has seen of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Memory {
@@ -110,6 +135,8 @@ pub struct Memory {
     foreign: BTreeMap<u32, (Option<String>, Mono)>,
     /// What stands in the way of looking.
     pub look_trouble: Option<Standing>,
+    /// Accepted ids that the last look at them did not read, at most [`READ_SIZE`].
+    unread: BTreeSet<InstanceId>,
     /// What stands in the way of calling.
     pub call_trouble: Option<Standing>,
     /// When the next look at the instances on their way is due.
@@ -140,6 +167,7 @@ impl Memory {
             calls: BTreeMap::new(),
             foreign: BTreeMap::new(),
             look_trouble: None,
+            unread: BTreeSet::new(),
             call_trouble: None,
             next_poll: now,
             ends_written: None,
@@ -194,6 +222,15 @@ impl Memory {
             self.generation_since = now;
         }
         self.learn(ledger, marks, now, settings);
+        if !self.unread.is_empty() {
+            let mut left = BTreeSet::new();
+            for (position, row) in ledger.rows.iter().enumerate() {
+                if self.unread.contains(&row.id) && poll::on_schedule(row, self.sightings.at(position)) {
+                    left.insert(row.id);
+                }
+            }
+            self.unread = left;
+        }
         for (position, row) in ledger.rows.iter().enumerate() {
             let Some(since) = self.sightings.at(position).not_found_since else { continue };
             let ended = look_first::last_end(row, ledger, self, marks);
@@ -271,9 +308,39 @@ impl Memory {
         self.sightings.saw(id, seen, sent);
     }
 
-    /// Notes that the look at these ids has brought all it will bring.
-    pub fn answered(&mut self, ids: &[InstanceId]) {
-        self.sightings.answered(ids);
+    /// Notes that a look has brought all it will bring: its readings were told by [`Self::saw`].
+    ///
+    /// A failure stands in the way of the object, also when others were read: it is over when what was not read is.
+    pub fn look_answered(&mut self, ids: &[InstanceId], end: LookEnd<'_>) {
+        let missed = self.sightings.answered(ids);
+        let LookEnd { failure, now, settings, random } = end;
+        self.unread.retain(|id| !ids.contains(id) || missed.contains(id));
+        match failure {
+            Some(LookFailure { trouble, note, secret_version }) => {
+                for id in missed {
+                    if self.unread.len() < READ_SIZE {
+                        self.unread.insert(id);
+                    }
+                }
+                let before = self.look_trouble.as_ref();
+                self.look_trouble =
+                    Some(standing(trouble, note, before, secret_version, now, settings, random));
+            }
+            None if self.unread.is_empty() => self.look_trouble = None,
+            None => {}
+        }
+    }
+
+    /// Whether what a look at ids on their way has shown may lead to another decision, before it is told by [`Self::saw`].
+    #[must_use]
+    pub fn is_news(&self, id: InstanceId, seen: &Seen) -> bool {
+        self.sightings.is_news(id, seen)
+    }
+
+    /// Whether an accepted id is to be read before a trouble is over.
+    #[must_use]
+    pub fn unread(&self, id: InstanceId) -> bool {
+        self.look_trouble.is_some() && self.unread.contains(&id)
     }
 
     /// When this process first saw the object at its present generation: a plan rests on looks sent after that.

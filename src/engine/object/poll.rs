@@ -1,29 +1,41 @@
-//! The poll rule: which instances are looked at, and when (design §3, rule 6).
+//! The poll rule: which instances an object looks at itself, and when, and which it leaves to its account's schedule
+//! (design §3, rule 6 and *Reading states*).
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
 
 use super::{
     batch::Queue,
     job::Job,
-    ledger::{Ledger, Progress},
+    ledger::{Ledger, Progress, Row},
     memory::Memory,
     sightings::Sighting,
 };
-use crate::engine::{id::InstanceId, settings::Settings, state::Seen, time::Mono};
+use crate::engine::{
+    account::schedule::{OnItsWay, Watch},
+    id::InstanceId,
+    settings::Settings,
+    state::Seen,
+    time::{Mono, Now},
+};
 
 /// What is due for a look, and when the next look is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// Ids to look at now.
     pub ids: Vec<InstanceId>,
-    /// Whether the regular look at everything open is among them.
+    /// Whether the regular look is among them.
     pub regular: bool,
-    /// When something is due next; none if nothing is looked at any more.
+    /// What the account's schedule looks at.
+    pub watch: Watch,
+    /// When something is due next; none if nothing is looked at any more, or by the schedule alone.
     pub next: Option<Mono>,
 }
 
-/// Looks at ids that a call may have named (`Submitted`, `Accepted`) every `poll_min`, until each has its end; at ids that
-/// wait for their second not-found read when that can count; and at the ids next in line for a call, at once.
+/// Leaves ids whose deletion was accepted to the account's schedule. Looks every `poll_min` at those that a call may have
+/// named otherwise (`Submitted`, or `Accepted` with a further attempt of unknown outcome), until each has its end; at ids
+/// that wait for their second not-found read when that can count; and at the ids next in line for a call, at once.
 ///
 /// Of a suspended object only ids that a call may have named are looked at.
 #[must_use]
@@ -32,25 +44,30 @@ pub fn due(
     ledger: &Ledger,
     memory: &Memory,
     queue: &Queue,
-    now: Mono,
+    (now, started): (&Now, Option<Timestamp>),
     settings: &Settings,
 ) -> Due {
+    let (wall, now) = (now.wall, now.mono);
     let mut due = Due { regular: now >= memory.next_poll, ..Due::default() };
     let mut later = |at: Mono| due.next = Some(due.next.map_or(at, |next: Mono| next.min(at)));
     let waiting: HashSet<usize> = queue.held.iter().chain(&queue.unusable).copied().collect();
     let mut regular = Vec::new();
-    for (position, row) in ledger.rows.iter().enumerate() {
+    for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
         let sighting = memory.sighting(position);
-        if row.progress.ended() {
+        // The reader answers every look. Should an answer be lost all the same, the look is asked for again.
+        let lost = sighting.asked.map(|asked| asked + settings.request_timeout * 10);
+        let asked = lost.is_some_and(|lost| now < lost);
+        if let Some(lost) = lost.filter(|_| asked) {
+            later(lost);
+        }
+        if on_schedule(row, sighting) && !memory.unread(row.id) {
+            let age = age(row, ledger, started, wall);
+            due.watch.on_their_way.push(OnItsWay { id: row.id, age, asked });
             continue;
         }
-        if let Some(asked) = sighting.asked {
-            // The reader answers every look. Should an answer be lost all the same, the look is asked for again.
-            let lost = asked + settings.request_timeout * 10;
-            if now < lost {
-                later(lost);
-                continue;
-            }
+        due.watch.others += 1;
+        if asked {
+            continue;
         }
         let confirm_at = sighting.not_found_since.map(|since| since + settings.settle);
         match row.progress {
@@ -85,6 +102,21 @@ pub fn due(
     due
 }
 
+/// Whether the deletion of an id was accepted, and nothing but what comes of it is waited for.
+#[must_use]
+pub fn on_schedule(row: &Row, sighting: &Sighting) -> bool {
+    let missing = matches!(sighting.last, Some((Seen::NotFound, _)));
+    matches!(row.progress, Progress::Accepted { resent: false, .. }) && !missing
+}
+
+/// The time since an id was accepted, as far as the record tells: since its call was written down, or since the object was
+/// started if that is not known. Only the times of looks depend on it, so it may go by the wall clock.
+fn age(row: &Row, ledger: &Ledger, started: Option<Timestamp>, wall: Timestamp) -> Duration {
+    let batch = row.progress.batch().and_then(|number| ledger.batch(number));
+    let since = batch.map(|batch| batch.submitted_at.0).or(started);
+    since.and_then(|since| Duration::try_from(wall.duration_since(since)).ok()).unwrap_or_default()
+}
+
 /// Not found, by a read that no longer counts: a call or a read of another object came between.
 fn broken(sighting: &Sighting) -> bool {
     sighting.not_found_since.is_none() && matches!(sighting.last, Some((Seen::NotFound, _)))
@@ -92,23 +124,36 @@ fn broken(sighting: &Sighting) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::engine::object::{
-        case::{Case, MICRO, just_before, then},
-        limits::Limit,
+    use crate::engine::{
+        object::{
+            case::{Case, MICRO, just_before, then},
+            limits::Limit,
+            memory::{LookEnd, LookFailure},
+        },
+        reply::{Note, Trouble},
+        state::Live,
     };
 
     const SUBMITTED: Progress = Progress::Submitted { batch: 7 };
     const ACCEPTED: Progress = Progress::Accepted { batch: None, resent: false };
 
-    fn ask(case: &Case, queue: &Queue, now: Mono) -> Due {
-        due(&case.job, &case.ledger, &case.memory, queue, now, &case.settings)
+    fn ask(case: &Case, queue: &Queue, mono: Mono) -> Due {
+        let now = Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() };
+        due(&case.job, &case.ledger, &case.memory, queue, (&now, None), &case.settings)
     }
 
+    /// Of one id nothing is looked at now.
     fn nothing(next: Option<Mono>) -> Due {
-        Due { next, ..Due::default() }
+        Due { next, watch: others(1), ..Due::default() }
+    }
+
+    fn others(others: usize) -> Watch {
+        Watch { others, ..Watch::default() }
+    }
+
+    fn read_before(seen: Seen) -> Case {
+        polled(ACCEPTED, then()).read(seen, Mono::at(Duration::from_secs(900)))
     }
 
     /// A case whose next regular look is due at this moment.
@@ -121,21 +166,71 @@ mod tests {
     #[test]
     fn the_regular_look_is_at_what_a_call_may_have_named() {
         let poll_min = Case::pending().settings.poll_min;
-        for progress in [SUBMITTED, ACCEPTED] {
-            let case = polled(progress.clone(), then());
+        let resent = Progress::Accepted { batch: Some(7), resent: true };
+        for case in [polled(SUBMITTED, then()), polled(resent, then())] {
             let early = just_before(then());
-            assert_eq!(ask(&case, &Queue::default(), early), nothing(Some(then())), "{progress:?}");
-            let expected = Due { ids: vec![case.id()], regular: true, next: Some(then() + poll_min) };
-            assert_eq!(ask(&case, &Queue::default(), then()), expected, "{progress:?}");
+            assert_eq!(ask(&case, &Queue::default(), early), nothing(Some(then())), "{:?}", case.ledger);
+            let (ids, next) = (vec![case.id()], Some(then() + poll_min));
+            let expected = Due { ids, regular: true, watch: others(1), next };
+            assert_eq!(ask(&case, &Queue::default(), then()), expected, "{:?}", case.ledger);
         }
         let over = polled(Progress::Terminated { batch: None, ended_at: None }, then());
-        assert_eq!(ask(&over, &Queue::default(), then()), nothing(None));
+        assert_eq!(ask(&over, &Queue::default(), then()), Due::default());
         let pending = polled(Progress::Pending, then());
         assert_eq!(
             ask(&pending, &Queue::default(), then()),
             nothing(None),
             "it is next in line, or it waits"
         );
+    }
+
+    #[test]
+    fn what_is_accepted_is_left_to_the_schedule() {
+        let age = then().since_start();
+        let seen = [Seen::ShuttingDown, Seen::Live(Live::Running), Seen::Live(Live::Error), Seen::Unreadable];
+        for case in [polled(ACCEPTED, Mono::START)].into_iter().chain(seen.map(read_before)) {
+            let mut due = ask(&case, &Queue::default(), then());
+            assert_eq!(
+                due.watch.on_their_way.pop(),
+                Some(OnItsWay { id: case.id(), age: Duration::ZERO, asked: false })
+            );
+            assert_eq!(due, Due::default(), "nothing is known of when it was accepted");
+        }
+        let accepted = Progress::Accepted { batch: Some(7), resent: false };
+        let mut case = polled(accepted, Mono::START).batch("mine", Some(1));
+        let ages = |case: &Case, started: Option<Timestamp>, at: Mono| {
+            let now = Now { mono: at, wall: Timestamp::UNIX_EPOCH + at.since_start() };
+            let queue = Queue::default();
+            let due = due(&case.job, &case.ledger, &case.memory, &queue, (&now, started), &case.settings);
+            due.watch.on_their_way.iter().map(|one| one.age).collect::<Vec<_>>()
+        };
+        let started = Some(Timestamp::UNIX_EPOCH + age / 2);
+        assert_eq!(ages(&case, started, then()), [age], "since its batch");
+        case.ledger.batches.clear();
+        assert_eq!(ages(&case, started, then()), [age / 2], "since the object's start");
+        let ahead = Some(Timestamp::UNIX_EPOCH + age * 2);
+        assert_eq!(ages(&case, ahead, then()), [Duration::ZERO], "the wall clock was set back");
+    }
+
+    #[test]
+    fn what_the_schedule_could_not_read_is_looked_at_until_the_trouble_is_over() {
+        let mut case = polled(ACCEPTED, Mono::START);
+        let (id, settings) = (case.id(), case.settings);
+        let answer = |case: &mut Case, at: Mono, trouble: bool| {
+            case.memory.asked(&[id], at);
+            let trouble = trouble.then_some(Trouble::CloudUnreachable);
+            let failure =
+                trouble.map(|trouble| LookFailure { trouble, note: Note::default(), secret_version: None });
+            let now = Now { mono: at, wall: Timestamp::UNIX_EPOCH };
+            case.memory.look_answered(&[id], LookEnd { failure, now: &now, settings: &settings, random: 0 });
+        };
+        answer(&mut case, then(), true);
+        let due = ask(&case, &Queue::default(), then());
+        assert_eq!((due.ids, due.watch), (vec![id], others(1)));
+        case.memory.saw(id, Seen::ShuttingDown, then() + MICRO);
+        answer(&mut case, then() + MICRO, false);
+        assert_eq!(case.memory.look_trouble, None);
+        assert_eq!(ask(&case, &Queue::default(), then() + MICRO).watch.on_their_way.len(), 1);
     }
 
     #[test]
@@ -185,11 +280,18 @@ mod tests {
     #[test]
     fn a_look_that_was_asked_for_is_waited_for_unless_it_is_lost() {
         let lost = then() + Case::pending().settings.request_timeout * 10;
-        let mut case = polled(ACCEPTED, Mono::START);
+        let mut case = polled(SUBMITTED, Mono::START);
         case.memory.asked(&case.job.ids, then());
         assert_eq!(ask(&case, &Queue::default(), then()), nothing(Some(lost)));
         assert_eq!(ask(&case, &Queue::default(), just_before(lost)), nothing(Some(lost)));
         assert_eq!(ask(&case, &Queue::default(), lost).ids, [case.id()]);
+        let mut scheduled = polled(ACCEPTED, Mono::START);
+        scheduled.memory.asked(&scheduled.job.ids, then());
+        for (now, asked) in [(just_before(lost), true), (lost, false)] {
+            let due = ask(&scheduled, &Queue::default(), now);
+            assert_eq!(due.watch.on_their_way.iter().map(|one| one.asked).collect::<Vec<_>>(), [asked]);
+            assert_eq!(due.next, Some(lost).filter(|_| asked));
+        }
     }
 
     #[test]
@@ -206,14 +308,17 @@ mod tests {
             [case.id()],
             "a limit that has passed has everything looked at"
         );
+        let mut submitted = polled(SUBMITTED, then());
+        submitted.job.suspend = true;
+        assert_eq!(ask(&submitted, &Queue::default(), then()).ids, [submitted.id()]);
         let mut accepted = polled(ACCEPTED, then());
         accepted.job.suspend = true;
-        assert_eq!(ask(&accepted, &Queue::default(), then()).ids, [accepted.id()]);
+        assert_eq!(ask(&accepted, &Queue::default(), then()).watch.on_their_way.len(), 1);
     }
 
     #[test]
     fn ids_next_in_line_are_looked_at_at_once_and_each_once() {
-        let case = polled(ACCEPTED, then());
+        let case = polled(SUBMITTED, then());
         let other = InstanceId::from_u128(9);
         let queue = Queue { look: vec![case.id(), other], ..Queue::default() };
         let due = ask(&case, &queue, then());
@@ -224,7 +329,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_a_time_to_wake() {
-        let case = polled(ACCEPTED, then());
+        let case = polled(SUBMITTED, then());
         for (until, next) in [(then() + MICRO, then() + MICRO), (just_before(then()), then())] {
             let queue = Queue { held_until: Some(until), ..Queue::default() };
             assert_eq!(ask(&case, &queue, then()).next, Some(next));

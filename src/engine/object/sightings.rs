@@ -60,9 +60,22 @@ impl Sightings {
         self.all.get_mut(position)
     }
 
-    fn of(&mut self, id: InstanceId) -> Option<&mut Sighting> {
+    fn position(&self, id: InstanceId) -> Option<usize> {
         let found = self.by_id.binary_search_by_key(&Some(&id), |&p| self.ids.get(p as usize)).ok()?;
-        self.all.get_mut(*self.by_id.get(found)? as usize)
+        self.by_id.get(found).map(|position| *position as usize)
+    }
+
+    fn of(&mut self, id: InstanceId) -> Option<&mut Sighting> {
+        let position = self.position(id)?;
+        self.all.get_mut(position)
+    }
+
+    /// Whether a read that shows this may lead to another decision about an id on its way: that it is still on its way, as
+    /// it was, does not.
+    #[must_use]
+    pub fn is_news(&self, id: InstanceId, seen: &Seen) -> bool {
+        let last = self.position(id).and_then(|position| self.at(position).last.as_ref());
+        *seen != Seen::ShuttingDown || last.is_some_and(|(last, _)| *last != Seen::ShuttingDown)
     }
 
     /// Notes that a look at these ids was asked for.
@@ -91,13 +104,19 @@ impl Sightings {
         sighting.last = Some((seen, sent));
     }
 
-    /// Notes that the look at these ids has brought all it will bring.
-    pub fn answered(&mut self, ids: &[InstanceId]) {
+    /// Notes that the look at these ids has brought all it will bring. Returns those that it did not read.
+    pub fn answered(&mut self, ids: &[InstanceId]) -> Vec<InstanceId> {
+        let mut unread = Vec::new();
         for id in ids {
-            if let Some(sighting) = self.of(*id) {
-                sighting.asked = None;
+            let Some(sighting) = self.of(*id) else { continue };
+            let asked = sighting.asked.take();
+            let read =
+                sighting.last.as_ref().is_some_and(|(_, sent)| asked.is_none_or(|asked| *sent >= asked));
+            if !read {
+                unread.push(*id);
             }
         }
+        unread
     }
 
     /// Visits every moment that is kept here.

@@ -46,6 +46,8 @@ pub enum Action {
     Reply(usize),
     /// Its process hears nothing any more.
     ReplyLost(usize),
+    /// The account's schedule looks at what a process has on it.
+    ScheduledLook(usize),
     /// A read is sent: process, look.
     SendLook(usize, usize),
     /// A read is made; bits say which ids lag behind.
@@ -167,6 +169,9 @@ impl Model {
             Step::Writing(writing) if writing.answer.is_some() => actions.push(Action::Answered(p)),
             Step::Writing(_) => {}
         }
+        if Self::scheduled(process, world.now) {
+            actions.push(Action::ScheduledLook(p));
+        }
         for (l, look) in process.looks.iter().enumerate() {
             if fine && look.sent.is_none() {
                 actions.push(Action::SendLook(p, l));
@@ -190,6 +195,11 @@ impl Model {
         {
             actions.push(Action::Stop(p));
         }
+    }
+
+    /// Whether the account's schedule is to look at what the process has on it.
+    pub(crate) fn scheduled(process: &Process, now: engine_alone::engine::Mono) -> bool {
+        !process.watch.is_empty() && process.look_at.is_none_or(|at| at <= now)
     }
 
     fn has_something(world: &World, p: usize) -> bool {
@@ -312,7 +322,11 @@ impl Model {
 
     /// Whether a process that runs has something to do.
     pub(crate) fn busy(world: &World) -> bool {
-        let works = |process: &Process| !matches!(process.step, Step::Idle) || Self::runnable(world, process);
+        let works = |process: &Process| {
+            !matches!(process.step, Step::Idle)
+                || Self::runnable(world, process)
+                || Self::scheduled(process, world.now)
+        };
         let listening = |owner: Option<usize>| owner.is_some_and(|p| !world.processes[p].stopped);
         let leaves = |call: &Call| listening(call.owner) && matches!(call.state, CallState::Waiting);
         world.processes.iter().any(|process| process.up && !process.stopped && works(process))

@@ -1,7 +1,10 @@
 //! What goes on beside the reconcile: calls that leave and end, and looks that are answered.
 
 use engine_alone::engine::{
-    object::{marks::Effect, memory::CallEnd, standing::standing},
+    object::{
+        marks::Effect,
+        memory::{CallEnd, LookEnd, LookFailure},
+    },
     reply::{Note, Reply, Trouble},
 };
 
@@ -26,6 +29,23 @@ impl Model {
         process.looks.push(Look { ids, sent: None, seen: Vec::new(), failed: Vec::new() });
     }
 
+    /// The account's schedule looks at what is on it.
+    pub(crate) fn scheduled_look(&self, world: &mut World, p: usize) {
+        let ids = std::mem::take(&mut world.processes[p].watch);
+        world.processes[p].look_at = Some(world.now + self.settings.poll_min);
+        self.look(world, p, ids, false);
+    }
+
+    /// Those that are due, of every process that runs.
+    pub(crate) fn scheduled_looks(&self, world: &mut World) {
+        for p in 0..world.processes.len() {
+            let process = &world.processes[p];
+            if process.up && !process.stopped && Self::scheduled(process, world.now) {
+                self.scheduled_look(world, p);
+            }
+        }
+    }
+
     /// Takes the answer to a look.
     pub fn look_answered(&self, world: &mut World, p: usize, look: usize, failed: bool) {
         let now = self.clock(world);
@@ -48,12 +68,9 @@ impl Model {
                 memory.saw(*id, seen, sent);
             }
         }
-        memory.answered(&named);
-        memory.look_trouble = failed.then(|| {
-            let before = memory.look_trouble.as_ref();
-            let trouble = Trouble::CloudUnreachable;
-            standing(trouble, Note::default(), before, None, &now, &self.settings, 0)
-        });
+        let trouble = Trouble::CloudUnreachable;
+        let failure = failed.then(|| LookFailure { trouble, note: Note::default(), secret_version: None });
+        memory.look_answered(&named, LookEnd { failure, now: &now, settings: &self.settings, random: 0 });
     }
 
     /// The last check of a call: it leaves, or is too late.

@@ -122,11 +122,14 @@ fn forget(world: &mut World) {
         instance.old = instance.old.take().filter(|old| old.until.is_none_or(|until| now <= until));
     }
     for process in processes.iter_mut() {
+        process.look_at = process.look_at.filter(|at| *at > now);
         if process.woken {
             // It runs at once: when it would have run otherwise doesn't matter.
             process.due = None;
         }
         if let Some(memory) = &mut process.memory {
+            // Once it is due, it doesn't matter since when.
+            memory.next_poll = memory.next_poll.max(now);
             // Further ends are written at once from twice poll_min after the last on.
             memory.ends_written =
                 memory.ends_written.filter(|at| *at + std::time::Duration::from_secs(10) > now);
@@ -201,7 +204,7 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
         }
         process.marks.moments(visit);
         process.health.moments(visit);
-        process.due.iter_mut().for_each(&mut *visit);
+        process.due.iter_mut().chain(process.look_at.as_mut()).for_each(&mut *visit);
         process.looks.iter_mut().filter_map(|look| look.sent.as_mut()).for_each(&mut *visit);
         for known in &mut process.known {
             let Known { base, error, live, going, own_settled, .. } = known;

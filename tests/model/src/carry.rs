@@ -18,6 +18,9 @@ impl Model {
     pub fn apply(&self, world: &World, action: Action, judge: &mut Judge) -> World {
         let mut next = world.clone();
         self.carry(&mut next, action, judge);
+        if !self.configuration.fine {
+            self.scheduled_looks(&mut next);
+        }
         self.judge_attempts(&next, judge);
         canonical(&mut next, &self.configuration);
         next
@@ -63,6 +66,7 @@ impl Model {
                 world.budget.lost_calls = world.budget.lost_calls.saturating_sub(1);
                 self.end(world, c, true);
             }
+            Action::ScheduledLook(p) => self.scheduled_look(world, p),
             Action::SendLook(p, l) => self.send_look(world, p, l),
             Action::Sample(p, l, old) => {
                 self.sample(world, p, l, old);

@@ -62,7 +62,13 @@ impl Model {
         if let Some(i) = world.instances.iter().position(ending) {
             return Some(Action::Terminates(i));
         }
-        Some(Action::Tick)
+        Some(
+            world
+                .processes
+                .iter()
+                .position(|process| Self::scheduled(process, world.now))
+                .map_or(Action::Tick, Action::ScheduledLook),
+        )
     }
 
     fn without_faults(world: &World, c: usize) -> Outcome {

@@ -37,6 +37,8 @@ impl Model {
             due: None,
             woken: true,
             looks: Vec::new(),
+            watch: Vec::new(),
+            look_at: None,
             closed_at: None,
             generation: 0,
             known: vec![crate::facts::Known::default(); self.configuration.ids],
@@ -57,6 +59,7 @@ impl Model {
         (process.woken, process.due) = (false, None);
         let Some(object) = world.object.clone() else {
             (process.memory, process.uid) = (None, 0);
+            process.watch.clear();
             return;
         };
         if process.uid != object.uid {
@@ -65,6 +68,7 @@ impl Model {
                 process.memory = None;
             }
             process.uid = object.uid;
+            process.watch.clear();
             process.known.iter_mut().for_each(|known| known.heard = false);
         }
         self.heard_of_record(&mut world.processes[p], &world.facts, &object, now);
@@ -82,6 +86,7 @@ impl Model {
         let status = &read.object.stored.status;
         if is_finished(status) {
             world.processes[p].memory = None;
+            world.processes[p].watch.clear();
             let decision = finished(read.object.generation, status, None, &now);
             judge.at_rest(&read.object, &decision);
             self.carry_out(world, p, read, decision, judge);
@@ -156,8 +161,10 @@ impl Model {
     }
 
     fn carry_out(&self, world: &mut World, p: usize, read: Read, decision: Decision, judge: &mut Judge) {
-        let Decision { write, records, holds_ends, next, look, regular, wake, events: _ } = decision;
+        let Decision { write, records, holds_ends, next, look, regular, watch, wake, events: _ } = decision;
         let look = self.positions(&look);
+        let free = watch.on_their_way.iter().filter(|one| !one.asked);
+        let watch = self.positions(&free.map(|one| one.id).collect::<Vec<_>>());
         let wave = match next {
             Next::Submit(wave) => Some(wave),
             Next::AskPermit(_) | Next::Delete | Next::Wait => None,
@@ -165,7 +172,7 @@ impl Model {
         let Some(write) = write else {
             Self::wrote(world, p, &records, holds_ends);
             self.look(world, p, look, regular);
-            world.processes[p].due = wake;
+            (world.processes[p].watch, world.processes[p].due) = (watch, wake);
             return;
         };
         let stored = Stored::new(write);
@@ -184,6 +191,7 @@ impl Model {
             holds_ends,
             look,
             regular,
+            watch,
             wake,
             sent: None,
             answer: None,
@@ -221,7 +229,19 @@ impl Model {
         let now = self.clock(world).mono;
         let Step::Writing(writing) = mem::replace(&mut world.processes[p].step, Step::Idle) else { return };
         let Writing {
-            read, stored, wave, records, holds_ends, look, regular, wake, sent, answer, wall, ..
+            read,
+            stored,
+            wave,
+            records,
+            holds_ends,
+            look,
+            regular,
+            watch,
+            wake,
+            sent,
+            answer,
+            wall,
+            ..
         } = *writing;
         let mistake = self.configuration.mistake;
         let mut acknowledged = answer == Some(WriteAnswer::Stored);
@@ -250,7 +270,7 @@ impl Model {
         Self::wrote(world, p, &records, holds_ends);
         let Some(wave) = wave else {
             self.look(world, p, look, regular);
-            world.processes[p].due = wake;
+            (world.processes[p].watch, world.processes[p].due) = (watch, wake);
             return;
         };
         let process = &mut world.processes[p];

@@ -146,6 +146,10 @@ pub struct Process {
     pub woken: bool,
     /// Looks that it asked for.
     pub looks: Vec<Look>,
+    /// What it has on the account's schedule,
+    pub watch: Vec<usize>,
+    /// which looks at it then; none: now.
+    pub look_at: Option<Mono>,
     /// For the judge: when it last read that calls are closed, or a generation for the first time.
     pub closed_at: Option<Mono>,
     /// For the judge: the generation that it read last.
@@ -182,6 +186,8 @@ pub struct Writing {
     pub look: Vec<usize>,
     /// Whether that is the regular look.
     pub regular: bool,
+    /// What is on the account's schedule afterwards.
+    pub watch: Vec<usize>,
     /// When to decide again.
     pub wake: Option<Mono>,
     /// When it was first sent; none: not yet.

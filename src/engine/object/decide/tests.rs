@@ -242,6 +242,7 @@ fn l07_ids_are_open_for_long_by_the_wall_clock_since_the_start_and_since_the_las
 #[test]
 fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
     let case = case_of(1);
+    let watch = Watch { others: 1, ..Watch::default() };
     let decision = Decision {
         write: Some(InstanceDeletionStatus::default()),
         records: vec![1],
@@ -249,10 +250,11 @@ fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
         next: Next::AskPermit(1),
         look: case.job.ids.clone(),
         regular: true,
+        watch: watch.clone(),
         wake: None,
         events: vec![events::invalid_spec("x")],
     };
-    let left = Decision { look: case.job.ids, regular: true, wake: Some(then()), ..rest() };
+    let left = Decision { look: case.job.ids, regular: true, watch, wake: Some(then()), ..rest() };
     assert_eq!(decision.without_its_wave(then()), left);
 }
 

@@ -54,7 +54,9 @@ fn a_look_is_open_from_when_it_was_asked_for_until_it_is_answered() {
     case.memory.looking(&[id], false, then(), &Settings::default());
     assert_eq!(case.memory.sighting(0).asked, Some(then()));
     let next = case.memory.next_poll;
-    case.memory.answered(&[id]);
+    let now = Now { mono: then(), wall: k8s_openapi::jiff::Timestamp::UNIX_EPOCH };
+    let settings = &Settings::default();
+    case.memory.look_answered(&[id], LookEnd { failure: None, now: &now, settings, random: 0 });
     assert_eq!(case.memory.sighting(0).asked, None);
     case.memory.looking(&[id], true, then(), &Settings::default());
     assert_eq!((next, case.memory.next_poll), (Mono::START, then() + Settings::default().poll_min));
@@ -259,4 +261,103 @@ fn a_bad_request_stands_in_the_way_of_the_object() {
     end(&mut case, &reply);
     let standing = case.memory.call_trouble.unwrap();
     assert_eq!((standing.trouble, standing.note), (Trouble::RequestRefused, said));
+}
+
+#[test]
+fn of_an_id_on_its_way_it_is_news_that_it_is_not_any_more_or_is_again() {
+    let running = Seen::Live(Live::Running);
+    let table = [
+        (None, Seen::ShuttingDown, false),
+        (None, running.clone(), true),
+        (None, Seen::Terminated, true),
+        (Some(Seen::ShuttingDown), Seen::ShuttingDown, false),
+        (Some(Seen::ShuttingDown), Seen::Terminated, true),
+        (Some(Seen::ShuttingDown), Seen::NotFound, true),
+        // A later read of the same state may allow what the earlier one did not.
+        (Some(running.clone()), running.clone(), true),
+        (Some(running), Seen::ShuttingDown, true),
+        (Some(Seen::Other(StateText::new("x"))), Seen::ShuttingDown, true),
+    ];
+    for (last, now, news) in table {
+        let mut case = Case::new(Progress::Accepted { batch: None, resent: false });
+        let id = case.id();
+        if let Some(last) = &last {
+            case.memory.saw(id, last.clone(), just_before(then()));
+        }
+        assert_eq!(case.memory.is_news(id, &now), news, "{last:?} {now:?}");
+    }
+}
+
+/// A case of accepted ids, and how looks at them end.
+struct Looks(Case);
+
+impl Looks {
+    fn at(n: u128) -> Self {
+        let job = crate::engine::object::job::tests::job_of(n);
+        let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+        for row in &mut ledger.rows {
+            row.progress = Progress::Accepted { batch: None, resent: false };
+        }
+        let memory = Memory::new(&job, Mono::START);
+        Self(Case { job, ledger, memory, ..Case::pending() })
+    }
+
+    fn id(&self, n: usize) -> InstanceId {
+        self.0.job.ids[n]
+    }
+
+    /// A look at these ids, of which so many are read.
+    fn look(&mut self, ids: std::ops::Range<usize>, read: usize) {
+        let ids: Vec<_> = ids.map(|n| self.id(n)).collect();
+        let memory = &mut self.0.memory;
+        memory.asked(&ids, then());
+        for id in &ids[..read] {
+            memory.saw(*id, Seen::ShuttingDown, then() + MICRO);
+        }
+        let trouble = Trouble::CloudUnreachable;
+        let failure = LookFailure { trouble, note: Note::default(), secret_version: None };
+        let failure = Some(failure).filter(|_| read < ids.len());
+        let end = LookEnd { failure, now: &at(then()), settings: &self.0.settings, random: 0 };
+        memory.look_answered(&ids, end);
+    }
+
+    fn unread(&self) -> Vec<usize> {
+        (0..self.0.job.ids.len()).filter(|n| self.0.memory.unread(self.id(*n))).collect()
+    }
+}
+
+#[test]
+fn a_trouble_of_looks_is_over_when_what_was_not_read_is() {
+    let mut looks = Looks::at(10);
+    looks.look(0..5, 3);
+    assert_eq!(looks.unread(), [3, 4]);
+    looks.look(5..10, 5);
+    assert!(looks.0.memory.look_trouble.is_some(), "others were read");
+    looks.look(3..4, 1);
+    assert_eq!(looks.unread(), [4]);
+    looks.look(4..10, 6);
+    assert_eq!((looks.0.memory.look_trouble.is_none(), looks.unread()), (true, vec![]));
+}
+
+#[test]
+fn of_an_outage_one_call_is_remembered() {
+    let mut looks = Looks::at(300);
+    looks.look(0..90, 0);
+    looks.look(80..300, 0);
+    assert_eq!(looks.unread().len(), READ_SIZE);
+    looks.look(0..100, 100);
+    assert!(looks.0.memory.look_trouble.is_none());
+}
+
+#[test]
+fn an_id_that_is_not_waited_for_any_more_keeps_no_trouble_up() {
+    let mut looks = Looks::at(3);
+    looks.look(0..3, 1);
+    looks.0.ledger.rows[1].progress = Progress::Terminated { batch: None, ended_at: None };
+    looks.0.observe(then());
+    assert_eq!(looks.unread(), [2]);
+    looks.0.ledger.rows[2].progress = Progress::Submitted { batch: 7 };
+    looks.0.observe(then());
+    looks.look(0..1, 1);
+    assert!(looks.0.memory.look_trouble.is_none());
 }

@@ -15,15 +15,14 @@ use super::{
     job::{Job, tests::job_of},
     ledger::{Ledger, Progress},
     marks::{Effect, Marks},
-    memory::{CallEnd, Memory, Observed},
-    standing::standing,
+    memory::{CallEnd, LookEnd, LookFailure, Memory, Observed},
     write_ahead::{Batch, Wave},
 };
 use crate::{
     api::{InstanceDeletionStatus, InstancePhase, Phase},
     engine::{
         InstanceId, Mono, Now, Settings,
-        account::health::Health,
+        account::{health::Health, schedule::Schedule},
         reply::{Note, Refusal, Reply, Trouble},
         settings::BATCH_SIZE,
         state::{Live, Seen},
@@ -62,6 +61,7 @@ struct World {
     /// By how much the wall clock has gained on the monotonic one.
     slept: Duration,
     parallel: usize,
+    schedule: Schedule<()>,
 }
 
 /// What a process knows.
@@ -100,6 +100,7 @@ impl World {
             learned: None,
             slept: Duration::ZERO,
             parallel: SETTINGS.parallel_calls,
+            schedule: Schedule::new(&SETTINGS),
         }
     }
 
@@ -202,15 +203,36 @@ impl World {
             self.memory.as_mut().unwrap().recorded(&decision.records);
             let looked = !decision.look.is_empty();
             self.look(&decision.look, decision.regular);
+            self.schedule.watch(&(), &decision.watch, self.now);
+            let scheduled = self.look_on_schedule();
+            let wake = [decision.wake, self.schedule.next()].into_iter().flatten().min();
             if let Next::Submit(wave) = decision.next {
                 self.start(&wave);
-                return (Some(wave), decision.wake);
+                return (Some(wave), wake);
             }
-            if !looked && decision.wake.is_none_or(|at| at > self.now) {
-                return (None, decision.wake);
+            if !looked && !scheduled && decision.wake.is_none_or(|at| at > self.now) {
+                return (None, wake);
             }
         }
         panic!("never comes to rest");
+    }
+
+    /// Looks at what the schedule has due. Returns whether there was anything.
+    fn look_on_schedule(&mut self) -> bool {
+        let due = self.schedule.next().is_some_and(|at| at <= self.now);
+        let random = u64::try_from(self.now.since_start().as_micros()).unwrap();
+        let ids = if due {
+            self.schedule.take(self.now, random).remove(&()).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        if !ids.is_empty() {
+            self.look(&ids, false);
+            let over = |id: &InstanceId| self.cloud.get(id).is_none_or(Seen::is_an_end) && !self.blind;
+            let over: Vec<_> = ids.iter().copied().filter(over).collect();
+            self.schedule.answered(&(), &ids, &over);
+        }
+        !ids.is_empty()
     }
 
     fn look(&mut self, ids: &[InstanceId], regular: bool) {
@@ -224,12 +246,11 @@ impl World {
             self.marks.saw(*id, &seen, sent);
             memory.saw(*id, seen, sent);
         }
-        memory.answered(ids);
-        memory.look_trouble = self.blind.then(|| {
-            let before = memory.look_trouble.as_ref();
-            let now = Now { mono: self.now, wall: Timestamp::UNIX_EPOCH };
-            standing(Trouble::CloudUnreachable, Note::default(), before, None, &now, &SETTINGS, 0)
-        });
+        let trouble = Trouble::CloudUnreachable;
+        let failure =
+            self.blind.then(|| LookFailure { trouble, note: Note::default(), secret_version: None });
+        let now = Now { mono: self.now, wall: Timestamp::UNIX_EPOCH };
+        memory.look_answered(ids, LookEnd { failure, now: &now, settings: &SETTINGS, random: 0 });
     }
 
     fn start(&mut self, wave: &Wave) {

@@ -28,7 +28,8 @@ fn writes_are_few() {
     assert_eq!(world.writes.len(), 3);
     world.finish_all();
     world.run_to_rest(Duration::from_mins(1));
-    assert_eq!(world.writes.len(), 4);
+    // What the scouts have found, and the rest.
+    assert_eq!(world.writes.len(), 5);
 }
 
 /// Sizes of the looks that an object of `n` ids makes before and between its waves of one call, each answered at once.
@@ -90,7 +91,7 @@ fn a_look_that_was_asked_for_is_waited_for_and_none_is_asked_beyond_what_is_next
 }
 
 #[test]
-fn accepted_ids_are_looked_at_by_the_regular_look_alone() {
+fn accepted_ids_are_looked_at_by_the_schedule_alone() {
     let mut world = World::new(20);
     let (wave, _) = world.run();
     world.accept(&wave.unwrap());
