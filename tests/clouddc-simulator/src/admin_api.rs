@@ -1,5 +1,7 @@
 //! The admin interface: JSON over HTTP on a port of its own. The README lists the endpoints.
 
+mod callers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::access_keys::AccessKey;
 use crate::calendar::http_date;
 use crate::durations;
 use crate::fault_book::FaultHandle;
@@ -20,11 +21,8 @@ use crate::faults::Fault;
 use crate::instance::{Status, StatusError};
 use crate::log::{Entry, Operation};
 use crate::options::EndTime;
-use crate::projects::Projects;
 use crate::rate_limit::RateLimit;
 use crate::shared::Shared;
-use crate::tokens::Token;
-use crate::users::User;
 
 type App = State<Arc<Shared>>;
 
@@ -34,14 +32,14 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/projects", get(projects))
         .route("/projects/{project}/instances", get(instances).post(add_instances))
         .route("/projects/{project}/instances/{id}", get(instance).put(set_instance).delete(remove_instance))
-        .route("/tokens", get(tokens).post(add_token))
-        .route("/tokens/{label}", delete(revoke_token))
-        .route("/access-keys", get(access_keys).post(add_access_key))
-        .route("/access-keys/{label}", delete(revoke_access_key))
-        .route("/users", get(users).post(add_user))
-        .route("/users/{name}", delete(remove_user))
-        .route("/users/{name}/tokens", delete(revoke_user_tokens))
-        .route("/token-life", put(set_token_life))
+        .route("/tokens", get(callers::tokens).post(callers::add_token))
+        .route("/tokens/{label}", delete(callers::revoke_token))
+        .route("/access-keys", get(callers::access_keys).post(callers::add_access_key))
+        .route("/access-keys/{label}", delete(callers::revoke_access_key))
+        .route("/users", get(callers::users).post(callers::add_user))
+        .route("/users/{name}", delete(callers::remove_user))
+        .route("/users/{name}/tokens", delete(callers::revoke_user_tokens))
+        .route("/token-life", put(callers::set_token_life))
         .route("/projects/{project}/name", put(name_project))
         .route("/clock", get(clock).put(set_clock))
         .route("/faults", get(faults).post(script).delete(clear_faults))
@@ -49,6 +47,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/faults/{fault}/release", post(release))
         .route("/log", get(log))
         .route("/end", put(set_end))
+        .route("/visibility-lag", put(set_visibility_lag))
+        .route("/lists", put(set_lists))
         .route("/limits", put(set_limits))
         .route("/advance", post(advance))
         .route("/reset", post(reset))
@@ -142,105 +142,6 @@ async fn set_instance(
 
 async fn remove_instance(State(shared): App, Path((project, id)): Path<(String, String)>) -> Response {
     done(shared.state().world.remove(&project, &id), "instance")
-}
-
-async fn tokens(State(shared): App) -> Json<Value> {
-    let state = shared.state();
-    let shown = |token: &Token| json!({"label": token.label, "projects": token.projects});
-    Json(json!({"tokens": state.tokens.iter().map(shown).collect::<Vec<_>>()}))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewToken {
-    label: String,
-    value: String,
-    projects: Option<Vec<String>>,
-}
-
-async fn add_token(State(shared): App, Json(new): Json<NewToken>) -> StatusCode {
-    let projects = new.projects.map_or(Projects::All, Projects::Only);
-    shared.state().tokens.add(Token::new(new.label, new.value, projects));
-    StatusCode::CREATED
-}
-
-async fn revoke_token(State(shared): App, Path(label): Path<String>) -> Response {
-    done(shared.state().tokens.revoke(|token| token.label == label) > 0, "token")
-}
-
-async fn access_keys(State(shared): App) -> Json<Value> {
-    let shown = |key: &AccessKey| {
-        let AccessKey { label, id, security_token, projects, .. } = key;
-        json!({"label": label, "id": id, "temporary": security_token.is_some(), "projects": projects})
-    };
-    Json(json!({"access_keys": shared.state().access_keys.all().iter().map(shown).collect::<Vec<_>>()}))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewAccessKey {
-    label: String,
-    id: String,
-    secret: String,
-    security_token: Option<String>,
-    projects: Option<Vec<String>>,
-}
-
-async fn add_access_key(State(shared): App, Json(new): Json<NewAccessKey>) -> StatusCode {
-    let NewAccessKey { label, id, secret, security_token, projects } = new;
-    let projects = projects.map_or(Projects::All, Projects::Only);
-    shared.state().access_keys.add(AccessKey { label, id, secret, security_token, projects });
-    StatusCode::CREATED
-}
-
-async fn revoke_access_key(State(shared): App, Path(label): Path<String>) -> Response {
-    done(shared.state().access_keys.revoke(|key| key.label == label) > 0, "access key")
-}
-
-async fn users(State(shared): App) -> Json<Value> {
-    let shown = |user: &User| json!({"name": user.name, "domain": user.domain, "projects": user.projects});
-    Json(json!({"users": shared.state().users.iter().map(shown).collect::<Vec<_>>()}))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewUser {
-    name: String,
-    password: String,
-    domain: String,
-    projects: Option<Vec<String>>,
-}
-
-async fn add_user(State(shared): App, Json(new): Json<NewUser>) -> StatusCode {
-    let NewUser { name, password, domain, projects } = new;
-    let projects = projects.map_or(Projects::All, Projects::Only);
-    shared.state().users.add(User { name, password, domain, projects });
-    StatusCode::CREATED
-}
-
-async fn remove_user(State(shared): App, Path(name): Path<String>) -> Response {
-    done(shared.state().remove_user(&name, shared.clock.now()) > 0, "user")
-}
-
-async fn revoke_user_tokens(State(shared): App, Path(name): Path<String>) -> Response {
-    let mut state = shared.state();
-    if !state.users.knows(&name) {
-        return not_found("user");
-    }
-    let revoked = state.issued.revoke(&name, shared.clock.now());
-    Json(json!({"revoked": revoked})).into_response()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenLife {
-    #[serde(with = "durations::text")]
-    life: Duration,
-}
-
-async fn set_token_life(State(shared): App, Json(new): Json<TokenLife>) -> StatusCode {
-    shared.state().token_life = new.life;
-    StatusCode::NO_CONTENT
 }
 
 #[derive(Deserialize)]
@@ -366,6 +267,33 @@ async fn log(State(shared): App, Query(query): Query<LogQuery>) -> Response {
 
 async fn set_end(State(shared): App, Json(end): Json<EndTime>) -> StatusCode {
     shared.state().world.rules.end = end;
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VisibilityLag {
+    #[serde(with = "durations::text")]
+    lag: Duration,
+}
+
+async fn set_visibility_lag(State(shared): App, Json(new): Json<VisibilityLag>) -> StatusCode {
+    shared.state().world.rules.visibility_lag = new.lag;
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lists {
+    page_rows: Option<usize>,
+    #[serde(default)]
+    user_data_bytes: usize,
+}
+
+async fn set_lists(State(shared): App, Json(lists): Json<Lists>) -> StatusCode {
+    let mut state = shared.state();
+    state.page_rows = lists.page_rows;
+    state.world.rules.user_data_bytes = lists.user_data_bytes;
     StatusCode::NO_CONTENT
 }
 

@@ -105,6 +105,14 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = LastPageArg::Null)]
     last_page: LastPageArg,
 
+    /// The most rows of a page of a list, whatever limit is asked for
+    #[arg(long, value_name = "ROWS")]
+    page_rows: Option<usize>,
+
+    /// Each row of a list has user data of so many bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    user_data_bytes: usize,
+
     /// Names of states of old SDKs: teminated (sic), failed, no operation_state
     #[arg(long)]
     old_states: bool,
@@ -204,6 +212,8 @@ impl Cli {
                 LastPageArg::Absent => LastPage::Absent,
                 LastPageArg::Empty => LastPage::Empty,
             },
+            page_rows: self.page_rows,
+            user_data_bytes: self.user_data_bytes,
             vocabulary: if self.old_states { Vocabulary::Old } else { Vocabulary::Current },
             unauthorized: match self.unauthorized {
                 UnauthorizedArg::Imetal0003 => UnauthorizedCode::Imetal0003,
@@ -308,6 +318,10 @@ mod tests {
 
         let random = options(&["--end-random", "median=10m,sigma=0.5"]).unwrap();
         assert_eq!(random.end, EndTime::LogNormal { median: Duration::from_mins(10), sigma: 0.5 });
+
+        let lists = options(&["--page-rows", "7", "--user-data-bytes", "9"]).unwrap();
+        assert_eq!((lists.page_rows, lists.user_data_bytes), (Some(7), 9));
+        assert_eq!((plain.page_rows, plain.user_data_bytes), (None, 0));
 
         let args = ["--token", "a=b@p,q", "--rate-deletes", "fixed:10/1m", "--retry-after", "exact"];
         let limited = options(&args).unwrap();

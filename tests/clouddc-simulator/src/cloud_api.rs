@@ -123,8 +123,10 @@ fn list(
     fault: Option<&Fault>,
     now: Duration,
 ) -> Result<Answer, ApiError> {
-    let query = ListQuery::read(&asked.query)?;
-    let mut page = state.world.list(project, &query, now);
+    let mut query = ListQuery::read(&asked.query)?;
+    query.limit = query.limit.min(state.page_rows.unwrap_or(usize::MAX));
+    let moved = fault.map_or(0, Fault::moved_rows);
+    let mut page = state.world.list(project, &query, moved, now);
     if let Some(fault) = fault {
         page.rows.retain(|(id, _)| !fault.omit_ids.contains(id));
         for id in &fault.add_ids {

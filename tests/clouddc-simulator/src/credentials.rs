@@ -9,7 +9,7 @@ use crate::errors::ApiError;
 use crate::options::UnauthorizedCode;
 use crate::projects::Projects;
 use crate::shared::State;
-use crate::signature::{SignedRequest, authorization, verify_signature};
+use crate::signature::{SignatureError, SignedRequest, authorization, verify_signature};
 
 /// What a request proves itself with. With both headers the signature counts.
 #[derive(Clone)]
@@ -67,7 +67,8 @@ impl Credentials {
         }
     }
 
-    pub(crate) fn check(&self, state: &State, moment: Moment) -> Result<Caller, ApiError> {
+    /// Counts failures of an access key in a row.
+    pub(crate) fn check(&self, state: &mut State, moment: Moment) -> Result<Caller, ApiError> {
         match self {
             Self::Missing => Err(unauthorized(state.unauthorized)),
             Self::Token(value) => {
@@ -88,10 +89,21 @@ impl Credentials {
             }
             Self::Signature(wire) => {
                 let Wire { method, uri, headers, body } = &**wire;
+                let id = authorization(headers).map(|authorization| authorization.access).unwrap_or_default();
+                if state.access_keys.locked(id, moment.now) {
+                    return Err(ApiError::key_locked());
+                }
                 let request = SignedRequest { method, uri, headers, body };
-                let key = verify_signature(&request, state.access_keys.all(), moment.unix_ms / 1_000)
-                    .map_err(|error| ApiError::new(401, error.code(), error.to_string()))?;
-                Ok(Caller { counted_for: format!("key {}", key.id), projects: key.projects.clone() })
+                let verified = verify_signature(&request, state.access_keys.all(), moment.unix_ms / 1_000);
+                let verified = verified.map(|key| Caller {
+                    counted_for: format!("key {}", key.id),
+                    projects: key.projects.clone(),
+                });
+                // Of a key that there is not nothing can be locked.
+                if !matches!(verified, Err(SignatureError::Malformed | SignatureError::UnknownKey)) {
+                    state.access_keys.authenticated(id, verified.is_ok(), moment.now);
+                }
+                verified.map_err(|error| ApiError::new(401, error.code(), error.to_string()))
             }
         }
     }

@@ -46,6 +46,12 @@ impl ApiError {
         Self::new(404, "iMetal.0200", format!("Instances not found: [{}]", ids.join(", ")))
     }
 
+    /// An access key that failed too often.
+    pub(crate) fn key_locked() -> Self {
+        let text = "Incorrect IAM authentication information: AK access failed to reach the limit,forbidden.";
+        Self::new(401, "APIGW.0301", text)
+    }
+
     /// Only the code and the first two letters of the text are known; the rest is worded like iMetal.0101.
     pub(crate) fn instances_not_ready(ids: &[String]) -> Self {
         Self::new(400, "iMetal.0201", format!("Instances state is not ready: [{}]", ids.join(", ")))

@@ -62,6 +62,10 @@ pub struct Fault {
     pub omit_ids: Vec<String>,
     /// The next marker of a page of ListInstances leads to the same page again.
     pub repeat_page: bool,
+    /// So many rows between a page of ListInstances and the next are on neither.
+    pub lose_rows: usize,
+    /// The last so many rows of a page of ListInstances are on the next one again.
+    pub repeat_rows: usize,
 }
 
 /// On which side of the effect.
@@ -268,6 +272,26 @@ impl Fault {
     pub fn repeat_page(mut self) -> Self {
         self.repeat_page = true;
         self
+    }
+
+    /// So many rows between a page and the next are on neither.
+    #[must_use]
+    pub fn lose_rows(mut self, n: usize) -> Self {
+        self.lose_rows = n;
+        self
+    }
+
+    /// The last so many rows of a page are on the next one again.
+    #[must_use]
+    pub fn repeat_rows(mut self, n: usize) -> Self {
+        self.repeat_rows = n;
+        self
+    }
+
+    /// By how many rows the beginning of the next page is moved.
+    pub(crate) fn moved_rows(&self) -> isize {
+        let rows = |n: usize| isize::try_from(n).unwrap_or(isize::MAX);
+        rows(self.lose_rows) - rows(self.repeat_rows)
     }
 }
 

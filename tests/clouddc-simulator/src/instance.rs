@@ -48,6 +48,7 @@ pub(crate) struct Rules {
     pub(crate) end: EndTime,
     pub(crate) vanish_after: Option<Duration>,
     pub(crate) visibility_lag: Duration,
+    pub(crate) user_data_bytes: usize,
     pub(crate) running_deletable: bool,
     pub(crate) error_deletable: bool,
     pub(crate) vocabulary: Vocabulary,
@@ -194,7 +195,7 @@ impl Instance {
     }
 
     /// QueryInstanceResponseBody: an item of ListInstances.
-    pub(crate) fn list_item(&self, status: &Status, started_unix_ms: u64) -> Value {
+    pub(crate) fn list_item(&self, status: &Status, started_unix_ms: u64, rules: &Rules) -> Value {
         let wall = |time: Duration| rfc3339(started_unix_ms + millis(time));
         let mut item = json!({
             "id": self.id,
@@ -214,6 +215,10 @@ impl Instance {
             "updated_at": wall(self.updated),
             "launched_at": wall(self.created),
         });
+        if rules.user_data_bytes > 0 {
+            // As base64 has them: zeros.
+            item["user_data"] = json!("A".repeat(rules.user_data_bytes));
+        }
         if let Some(operation_state) = &status.operation_state {
             item["operation_state"] = json!(operation_state);
         }

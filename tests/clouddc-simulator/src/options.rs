@@ -35,6 +35,12 @@ pub struct Options {
     pub error_deletable: bool,
     /// How the last page of ListInstances is marked (undocumented).
     pub last_page: LastPage,
+    /// The most rows of a page of ListInstances, whatever limit is asked for (undocumented); `None`: as many as asked
+    /// for.
+    pub page_rows: Option<usize>,
+    /// Bytes of `user_data` in each row of ListInstances; 0: there is none. "Base64, at most 32 K" does not say whether
+    /// that is before the encoding or after, so both lengths are possible: 32768 and 43692.
+    pub user_data_bytes: usize,
     /// Which names of states are spoken.
     pub vocabulary: Vocabulary,
     /// The code of the 401 for a missing or wrong token.
@@ -71,6 +77,8 @@ impl Default for Options {
             running_deletable: true,
             error_deletable: true,
             last_page: LastPage::Null,
+            page_rows: None,
+            user_data_bytes: 0,
             vocabulary: Vocabulary::Current,
             unauthorized: UnauthorizedCode::Imetal0003,
             delete_limit: None,

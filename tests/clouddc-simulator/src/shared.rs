@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) delete_limit: Option<RateLimit>,
     pub(crate) read_limit: Option<RateLimit>,
     pub(crate) last_page: LastPage,
+    /// The most rows of a page.
+    pub(crate) page_rows: Option<usize>,
     pub(crate) unauthorized: UnauthorizedCode,
     pub(crate) requests: u64,
     pub(crate) tokens_issued: u64,
@@ -60,6 +62,7 @@ impl State {
             delete_limit: options.delete_limit.clone(),
             read_limit: options.read_limit.clone(),
             last_page: options.last_page,
+            page_rows: options.page_rows,
             unauthorized: options.unauthorized,
             requests: 0,
             tokens_issued: 0,

@@ -165,8 +165,23 @@ impl Simulator {
         self.shared.state().world.set_course(project, id, None, Some(times), self.shared.clock.now())
     }
 
+    /// For how long reads go on showing the state before delete calls that are accepted from now on.
+    pub fn set_visibility_lag(&self, lag: Duration) {
+        self.shared.state().world.rules.visibility_lag = lag;
+    }
+
+    /// The most rows of a page of ListInstances; `None`: as many as asked for.
+    pub fn set_page_rows(&self, rows: Option<usize>) {
+        self.shared.state().page_rows = rows;
+    }
+
+    /// Bytes of `user_data` in each row of ListInstances; 0: there is none.
+    pub fn set_user_data_bytes(&self, bytes: usize) {
+        self.shared.state().world.rules.user_data_bytes = bytes;
+    }
+
     /// Moves the simulator's time forward: deletions and issued tokens end, terminated instances vanish, rates
-    /// recover, locked users are let in again. Delays of faults, the times in the log and the wall clock are real.
+    /// recover, locked users and access keys are let in again. Delays of faults, the times in the log and the wall clock are real.
     pub fn advance(&self, by: Duration) {
         self.shared.clock.advance(by);
     }

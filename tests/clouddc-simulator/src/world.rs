@@ -51,6 +51,7 @@ impl World {
                 end: options.end.clone(),
                 vanish_after: options.vanish_after,
                 visibility_lag: options.visibility_lag,
+                user_data_bytes: options.user_data_bytes,
                 running_deletable: options.running_deletable,
                 error_deletable: options.error_deletable,
                 vocabulary: options.vocabulary,
@@ -190,8 +191,8 @@ impl World {
         }
     }
 
-    /// ListInstances: ids that do not exist are simply absent.
-    pub(crate) fn list(&mut self, project: &str, query: &ListQuery, now: Duration) -> Page {
+    /// ListInstances: ids that do not exist are simply absent. Where the next page begins is moved by `moved` rows.
+    pub(crate) fn list(&mut self, project: &str, query: &ListQuery, moved: isize, now: Duration) -> Page {
         let Some(project) = self.projects.get_mut(project) else {
             return Page { rows: Vec::new(), next: None, previous: None, total: 0 };
         };
@@ -213,7 +214,7 @@ impl World {
         });
         let item = |order: &u64| {
             let instance = project.by_id.get(project.by_order.get(order)?)?;
-            let item = instance.list_item(instance.shown(now)?, self.started_unix_ms);
+            let item = instance.list_item(instance.shown(now)?, self.started_unix_ms, &self.rules);
             Some((instance.id.clone(), item))
         };
         let total = orders.len();
@@ -222,7 +223,7 @@ impl World {
         let place = |row: usize| row.checked_sub(1).and_then(|row| orders.get(row)).copied().unwrap_or(0);
         Page {
             rows: orders.iter().take(end).skip(first).filter_map(item).collect(),
-            next: (end < total).then(|| place(end)),
+            next: (end < total).then(|| place(end.saturating_add_signed(moved).min(total))),
             previous: (first > 0).then(|| place(first.saturating_sub(query.limit))),
             total,
         }
@@ -231,6 +232,7 @@ impl World {
     /// An item for an instance this project does not have.
     pub(crate) fn foreign_item(&self, id: &str, now: Duration) -> Value {
         let status = Status::new("running");
-        Instance::new(id, 0, status.clone(), now, &self.rules).list_item(&status, self.started_unix_ms)
+        let instance = Instance::new(id, 0, status.clone(), now, &self.rules);
+        instance.list_item(&status, self.started_unix_ms, &self.rules)
     }
 }

@@ -114,6 +114,61 @@ async fn a_wrong_signature_changes_nothing() {
     assert_eq!(labels, [keyed.clone(), keyed, None], "who a request claims to come from");
 }
 
+const LOCKED: &str =
+    "Incorrect IAM authentication information: AK access failed to reach the limit,forbidden.";
+
+#[tokio::test]
+async fn more_than_five_failures_in_a_row_lock_a_key_for_five_minutes() {
+    let (sim, client) = cloud().await;
+    let (good, forged) = (Signing::now(KEY), Signing::now(("AK", "another-secret")));
+    let old = Signing { at: good.at - 3_600, ..good.clone() };
+    for _ in 0..5 {
+        assert_eq!(message(&forged.list(&client).await), FAIL);
+    }
+    assert_eq!(good.list(&client).await.status, 200, "five are not more than five");
+    for signing in [&forged, &forged, &forged, &old, &old, &old] {
+        let reply = signing.list(&client).await;
+        assert_eq!(reply.refusal(), (401, "APIGW.0301".to_owned()));
+        assert_ne!(message(&reply), LOCKED, "a right one began the count anew");
+    }
+    let ids = sim.ids(P, 1);
+    for _ in 0..2 {
+        let reply = good.delete(&client, &ids).await;
+        assert_eq!((reply.refusal(), message(&reply).as_str()), ((401, "APIGW.0301".to_owned()), LOCKED));
+    }
+    assert_eq!(sim.state(P, &ids[0]).as_deref(), Some("running"));
+    let other = Signing { security_token: Some("sec+/=="), ..Signing::now(TEMPORARY) };
+    assert_eq!(other.list(&client).await.status, 200, "another key is not locked");
+    assert_eq!(client.list("").await.status, 200, "nor is a token");
+    let minute = std::time::Duration::from_mins(1);
+    sim.advance(4 * minute);
+    assert_eq!(message(&forged.list(&client).await), LOCKED);
+    sim.advance(minute);
+    for _ in 0..5 {
+        assert_eq!(message(&forged.list(&client).await), FAIL, "what came before the lock is over");
+    }
+    assert_eq!(good.delete(&client, &ids).await.status, 202);
+}
+
+#[tokio::test]
+async fn what_names_no_key_locks_none_and_a_new_key_is_not_locked() {
+    let (sim, client) = cloud().await;
+    let malformed = [("Authorization", "SDK-HMAC-SHA256 Access=AK")];
+    for _ in 0..6 {
+        client.send("GET", &format!("/v1/{P}/instances"), &malformed, None).await.unwrap();
+        Signing::now(("NOBODY", "key-secret")).list(&client).await;
+    }
+    assert_eq!(Signing::now(KEY).list(&client).await.status, 200);
+    sim.add_access_key(AccessKey::new("new", "NOBODY", "key-secret", Projects::All));
+    assert_eq!(Signing::now(("NOBODY", "key-secret")).list(&client).await.status, 200);
+    for _ in 0..6 {
+        Signing::now(("AK", "another-secret")).list(&client).await;
+    }
+    assert_eq!(message(&Signing::now(KEY).list(&client).await), LOCKED);
+    sim.add_access_key(AccessKey::new("keyed", "AK", "key-secret", Projects::All));
+    assert_eq!(Signing::now(KEY).list(&client).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_malformed_header_is_told_apart_and_goes_before_a_token() {
     let (_sim, client) = cloud().await;

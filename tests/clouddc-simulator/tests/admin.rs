@@ -134,6 +134,30 @@ async fn time_ends_limits_and_reset() {
 }
 
 #[tokio::test]
+async fn lists_and_the_lag_of_reads() {
+    let (sim, client, admin) = both().await;
+    let ids = sim.ids(P, 3);
+    let lists = json!({"page_rows": 2, "user_data_bytes": 5});
+    assert_eq!(admin.admin("PUT", "/lists", Some(lists)).await.status, 204);
+    let page = client.list("").await;
+    assert_eq!(page.ids(), ids[..2]);
+    assert_eq!(page.json()["instances"][0]["user_data"], "AAAAA");
+    assert_eq!(
+        admin.admin("POST", "/faults", Some(json!({"lose_rows": 1, "repeat_rows": 0}))).await.status,
+        201
+    );
+    assert_eq!(admin.admin("PUT", "/lists", Some(json!({}))).await.status, 204);
+    assert_eq!(client.list("").await.ids(), ids);
+    assert_eq!(admin.admin("PUT", "/lists", Some(json!({"rows": 1}))).await.status, 422);
+
+    assert_eq!(admin.admin("PUT", "/visibility-lag", Some(json!({"lag": "1h"}))).await.status, 204);
+    assert_eq!(client.delete(&ids[..1]).await.status, 202);
+    assert_eq!(client.show(&ids[0]).await.json()["state"], "running");
+    sim.advance(std::time::Duration::from_hours(1));
+    assert_eq!(client.show(&ids[0]).await.json()["state"], "shutting-down");
+}
+
+#[tokio::test]
 async fn the_program_says_where_it_is_and_ends_on_sigterm() {
     let ready = std::env::temp_dir().join(format!("clouddc-simulator-ready-{}", std::process::id()));
     let mut program = Command::new(env!("CARGO_BIN_EXE_clouddc-simulator"))

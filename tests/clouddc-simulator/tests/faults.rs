@@ -156,6 +156,30 @@ async fn a_page_may_be_repeated() {
 }
 
 #[tokio::test]
+async fn rows_between_two_pages_may_be_lost_or_repeated() {
+    let (sim, client) = start(Options { page_rows: Some(4), ..slow() }).await;
+    let ids = sim.ids(P, 10);
+    let pages = async || {
+        let (mut pages, mut query) = (Vec::new(), "limit=1000".to_owned());
+        loop {
+            let reply = client.list(&query).await;
+            pages.push(reply.ids());
+            let marker = reply.json()["page_info"]["next_marker"].as_str().map(str::to_owned);
+            let Some(marker) = marker else { return pages };
+            query = format!("limit=1000&marker={marker}");
+        }
+    };
+    let lost = sim.script(Fault::on(LIST).times(1).lose_rows(2));
+    assert_eq!(pages().await, [&ids[..4], &ids[6..]]);
+    sim.script(Fault::on(LIST).times(1).repeat_rows(3));
+    assert_eq!(pages().await, [&ids[..4], &ids[1..5], &ids[5..9], &ids[9..]]);
+    // All the rest is lost: the next page is empty.
+    sim.script(Fault::on(LIST).times(1).lose_rows(100));
+    assert_eq!(pages().await, [&ids[..4], &[]]);
+    assert_eq!(lost.times_hit(), 1);
+}
+
+#[tokio::test]
 async fn faults_match_operation_project_token_and_ids() {
     let (sim, client) = start(slow()).await;
     sim.add_token("second", "second", Projects::All);

@@ -121,3 +121,43 @@ async fn filters() {
     assert_eq!(client.list(&both).await.refusal(), (400, "iMetal.0001".to_owned()));
     assert_eq!(client.list("instance_id=no-uuid").await.refusal(), (400, "iMetal.0001".to_owned()));
 }
+
+#[tokio::test]
+async fn pages_may_be_shorter_than_asked_for() {
+    let (sim, client) = start(Options { page_rows: Some(4), ..Options::default() }).await;
+    let ids = sim.ids(P, 6);
+    let query = format!("{}&limit=1000", ids_query(&ids));
+    let first = client.list(&query).await;
+    let marker = first.json()["page_info"]["next_marker"].as_str().unwrap().to_owned();
+    let second = client.list(&format!("{query}&marker={marker}")).await;
+    assert_eq!((first.ids(), second.ids()), (ids[..4].to_vec(), ids[4..].to_vec()));
+    sim.set_page_rows(None);
+    assert_eq!(client.list(&query).await.ids(), ids);
+    sim.set_page_rows(Some(1));
+    sim.reset();
+    let ids = sim.ids(P, 6);
+    assert_eq!(
+        client.with_token("value").list("").await.status,
+        401,
+        "known after the start, not after a reset"
+    );
+    sim.add_token("tests", "value", clouddc_simulator::Projects::All);
+    assert_eq!(client.list("").await.ids(), ids[..4], "as in the options");
+}
+
+#[tokio::test]
+async fn a_hundred_rows_may_have_32_kib_of_user_data_each() {
+    let (sim, client) = start(Options { user_data_bytes: 32 << 10, ..Options::default() }).await;
+    let ids = sim.ids(P, 100);
+    let query = format!("{}&limit=1000", ids_query(&ids));
+    let reply = client.list(&query).await;
+    assert_eq!(reply.ids(), ids);
+    let size = |row: &Value| row["user_data"].as_str().unwrap().len();
+    assert!(reply.json()["instances"].as_array().unwrap().iter().all(|row| size(row) == 32 << 10));
+    assert!((3 << 20..4 << 20).contains(&reply.text.len()), "{}", reply.text.len());
+    // 32 KiB before the encoding.
+    sim.set_user_data_bytes(43_692);
+    assert!(client.list(&query).await.text.len() > 4 << 20);
+    sim.set_user_data_bytes(0);
+    assert!(client.list(&query).await.json()["instances"][0].get("user_data").is_none());
+}
