@@ -54,7 +54,12 @@ impl Heard {
     fn unreadable(&self, note: &mut Note) -> Trouble {
         let typed = self.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
         let page = typed.contains("html") || starts_as_page(&self.body);
-        let what = if page { "an HTML page" } else { "a body that lists no instances" };
+        let what = match std::str::from_utf8(&self.body) {
+            _ if page => "an HTML page",
+            // Encoded (gzip), though it was asked not to be, or in another character set.
+            Err(_) => "a body that is no text",
+            Ok(_) => "a body that lists no instances",
+        };
         note.text = format!("HTTP {} with {what}", self.status.as_u16());
         note.code = None;
         if page { Trouble::EndpointMisconfigured } else { Trouble::CloudUnreachable }

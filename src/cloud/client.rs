@@ -17,7 +17,7 @@ use super::{
     credential::{Authorization, Credential, Secret, Signed, encoded},
     endpoint::Endpoint,
     skew::Skew,
-    transport::{ClientError, ClientOptions, Exchange, Http, LeaveBy, Lost, Transport},
+    transport::{ClientError, ClientOptions, Exchange, Http, LeaveBy, Lost, Missed, Transport},
     wire::DeleteRequest,
 };
 use crate::{
@@ -105,14 +105,17 @@ impl Client {
                 self.set_clock(place, &heard);
                 classify::deleted(&heard, ids, &redact, self.clock.wall())
             }
-            Err(Lost::TooLate) => Reply::TooLate,
-            Err(lost @ Lost::NotSent(_)) => {
-                let note = note_of(&lost, credential, REPLY_CAP);
-                Reply::Refused { refusal: Refusal::Whole, trouble: unreachable, note }
-            }
-            Err(lost @ (Lost::Unknown(_) | Lost::TooLarge)) => {
-                let note = note_of(&lost, credential, REPLY_CAP);
-                Reply::Unknown { trouble: unreachable, unavailable: false, note }
+            Err(missed) => {
+                let note = note_of(&missed, &redact, REPLY_CAP);
+                match missed.lost {
+                    Lost::TooLate => Reply::TooLate,
+                    Lost::NotSent(_) => {
+                        Reply::Refused { refusal: Refusal::Whole, trouble: unreachable, note }
+                    }
+                    Lost::Unknown(_) | Lost::TooLarge => {
+                        Reply::Unknown { trouble: unreachable, unavailable: false, note }
+                    }
+                }
             }
         }
     }
@@ -193,17 +196,14 @@ impl Client {
         body: Vec<u8>,
         redact: &(dyn Fn(&str) -> String + Sync),
     ) -> Result<(Secret, Vec<u8>), (Trouble, Note)> {
-        let unreachable = |text: String| {
-            (Trouble::CloudUnreachable, Note { text: printable(&redact(&text), 256), ..Note::default() })
-        };
+        let unreachable = |missed: Missed| (Trouble::CloudUnreachable, note_of(&missed, redact, REPLY_CAP));
         let url = Url::parse(&format!("{endpoint}/v3/auth/tokens?nocatalog=true"))
-            .map_err(|_| unreachable("the endpoint makes no URL".to_owned()))?;
+            .map_err(|_| unreachable(no_url().into()))?;
         let mut request = Request::new(Method::POST, url);
         let json = HeaderValue::from_static("application/json;charset=utf8");
         request.headers_mut().insert(CONTENT_TYPE, json);
         *request.body_mut() = Some(body.into());
-        let heard = self.transport.exchange(request, REPLY_CAP).await;
-        let heard = heard.map_err(|lost| unreachable(text_of(&lost, REPLY_CAP)))?;
+        let heard = self.transport.exchange(request, REPLY_CAP).await.map_err(unreachable)?;
         debug!(
             operation = "KeystoneCreateUserTokenByPassword",
             status = heard.status.as_u16(),
@@ -238,7 +238,7 @@ impl Client {
         let Place { endpoint, project, credential } = place;
         // Whoever calls has parsed the project; it can't become another path all the same.
         let url = format!("{endpoint}/v1/{}/instances{path}", encoded(project));
-        let url = Url::parse(&url).map_err(|_| Lost::NotSent("the endpoint makes no URL".to_owned()))?;
+        let url = Url::parse(&url).map_err(|_| no_url())?;
         let mut request = Request::new(method, url);
         let json = HeaderValue::from_static("application/json;charset=utf-8");
         request.headers_mut().insert(CONTENT_TYPE, json);
@@ -259,10 +259,10 @@ impl Client {
         credential: &Credential,
         cap: usize,
     ) -> Result<Heard, Failure> {
-        self.exchange(operation, ids, request, credential, cap).await.map_err(|lost| Failure {
+        self.exchange(operation, ids, request, credential, cap).await.map_err(|missed| Failure {
             trouble: Trouble::CloudUnreachable,
-            note: note_of(&lost, credential, cap),
-            too_large: matches!(lost, Lost::TooLarge),
+            note: note_of(&missed, &|text| credential.redact(text), cap),
+            too_large: matches!(missed.lost, Lost::TooLarge),
             unavailable: false,
             clock_set: false,
         })
@@ -277,14 +277,17 @@ impl Client {
         request: Result<Request, Lost>,
         credential: &Credential,
         cap: usize,
-    ) -> Result<Heard, Lost> {
+    ) -> Result<Heard, Missed> {
         let started = Instant::now();
         let result = match request {
             Ok(request) => self.transport.exchange(request, cap).await,
-            Err(lost) => Err(lost),
+            Err(lost) => Err(lost.into()),
         };
         let status = result.as_ref().ok().map(|heard| heard.status.as_u16());
-        let request_id = result.as_ref().ok().and_then(|heard| heard.request_id.as_deref());
+        let request_id = match &result {
+            Ok(heard) => heard.request_id.as_deref(),
+            Err(missed) => missed.request_id.as_deref(),
+        };
         let request_id = request_id.map(|id| printable(&credential.redact(id), 64));
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         debug!(operation, ids, status, request_id, ms, "call to the cloud");
@@ -292,17 +295,19 @@ impl Client {
     }
 }
 
-/// What is said of an exchange that brought no reply.
-fn note_of(lost: &Lost, credential: &Credential, cap: usize) -> Note {
-    Note { text: printable(&credential.redact(&text_of(lost, cap)), 256), ..Note::default() }
-}
-
-fn text_of(lost: &Lost, cap: usize) -> String {
-    match lost {
+/// What is said of an exchange that brought no whole reply.
+fn note_of(missed: &Missed, redact: &dyn Fn(&str) -> String, cap: usize) -> Note {
+    let text = match &missed.lost {
         Lost::NotSent(why) | Lost::Unknown(why) => why.clone(),
         Lost::TooLate => "not sent: too late".to_owned(),
         Lost::TooLarge => format!("the reply is larger than {} MiB", cap >> 20),
-    }
+    };
+    let request_id = missed.request_id.as_ref().map(|id| printable(&redact(id), 64));
+    Note { request_id, code: None, text: printable(&redact(&text), 256) }
+}
+
+fn no_url() -> Lost {
+    Lost::NotSent("the endpoint makes no URL".to_owned())
 }
 
 /// Where a request goes, and who asks.

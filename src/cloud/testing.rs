@@ -1,7 +1,10 @@
 //! A tiny HTTP server on a raw socket, to test what happens on the wire.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,10 @@ pub enum Script {
     Reply(Answer),
     /// Answers with these bytes and goes on holding the connection.
     Raw(&'static str),
+    /// Answers with these bytes and closes the connection.
+    Bytes(Vec<u8>),
+    /// Answers with this and then a byte now and then, without an end.
+    Drip(&'static str),
     /// Answers with as much as is wanted of a body that has no end, and no length.
     Endless(&'static str),
     /// Never says or reads anything.
@@ -31,6 +38,7 @@ pub enum Script {
 pub struct Server {
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -38,6 +46,11 @@ impl Server {
     /// Everything that was heard, a text for each request that came whole, or for what came of one.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -52,12 +65,15 @@ pub async fn serve(script: Script) -> Server {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
     let (script, record) = (Arc::new(script), requests.clone());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(connection(stream, script.clone(), record.clone()));
         }
     });
-    Server { url, requests, task }
+    Server { url, requests, connections, task }
 }
 
 async fn connection(mut stream: TcpStream, script: Arc<Script>, record: Arc<Mutex<Vec<String>>>) {
@@ -71,6 +87,19 @@ async fn connection(mut stream: TcpStream, script: Arc<Script>, record: Arc<Mute
             Script::Raw(bytes) => {
                 stream.write_all(bytes.as_bytes()).await.unwrap();
                 std::future::pending::<()>().await;
+            }
+            Script::Bytes(bytes) => {
+                stream.write_all(bytes).await.unwrap();
+                return;
+            }
+            Script::Drip(head) => {
+                stream.write_all(head.as_bytes()).await.unwrap();
+                // Often enough for any limit of idleness.
+                let mut pause = tokio::time::interval(Duration::from_millis(20));
+                while stream.write_all(b" ").await.is_ok() {
+                    pause.tick().await;
+                }
+                return;
             }
             Script::Endless(head) => {
                 stream.write_all(head.as_bytes()).await.unwrap();

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     pin::Pin,
+    sync::OnceLock,
     task::{Context, Poll},
     time::Duration,
 };
@@ -10,7 +11,11 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use http_body::{Body, Frame, SizeHint};
-use reqwest::{Certificate, Request, redirect::Policy};
+use reqwest::{
+    Certificate, Request,
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderValue},
+    redirect::Policy,
+};
 use tokio::time::{Instant, timeout_at};
 
 pub use super::classify::Heard;
@@ -62,6 +67,22 @@ pub enum Lost {
     TooLarge,
 }
 
+/// An exchange that brought no whole reply.
+#[derive(Debug)]
+pub struct Missed {
+    /// Why.
+    pub lost: Lost,
+    /// `X-Request-Id`, if a reply began: the vendor finds the call by it.
+    pub request_id: Option<String>,
+}
+
+impl From<Lost> for Missed {
+    /// No reply began.
+    fn from(lost: Lost) -> Self {
+        Self { lost, request_id: None }
+    }
+}
+
 /// One HTTP exchange without a deadline: the boundary between this process and the cloud.
 ///
 /// The body of a request is to be polled at the moment at which the request leaves and not before: it refuses to leave
@@ -69,6 +90,16 @@ pub enum Lost {
 pub trait Exchange: Send + Sync + 'static {
     /// Sends a request, once, and reads the reply to at most `cap` bytes.
     fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<Heard, Lost>>;
+
+    /// The same. A wire on which a reply may begin and not end notes its `X-Request-Id` as soon as it is there.
+    fn exchange_noting<'a>(
+        &'a self,
+        request: Request,
+        cap: usize,
+        _request_id: &'a OnceLock<String>,
+    ) -> BoxFuture<'a, Result<Heard, Lost>> {
+        self.exchange(request, cap)
+    }
 }
 
 /// Exchanges, each within a total deadline.
@@ -84,12 +115,13 @@ impl Transport {
     }
 
     /// Sends a request and reads the reply to at most `cap` bytes.
-    pub async fn exchange(&self, request: Request, cap: usize) -> Result<Heard, Lost> {
+    pub async fn exchange(&self, request: Request, cap: usize) -> Result<Heard, Missed> {
         let deadline = Instant::now() + self.total;
-        match timeout_at(deadline, self.wire.exchange(request, cap)).await {
-            Ok(heard) => heard,
-            Err(_) => Err(Lost::Unknown(format!("no answer within {} s", self.total.as_secs_f32()))),
-        }
+        let request_id = OnceLock::new();
+        let exchange = self.wire.exchange_noting(request, cap, &request_id);
+        let late = |_| Err(Lost::Unknown(format!("no answer within {} s", self.total.as_secs_f32())));
+        let heard = timeout_at(deadline, exchange).await.unwrap_or_else(late);
+        heard.map_err(|lost| Missed { lost, request_id: request_id.into_inner() })
     }
 }
 
@@ -101,12 +133,16 @@ pub struct Http {
 impl Http {
     /// Makes the client.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        // Nothing here expands a body, so the cap on what is read is the cap on what it may become. Without this header
+        // a proxy may encode a reply; one that does all the same sent no JSON.
+        let identity = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
         let mut builder = reqwest::Client::builder()
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .connect_timeout(CONNECT.min(options.request_timeout / 2))
             .http1_only()
-            .user_agent(&options.user_agent);
+            .user_agent(&options.user_agent)
+            .default_headers(identity);
         if options.no_proxy {
             builder = builder.no_proxy();
         }
@@ -126,16 +162,33 @@ impl Http {
 
 impl Exchange for Http {
     fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<Heard, Lost>> {
-        exchange(&self.client, request, cap).boxed()
+        async move { exchange(&self.client, request, cap, &OnceLock::new()).await }.boxed()
+    }
+
+    fn exchange_noting<'a>(
+        &'a self,
+        request: Request,
+        cap: usize,
+        request_id: &'a OnceLock<String>,
+    ) -> BoxFuture<'a, Result<Heard, Lost>> {
+        exchange(&self.client, request, cap, request_id).boxed()
     }
 }
 
-async fn exchange(client: &reqwest::Client, request: Request, cap: usize) -> Result<Heard, Lost> {
+async fn exchange(
+    client: &reqwest::Client,
+    request: Request,
+    cap: usize,
+    noted: &OnceLock<String>,
+) -> Result<Heard, Lost> {
     let mut response = client.execute(request).await.map_err(|e| lost(&e))?;
     let header =
         |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (content_type, retry_after) = (header("content-type"), header("retry-after"));
     let (request_id, date) = (header("x-request-id"), header("date"));
+    if let Some(request_id) = &request_id {
+        noted.get_or_init(|| request_id.clone());
+    }
     let subject_token = response.headers().get("x-subject-token");
     let subject_token = subject_token.and_then(|token| Secret::parse(token.as_bytes()).ok());
     let status = response.status();

@@ -98,7 +98,8 @@ impl ListReply {
 /// SDK accepts, at the top or one level below. A message without a code is a message too: a 429 may be a bare string.
 pub fn error_of(body: &[u8]) -> (Option<String>, String) {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        return (None, no_page(String::from_utf8_lossy(body).into_owned()));
+        // Bytes that are no text say nothing to anybody.
+        return (None, no_page(std::str::from_utf8(body).unwrap_or_default().to_owned()));
     };
     if let Value::String(text) = value {
         return (None, no_page(text));
@@ -155,6 +156,11 @@ mod tests {
         ];
         for (body, code, message) in table {
             assert_eq!(error_of(body.as_bytes()), (code.map(str::to_owned), message.to_owned()), "{body}");
+        }
+        for body in
+            [&b"\x1f\x8b\x08\x00"[..], b"{\"error_code\":\"iMetal.0200\",\"error_msg\":\"\xff\"}", b"\xff"]
+        {
+            assert_eq!(error_of(body), (None, String::new()), "{body:?}");
         }
     }
 

@@ -17,6 +17,8 @@ use crate::{
 ///
 /// The cluster comes from KUBECONFIG or the pod's own account. Without a command it runs. Each flag of `run` can be given as an
 /// environment variable of the same name (--poll-min as POLL_MIN), a repeatable one with commas between its values.
+///
+/// HTTPS_PROXY and NO_PROXY are heeded for the cloud, and for the cluster of a kubeconfig.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {

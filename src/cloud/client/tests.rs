@@ -1,5 +1,7 @@
 //! What goes over the wire, seen by a raw socket.
 
+mod hostile;
+
 use std::{
     io::Write,
     sync::{
