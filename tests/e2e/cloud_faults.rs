@@ -10,8 +10,11 @@ use harness::{Manifest, PROJECT, Stage, condition};
 use serde_json::{Value, json};
 
 use crate::{
-    cloud_front::Front,
-    support::{assert_succeeded, count, each_once, instances, named, options, sizes, stage, stage_with},
+    cloud_front::{Front, Of, Spoilt},
+    support::{
+        assert_succeeded, count, each_once, instances, named, no_attempt_beyond_the_first, options, sizes,
+        stage, stage_with,
+    },
 };
 
 const SOON: Duration = Duration::from_mins(1);
@@ -37,11 +40,6 @@ fn looked_at_before_each_repeat(log: &[Entry]) {
             }
         }
     }
-}
-
-fn no_attempt_beyond_the_first(object: &Value) {
-    let rows = object["status"]["instances"].as_array().unwrap();
-    assert!(rows.iter().all(|row| row["attempts"].is_null()), "an unknown outcome uses no attempt");
 }
 
 /// 60 ids; the first call has its effect and this reply.
@@ -148,7 +146,7 @@ async fn c13_a_reply_that_comes_byte_by_byte_ends_with_the_deadline() {
     let stage = stage("trickle").await;
     let ids = instances(&stage, 60);
     let front = Front::plain(&stage, None).await;
-    front.trickle(1);
+    front.spoil(Of::Deletes, 1, Spoilt::Trickle);
     let endpoint = format!("ap-southeast-3=http://{}", front.address);
     let flags = ["--endpoint", &endpoint, "--parallel-calls", "1", "--request-timeout", "1s"];
     let _controller = stage.controller(&flags).unwrap();

@@ -1,9 +1,10 @@
 //! A front of the simulated cloud: what the simulator can't do to a connection, done between it and the controller.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 
 use axum::body::{Body, to_bytes};
 use harness::Stage;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{HeaderMap, Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -30,10 +31,39 @@ pub struct Front {
 struct Shared {
     upstream: String,
     http: reqwest::Client,
-    slow: AtomicUsize,
+    tls: Mutex<Option<TlsAcceptor>>,
+    spoiling: Mutex<Option<Spoiling>>,
     most: AtomicUsize,
     refused: AtomicUsize,
     requests: AtomicUsize,
+    /// Headers of the requests.
+    heads: Mutex<Vec<HeaderMap>>,
+}
+
+/// Which replies are spoilt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Those to delete calls.
+    Deletes,
+    /// Those to reads.
+    Reads,
+}
+
+/// What comes in place of a reply to a request that the cloud has carried out.
+#[derive(Clone)]
+pub enum Spoilt {
+    /// The reply, byte by byte and never to its end.
+    Trickle,
+    /// Spaces without an end.
+    Endless,
+    /// A reply of this status, with these headers and this body.
+    Other(u16, Vec<(&'static str, String)>, Vec<u8>),
+}
+
+struct Spoiling {
+    of: Of,
+    left: usize,
+    how: Spoilt,
 }
 
 impl Front {
@@ -55,15 +85,18 @@ impl Front {
         let shared = Arc::new(Shared {
             upstream: stage.cloud.url().to_owned(),
             http: reqwest::Client::builder().no_proxy().retry(reqwest::retry::never()).build().unwrap(),
-            slow: AtomicUsize::new(0),
+            tls: Mutex::new(tls),
+            spoiling: Mutex::new(None),
             most: AtomicUsize::new(usize::MAX),
             refused: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
+            heads: Mutex::new(Vec::new()),
         });
         let served = shared.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (tls, shared) = (tls.clone(), served.clone());
+                let shared = served.clone();
+                let tls = shared.tls.lock().unwrap().clone();
                 tokio::spawn(async move {
                     match tls {
                         None => serve(stream, shared).await,
@@ -85,9 +118,21 @@ impl Front {
         let _ = (&mut self.accepting).await;
     }
 
-    /// The replies to the next delete calls come byte by byte, and never to their end.
-    pub fn trickle(&self, replies: usize) {
-        self.shared.slow.store(replies, Ordering::SeqCst);
+    /// The next so many replies of a kind are spoilt; none of any other kind.
+    pub fn spoil(&self, of: Of, replies: usize, how: Spoilt) {
+        *self.shared.spoiling.lock().unwrap() = Some(Spoiling { of, left: replies, how });
+    }
+
+    /// New connections get another certificate.
+    pub fn certify(&self, config: rustls::ServerConfig) {
+        *self.shared.tls.lock().unwrap() = Some(TlsAcceptor::from(Arc::new(config)));
+    }
+
+    /// All values that a header of the requests has had.
+    pub fn values(&self, header: &str) -> BTreeSet<String> {
+        let heads = self.shared.heads.lock().unwrap();
+        let value = |head: &HeaderMap| head.get(header).map(|value| value.to_str().unwrap().to_owned());
+        heads.iter().map(|head| value(head).unwrap_or_default()).collect()
     }
 
     /// Delete calls of more ids are refused, without a word about which.
@@ -116,6 +161,7 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     let (parts, body) = request.into_parts();
     let body = to_bytes(Body::new(body), 1 << 20).await?;
     let mut headers = parts.headers;
+    shared.heads.lock().unwrap().push(headers.clone());
     headers.remove("host");
     let delete = parts.method == "POST";
     let asked: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -129,12 +175,35 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     let request = shared.http.request(parts.method, format!("{}{}", shared.upstream, parts.uri));
     let answer = request.headers(headers).body(body).send().await.map_err(axum::Error::new)?;
     // Each request has a connection of its own, so that a closed port is closed for the next one.
-    let builder = Response::builder().status(answer.status()).header("Connection", "close");
-    let builder = builder.header("Content-Type", "application/json");
+    let builder = Response::builder().header("Connection", "close");
+    let builder = match answer.headers().get("x-request-id") {
+        Some(id) => builder.header("X-Request-Id", id),
+        None => builder,
+    };
+    let (status, json) = (answer.status(), ("Content-Type", "application/json".to_owned()));
     let text = answer.bytes().await.map_err(axum::Error::new)?;
-    let fewer = |n: usize| n.checked_sub(1);
-    let slow = delete && shared.slow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok();
-    builder.body(if slow { trickling(text) } else { Body::from(text) }).map_err(axum::Error::new)
+    let (status, headers, body) = match shared.spoilt(if delete { Of::Deletes } else { Of::Reads }) {
+        None => (status.as_u16(), vec![json], Body::from(text)),
+        Some(Spoilt::Trickle) => (status.as_u16(), vec![json], trickling(text)),
+        Some(Spoilt::Endless) => (status.as_u16(), vec![json], endless()),
+        Some(Spoilt::Other(status, headers, body)) => (status, headers, Body::from(body)),
+    };
+    let builder = headers.into_iter().fold(builder.status(status), |b, (name, value)| b.header(name, value));
+    builder.body(body).map_err(axum::Error::new)
+}
+
+impl Shared {
+    fn spoilt(&self, of: Of) -> Option<Spoilt> {
+        let mut spoiling = self.spoiling.lock().unwrap();
+        let spoiling = spoiling.as_mut().filter(|spoiling| spoiling.of == of)?;
+        spoiling.left = spoiling.left.checked_sub(1)?;
+        Some(spoiling.how.clone())
+    }
+}
+
+fn endless() -> Body {
+    let spaces = bytes::Bytes::from(vec![b' '; 1 << 16]);
+    Body::from_stream(futures::stream::repeat_with(move || Ok::<_, std::io::Error>(spaces.clone())))
 }
 
 fn trickling(text: bytes::Bytes) -> Body {

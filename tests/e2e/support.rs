@@ -53,6 +53,12 @@ pub fn each_once(calls: &[Entry], ids: &[String]) {
     assert!(ids.iter().all(|id| named.get(id) == Some(&1)), "each id in one call");
 }
 
+/// An unknown outcome, or a call that was not sent, used no attempt.
+pub fn no_attempt_beyond_the_first(object: &Value) {
+    let rows = object["status"]["instances"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["attempts"].is_null()), "it uses no attempt");
+}
+
 /// Phase of the instance in the status; empty if it has no row.
 pub fn phase_of<'a>(object: &'a Value, id: &str) -> &'a str {
     let rows = object["status"]["instances"].as_array();

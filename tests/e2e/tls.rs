@@ -1,20 +1,28 @@
 //! TLS between the controller and the cloud: a certificate that is not right is an error that says so, and nothing is sent.
 
+use std::time::Duration;
+
+use clouddc_simulator::{Fault, Operation, Stage as Moment};
 use harness::{Controller, Manifest, condition};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::{
     cloud_front::Front,
-    support::{assert_succeeded, binary, each_once, instances, stage},
+    support::{
+        assert_succeeded, binary, count, each_once, instances, named, no_attempt_beyond_the_first, stage,
+    },
 };
 
-struct Authority {
-    pem: String,
+/// Who signs certificates.
+pub struct Authority {
+    /// Its own certificate.
+    pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-fn authority(name: &str) -> Authority {
+/// A new one.
+pub fn authority(name: &str) -> Authority {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -24,7 +32,7 @@ fn authority(name: &str) -> Authority {
 }
 
 /// The configuration of a server whose certificate is for this name and ends in this year.
-fn server(authority: &Authority, name: &str, ends: i32) -> rustls::ServerConfig {
+pub fn server(authority: &Authority, name: &str, ends: i32) -> rustls::ServerConfig {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -76,4 +84,42 @@ async fn c25_a_certificate_that_is_not_right_is_said_and_nothing_is_sent() {
     each_once(&stage.calls(), &ids);
     assert!(fronts.iter().all(|(_, front, _)| front.requests() == 0), "never in the clear");
     assert!(!controller.log().contains(harness::TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c25_a_certificate_that_is_no_longer_right_at_the_call_keeps_it_from_being_sent() {
+    let stage = stage("tlscall").await;
+    let (known, unknown) = (authority("known"), authority("unknown"));
+    let roots = stage.control_plane.folder().join(format!("{}-roots.pem", stage.namespace));
+    std::fs::write(&roots, &known.pem).unwrap();
+    let right = || server(&known, "127.0.0.1", 2120);
+    let front = Front::tls(&stage, right()).await;
+    let endpoint = format!("ap-southeast-3=https://{}", front.address);
+    let _controller =
+        stage.controller(&["--endpoint", &endpoint, "--ca-file", &roots.display().to_string()]).unwrap();
+    for (name, config, expected) in [
+        ("expired", server(&known, "127.0.0.1", 2021), "expired"),
+        ("othername", server(&known, "clouddc.example", 2120), "not valid for"),
+        ("stranger", server(&unknown, "127.0.0.1", 2120), "UnknownIssuer"),
+    ] {
+        let ids = instances(&stage, 3);
+        let look = Fault::on(Operation::ListInstances).with_id(&ids[0]).times(1).hold(Moment::AfterEffect);
+        let gate = stage.cloud.script(look);
+        stage.apply(&Manifest::new(name, &ids)).unwrap();
+        gate.wait_held(1, Duration::from_mins(1)).await.unwrap();
+        front.certify(config);
+        gate.release();
+        let object = stage.wait_reason(name, "CloudUnreachable");
+        let message = condition(&object, "Ready").2;
+        assert!(message.contains("certificate") && message.contains(expected), "{name}: {message}");
+        assert_eq!(object["status"]["batches"][0]["size"], 3, "the intent is there");
+        assert!(count(&object, "Failed") == 0 && object["status"]["batches"][0]["returned"].is_null());
+        assert!(!named(&stage.calls()).contains_key(&ids[0]), "{name}: nothing is sent");
+        front.certify(right());
+        let object = stage.wait_finished(name);
+        assert_succeeded(&object, 3);
+        no_attempt_beyond_the_first(&object);
+        let calls: Vec<_> = stage.calls().into_iter().filter(|call| ids.contains(&call.ids[0])).collect();
+        each_once(&calls, &ids);
+    }
 }

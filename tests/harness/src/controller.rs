@@ -21,6 +21,17 @@ pub struct Controller {
 impl Controller {
     /// Starts the binary with these flags and waits until it listens.
     pub fn start(binary: &Path, kubeconfig: &Path, folder: &Path, flags: &[String]) -> Result<Self, Error> {
+        Self::start_in(&[], binary, kubeconfig, folder, flags)
+    }
+
+    /// The same with further variables of the environment. It has no proxy but one of these.
+    pub fn start_in(
+        environment: &[(&str, &str)],
+        binary: &Path,
+        kubeconfig: &Path,
+        folder: &Path,
+        flags: &[String],
+    ) -> Result<Self, Error> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let log = folder.join(format!("controller-{}.log", STARTED.fetch_add(1, Ordering::SeqCst)));
         let mut command = Command::new(binary);
@@ -30,9 +41,10 @@ impl Controller {
             .args(flags)
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_BACKTRACE", "1");
-        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
-            command.env_remove(proxy);
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            command.env_remove(proxy).env_remove(proxy.to_lowercase());
         }
+        command.envs(environment.iter().copied());
         let mut process = Supervised::spawn(command, &log)?;
         let health = process.wait_line(STARTS_WITHIN, |line| {
             let (_, address) = line.split_once("listening on ")?;
@@ -51,6 +63,15 @@ impl Controller {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The most memory that it has had at once (`VmHWM`), in bytes.
+    pub fn peak_memory(&self) -> Result<u64, Error> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.map_err(Error::io("reading the process's memory"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.unwrap_or_default() << 10)
     }
 
     /// All that it has logged.
