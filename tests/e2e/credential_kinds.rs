@@ -200,6 +200,27 @@ async fn c03_a_refused_key_is_tried_by_one_object_and_not_by_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c03_a_key_that_the_cloud_has_locked_is_waited_for() {
+    let stage = stage("lockedkey").await;
+    stage.cloud.add_access_key(AccessKey::new("key", KEY, SECRET, Projects::All));
+    stage.secret_data(&json!({"accessKeyID": KEY, "secretAccessKey": "not-the-secret"})).unwrap();
+    let _controller = stage.controller(&[]).unwrap();
+    let ids = instances(&stage, 3);
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let locked =
+        |object: &Value| condition(object, "Ready").2.contains("AK access failed to reach the limit");
+    stage.wait("retire", "six wrong signatures in a row have locked it", locked);
+    stage.secret_data(&key_data()).unwrap();
+    let before = stage.cloud.log().len();
+    stage.cloud.wait_log(|log| log.len() > before, Duration::from_mins(1)).await.unwrap();
+    let object = stage.wait_reason("retire", "CredentialsRejected");
+    assert!(locked(&object) && stage.calls().is_empty(), "the right secret is refused too");
+    stage.cloud.advance(Duration::from_mins(5));
+    assert_succeeded(&stage.wait_finished("retire"), 3);
+    each_once(&stage.calls(), &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c03_a_clock_that_is_an_hour_off_is_corrected_by_one_refusal() {
     let stage = stage("skew").await;
     stage.cloud.add_access_key(AccessKey::new("key", KEY, SECRET, Projects::All));

@@ -57,7 +57,7 @@ fn replies(elsewhere: &Front) -> Vec<(&'static str, Spoilt, &'static str, &'stat
     ]
 }
 
-/// Far above a cap or two, far below what comes if there is none.
+/// Eight caps of a list, and far below what comes if there is none.
 const ROOM: u64 = 32 << 20;
 
 /// A stage whose controller reaches the cloud through a front, and has done all that it does without a fault.
