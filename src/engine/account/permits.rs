@@ -228,4 +228,37 @@ mod tests {
         assert!(matches!(permits.ask(&"b", 1, &mut pace, at(30_000)), Answer::AskAgain(_)));
         assert_eq!(permits.ask(&"b", 1, &mut pace, at(32_000)), Answer::Granted(1));
     }
+
+    #[test]
+    fn whoever_waits_is_passed_by_each_other_at_most_once() {
+        // Objects that always want four calls, each with calls of its own length; one asks late, and one comes late.
+        let lasts = [0, 300, 1_200, 9_000, 40].map(Duration::from_millis);
+        let late = [0, 40, 0, 0, 900].map(Duration::from_millis);
+        let mut pace = Pace::new(2.0, at(0));
+        let mut permits = Permits::new(KEEP);
+        let mut asks = [at(0); 5];
+        let mut passed = [[0; 5]; 5];
+        let mut calls = [0; 5];
+        while let Some(object) = (0..5).min_by_key(|object| asks[*object]).filter(|o| asks[*o] < at(600_000))
+        {
+            let now = asks[object];
+            match permits.ask(&object, 4, &mut pace, now) {
+                Answer::AskAgain(again) => asks[object] = again + late[object],
+                Answer::Granted(granted) => {
+                    permits.use_up(&object, granted, &mut pace);
+                    calls[object] += granted;
+                    passed[object] = [0; 5];
+                    let waiting: Vec<_> = permits.waiting.iter().map(|(waiting, _)| *waiting).collect();
+                    for other in waiting {
+                        passed[other][object] += granted;
+                        assert_eq!(passed[other][object], 1, "{object} passed {other} again");
+                    }
+                    asks[object] = now + lasts[object];
+                }
+            }
+        }
+        // Whoever asks again within a round has its call in every round.
+        let most = calls.iter().max();
+        assert!(calls.iter().enumerate().all(|(o, n)| o == 3 || Some(n + 2) >= most.copied()), "{calls:?}");
+    }
 }

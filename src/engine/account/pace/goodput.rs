@@ -1,21 +1,23 @@
-//! What a pace gets out of a server that grants less than the ceiling, in virtual time.
+//! What a pace gets out of a server that grants less than the ceiling, in virtual time: to callers that always have another
+//! call to make, that are handed their turns with a delay, and that hear of an outcome only after a while.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
 
 use super::*;
+use crate::engine::account::permits::{Answer, Permits};
 
 /// A server that grants so many calls in each window.
 struct Windows {
-    length: Duration,
-    grants: u64,
-    /// Whether its refusals say when the window is over, as the gateway's message does.
+    limit: Limit,
+    /// Whether its refusals state the limit, as the gateway's message does.
     says: bool,
-    window: u64,
-    used: u64,
-}
-
-impl Windows {
-    fn new(length: u64, grants: u64, says: bool) -> Self {
-        Self { length: Duration::from_secs(length), grants, says, window: 0, used: 0 }
-    }
+    /// Whether a window begins with the first call after the last one, or by the clock.
+    by_the_clock: bool,
+    began: Option<Mono>,
+    used: u32,
 }
 
 /// A server whose bucket holds one call and is filled at this rate.
@@ -26,29 +28,33 @@ struct Bucket {
 }
 
 trait Server {
-    /// Whether a call is granted; if not, how long the refusal asks to wait.
-    fn call(&mut self, now: Mono) -> Result<(), Option<Duration>>;
+    /// Whether a call is granted; if not, the limit that the refusal states.
+    fn call(&mut self, now: Mono) -> Result<(), Option<Limit>>;
 }
 
 impl Server for Windows {
-    fn call(&mut self, now: Mono) -> Result<(), Option<Duration>> {
-        let window = u64::try_from(now.since_start().as_micros() / self.length.as_micros()).unwrap();
-        if window != self.window {
-            (self.window, self.used) = (window, 0);
+    fn call(&mut self, now: Mono) -> Result<(), Option<Limit>> {
+        let length = self.limit.window;
+        if self.began.is_none_or(|began| now - began >= length) {
+            let into = now.since_start().as_micros() % length.as_micros();
+            let into = Duration::from_micros(u64::try_from(into).unwrap());
+            self.began =
+                Some(if self.by_the_clock { Mono::at(now.since_start().saturating_sub(into)) } else { now });
+            self.used = 0;
         }
-        if self.used < self.grants {
+        if self.used < self.limit.calls {
             self.used += 1;
             return Ok(());
         }
-        Err(self.says.then_some(self.length))
+        Err(self.says.then_some(self.limit))
     }
 }
 
 impl Server for Bucket {
-    fn call(&mut self, now: Mono) -> Result<(), Option<Duration>> {
+    fn call(&mut self, now: Mono) -> Result<(), Option<Limit>> {
         self.tokens = (self.tokens + self.rate * (now - self.filled).as_secs_f64()).min(1.0);
         self.filled = now;
-        if self.tokens < 1.0 {
+        if self.tokens < WHOLE {
             return Err(None);
         }
         self.tokens -= 1.0;
@@ -56,54 +62,238 @@ impl Server for Bucket {
     }
 }
 
-/// Calls granted and refused between the first minute and the end, by a caller that always has another call to make and
-/// hears of its outcome at once.
-fn run(mut pace: Pace, server: &mut dyn Server, minutes: u64) -> (f64, f64) {
-    let (mut granted, mut refused) = (0.0, 0.0);
-    let mut now = Mono::START;
-    while now < Mono::at(Duration::from_mins(minutes)) {
-        if pace.take(1, now) == 0 {
-            now = pace.due(1, now);
-            continue;
+/// Who calls.
+#[derive(Clone, Copy)]
+enum Callers {
+    /// So many objects that ask for waves of four deletes. One that was refused waits as its backoff says.
+    Objects(usize),
+    /// So many reads at once, first come, first served.
+    Reads(usize),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Asks(usize),
+    Leaves(usize, usize),
+    Hears(usize, Outcome),
+}
+
+type Outcome = Result<(), Option<(u32, Duration)>>;
+
+#[derive(Clone, Default)]
+struct Caller {
+    under_way: usize,
+    refused_in_a_row: u32,
+    wait: Duration,
+}
+
+/// Delays of this run, in milliseconds: of whoever is handed its turn, and of an outcome.
+#[derive(Clone, Copy)]
+struct Delays {
+    turn: (u64, u64),
+    outcome: (u64, u64),
+}
+
+struct Run {
+    pace: Pace,
+    permits: Permits<usize>,
+    /// Reads that wait for their turn; whoever is first asks again when a call is due.
+    queue: VecDeque<usize>,
+    callers: Vec<Caller>,
+    kind: Callers,
+    delays: Delays,
+    random: u64,
+    events: BinaryHeap<Reverse<(Mono, u64, Event)>>,
+    scheduled: u64,
+}
+
+impl Run {
+    fn new(ceiling: f64, kind: Callers, delays: Delays, seed: u64) -> Self {
+        let (Callers::Objects(count) | Callers::Reads(count)) = kind;
+        let mut run = Self {
+            pace: Pace::new(ceiling, Mono::START),
+            permits: Permits::new(Duration::from_secs(30)),
+            queue: VecDeque::new(),
+            callers: vec![Caller::default(); count],
+            kind,
+            delays,
+            random: seed,
+            events: BinaryHeap::new(),
+            scheduled: 0,
+        };
+        for caller in 0..count {
+            let soon = run.draw(delays.turn);
+            run.at(Mono::START + soon, Event::Asks(caller));
         }
-        let counts = now >= Mono::at(Duration::from_mins(1));
-        match server.call(now) {
-            Ok(()) => {
-                pace.accepted();
-                granted += f64::from(u8::from(counts));
-            }
-            Err(wait) => {
-                pace.refused(Refusal::TooManyRequests, wait, now);
-                refused += f64::from(u8::from(counts));
+        run
+    }
+
+    fn at(&mut self, moment: Mono, event: Event) {
+        self.scheduled += 1;
+        self.events.push(Reverse((moment, self.scheduled, event)));
+    }
+
+    /// splitmix64.
+    fn draw(&mut self, (least, most): (u64, u64)) -> Duration {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Duration::from_micros(least * 1000 + (z ^ (z >> 31)) % ((most - least) * 1000 + 1))
+    }
+
+    fn asks(&mut self, caller: usize, now: Mono) {
+        let turn = self.draw(self.delays.turn);
+        match self.kind {
+            Callers::Objects(_) => match self.permits.ask(&caller, 4, &mut self.pace, now) {
+                Answer::Granted(calls) => self.at(now + turn, Event::Leaves(caller, calls)),
+                Answer::AskAgain(again) => self.at(again + turn, Event::Asks(caller)),
+            },
+            Callers::Reads(_) => {
+                if !self.queue.contains(&caller) {
+                    self.queue.push_back(caller);
+                }
+                if self.queue.front() != Some(&caller) {
+                    return;
+                }
+                if self.pace.take(1, now) == 0 {
+                    let due = self.pace.due(1, now);
+                    return self.at(due, Event::Asks(caller));
+                }
+                self.queue.pop_front();
+                self.at(now + turn, Event::Leaves(caller, 1));
+                if let Some(next) = self.queue.front() {
+                    self.at(now, Event::Asks(*next));
+                }
             }
         }
     }
-    (granted, refused)
+
+    fn hears(&mut self, caller: usize, outcome: Outcome, now: Mono) {
+        let mut wait = self.draw(self.delays.turn);
+        match outcome {
+            Ok(()) => {
+                self.pace.accepted();
+                self.callers[caller].refused_in_a_row = 0;
+            }
+            Err(stated) => {
+                let limit = stated.map(|(calls, window)| Limit { calls, window });
+                self.pace.refused(Refusal::TooManyRequests, limit.map(|limit| limit.window), now);
+                if let Some(limit) = limit {
+                    self.pace.stated(limit, now);
+                }
+                let failures = self.callers[caller].refused_in_a_row;
+                self.callers[caller].refused_in_a_row += 1;
+                wait = limit.map_or_else(
+                    || crate::engine::backoff::backoff(failures, Duration::from_secs(1), OVER, self.random),
+                    |limit| limit.window,
+                );
+            }
+        }
+        let caller_now = &mut self.callers[caller];
+        caller_now.wait = caller_now.wait.max(wait);
+        caller_now.under_way -= 1;
+        if caller_now.under_way == 0 {
+            let wait = std::mem::take(&mut caller_now.wait);
+            self.at(now + wait, Event::Asks(caller));
+        }
+    }
+
+    /// The share of what is granted at `rate` that is used, and the share of calls that are refused, both between the first
+    /// minute and the end.
+    fn run(mut self, server: &mut dyn Server, rate: f64) -> (f64, f64) {
+        const MINUTES: u32 = 31;
+        let (begin, end) = (Mono::at(Duration::from_mins(1)), Mono::at(Duration::from_mins(MINUTES.into())));
+        let (mut granted, mut refused) = (0_u32, 0_u32);
+        while let Some(Reverse((now, _, event))) = self.events.pop().filter(|next| next.0.0 < end) {
+            match event {
+                Event::Asks(caller) => self.asks(caller, now),
+                Event::Leaves(caller, calls) => {
+                    if matches!(self.kind, Callers::Objects(_)) {
+                        self.permits.use_up(&caller, calls, &mut self.pace);
+                    }
+                    self.callers[caller].under_way += calls;
+                    for _ in 0..calls {
+                        let outcome = server.call(now).map_err(|stated| stated.map(|l| (l.calls, l.window)));
+                        let counted = u32::from(now >= begin);
+                        *(if outcome.is_ok() { &mut granted } else { &mut refused }) += counted;
+                        let later = self.draw(self.delays.outcome);
+                        self.at(now + later, Event::Hears(caller, outcome));
+                    }
+                }
+                Event::Hears(caller, outcome) => self.hears(caller, outcome, now),
+            }
+        }
+        let grants = rate * 60.0 * f64::from(MINUTES - 1);
+        (f64::from(granted) / grants, f64::from(refused) / f64::from(granted + refused))
+    }
+}
+
+fn windows(calls: u32, seconds: u64, says: bool, by_the_clock: bool) -> Box<dyn Server> {
+    let limit = Limit { calls, window: Duration::from_secs(seconds) };
+    Box::new(Windows { limit, says, by_the_clock, began: None, used: 0 })
+}
+
+fn bucket(rate: u32) -> Box<dyn Server> {
+    Box::new(Bucket { rate: rate.into(), tokens: 1.0, filled: Mono::START })
+}
+
+type Grants = fn() -> Box<dyn Server>;
+
+const DELETES: [(&str, f64, Grants); 6] = [
+    ("1 in a window of 1 s by the clock", 1.0, || windows(1, 1, false, true)),
+    ("1 in a window of 1 s", 1.0, || windows(1, 1, false, false)),
+    ("a bucket of one at 1/s", 1.0, || bucket(1)),
+    ("60 in a minute by the clock, said", 1.0, || windows(60, 60, true, true)),
+    ("60 in a minute, said", 1.0, || windows(60, 60, true, false)),
+    ("45 in a minute, said", 0.75, || windows(45, 60, true, false)),
+];
+
+const READS: [(&str, f64, Grants); 6] = [
+    ("5 in a window of 1 s by the clock", 5.0, || windows(5, 1, false, true)),
+    ("5 in a window of 1 s", 5.0, || windows(5, 1, false, false)),
+    ("a bucket of one at 5/s", 5.0, || bucket(5)),
+    ("300 in a minute by the clock, said", 5.0, || windows(300, 60, true, true)),
+    ("300 in a minute, said", 5.0, || windows(300, 60, true, false)),
+    ("225 in a minute, said", 3.75, || windows(225, 60, true, false)),
+];
+
+/// The worst of some runs for each caller and server, against what L5 promises.
+fn judge(name: &str, ceiling: f64, kinds: &[Callers], delays: Delays, table: [(&str, f64, Grants); 6]) {
+    let mut report = String::new();
+    let mut good = true;
+    for kind in kinds {
+        for (server, rate, make) in table {
+            let (mut goodput, mut refused) = (f64::MAX, 0.0_f64);
+            for seed in 1..=5 {
+                let (used, share) = Run::new(ceiling, *kind, delays, seed).run(&mut *make(), rate);
+                (goodput, refused) = (goodput.min(used), refused.max(share));
+            }
+            good &= goodput >= 0.9 && refused <= 0.05;
+            let (Callers::Objects(count) | Callers::Reads(count)) = kind;
+            let line = format!(
+                "{name} of {count}, {server}: {goodput:.3} of what is granted is used, {refused:.3} of all calls are refused"
+            );
+            println!("figure: pace, {line}");
+            report += &format!("{line}\n");
+        }
+    }
+    assert!(good, "{report}");
+}
+
+const AT_ONCE: Delays = Delays { turn: (0, 0), outcome: (0, 0) };
+/// A live read, a Secret and an intent lie between a turn and its call.
+const LATE: Delays = Delays { turn: (2, 10), outcome: (200, 1000) };
+
+#[test]
+fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_outcomes_are_heard_at_once() {
+    judge("deletes heard at once", 2.0, &[Callers::Objects(1), Callers::Objects(3)], AT_ONCE, DELETES);
+    judge("reads heard at once", 10.0, &[Callers::Reads(1), Callers::Reads(8)], AT_ONCE, READS);
 }
 
 #[test]
-fn c07_goodput_is_nine_tenths_of_what_an_unknown_limit_grants_and_few_calls_are_refused() {
-    let minutes = 31;
-    let seconds = 60.0 * 30.0;
-    let bucket = |rate| Bucket { rate, tokens: 1.0, filled: Mono::START };
-    let table: [(&str, f64, Box<dyn Server>, f64); 6] = [
-        ("deletes, 1 in a window of 1 s", 2.0, Box::new(Windows::new(1, 1, false)), 1.0),
-        ("reads, 5 in a window of 1 s", 10.0, Box::new(Windows::new(1, 5, false)), 5.0),
-        ("deletes, a bucket of one at 1/s", 2.0, Box::new(bucket(1.0)), 1.0),
-        ("reads, a bucket of one at 5/s", 10.0, Box::new(bucket(5.0)), 5.0),
-        ("deletes, 60 in a minute, said", 2.0, Box::new(Windows::new(60, 60, true)), 1.0),
-        ("reads, 300 in a minute, said", 10.0, Box::new(Windows::new(60, 300, true)), 5.0),
-    ];
-    let mut report = String::new();
-    let mut good = true;
-    for (name, ceiling, mut server, rate) in table {
-        let (granted, refused) = run(Pace::new(ceiling, Mono::START), &mut *server, minutes);
-        let (goodput, share) = (granted / (rate * seconds), refused / (granted + refused));
-        good &= goodput >= 0.9 && share <= 0.05;
-        println!(
-            "figure: pace, {name}: {goodput:.3} of what is granted is used, {share:.3} of all calls are refused"
-        );
-        report += &format!("{name}: {goodput:.3} of what is granted, {share:.3} refused\n");
-    }
-    assert!(good, "{report}");
+fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_outcomes_are_heard_later() {
+    let objects = [Callers::Objects(1), Callers::Objects(3), Callers::Objects(10)];
+    judge("deletes heard later", 2.0, &objects, LATE, DELETES);
+    judge("reads heard later", 10.0, &[Callers::Reads(8), Callers::Reads(64)], LATE, READS);
 }

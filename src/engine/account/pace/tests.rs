@@ -1,0 +1,211 @@
+//! The rule of the pace, step by step.
+
+use super::*;
+
+fn at(ms: u64) -> Mono {
+    Mono::at(Duration::from_millis(ms))
+}
+
+#[test]
+fn grants_its_rate_and_no_burst_beyond_a_tenth_of_a_second() {
+    for (ceiling, burst) in [(2.0, 1), (10.0, 1), (100.0, 10)] {
+        let mut pace = Pace::new(ceiling, at(0));
+        assert_eq!(pace.take(1000, at(0)), burst, "{ceiling}");
+        let later: usize = (1..=1000).map(|ms| pace.take(1000, at(ms * 10))).sum();
+        let expected = ceiling * 10.0;
+        assert!(
+            (f64::from(u32::try_from(later).unwrap()) - expected).abs() <= 1.0,
+            "{later} in 10 s at {ceiling}/s"
+        );
+    }
+}
+
+#[test]
+fn a_call_is_due_when_it_says() {
+    let mut pace = Pace::new(2.0, at(0));
+    assert_eq!(pace.take(1, at(0)), 1);
+    let due = pace.due(1, at(0));
+    assert_eq!(pace.take(1, Mono::at(due.since_start().mul_f64(0.99))), 0);
+    assert_eq!(pace.take(1, due), 1);
+}
+
+#[test]
+fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
+    let mut pace = Pace::new(10.0, at(0));
+    pace.refused(Refusal::TooManyRequests, None, at(0));
+    assert!((pace.rate - 9.0).abs() < 1e-9, "a tenth");
+    pace.refused(Refusal::TooManyRequests, None, at(0));
+    assert!((pace.rate - 4.5).abs() < 1e-9, "a half, the second time in a row");
+    pace.accepted();
+    for s in 1..=8 {
+        pace.advance(at(s * 1000));
+    }
+    assert!((8.99..9.01).contains(&pace.rate), "{}: back to 0.9 of 10 at 10 % a second", pace.rate);
+    pace.advance(at(9000));
+    assert!((9.01..9.3).contains(&pace.rate), "{}: then slowly, and beyond", pace.rate);
+    pace.refused(Refusal::Unavailable, None, at(9000));
+    assert!(pace.rate < 4.7, "503 halves at once");
+    for _ in 0..100 {
+        pace.refused(Refusal::TooManyRequests, None, at(9000));
+    }
+    assert!((pace.rate - 0.1).abs() < 1e-9, "never below one call in ten seconds");
+}
+
+#[test]
+fn retry_after_is_a_hard_gate() {
+    let mut pace = Pace::new(10.0, at(0));
+    pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(7)), at(0));
+    assert_eq!(pace.take(1, at(6_999)), 0);
+    assert!(pace.due(1, at(10)) >= at(7000));
+    assert_eq!(pace.take(1, at(7_001)), 1);
+}
+
+fn near(a: f64, b: f64) {
+    assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+}
+
+#[test]
+fn calls_are_due_at_the_rate_and_less_what_has_gathered() {
+    let micro = Duration::from_micros(1);
+    let mut pace = Pace::new(2.0, at(0));
+    assert_eq!(pace.due(1, at(0)), at(0) + micro, "a call that may be made now");
+    assert_eq!(pace.take(1, at(0)), 1);
+    for (calls, ms) in [(1, 500), (2, 1000), (3, 1500)] {
+        assert_eq!(pace.due(calls, at(0)), at(ms) + micro, "{calls}");
+    }
+    assert_eq!(pace.take(1, at(250)), 0, "half a call has gathered");
+    assert_eq!(pace.due(1, at(250)), at(500) + micro);
+    assert_eq!(pace.due(1, at(900)), at(900), "never in the past");
+}
+
+#[test]
+fn what_is_given_back_may_be_taken_again_and_fills_no_more_than_the_bucket() {
+    let mut pace = Pace::new(40.0, at(0));
+    assert_eq!(pace.take(4, at(0)), 4);
+    pace.give_back(3);
+    assert_eq!(pace.take(9, at(0)), 3);
+    pace.give_back(100);
+    assert_eq!(pace.take(100, at(0)), 4, "a tenth of a second's calls");
+    assert_eq!(pace.take(100, at(10_000)), 4, "nor does time fill it more");
+}
+
+#[test]
+fn the_rate_climbs_by_a_tenth_a_second_and_then_by_two_thousandths() {
+    let mut pace = Pace::new(10.0, at(0));
+    near(pace.rate, 10.0);
+    pace.advance(at(1000));
+    near(pace.rate, 10.0);
+    for _ in 0..3 {
+        pace.refused(Refusal::Unavailable, None, at(1000));
+    }
+    near(pace.rate, 1.25);
+    pace.accepted();
+    pace.advance(at(3000));
+    near(pace.rate, 1.5);
+    pace.advance(at(60_000));
+    near(pace.rate, 9.0);
+    pace.advance(at(62_000));
+    near(pace.rate, 9.0 * 1.004);
+    pace.advance(at(1_000_000));
+    near(pace.rate, 10.0);
+    pace.advance(at(2_000_000));
+    near(pace.rate, 10.0);
+}
+
+#[test]
+fn a_refusal_after_an_acceptance_is_a_first_one_and_empties_the_bucket() {
+    let mut pace = Pace::new(10.0, at(0));
+    for expected in [9.0, 8.1] {
+        pace.refused(Refusal::TooManyRequests, None, at(0));
+        near(pace.rate, expected);
+        near(pace.tokens, 0.0);
+        near(pace.before_refusals.unwrap(), expected / 0.9);
+        pace.accepted();
+    }
+    let mut slow = Pace::new(0.05, at(0));
+    slow.refused(Refusal::Unavailable, None, at(0));
+    near(slow.rate, 0.05);
+}
+
+#[test]
+fn a_gate_opens_at_its_time_and_a_shorter_one_does_not_open_it_sooner() {
+    let mut pace = Pace::new(10.0, at(0));
+    pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(7)), at(0));
+    pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(2)), at(0));
+    assert_eq!(pace.due(1, at(6_000)), at(7_000));
+    assert_eq!(pace.take(1, at(7_000)), 1);
+}
+
+#[test]
+fn c07_refusals_of_calls_that_were_under_way_together_are_one() {
+    let mut pace = Pace::new(40.0, at(0));
+    assert_eq!(pace.take(4, at(0)), 4);
+    let minute = Duration::from_mins(1);
+    pace.refused(Refusal::TooManyRequests, None, at(500));
+    near(pace.rate, 36.0);
+    assert_eq!(pace.take(1, at(600)), 1, "the first call at the new rate");
+    let rate = pace.rate;
+    pace.refused(Refusal::TooManyRequests, Some(minute), at(700));
+    pace.refused(Refusal::Unavailable, None, at(700));
+    assert!(pace.rate > rate, "nothing new: {} after {rate}", pace.rate);
+    assert_eq!(pace.due(1, at(700)), at(700) + minute, "its gate counts all the same");
+    // The last one of the four was accepted, at the old rate: that ends no run of refusals at the new one.
+    pace.accepted();
+    let rate = pace.rate;
+    pace.refused(Refusal::TooManyRequests, None, at(700));
+    near(pace.rate, rate / 2.0);
+}
+
+#[test]
+fn a_call_whose_outcome_is_never_told_is_over_after_a_minute() {
+    for (ms, factor) in [(60_000, 1.0), (60_001, 0.5)] {
+        let mut pace = Pace::new(20.0, at(0));
+        assert_eq!(pace.take(2, at(0)), 2);
+        pace.refused(Refusal::TooManyRequests, None, at(0));
+        pace.advance(at(ms));
+        let rate = pace.rate;
+        pace.refused(Refusal::TooManyRequests, None, at(ms));
+        near(pace.rate, rate * factor);
+    }
+}
+
+#[test]
+fn a_call_that_was_not_made_was_never_under_way() {
+    let mut pace = Pace::new(40.0, at(0));
+    assert_eq!(pace.take(4, at(0)), 4);
+    pace.give_back(3);
+    pace.refused(Refusal::TooManyRequests, None, at(0));
+    pace.refused(Refusal::TooManyRequests, None, at(0));
+    near(pace.rate, 40.0 * 0.9 * 0.5);
+}
+
+#[test]
+fn a_limit_that_is_stated_is_kept_for_an_hour() {
+    let hour = 3_600_000;
+    let limit = |calls, seconds| Limit { calls, window: Duration::from_secs(seconds) };
+    let table = [
+        (limit(60, 60), 0.95),
+        (limit(600, 60), 2.0),
+        (limit(1, 3600), 0.1),
+        (limit(0, 60), 0.1),
+        (limit(5, 0), 2.0),
+        (limit(0, 0), 2.0),
+    ];
+    for (limit, rate) in table {
+        let mut pace = Pace::new(2.0, at(0));
+        pace.stated(limit, at(0));
+        for second in [0, 60, 3_599] {
+            pace.advance(at(second * 1000));
+            near(pace.rate, rate);
+        }
+        pace.advance(at(hour));
+        pace.advance(at(hour + 1_000));
+        assert!(pace.rate > rate || rate >= 2.0, "{limit:?}: it climbs again");
+    }
+    let mut pace = Pace::new(10.0, at(0));
+    pace.stated(limit(300, 60), at(0));
+    pace.refused(Refusal::TooManyRequests, None, at(0));
+    near(pace.rate, 4.75 * 0.9);
+    pace.stated(limit(30, 60), at(0));
+    near(pace.rate, 0.475);
+}
