@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use super::{
     credential::Secret,
-    retry_after::retry_after,
+    retry_after::{http_date, retry_after},
     wire::{DeleteReply, ListReply, Row, error_of, starts_as_page},
 };
 use crate::engine::{
@@ -98,6 +98,8 @@ fn trouble(heard: &Heard, now: Timestamp) -> (Trouble, Certainty) {
         403 => (Trouble::Forbidden, Definite),
         429 => {
             let (_, message) = error_of(&heard.body);
+            // A date is of the clock of whoever states it.
+            let now = heard.date.as_deref().and_then(http_date).unwrap_or(now);
             let wait = retry_after(heard.retry_after.as_deref(), &message, now);
             (Trouble::Throttled { retry_after: wait }, Definite)
         }

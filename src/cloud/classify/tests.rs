@@ -142,6 +142,25 @@ fn c07_the_wait_is_found_in_any_body() {
 }
 
 #[test]
+fn c07_a_date_to_wait_for_is_of_the_clock_that_states_it() {
+    let until = "Tue, 24 Nov 2026 12:00:30 GMT";
+    let own: Timestamp = "2026-11-24T12:00:10Z".parse().unwrap();
+    for (date, seconds) in [
+        (None, Some(20)),
+        (Some("Tue, 24 Nov 2026 12:00:23 GMT"), Some(7)),
+        (Some("Tue, 24 Nov 2026 12:01:00 GMT"), None),
+        (Some("soon"), Some(20)),
+    ] {
+        let mut heard = heard(429, "");
+        heard.retry_after = Some(until.to_owned());
+        heard.date = date.map(str::to_owned);
+        let (trouble, _) = read_failed(&heard, &str::to_owned, own);
+        let expected = Trouble::Throttled { retry_after: seconds.map(std::time::Duration::from_secs) };
+        assert_eq!(trouble, expected, "{date:?}");
+    }
+}
+
+#[test]
 fn notes_are_bounded_printable_and_without_pages_or_secrets() {
     let long = format!(r#"{{"error_code":"X\u0000","error_msg":"token abc {}"}}"#, "\u{e9}".repeat(999));
     let redact = |text: &str| text.replace("abc", "***");
