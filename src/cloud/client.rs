@@ -32,8 +32,6 @@ use crate::{
 
 /// Always sent: without it 100 ids may be answered by 10 rows (the page contradicts itself on the default).
 const LIMIT: &str = "1000";
-/// Pages that 100 ids can fill when each has the least documented size, and a few more.
-const PAGES: usize = 16;
 const REPLY_CAP: usize = 1 << 20;
 /// 100 rows may carry 32 KiB of user data each.
 const LIST_CAP: usize = 4 << 20;
@@ -51,6 +49,15 @@ pub struct Failure {
     pub unavailable: bool,
     /// The clock that requests are signed by was wrong and has been set: the same request may succeed now.
     pub clock_set: bool,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// What it says of ids that were asked for, each once.
+    pub rows: Vec<(InstanceId, Seen)>,
+    /// Where the next page is, if there is one.
+    pub next: Option<String>,
 }
 
 /// The CloudDC API.
@@ -138,14 +145,16 @@ impl Client {
         })
     }
 
-    /// ListInstances for 1 to 100 ids. An id that the list leaves out is not in the result: that says nothing about it.
-    pub async fn list_instances(
+    /// ListInstances for 1 to 100 ids: one page, the first or the one at a marker. An id that the list leaves out is not in
+    /// the result: that says nothing about it.
+    pub async fn list_page(
         &self,
         endpoint: &Endpoint,
         project: &str,
         credential: &Credential,
         ids: &[InstanceId],
-    ) -> Result<Vec<(InstanceId, Seen)>, Failure> {
+        marker: Option<&str>,
+    ) -> Result<Page, Failure> {
         if ids.is_empty() || ids.len() > READ_SIZE {
             // A list without ids would be one of the whole project.
             let note =
@@ -160,33 +169,23 @@ impl Client {
         }
         let place = Place { endpoint, project, credential };
         let redact = |text: &str| credential.redact(text);
-        let asked: HashSet<InstanceId> = ids.iter().copied().collect();
         let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
-        // The row read last is the newest: an instance may change between two pages.
-        let mut listed = BTreeMap::new();
-        let (mut query, mut markers) = (String::new(), HashSet::new());
-        for _ in 0..PAGES {
-            let path = format!("?instance_id={joined}&limit={LIMIT}{query}");
-            let request = self.request(Method::GET, place, &path, b"");
-            let heard = self.read("ListInstances", ids.len(), request, credential, LIST_CAP).await?;
-            let page = classify::listed(&heard, &redact, self.clock.wall())
-                .map_err(|(trouble, note)| self.refused(place, &heard, trouble, note))?;
-            for (spelled, state) in page.rows() {
-                if let Ok(id) = InstanceId::parse_reply(spelled)
-                    && asked.contains(&id)
-                {
-                    listed.insert(id, classify::seen(state, &redact));
-                }
-            }
-            match page.next_marker() {
-                // A repeated marker would go round for ever; what is missing is read one by one.
-                Some(next) if listed.len() < asked.len() && markers.insert(next.to_owned()) => {
-                    query = format!("&marker={}", encoded(next));
-                }
-                _ => break,
-            }
-        }
-        Ok(listed.into_iter().collect())
+        let marker = marker.map(|marker| format!("&marker={}", encoded(marker))).unwrap_or_default();
+        let path = format!("?instance_id={joined}&limit={LIMIT}{marker}");
+        let request = self.request(Method::GET, place, &path, b"");
+        let heard = self.read("ListInstances", ids.len(), request, credential, LIST_CAP).await?;
+        let page = classify::listed(&heard, &redact, self.clock.wall())
+            .map_err(|(trouble, note)| self.refused(place, &heard, trouble, note))?;
+        let asked: HashSet<InstanceId> = ids.iter().copied().collect();
+        // Of two rows of one instance the last one counts.
+        let rows: BTreeMap<_, _> = page
+            .rows()
+            .filter_map(|(spelled, state)| Some((InstanceId::parse_reply(spelled).ok()?, state)))
+            .filter(|(id, _)| asked.contains(id))
+            .map(|(id, state)| (id, classify::seen(state, &redact)))
+            .collect();
+        let next = page.next_marker().map(str::to_owned);
+        Ok(Page { rows: rows.into_iter().collect(), next })
     }
 
     /// Obtains a token of IAM. Returns it with the body of the reply, which says how long it lives.

@@ -23,6 +23,6 @@ pub use credential::{
 };
 pub use endpoint::{Endpoint, EndpointError, Endpoints};
 pub use iam::Iam;
-pub use reader::{Answer, PaceOf, ReadFailure, Reader, Reading};
+pub use reader::{Answer, PaceOf, ReadFailure, ReadPace, Reader, Reading};
 pub use retry_after::stated_limit;
 pub use transport::{ClientError, ClientOptions, Exchange, Heard, Lost};

@@ -1,17 +1,15 @@
 //! Answers looks in bulk: 1,000 objects of one id cost ten reads and not a thousand.
 //!
 //! One reader for each endpoint, project and Secret. [`desk`] gathers looks into calls and answers each once, when every
-//! id of it was read or could not be; [`account`] makes the calls of one gathering.
+//! id of it was read or could not be; [`account`] makes the calls of one gathering, each when [`turns`] says so.
 
 mod account;
 mod desk;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use tokio::{
@@ -20,6 +18,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+pub use self::turns::ReadPace;
 use self::{
     account::{Account, Round},
     desk::{Desk, Look},
@@ -33,7 +32,6 @@ use crate::{
     clock::Clock,
     engine::{
         InstanceId, Mono,
-        account::pace::Pace,
         reply::{Note, Trouble},
         state::Seen,
     },
@@ -77,7 +75,7 @@ pub struct Answer {
 pub type Witness = Arc<dyn Fn(&Reading) + Send + Sync>;
 
 /// The pace of reads of an identity.
-pub type PaceOf = Arc<dyn Fn(&Identity) -> Arc<Mutex<Pace>> + Send + Sync>;
+pub type PaceOf = Arc<dyn Fn(&Identity) -> Arc<ReadPace> + Send + Sync>;
 
 /// Where looks are registered.
 #[derive(Clone)]

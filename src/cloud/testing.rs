@@ -15,7 +15,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{Authorization, Client, ClientOptions, Credential, Exchange, Heard, Identity, Lost, Secret};
+use super::{
+    Authorization, Client, ClientOptions, Credential, Endpoint, Exchange, Failure, Heard, Identity, Lost,
+    Secret,
+};
+use crate::engine::{InstanceId, state::Seen};
 
 type Answer = Box<dyn Fn(&str) -> (u16, String) + Send + Sync>;
 
@@ -173,6 +177,19 @@ pub fn credential(token: &str, version: &str) -> Credential {
     let authorization = Authorization::Token(Secret::parse(token.as_bytes()).unwrap());
     let identity = Identity::of_secret("namespace", "name");
     Credential { authorization, identity, version: version.to_owned() }
+}
+
+impl Client {
+    /// The rows of the first page of a list.
+    pub async fn list_instances(
+        &self,
+        endpoint: &Endpoint,
+        project: &str,
+        credential: &Credential,
+        ids: &[InstanceId],
+    ) -> Result<Vec<(InstanceId, Seen)>, Failure> {
+        self.list_page(endpoint, project, credential, ids, None).await.map(|page| page.rows)
+    }
 }
 
 /// A client whose calls take at most this many seconds.

@@ -9,7 +9,7 @@ use std::{
 use super::{accounts::lock, api_server::Key};
 use crate::{
     clock::Clock,
-    cloud::{Endpoint, Identity},
+    cloud::{Endpoint, Identity, ReadPace},
     engine::{
         Settings,
         account::{pace::Pace, permits::Permits},
@@ -19,7 +19,7 @@ use crate::{
 /// The governor of one endpoint, project and identity. Deletes and reads have a budget each.
 pub struct Governor {
     /// For reads.
-    pub reads: Arc<Mutex<Pace>>,
+    pub reads: Arc<ReadPace>,
     /// For deletes.
     pub deletes: Mutex<Deletes>,
 }
@@ -58,7 +58,7 @@ impl Governors {
             let now = self.clock.mono();
             let permits = Permits::new(self.settings.request_timeout);
             let deletes = Deletes { pace: Pace::new(self.delete_rate, now), permits };
-            let reads = Arc::new(Mutex::new(Pace::new(self.read_rate, now)));
+            let reads = Arc::new(ReadPace::new(Pace::new(self.read_rate, now)));
             Arc::new(Governor { reads, deletes: Mutex::new(deletes) })
         };
         lock(&self.by_identity).entry(whose).or_insert_with(new).clone()
@@ -84,6 +84,6 @@ mod tests {
         ];
         assert!(others.iter().all(|other| !Arc::ptr_eq(&first, other)));
         assert_eq!(lock(&first.deletes).pace.take(9, Clock::start().mono()), 1);
-        assert_eq!(lock(&first.reads).take(9, Clock::start().mono()), 1, "a budget of its own");
+        assert_eq!(first.reads.pace().take(9, Clock::start().mono()), 1, "a budget of its own");
     }
 }

@@ -1,29 +1,33 @@
 //! The calls of one gathering: by list, and one by one what a list can't tell.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use futures::{StreamExt, stream};
-use tokio::{
-    sync::{Mutex as Queue, MutexGuard as QueueGuard},
-    time::sleep_until,
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use super::{PaceOf, ReadFailure, Reading, Witness};
+use futures::{StreamExt, stream};
+use tokio::sync::{Mutex as Queue, MutexGuard as QueueGuard};
+
+use super::{PaceOf, ReadFailure, ReadPace, Reading, Witness};
 use crate::{
     clock::Clock,
     cloud::{
-        client::{Client, Failure},
-        credential::{Credential, CredentialProblem, CredentialSource, Identity},
+        client::{Client, Failure, Page},
+        credential::{Credential, CredentialProblem, CredentialSource},
         endpoint::Endpoint,
+        retry_after::stated_limit,
     },
     engine::{
         InstanceId, Mono,
-        account::pace::{Pace, Refusal},
+        account::pace::Refusal,
         reply::{Note, Trouble},
         state::Seen,
     },
 };
 
+/// Pages that 100 ids can fill when each has the least documented size, and a few more.
+const PAGES: usize = 16;
 /// Instances of one gathering that are read by themselves at once: one that hangs delays no other.
 const SINGLES: usize = 8;
 /// After so many failures in a row the rest is not asked: it is the cloud, not an instance.
@@ -62,7 +66,7 @@ pub struct Account {
     project: String,
     source: Arc<dyn CredentialSource>,
     pace_of: PaceOf,
-    /// Whoever waits for its turn holds this: calls go out in the order in which they came.
+    /// Whoever waits for this reader's turn holds this: readers of one identity take turns, however much each has to read.
     queue: Queue<()>,
     /// Whoever probes a cloud that answers nothing holds this.
     probe: Queue<()>,
@@ -117,12 +121,8 @@ impl Account {
         let mut lists = vec![ids];
         let mut single = Vec::new();
         while let Some(mut ids) = lists.pop() {
-            match self.list(&ids).await {
-                Ok((rows, sent)) => {
-                    ids.retain(|id| !rows.iter().any(|(listed, _)| listed == id));
-                    for (id, seen) in rows {
-                        self.enter(&mut round, Reading { id, seen, sent });
-                    }
+            match self.list(&mut ids, &mut round).await {
+                Ok(()) => {
                     single.append(&mut ids);
                 }
                 Err(missed) if missed.too_large && ids.len() > 1 => {
@@ -183,15 +183,36 @@ impl Account {
         round.readings.push(reading);
     }
 
-    async fn list(&self, ids: &[InstanceId]) -> Result<(Vec<(InstanceId, Seen)>, Mono), Missed> {
+    /// Lists these ids, page by page, and leaves those of which no page tells. What the pages before a failure told was
+    /// read.
+    async fn list(&self, ids: &mut Vec<InstanceId>, round: &mut Round) -> Result<(), Missed> {
+        let asked = ids.clone();
+        let (mut marker, mut markers) = (None, HashSet::new());
+        for _ in 0..PAGES {
+            let (page, sent) = self.page(&asked, marker.as_deref()).await?;
+            for (id, seen) in page.rows {
+                ids.retain(|other| *other != id);
+                // An instance may change between two pages: the row read last is the newest.
+                self.enter(round, Reading { id, seen, sent });
+            }
+            match page.next {
+                // A repeated marker would go round for ever; what is missing is read one by one.
+                Some(next) if !ids.is_empty() && markers.insert(next.clone()) => marker = Some(next),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn page(&self, ids: &[InstanceId], marker: Option<&str>) -> Result<(Page, Mono), Missed> {
         let _probe = self.probe().await?;
         let (mut credential, mut sent) = self.turn().await?;
-        let mut read = self.client.list_instances(&self.endpoint, &self.project, &credential, ids).await;
+        let mut read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
         if self.renewed(&read, &credential) {
             (credential, sent) = self.turn().await?;
-            read = self.client.list_instances(&self.endpoint, &self.project, &credential, ids).await;
+            read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
         }
-        self.told(read, &credential).map(|rows| (rows, sent))
+        self.told(read, &credential).map(|page| (page, sent))
     }
 
     async fn show(&self, id: InstanceId) -> Result<(Seen, Mono), Missed> {
@@ -207,50 +228,40 @@ impl Account {
 
     /// Whether a read was refused for a credential or a clock that could be renewed: it is made once more.
     fn renewed<T>(&self, read: &Result<T, Failure>, credential: &Credential) -> bool {
-        read.as_ref().is_err_and(|failure| {
+        let renewed = read.as_ref().is_err_and(|failure| {
             failure.trouble == Trouble::CredentialsRejected
                 && (failure.clock_set || self.source.refused(credential))
-        })
+        });
+        if renewed {
+            self.pace_of(credential).pace().over();
+        }
+        renewed
     }
 
     /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call. One of another identity
     /// waits for that one's turn.
     async fn turn(&self) -> Result<(Credential, Mono), Missed> {
-        let mut identity = self.source.identity();
+        let mut turns = (self.pace_of)(&self.source.identity());
         loop {
-            self.wait(&identity).await;
+            let first = self.queue.lock().await;
+            turns.turn(&self.clock).await.map_err(Missed::throttled)?;
+            drop(first);
             let credential = self.source.read().await.map_err(|problem| {
-                paced(&self.pace(&identity)).give_back(1);
+                turns.pace().give_back(1);
                 let CredentialProblem { trouble, note, version } = problem;
                 let failure = ReadFailure { trouble, note, secret_version: version };
                 Missed { failure, too_large: false }
             })?;
             let now = self.clock.mono();
-            if credential.identity == identity {
+            let own = self.pace_of(&credential);
+            if Arc::ptr_eq(&own, &turns) {
                 return Ok((credential, now));
             }
-            paced(&self.pace(&identity)).give_back(1);
-            if paced(&self.pace(&credential.identity)).take(1, now) > 0 {
+            turns.pace().give_back(1);
+            if own.pace().take(1, now) > 0 {
                 return Ok((credential, now));
             }
-            identity = credential.identity;
-        }
-    }
-
-    async fn wait(&self, identity: &Identity) {
-        let _first = self.queue.lock().await;
-        let pace = self.pace(identity);
-        loop {
-            let due = {
-                let mut pace = paced(&pace);
-                let now = self.clock.mono();
-                if pace.take(1, now) > 0 {
-                    return;
-                }
-                pace.due(1, now)
-            };
-            // A refusal that comes meanwhile moves it, so it is asked again.
-            sleep_until(self.clock.instant(due)).await;
+            turns = own;
         }
     }
 
@@ -262,14 +273,18 @@ impl Account {
         if answered {
             *self.outage() = None;
         }
-        let pace = self.pace(&credential.identity);
-        read.inspect(|_| paced(&pace).accepted()).map_err(|failure| {
+        let turns = self.pace_of(credential);
+        let mut pace = turns.pace();
+        read.inspect(|_| pace.accepted()).map_err(|failure| {
             match failure.trouble {
                 Trouble::Throttled { retry_after } => {
-                    paced(&pace).refused(Refusal::TooManyRequests, retry_after, now);
+                    pace.refused(Refusal::TooManyRequests, retry_after, now);
+                    if let Some(limit) = stated_limit(&failure.note.text) {
+                        pace.stated(limit, now);
+                    }
                 }
-                _ if failure.unavailable => paced(&pace).refused(Refusal::Unavailable, None, now),
-                _ => {}
+                _ if failure.unavailable => pace.refused(Refusal::Unavailable, None, now),
+                _ => pace.over(),
             }
             let Failure { trouble, note, too_large, .. } = failure;
             let secret_version = Some(credential.version.clone());
@@ -283,16 +298,23 @@ impl Account {
         })
     }
 
-    fn pace(&self, identity: &Identity) -> Arc<Mutex<Pace>> {
-        (self.pace_of)(identity)
+    fn pace_of(&self, credential: &Credential) -> Arc<ReadPace> {
+        (self.pace_of)(&credential.identity)
     }
-}
-
-fn paced(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
-    pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Missed {
     failure: ReadFailure,
     too_large: bool,
+}
+
+impl Missed {
+    /// Not asked, since the cloud asks for so long a wait.
+    fn throttled(left: Duration) -> Self {
+        let trouble = Trouble::Throttled { retry_after: Some(left) };
+        // What was heard then may have been another Secret's answer: it is not passed on.
+        let note = Note { text: "it said so earlier".to_owned(), ..Note::default() };
+        let failure = ReadFailure { trouble, note, secret_version: None };
+        Self { failure, too_large: false }
+    }
 }

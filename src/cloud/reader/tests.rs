@@ -1,12 +1,14 @@
 //! Looks against a server on a raw socket.
 
+mod pacing;
+
 use super::*;
 use crate::{
     cloud::{
         Credential, CredentialProblem,
         testing::{Script, client, credential, serve},
     },
-    engine::state::Live,
+    engine::{account::pace::Pace, state::Live},
 };
 
 struct Fixed;
@@ -82,7 +84,7 @@ impl CredentialSource for Rotating {
 
 /// One pace for everybody.
 fn pace_of(rate: f64) -> PaceOf {
-    let pace = Arc::new(Mutex::new(Pace::new(rate, Mono::START)));
+    let pace = Arc::new(ReadPace::new(Pace::new(rate, Mono::START)));
     Arc::new(move |_| pace.clone())
 }
 
@@ -483,7 +485,7 @@ impl CredentialSource for Moved {
 #[tokio::test]
 async fn i08_a_rotation_to_another_identity_uses_that_one_s_budget() {
     let server = serve(Script::Reply(Box::new(list))).await;
-    let paces: [_; 2] = std::array::from_fn(|_| Arc::new(Mutex::new(Pace::new(0.001, Mono::START))));
+    let paces: [_; 2] = std::array::from_fn(|_| Arc::new(ReadPace::new(Pace::new(0.001, Mono::START))));
     let [before, after] = paces.clone();
     let pace_of: PaceOf = Arc::new(move |identity| {
         if *identity == Identity::of_secret("namespace", "after") { after.clone() } else { before.clone() }
@@ -493,6 +495,6 @@ async fn i08_a_rotation_to_another_identity_uses_that_one_s_budget() {
     let (client, source) = (Arc::new(client(30)), Arc::new(Moved));
     let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, pace_of, Clock::start(), nobody);
     assert_eq!(reader.register(ids(0..1)).await.unwrap().failure, None);
-    let left = paces.map(|pace| pace.lock().unwrap().take(1, Mono::START));
+    let left = paces.map(|pace| pace.pace().take(1, Mono::START));
     assert_eq!(left, [1, 0]);
 }

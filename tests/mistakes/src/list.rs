@@ -36,7 +36,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "omission from a list taken as gone",
         file: "src/cloud/reader/account.rs",
         find: "                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
-        replace: "                    round.readings.extend(ids.drain(..).map(|id| Reading { id, seen: Seen::Terminated, sent }));\n                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
+        replace: "                    round.readings.extend(ids.drain(..).map(|id| Reading { id, seen: Seen::Terminated, sent: self.clock.mono() }));\n                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
         found_by: &[Client],
     },
     Mistake {

@@ -1,0 +1,171 @@
+//! Turns and pages of reads, over a wire without a network and in virtual time.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use super::*;
+use crate::cloud::testing::{Wire, heard};
+
+fn row(n: u128, state: &str) -> String {
+    format!(r#"{{"id":"{}","state":"{state}"}}"#, InstanceId::from_u128(n))
+}
+
+/// A page of these rows, and where the next one is.
+fn page(rows: &[String], next: &str) -> (u16, String) {
+    (200, format!(r#"{{"instances":[{}],"page_info":{{"next_marker":"{next}"}}}}"#, rows.join(",")))
+}
+
+/// The number in the marker of a request; 0 for a first page.
+fn marker(request: &str) -> u128 {
+    let (_, rest) = request.split_once("marker=m").unwrap_or(("", "0 "));
+    rest.split([' ', '&']).next().unwrap().parse().unwrap()
+}
+
+/// A reader over a wire without a network, in virtual time.
+fn reader_of(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static, paces: PaceOf) -> Reader {
+    let clock = Clock::start();
+    let wire = Wire(move |request: &reqwest::Request| {
+        let (status, body) = answer(&format!("{} ", request.url()));
+        heard(status, &body)
+    });
+    let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
+    let endpoint = Endpoint::parse("https://cloud.example", false).unwrap();
+    Reader::spawn(client, endpoint, "p".repeat(32), Arc::new(Fixed), paces, clock, Arc::new(|_| {}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn s12_each_page_of_a_list_waits_for_its_turn() {
+    let started = Instant::now();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let record = calls.clone();
+    let answer = move |request: &str| {
+        record.lock().unwrap().push(started.elapsed());
+        let n = marker(request);
+        page(&[row(n, "running")], &format!("m{}", n + 1))
+    };
+    let reader = reader_of(answer, pace_of(2.0));
+    let answer = reader.register(ids(0..6)).await.unwrap();
+    assert_eq!((answer.failure, answer.readings.len()), (None, 6));
+    let calls = calls.lock().unwrap().clone();
+    assert_eq!(calls.len(), 6, "six pages");
+    let gaps: Vec<_> = calls.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(500)), "two a second: {gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t06_pages_without_end_are_followed_so_far_and_no_further() {
+    let answer = |request: &str| {
+        if request.contains("/status") {
+            return (200, r#"{"state":"stopped"}"#.to_owned());
+        }
+        page(&[row(900, "running")], &format!("m{}", marker(request) + 1))
+    };
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = calls.clone();
+    let counted = move |request: &str| {
+        count.fetch_add(1, SeqCst);
+        answer(request)
+    };
+    let answer = reader_of(counted, pace_of(1000.0)).register(ids(0..2)).await.unwrap();
+    assert_eq!((answer.failure, answer.readings.len()), (None, 2), "read one by one");
+    assert_eq!(calls.load(SeqCst), 16 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t06_of_an_instance_on_two_pages_the_later_row_counts() {
+    let answer = |request: &str| match marker(request) {
+        0 => page(&[row(0, "running")], "m1"),
+        1 => page(&[row(0, "shutting-down"), row(1, "running")], ""),
+        _ => unreachable!(),
+    };
+    let answer = reader_of(answer, pace_of(1.0)).register(ids(0..2)).await.unwrap();
+    assert_eq!((answer.failure, answer.readings.len()), (None, 2));
+    let of = |n| answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap();
+    assert_eq!((&of(0).seen, &of(1).seen), (&Seen::ShuttingDown, &Seen::Live(Live::Running)));
+    assert_eq!(of(0).sent, of(1).sent, "by the page that told it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_pages_before_a_failure_told_was_read() {
+    type Told = (u16, &'static str);
+    let table: [(Told, Option<Trouble>, usize); 4] = [
+        ((429, "slow down"), Some(Trouble::Throttled { retry_after: None }), 1),
+        ((502, ""), Some(Trouble::CloudUnreachable), 1),
+        // Another page may be refused where one is not: the rest is read one by one.
+        ((403, ""), None, 3),
+        ((400, r#"{"error_code":"iMetal.0001","error_msg":"marker invalid"}"#), None, 3),
+    ];
+    for ((status, body), trouble, read) in table {
+        let answer = move |request: &str| match (request.contains("/status"), marker(request)) {
+            (true, _) => (200, r#"{"state":"stopped"}"#.to_owned()),
+            (false, 0) => page(&[row(0, "running")], "m1"),
+            (false, _) => (status, body.to_owned()),
+        };
+        let answer = reader_of(answer, pace_of(1000.0)).register(ids(0..3)).await.unwrap();
+        let failed = answer.failure.map(|failure| failure.trouble);
+        assert_eq!((failed, answer.readings.len()), (trouble, read), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c07_nothing_is_read_before_a_gate_and_whoever_asks_is_told_of_it() {
+    let minute = Duration::from_mins(1);
+    let calls = Arc::new(Mutex::new(0));
+    let count = calls.clone();
+    let answer = move |request: &str| {
+        let mut calls = count.lock().unwrap();
+        *calls += 1;
+        if *calls == 1 { (429, "ratelimit,limit:120,time:1 minute".to_owned()) } else { list(request) }
+    };
+    let pace = Arc::new(ReadPace::new(Pace::new(10.0, Mono::START)));
+    let shared = pace.clone();
+    let reader = reader_of(answer, Arc::new(move |_| shared.clone()));
+    let first = reader.register(ids(0..100)).await.unwrap().failure.unwrap();
+    assert_eq!(first.trouble, Trouble::Throttled { retry_after: Some(minute) });
+    let second = reader.register(ids(0..100)).await.unwrap().failure.unwrap();
+    let Trouble::Throttled { retry_after: Some(left) } = second.trouble else { panic!("{second:?}") };
+    assert!(left <= minute && *calls.lock().unwrap() == 1, "told, and nothing sent");
+    assert!(!second.note.text.contains("limit:120"), "of another's answer nothing is passed on");
+    tokio::time::sleep(left).await;
+    assert_eq!(reader.register(ids(0..100)).await.unwrap().failure, None);
+    // The limit of 120 a minute is kept from now on.
+    let started = Instant::now();
+    for n in 1..=4 {
+        assert_eq!(reader.register(ids(0..100)).await.unwrap().failure, None, "{n}");
+    }
+    assert!(started.elapsed() >= minute * 4 / 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_of_one_identity_take_turns_and_share_no_answer() {
+    let pace = Arc::new(ReadPace::new(Pace::new(2.0, Mono::START)));
+    let order = Arc::new(Mutex::new(String::new()));
+    let reader = |name: char| {
+        let (pace, order) = (pace.clone(), order.clone());
+        let answer = move |request: &str| {
+            order.lock().unwrap().push(name);
+            list(request)
+        };
+        reader_of(answer, Arc::new(move |_| pace.clone()))
+    };
+    let (a, b) = (reader('a'), reader('b'));
+    let looks: Vec<_> = (0..6)
+        .map(|n| n * 100..(n + 1) * 100)
+        .flat_map(|n| [a.register(ids(n.clone())), b.register(ids(n))])
+        .collect();
+    for look in looks {
+        assert_eq!(look.await.unwrap().readings.len(), 100);
+    }
+    let order = order.lock().unwrap().clone();
+    let mut ahead = 0_i32;
+    for name in order.chars() {
+        ahead += if name == 'a' { 1 } else { -1 };
+        assert!(ahead.abs() <= 2, "{order}");
+    }
+    assert_eq!(order.len(), 12, "each asks for itself, though the other has just read the same: {order}");
+}
