@@ -6,6 +6,7 @@
 
 mod admission;
 mod api_faults;
+mod bulk_reads;
 mod cloud_faults;
 mod cloud_front;
 mod crash;
@@ -27,6 +28,7 @@ mod roles;
 mod schedule;
 mod start;
 mod support;
+mod throttling;
 mod tls;
 mod two_controllers;
 mod users;
