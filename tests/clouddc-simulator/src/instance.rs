@@ -41,6 +41,16 @@ impl Status {
     }
 }
 
+/// When the last deletion of an instance began and ends, whatever reads show. Times are counted from the start of the
+/// simulator, like those of the log; time that was skipped is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Course {
+    /// The call was accepted.
+    pub accepted: Duration,
+    /// The instance is terminated, or falls to error; `None`: never.
+    pub ends: Option<Duration>,
+}
+
 /// What an instance needs to know to move on by itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
@@ -69,6 +79,7 @@ pub(crate) struct Instance {
     /// Reads before this time see the older status.
     lag: Option<(Duration, Status)>,
     deletion: Option<Deletion>,
+    pub(crate) course: Option<Course>,
     vanishes_at: Option<Duration>,
     attempts: u32,
     /// Overrides `Rules::end`.
@@ -98,6 +109,7 @@ impl Instance {
             actual: Status::new(""),
             lag: None,
             deletion: None,
+            course: None,
             vanishes_at: None,
             attempts: 0,
             end: None,
@@ -111,6 +123,7 @@ impl Instance {
     pub(crate) fn set(&mut self, status: Status, now: Duration, rules: &Rules) {
         self.actual = status;
         self.deletion = None;
+        self.course = None;
         self.lag = None;
         self.updated = now;
         self.start_vanishing(now, rules);
@@ -186,7 +199,9 @@ impl Instance {
         self.failures -= u32::from(fails);
         let takes = end.draw(rules.seed, &self.id, self.attempts);
         self.attempts += 1;
-        self.deletion = Some(Deletion { ends_at: takes.map(|takes| now + takes), fails });
+        let ends_at = takes.map(|takes| now + takes);
+        self.deletion = Some(Deletion { ends_at, fails });
+        self.course = Some(Course { accepted: now, ends: ends_at });
         self.updated = now;
         self.actual = Status {
             operation_state: rules.vocabulary.operation_state("uninstall-processing"),

@@ -60,7 +60,7 @@ pub use durations::parse_duration;
 pub use fault_book::{FaultHandle, FaultReport};
 pub use faults::{CannedReply, Fault, Part, Stage};
 pub use in_memory::{InMemoryCloud, InMemoryQuestion, InMemoryReply, InMemoryRequest};
-pub use instance::{Status, StatusError};
+pub use instance::{Course, Status, StatusError};
 pub use log::{Delivery, Entry, Operation, TimedOut};
 pub use options::{EndTime, LastPage, Options, UnauthorizedCode, Vocabulary};
 pub use projects::Projects;

@@ -1,5 +1,6 @@
 //! The simulator as a library has it.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::access_keys::AccessKey;
 use crate::fault_book::FaultHandle;
 use crate::faults::Fault;
-use crate::instance::Status;
+use crate::instance::{Course, Status};
 use crate::log::{Entry, Operation, TimedOut};
 use crate::options::{EndTime, Options};
 use crate::projects::Projects;
@@ -146,6 +147,13 @@ impl Simulator {
     #[must_use]
     pub fn instances(&self, project: &str) -> Vec<(String, Status)> {
         self.shared.state().world.all(project, self.shared.clock.now())
+    }
+
+    /// When the deletions of a project's instances began and end, by id: also of those that have vanished, but not of one
+    /// whose state was set by hand since.
+    #[must_use]
+    pub fn courses(&self, project: &str) -> HashMap<String, Course> {
+        self.shared.state().world.courses(project)
     }
 
     /// How long deletions take that are accepted from now on.

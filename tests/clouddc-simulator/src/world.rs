@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::errors::ApiError;
-use crate::instance::{Instance, Rules, Status};
+use crate::instance::{Course, Instance, Rules, Status};
 use crate::options::{EndTime, Options};
 use crate::paging::ListQuery;
 use crate::random::{Random, is_uuid};
@@ -127,6 +127,12 @@ impl World {
         let ids: Vec<String> =
             self.projects.get(project).map_or(Vec::new(), |one| one.by_order.values().cloned().collect());
         ids.into_iter().filter_map(|id| Some((id.clone(), self.actual(project, &id, now)?))).collect()
+    }
+
+    /// Courses of a project's deletions, by id.
+    pub(crate) fn courses(&self, project: &str) -> HashMap<String, Course> {
+        let instances = self.projects.get(project).into_iter().flat_map(|project| &project.by_id);
+        instances.filter_map(|(id, instance)| Some((id.clone(), instance.course?))).collect()
     }
 
     pub(crate) fn projects(&self) -> Vec<String> {

@@ -166,6 +166,29 @@ async fn ending_times_may_differ_by_id() {
 }
 
 #[tokio::test]
+async fn the_course_of_a_deletion_is_told() {
+    let (sim, client) = start(Options { vanish_after: Some(TAKES), ..slow() }).await;
+    let ids = sim.ids(P, 3);
+    assert!(sim.set_end_of(P, &ids[1], EndTime::Never));
+    assert_eq!(sim.courses(P).len(), 0, "nothing was accepted");
+    client.delete(&ids[..2]).await;
+    let (told, call) = (sim.courses(P), sim.delete_calls().remove(0));
+    assert_eq!(told.len(), 2, "the third was in no call");
+    let accepted = told[&ids[0]].accepted.as_millis();
+    assert!((call.received_ms.into()..=call.finished_ms.unwrap().into()).contains(&accepted));
+    assert_eq!(told[&ids[0]].ends, Some(told[&ids[0]].accepted + TAKES));
+    assert_eq!(told[&ids[1]].ends, None);
+    sim.advance(TAKES);
+    assert_eq!(client.show(&ids[0]).await.json()["state"], "terminated");
+    assert_eq!(sim.courses(P), told, "what is over stays told");
+    sim.advance(TAKES);
+    assert_eq!(client.show(&ids[0]).await.status, 404);
+    assert_eq!(sim.courses(P), told, "also when the instance has vanished");
+    sim.set_state(P, &ids[1], "running");
+    assert_eq!(sim.courses(P).len(), 1, "a state set by hand ends what was under way");
+}
+
+#[tokio::test]
 async fn a_terminated_instance_vanishes_after_the_time_given() {
     let options = Options { vanish_after: Some(TAKES), ..slow() };
     let (sim, client) = start(options).await;
