@@ -1,6 +1,6 @@
 # The bare call lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-schedule soak explore mutants lint deny generate control-plane clean
+.PHONY: help demo test bench bench-schedule soak explore mutants lint deny generate control-plane clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ mutants: ## put mistakes into the protocol, and mutants into the engine; the che
 	cargo run --quiet -p mistakes
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants@27.1.0
 	cargo mutants -p engine-alone --timeout 30
+
+bench: ## measure the release build beside a plain loop, against the simulator (most of an hour); SEEDS=n ONLY=scenario
+	@cargo build --quiet --release --bin instance-deletion-controller
+	@cargo run --quiet --release -p bench -- --seeds $(or $(SEEDS),5) $(if $(ONLY),--only $(ONLY))
 
 lint: ## formatting, clippy, and the generated CRD
 	cargo fmt --all --check

@@ -78,18 +78,17 @@ impl Stage {
         std::env::current_exe().map(|exe| beside(&exe)).map_err(Error::io("finding this program"))
     }
 
+    /// Flags that name this part of the world.
+    fn own_flags(&self) -> Vec<String> {
+        let endpoint = format!("ap-southeast-3={}", self.cloud.url());
+        let flags = ["--namespace", &self.namespace, "--endpoint", &endpoint, "--iam-endpoint", &endpoint];
+        strings(&[&flags[..], &["--allow-insecure-endpoint"]].concat())
+    }
+
     /// Flags that make tests quick: short waits, no ceiling that matters.
     #[must_use]
     pub fn quick_flags(&self) -> Vec<String> {
-        let endpoint = format!("ap-southeast-3={}", self.cloud.url());
-        [
-            "--namespace",
-            &self.namespace,
-            "--endpoint",
-            &endpoint,
-            "--iam-endpoint",
-            &endpoint,
-            "--allow-insecure-endpoint",
+        let quick = [
             "--poll-min",
             "300ms",
             "--poll-max",
@@ -106,10 +105,14 @@ impl Stage {
             "200",
             "--read-rate",
             "500",
-        ]
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
+        ];
+        [self.own_flags(), strings(&quick)].concat()
+    }
+
+    /// Starts a controller as it comes: with the defaults, but for these flags.
+    pub fn controller_by_default(&self, flags: &[&str]) -> Result<Controller, Error> {
+        let flags = [self.own_flags(), strings(flags)].concat();
+        Controller::start(&self.binary, &self.kubeconfig, self.control_plane.folder(), &flags)
     }
 
     /// Starts a controller with the quick flags and these, which win.
@@ -235,6 +238,10 @@ impl Stage {
     pub fn calls(&self) -> Vec<Entry> {
         self.cloud.delete_calls()
     }
+}
+
+fn strings(flags: &[&str]) -> Vec<String> {
+    flags.iter().map(|flag| (*flag).to_owned()).collect()
 }
 
 /// Status, reason and message of a condition; empty if it is not there.
