@@ -132,10 +132,11 @@ mod tests {
             read(11, &["a", "b"]),
             entry(Operation::ShowInstanceStatus, 30, &["a"], 200),
             read(31, &["b"]),
+            read(32, &["a", "b"]),
         ];
         let figures = figures(&log, &courses, &objects(&[&["a", "b"]])).unwrap();
         assert_eq!(shown(&figures, Figure::FirstReads), "2.000");
-        assert_eq!(shown(&figures, Figure::Reads), "3.000");
+        assert_eq!(shown(&figures, Figure::Reads), "4.000");
     }
 
     #[test]

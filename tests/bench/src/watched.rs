@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn versions_and_ends_are_read_from_whole_lines() {
-        let log = "a   <none>   <none>\nb   False    InProgress\na   False   InProgress\na   True    Succeeded\nb   Tr";
+        let log = "a   <none>   <none>\nb   False    InProgress\na   False   InProgress\na   True    Succeeded\nb   True    Succ";
         let versions = Versions::parse(log);
         assert_eq!(versions.written, HashMap::from([("a".to_owned(), 3), ("b".to_owned(), 1)]));
         assert_eq!(versions.ends, HashMap::from([("a".to_owned(), "Succeeded".to_owned())]));
