@@ -24,14 +24,15 @@ pub fn is_read(entry: &Entry) -> bool {
 /// Calls and refusals of a run.
 #[must_use]
 pub fn figures(log: &[Entry], scenario: &Scenario) -> Sample {
+    let mut sample =
+        Sample::from([(Figure::DeleteCalls, number(log.iter().filter(|e| is_delete(e)).count()))]);
     if scenario.runs_to_the_end() {
-        return Sample::from([(Figure::DeleteCalls, number(log.iter().filter(|e| is_delete(e)).count()))]);
+        return sample;
     }
     // A scripted refusal comes before any limit.
     let met: Vec<&Entry> = log.iter().filter(|entry| entry.fault.is_none()).collect();
     let class = |is: fn(&Entry) -> bool| met.iter().copied().filter(|e| is(e)).collect::<Vec<_>>();
     let (deletes, reads) = (measured(&class(is_delete)), measured(&class(is_read)));
-    let mut sample = Sample::new();
     let mut enter = |figure, value: Option<f64>| value.map(|value| sample.insert(figure, value));
     // Only where there was more to do than is granted does the rate tell anything.
     if scenario.listing {
