@@ -16,7 +16,7 @@ use crate::{
     figure::{Figure, Sample, number},
     process::Usage,
     scenario::{MEASURED, SETTLING, Scenario},
-    watched::Watched,
+    watched::{Watched, wait_for},
 };
 
 /// No run to the end of all takes as long: the slowest of 100,000 deletions takes eight times the median.
@@ -25,6 +25,8 @@ const LIMIT: Duration = Duration::from_mins(15);
 const CUT_OFF: Duration = SETTLING.saturating_add(MEASURED).saturating_add(Duration::from_secs(15));
 /// Creating a thousand objects takes kubectl most of a minute on an idle machine.
 const APPLIED_WITHIN: Duration = Duration::from_mins(10);
+
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// Figures of one seed.
 #[derive(Debug)]
@@ -47,15 +49,26 @@ pub fn run(scenario: &Scenario, seed: u64, binary: &Path) -> Result<Measured, Be
     let cloud = cloud.map_err(BenchError::system("starting the simulator"))?;
     cloud.add_token("user", TOKEN, Projects::All);
     std::thread::scope(|threads| {
+        let idle = idle(&stage)?;
         let beside = threads.spawn(|| baseline_figures(scenario, &cloud, &stage));
         let controller = controller_figures(scenario, &stage);
         let baseline = beside.join().map_err(|_| BenchError::Panicked)??;
         let mut least = scenario.least();
+        least.insert(Figure::PeakMemory, megabytes(idle.peak_bytes));
         if scenario.runs_to_the_end() {
             least.insert(Figure::Wall, ends::slowest(&cloud.courses(PROJECT)).as_secs_f64());
         }
         Ok(Measured { least, controller: controller?, baseline })
     })
+}
+
+/// A controller that has nothing to do, once it knows that.
+fn idle(stage: &Stage) -> Result<Usage, BenchError> {
+    let controller = stage.controller_by_default(&[])?;
+    if !wait_for(READY_WITHIN, || controller.log().lines().any(|line| line.ends_with(" ready"))) {
+        return Err(BenchError::TooSlow { what: "the controller is ready".to_owned(), waited: READY_WITHIN });
+    }
+    Usage::of(&controller.pid().to_string())
 }
 
 fn instances(scenario: &Scenario, cloud: &Simulator) -> Vec<Vec<String>> {
@@ -74,7 +87,7 @@ fn controller_figures(scenario: &Scenario, stage: &Stage) -> Result<Sample, Benc
     let start = Instant::now();
     let controller = stage.controller_by_default(scenario.flags)?;
     if scenario.runs_to_the_end() {
-        watched.wait_finished(LIMIT)?;
+        watched.wait_finished(LIMIT).inspect_err(|_| keep(&stage.namespace, &controller.log()))?;
     } else {
         std::thread::sleep(CUT_OFF);
     }
@@ -128,6 +141,15 @@ fn figures(
 
 fn megabytes(bytes: u64) -> f64 {
     number(usize::try_from(bytes).unwrap_or(usize::MAX)) / 1e6
+}
+
+/// What the controller has logged, where a person can read it after the control plane's folder is gone.
+fn keep(namespace: &str, log: &str) {
+    let path = std::env::temp_dir().join(format!("bench-{}-{namespace}.log", std::process::id()));
+    match std::fs::write(&path, log) {
+        Ok(()) => eprintln!("{namespace}: the controller's log is in {}", path.display()),
+        Err(error) => eprintln!("{namespace}: the controller's log is lost: {error}"),
+    }
 }
 
 /// For whoever waits.

@@ -63,20 +63,33 @@ impl Watched {
         limit: Duration,
         is: impl Fn(&Versions) -> bool,
     ) -> Result<Versions, BenchError> {
-        let end = Instant::now() + limit;
-        loop {
-            let versions = Versions::parse(&self.kubectl.log());
-            if is(&versions) {
-                return Ok(versions);
-            }
-            if Instant::now() >= end {
-                let (told, ended) = (versions.written.len(), versions.ends.len());
-                let what =
-                    format!("{what}: of {} objects {told} were told, {ended} have finished", self.objects);
-                return Err(BenchError::TooSlow { what, waited: limit });
-            }
-            std::thread::sleep(STEP);
+        let mut last = Versions::default();
+        let found = wait_for(limit, || {
+            last = Versions::parse(&self.kubectl.log());
+            is(&last)
+        });
+        if found {
+            return Ok(last);
         }
+        let (told, ended) = (last.written.len(), last.ends.len());
+        let (objects, end) = (self.objects, self.kubectl.log_tail(1));
+        let what =
+            format!("{what}: of {objects} objects {told} were told, {ended} have finished; last: {end}");
+        Err(BenchError::TooSlow { what, waited: limit })
+    }
+}
+
+/// Whether this comes true in time.
+pub(crate) fn wait_for(limit: Duration, mut is: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if is() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(STEP);
     }
 }
 
