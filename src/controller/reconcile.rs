@@ -130,7 +130,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         }
     };
     let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
-    calls_at(key, &tracked, Some(caller.account.clone()));
+    calls_at(key, &tracked, Some(&caller.account));
     if !job.allows_calls() {
         caller.account.forget(key);
     }
@@ -140,9 +140,9 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
 }
 
 /// Notes where an object calls, if anywhere, and leaves where it called before.
-fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<Arc<Account>>) {
-    let before = std::mem::replace(&mut lock(tracked).account, account.clone());
-    let same = |before: &Arc<Account>| account.as_ref().is_some_and(|account| Arc::ptr_eq(account, before));
+fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>) {
+    let before = std::mem::replace(&mut lock(tracked).account, account.cloned());
+    let same = |before: &Arc<Account>| account.is_some_and(|account| Arc::ptr_eq(account, before));
     if let Some(before) = before.filter(|before| !same(before)) {
         before.leave(key);
     }

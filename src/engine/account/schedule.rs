@@ -266,7 +266,9 @@ impl<'a, K: Ord + Clone> Desk<'a, K> {
 
     fn take_all(&mut self, at: usize) {
         let all = self.free.get_mut(at).map(std::mem::take).unwrap_or_default();
-        all.into_iter().for_each(|place| self.take(place));
+        for place in all {
+            self.take(place);
+        }
     }
 
     fn take_finishers(&mut self, at: usize) {
@@ -276,7 +278,9 @@ impl<'a, K: Ord + Clone> Desk<'a, K> {
         if let Some(free) = self.free.get_mut(at) {
             *free = others;
         }
-        finishers.into_iter().for_each(|place| self.take(place));
+        for place in finishers {
+            self.take(place);
+        }
     }
 
     /// Takes so many of a cohort, drawn at random.
@@ -287,7 +291,9 @@ impl<'a, K: Ord + Clone> Desk<'a, K> {
             self.objects.get(*object).and_then(|(_, watched)| watched.open.get(*place)).map(|one| one.id)
         };
         let ids = drawn.iter().filter_map(id).collect();
-        drawn.into_iter().for_each(|place| self.take(place));
+        for place in drawn {
+            self.take(place);
+        }
         ids
     }
 

@@ -197,9 +197,9 @@ mod tests {
         let patience = settings.settle * PATIENCE;
         for (last, since, until) in [
             (Live::Running, patience, None),
-            (Live::Running, patience - MICRO, Some(then() + MICRO)),
+            (Live::Running, patience.saturating_sub(MICRO), Some(then() + MICRO)),
             (Live::Error, settings.settle, None),
-            (Live::Error, settings.settle - MICRO, Some(then() + MICRO)),
+            (Live::Error, settings.settle.saturating_sub(MICRO), Some(then() + MICRO)),
         ] {
             // It was accepted so long ago, and the read came right after.
             let at = Mono::at(then().since_start().saturating_sub(since));

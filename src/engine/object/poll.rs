@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn read_before(seen: Seen) -> Case {
-        polled(ACCEPTED, then()).read(seen, Mono::at(Duration::from_secs(900)))
+        polled(ACCEPTED, then()).read(seen, Mono::at(Duration::from_mins(15)))
     }
 
     /// A case whose next regular look is due at this moment.

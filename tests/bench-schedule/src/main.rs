@@ -25,13 +25,8 @@ fn main() -> ExitCode {
         all_hold &= summary.holds();
         println!("{summary}");
     }
-    println!();
-    println!(
-        "Means over {seeds} seeds; the worst of all seeds. {}",
-        match all_hold {
-            true => "Every bound in brackets is kept.",
-            false => "Not every bound in brackets is kept.",
-        }
-    );
+    let kept =
+        if all_hold { "Every bound in brackets is kept." } else { "Not every bound in brackets is kept." };
+    println!("\nMeans over {seeds} seeds; the worst of all seeds. {kept}");
     if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

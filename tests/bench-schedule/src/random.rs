@@ -58,7 +58,7 @@ impl Distribution {
         match self {
             Self::LogNormal { median, sigma } => median.mul_f64((sigma * random.normal()).exp()),
             Self::Fixed(time) => *time,
-            Self::Uniform(least, most) => *least + (*most - *least).mul_f64(random.share()),
+            Self::Uniform(least, most) => *least + most.saturating_sub(*least).mul_f64(random.share()),
             Self::Mixed(most, share, rest) => {
                 if random.share() < *share {
                     rest.draw(random)

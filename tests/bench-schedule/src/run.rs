@@ -74,6 +74,9 @@ struct Answer {
 }
 
 /// Runs the schedule until every end is seen.
+///
+/// # Panics
+/// If the schedule says again and again that something is due, and gives nothing to look at.
 #[must_use]
 pub fn run(fleet: &Fleet, settings: &Settings, seed: u64) -> Figures {
     let mut random = Random::new(seed);

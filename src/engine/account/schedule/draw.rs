@@ -48,7 +48,9 @@ mod tests {
             let drawn = draw.some_of(&mut from, 3);
             assert_eq!((drawn.len(), from.len()), (3, 7));
             assert!(drawn.iter().all(|one| !from.contains(one)));
-            drawn.into_iter().for_each(|one| times[one] += 1);
+            for one in drawn {
+                times[one] += 1;
+            }
         }
         assert!(times.iter().all(|times| (2_700..3_300).contains(times)), "{times:?}");
     }

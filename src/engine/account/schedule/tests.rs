@@ -139,7 +139,9 @@ fn more_finishers_than_fit_one_call_are_looked_at_less_often() {
         }
         let looks = schedule.take(at(0), 1);
         assert_eq!(looks.len(), objects, "all are finishers");
-        looks.iter().for_each(|(key, ids)| schedule.answered(key, ids, &[]));
+        for (key, ids) in &looks {
+            schedule.answered(key, ids, &[]);
+        }
         assert_eq!(schedule.next(), Some(at(step)), "{objects}");
     }
 }
@@ -182,7 +184,9 @@ fn an_object_that_tells_again_keeps_the_pace() {
 fn what_is_asked_for_is_what_both_say() {
     let told = |asked: bool| {
         let mut watch = of_age(500, 0..4);
-        watch.on_their_way.iter_mut().for_each(|one| one.asked = asked);
+        for one in &mut watch.on_their_way {
+            one.asked = asked;
+        }
         watch
     };
     let mut schedule = schedule();
@@ -251,7 +255,9 @@ fn cohorts_stay_few_however_long_instances_keep_coming() {
     for minute in 0..1_000 {
         schedule.watch(&minute, &of_age(0, minute..minute + 1), at(minute as u64 * 60));
         let looks = schedule.take(at(minute as u64 * 60 + 5), 1);
-        looks.iter().for_each(|(key, ids)| schedule.answered(key, ids, &[]));
+        for (key, ids) in &looks {
+            schedule.answered(key, ids, &[]);
+        }
     }
     assert!(schedule.cohorts.len() < 60, "{}", schedule.cohorts.len());
 }
