@@ -50,8 +50,8 @@ async fn c07_no_call_leaves_before_the_wait_that_was_asked_for_is_over() {
     let _controller = stage.controller(&["--retry-max", "1m"]).unwrap();
     let forms = [
         ("seconds", refusal().header("Retry-After", "2")),
-        // The header is nonsense, so that the message counts.
         ("message", Fault::on(Operation::DeleteInstances).reply_error(429, "APIGW.0308", MESSAGE)),
+        // The header is nonsense, so that the message counts.
         (
             "both",
             Fault::on(Operation::DeleteInstances)
