@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, PaceOf, Reader, Reading},
+    cloud::{
+        Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, PaceOf, Reader, Reading, stated_limit,
+    },
     engine::{
         Settings,
         account::{
@@ -121,11 +123,14 @@ impl Account {
         let pace = &mut lock(&governor.deletes).pace;
         match reply {
             Reply::Accepted { .. } => pace.accepted(),
-            Reply::Refused { trouble: Trouble::Throttled { retry_after }, .. } => {
+            Reply::Refused { trouble: Trouble::Throttled { retry_after }, note, .. } => {
                 pace.refused(Refusal::TooManyRequests, *retry_after, now);
+                if let Some(limit) = stated_limit(&note.text) {
+                    pace.stated(limit, now);
+                }
             }
             Reply::Unknown { unavailable: true, .. } => pace.refused(Refusal::Unavailable, None, now),
-            Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => {}
+            Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => pace.over(),
         }
         let health = &mut lock(&self.health);
         health.ended(reply, now);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clouddc_simulator::{
     AccessKey, EndTime, Entry, Fault, Operation, Options, Projects, RateLimit, RetryAfter, Stage as Moment,
+    ThrottleBody,
 };
 use harness::{Manifest, Stage, condition};
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
@@ -105,6 +106,18 @@ async fn c07_a_refusal_without_a_wait_that_makes_sense_is_followed_by_another_tr
     for (name, fault) in forms {
         refused_once(&stage, name, fault);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c07_a_limit_that_a_refusal_states_is_kept() {
+    let limit = RateLimit::fixed(2, Duration::from_secs(10)).body(ThrottleBody::Apigw);
+    let stage = stage_with("stated", Options { delete_limit: Some(limit), ..options() }).await;
+    let ids = instances(&stage, 250);
+    let _controller = stage.controller(&["--parallel-calls", "1", "--retry-max", "1m"]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 250);
+    let refused: Vec<_> = stage.calls().iter().map(|call| call.status == Some(429)).collect();
+    assert_eq!(refused, [false, false, true, false, false, false], "one refusal tells");
 }
 
 fn unix(time: &Value) -> i64 {

@@ -1,6 +1,9 @@
 //! A trouble that stands in the way of an object, and when it is tried again in spite of it.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -36,6 +39,9 @@ impl Hash for Standing {
     }
 }
 
+/// The time between two calls of the slowest pace (design §3, *Governor*: never below one call in 10 s).
+const SLOWEST: Duration = Duration::from_secs(10);
+
 /// What a trouble comes to after it has come up `failures` times before.
 #[must_use]
 pub fn standing(
@@ -55,9 +61,11 @@ pub fn standing(
         (Retry::Slow | Retry::SlowOrSecretChange, _) => settings.retry_max,
         (Retry::SecretChange, _) => SECRET_REREAD,
         (Retry::Governor, Trouble::Throttled { retry_after: Some(wait) }) => wait.min(settings.retry_max),
-        (Retry::Governor | Retry::Backoff, _) => {
-            backoff(failures, settings.retry_min, settings.retry_max, random)
+        // The governor says when the next call may be made; it is asked as often as it makes calls at the slowest.
+        (Retry::Governor, _) => {
+            backoff(failures, settings.retry_min, settings.retry_max.min(SLOWEST), random)
         }
+        (Retry::Backoff, _) => backoff(failures, settings.retry_min, settings.retry_max, random),
     };
     let retry_at = now.mono + wait;
     Standing { trouble, note, failures, retry_at, retry_time: now.time_at(retry_at), secret_version }
@@ -65,8 +73,6 @@ pub fn standing(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
@@ -101,6 +107,12 @@ mod tests {
             (asked(7), None, 0, Duration::from_secs(7)),
             (asked(100_000), None, 0, max),
             (Trouble::Throttled { retry_after: None }, None, 0, min / 2),
+            (
+                Trouble::Throttled { retry_after: None },
+                Some(before(Trouble::Throttled { retry_after: None }, 20)),
+                21,
+                SLOWEST / 2,
+            ),
             (unreachable, None, 0, min / 2),
             (unreachable, Some(before(unreachable, 2)), 3, min * 8 / 2),
             (unreachable, Some(before(Trouble::Forbidden, 2)), 0, min / 2),

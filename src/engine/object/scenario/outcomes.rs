@@ -245,3 +245,31 @@ fn an_outage_fails_no_id() {
         );
     }
 }
+
+#[test]
+fn c07_throttled_for_ten_minutes_it_says_so_and_suspended_then_it_sends_nothing_after() {
+    let mut world = World::new(120);
+    let end = world.now + Duration::from_mins(10);
+    let mut waves = 0;
+    while world.now < end {
+        let (wave, wake) = world.run();
+        let Some(wave) = wave else {
+            world.now = wake.unwrap();
+            continue;
+        };
+        waves += 1;
+        assert_eq!(wave.batches.iter().map(|b| b.members.len()).collect::<Vec<_>>(), [50, 50, 20]);
+        for batch in &wave.batches {
+            world.end(batch, &refused(Trouble::Throttled { retry_after: None }));
+        }
+        world.run();
+        assert_eq!((world.status.phase, world.ready().0.as_str()), (Some(Phase::Throttled), "Throttled"));
+    }
+    assert!(waves > 60, "as often as the slowest pace allows: {waves}");
+    let calls = world.calls.len();
+    world.job.suspend = true;
+    world.job.generation = 2;
+    world.run_to_rest(Duration::from_mins(30));
+    assert_eq!((world.calls.len(), world.status.phase), (calls, Some(Phase::Suspended)));
+    assert!(world.status.instances.iter().all(|row| row.attempts.is_none()));
+}
