@@ -68,8 +68,7 @@ pub async fn main(file: &Path) -> Result<(), BenchError> {
 }
 
 async fn work(task: &Task) -> Result<(), BenchError> {
-    // An error means that it is there.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    tls();
     let http = Client::builder().no_proxy().build()?;
     let instances = format!("{}/v1/{PROJECT}/instances", task.url);
     for batch in task.objects.iter().flat_map(|ids| ids.chunks(BATCH)) {
@@ -99,6 +98,12 @@ async fn work(task: &Task) -> Result<(), BenchError> {
         open = left;
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Without a provider of TLS there is no client, not even for http.
+pub(crate) fn tls() {
+    // An error means that it is there.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 /// Sends until the answer is another than 429.

@@ -16,8 +16,8 @@ pub enum BenchError {
         /// Why not.
         source: std::io::Error,
     },
-    /// A request of the baseline that brought no reply.
-    #[error("a request of the baseline: {0}")]
+    /// A request that brought no reply.
+    #[error("a request: {0}")]
     Request(#[from] reqwest::Error),
     /// A reply that no script would go on after.
     #[error("the cloud answered the baseline with {status}: {body}")]
@@ -38,6 +38,9 @@ pub enum BenchError {
     /// A file of `/proc` without the field.
     #[error("no {0} in /proc")]
     Proc(&'static str),
+    /// No number of writes.
+    #[error("etcd counts {0} writes")]
+    Version(String),
     /// Objects that did not come to where they should.
     #[error("not within {waited:?}: {what}")]
     TooSlow {

@@ -8,15 +8,17 @@ use std::{
 use clouddc_simulator::{Projects, Simulator};
 use harness::{Manifest, PROJECT, Stage, TOKEN};
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::{
     BenchError,
     baseline::{self, Task},
     cloud_log, ends,
     figure::{Figure, Sample, number},
+    finish::{wait_finished, wait_ready},
     process::Usage,
     scenario::{MEASURED, SETTLING, Scenario},
-    watched::{Watched, wait_for},
+    stored::Writes,
 };
 
 /// No run to the end of all takes as long: the slowest of 100,000 deletions takes eight times the median.
@@ -51,7 +53,7 @@ pub fn run(scenario: &Scenario, seed: u64, binary: &Path) -> Result<Measured, Be
     std::thread::scope(|threads| {
         let idle = idle(&stage)?;
         let beside = threads.spawn(|| baseline_figures(scenario, &cloud, &stage));
-        let controller = controller_figures(scenario, &stage);
+        let controller = controller_figures(scenario, &stage, &runtime);
         let baseline = beside.join().map_err(|_| BenchError::Panicked)??;
         let mut least = scenario.least();
         least.insert(Figure::PeakMemory, megabytes(idle.peak_bytes));
@@ -65,9 +67,7 @@ pub fn run(scenario: &Scenario, seed: u64, binary: &Path) -> Result<Measured, Be
 /// A controller that has nothing to do, once it knows that.
 fn idle(stage: &Stage) -> Result<Usage, BenchError> {
     let controller = stage.controller_by_default(&[])?;
-    if !wait_for(READY_WITHIN, || controller.log().lines().any(|line| line.ends_with(" ready"))) {
-        return Err(BenchError::TooSlow { what: "the controller is ready".to_owned(), waited: READY_WITHIN });
-    }
+    wait_ready(|| controller.log(), READY_WITHIN)?;
     Usage::of(&controller.pid().to_string())
 }
 
@@ -78,16 +78,16 @@ fn instances(scenario: &Scenario, cloud: &Simulator) -> Vec<Vec<String>> {
     cloud.ids(PROJECT, scenario.total()).chunks(scenario.ids).map(<[String]>::to_vec).collect()
 }
 
-fn controller_figures(scenario: &Scenario, stage: &Stage) -> Result<Sample, BenchError> {
+fn controller_figures(scenario: &Scenario, stage: &Stage, runtime: &Runtime) -> Result<Sample, BenchError> {
     let objects = instances(scenario, &stage.cloud);
     let start = Instant::now();
     apply(stage, &objects)?;
-    let watched = Watched::start(stage, scenario.objects)?;
     progress(stage, "objects are there", start);
     let start = Instant::now();
     let controller = stage.controller_by_default(scenario.flags)?;
     if scenario.runs_to_the_end() {
-        watched.wait_finished(LIMIT).inspect_err(|_| keep(&stage.namespace, &controller.log()))?;
+        let finished = wait_finished(scenario, stage, LIMIT);
+        finished.inspect_err(|_| keep(&stage.namespace, &controller.log()))?;
     } else {
         std::thread::sleep(CUT_OFF);
     }
@@ -96,9 +96,9 @@ fn controller_figures(scenario: &Scenario, stage: &Stage) -> Result<Sample, Benc
     let usage = Usage::of(&controller.pid().to_string())?;
     let mut sample = figures(scenario, &stage.cloud, &objects, wall, usage)?;
     if scenario.runs_to_the_end() {
-        let objects = number(scenario.objects);
-        sample.insert(Figure::Writes, number(watched.writes()) / objects);
-        sample.insert(Figure::Events, number(events(stage)?) / objects);
+        let (writes, objects) = (runtime.block_on(Writes::of(stage))?, number(scenario.objects));
+        sample.insert(Figure::Writes, number(writes.objects) / objects);
+        sample.insert(Figure::Events, number(writes.events) / objects);
     }
     Ok(sample)
 }
@@ -165,10 +165,4 @@ fn apply(stage: &Stage, objects: &[Vec<String>]) -> Result<(), BenchError> {
     let kubectl = stage.control_plane.kubectl(&["-n", &stage.namespace, "apply", "-f", "-"]);
     kubectl.stdin(list.to_string()).limit(APPLIED_WITHIN).ok()?;
     Ok(())
-}
-
-/// Writes of Kubernetes events: one that is told again counts up a series.
-fn events(stage: &Stage) -> Result<usize, BenchError> {
-    let told = stage.kubectl(&["get", "events", "--no-headers", "-o", "custom-columns=N:.series.count"])?;
-    Ok(told.lines().map(|line| line.trim().parse().unwrap_or(1)).sum())
 }

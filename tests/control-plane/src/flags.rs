@@ -10,7 +10,7 @@ pub(crate) const ADMIN_TOKEN: &str = "control-plane-admin";
 /// Where the servers listen, on the loopback address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
-    client: u16,
+    pub(crate) client: u16,
     peer: u16,
     pub(crate) api_server: u16,
 }

@@ -184,6 +184,12 @@ impl ControlPlane {
         format!("https://127.0.0.1:{}", self.ports.api_server)
     }
 
+    /// Where etcd answers, `http://127.0.0.1:PORT`: it counts the writes of each key, which the API server does not tell.
+    #[must_use]
+    pub fn etcd_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.client)
+    }
+
     /// kubeconfig of an administrator.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
