@@ -23,7 +23,7 @@ use crate::{
     engine::{
         account::health::Evidence,
         id::InstanceId,
-        reply::{Note, Reply, Trouble},
+        reply::{Note, Refusal, Reply, Trouble},
         settings::{INTENT_LIFE, READ_SIZE, Settings},
         state::Seen,
         time::{Mono, Now},
@@ -42,6 +42,17 @@ pub struct OwnCall {
 }
 
 impl OwnCall {
+    /// Whether what it came to stands in the way of other calls too.
+    #[must_use]
+    pub fn came_to_trouble(&self) -> bool {
+        match &self.state {
+            CallState::Ended { reply, .. } => {
+                matches!(reply, Reply::Unknown { .. } | Reply::Refused { refusal: Refusal::Whole, .. })
+            }
+            CallState::NotSent | CallState::InFlight => false,
+        }
+    }
+
     /// Attempts of an id that were recorded before this call.
     #[must_use]
     pub fn attempts_before(&self, id: InstanceId) -> Option<u32> {

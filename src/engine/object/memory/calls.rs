@@ -37,7 +37,7 @@ impl Memory {
         let CallEnd { reply, evidence, now, .. } = *end;
         let Some(call) = self.calls.get_mut(&number) else { return };
         call.state = CallState::Ended { at: now.mono, reply: reply.clone(), recorded: false };
-        let with_attempts = call.ids.clone();
+        let (with_attempts, claim) = (call.ids.clone(), call.claim.clone());
         let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
         if !matches!(reply, Reply::TooLate | Reply::Refused { refusal: Refusal::Whole, .. }) {
             for id in &ids {
@@ -46,7 +46,11 @@ impl Memory {
         }
         let found = match reply {
             Reply::Accepted { ids: returned, .. } => {
-                self.call_trouble = None;
+                // What another call of the same wave came to is no older than this.
+                let stands = |other: &OwnCall| other.claim == claim && other.came_to_trouble();
+                if !self.calls.values().any(stands) {
+                    self.call_trouble = None;
+                }
                 self.isolation.accepted(returned, ids.len(), evidence)
             }
             Reply::Unknown { trouble, note, .. } => {

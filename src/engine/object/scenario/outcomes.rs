@@ -273,3 +273,25 @@ fn c07_throttled_for_ten_minutes_it_says_so_and_suspended_then_it_sends_nothing_
     assert_eq!((world.calls.len(), world.status.phase), (calls, Some(Phase::Suspended)));
     assert!(world.status.instances.iter().all(|row| row.attempts.is_none()));
 }
+
+#[test]
+fn c07_a_throttled_object_says_so_in_whatever_order_the_calls_of_its_wave_end() {
+    for refused_first in [false, true] {
+        let mut world = World::new(60);
+        let (wave, _) = world.run();
+        let batches = wave.unwrap().batches;
+        let accepted = Reply::Accepted { ids: batches[0].ids(), foreign: 0, note: Note::default() };
+        let hour = Some(Duration::from_hours(1));
+        let throttled = refused(Trouble::Throttled { retry_after: hour });
+        let mut ends = [(&batches[0], accepted), (&batches[1], throttled)];
+        if refused_first {
+            ends.reverse();
+        }
+        for (batch, reply) in &ends {
+            world.end(batch, reply);
+        }
+        world.run();
+        assert_eq!(world.status.phase, Some(Phase::Throttled), "refused first: {refused_first}");
+        assert!(world.status.next_action_time.is_some());
+    }
+}
