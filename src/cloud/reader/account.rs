@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,8 @@ pub struct Account {
     pace_of: PaceOf,
     /// Whoever waits for this reader's turn holds this: readers of one identity take turns, however much each has to read.
     queue: Queue<()>,
+    /// The gathering whose instances begin to be read by themselves holds this.
+    line: Queue<()>,
     /// Whoever probes a cloud that answers nothing holds this.
     probe: Queue<()>,
     outage: Mutex<Option<Outage>>,
@@ -86,8 +91,8 @@ impl Account {
         clock: Clock,
         witness: Witness,
     ) -> Self {
-        let (queue, probe, outage) = Default::default();
-        Self { client, endpoint, project, source, pace_of, queue, probe, outage, witness, clock }
+        let (queue, line, probe, outage) = Default::default();
+        Self { client, endpoint, project, source, pace_of, queue, line, probe, outage, witness, clock }
     }
 
     /// Whether the last call brought no answer.
@@ -150,8 +155,14 @@ impl Account {
     /// Reads each by itself. What stands in the way of one instance keeps no other from being read, unless it stands in
     /// the way of all.
     async fn read_singly(&self, ids: Vec<InstanceId>, round: &mut Round) {
-        let mut shows =
-            stream::iter(ids).map(|id| async move { (id, self.show(id).await) }).buffer_unordered(SINGLES);
+        if ids.is_empty() {
+            return;
+        }
+        let place = Mutex::new(Some(self.line.lock().await));
+        let line = &Line { left: AtomicUsize::new(ids.len()), place };
+        let mut shows = stream::iter(ids)
+            .map(|id| async move { (id, self.show(id, line).await) })
+            .buffer_unordered(SINGLES);
         let mut unread = 0;
         while let Some((id, shown)) = shows.next().await {
             let failure = match shown {
@@ -215,9 +226,10 @@ impl Account {
         self.told(read, &credential).map(|page| (page, sent))
     }
 
-    async fn show(&self, id: InstanceId) -> Result<(Seen, Mono), Missed> {
+    async fn show(&self, id: InstanceId, line: &Line<'_>) -> Result<(Seen, Mono), Missed> {
         let _probe = self.probe().await?;
         let (mut credential, mut sent) = self.turn().await?;
+        line.begun();
         let mut read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
         if self.renewed(&read, &credential) {
             (credential, sent) = self.turn().await?;
@@ -300,6 +312,22 @@ impl Account {
 
     fn pace_of(&self, credential: &Credential) -> Arc<ReadPace> {
         (self.pace_of)(&credential.identity)
+    }
+}
+
+/// The place of a gathering whose instances are read by themselves. The next one begins when all of its reads have begun: read
+/// in turns, each would take as long as all, and what was read first would be too old for a call when the last was read.
+struct Line<'a> {
+    left: AtomicUsize,
+    place: Mutex<Option<QueueGuard<'a, ()>>>,
+}
+
+impl Line<'_> {
+    /// Another read of this gathering has begun.
+    fn begun(&self) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
     }
 }
 

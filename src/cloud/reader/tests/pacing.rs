@@ -169,3 +169,21 @@ async fn readers_of_one_identity_take_turns_and_share_no_answer() {
     }
     assert_eq!(order.len(), 12, "each asks for itself, though the other has just read the same: {order}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn gatherings_read_one_by_one_are_answered_one_after_the_other() {
+    let answer = |request: &str| {
+        let single = request.contains("/status");
+        if single { (200, r#"{"state":"stopped"}"#.to_owned()) } else { (403, String::new()) }
+    };
+    let reader = reader_of(answer, pace_of(5.0));
+    let started = Instant::now();
+    let looks: Vec<_> = (0..4).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
+    let mut answered = Vec::new();
+    for look in looks {
+        assert_eq!(look.await.unwrap().readings.len(), 100);
+        answered.push(started.elapsed().as_secs() / 20);
+    }
+    // Lists that are refused and a hundred reads each, five a second.
+    assert_eq!(answered, [1, 2, 3, 4], "the first is not read in turns with the others");
+}
