@@ -27,7 +27,7 @@ use crate::{
         account::{
             health::{Evidence, Health, PROBE_WAIT},
             pace::Refusal,
-            permits::Answer,
+            permits::{Turn, Want},
         },
         object::{job::Job, marks::Marks, memory::Memory},
         reply::{Reply, Trouble},
@@ -62,7 +62,9 @@ impl Account {
 
     /// Delete calls granted to an object that it has not made.
     pub fn held(&self, key: &Key, now: Mono) -> usize {
-        lock(&self.governor().deletes).permits.held(key, now).min(self.allowed(&lock(&self.health)))
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        permits.held(key, pace, now).min(self.allowed(&lock(&self.health)))
     }
 
     /// While the cloud answers no read, that read is the probe.
@@ -71,14 +73,21 @@ impl Account {
     }
 
     /// Asks for delete calls for an object.
-    pub fn ask(&self, key: &Key, want: usize, now: Mono) -> Answer {
+    pub fn ask(&self, key: &Key, want: Want, now: Mono) -> Turn {
         let governor = self.governor();
         let Deletes { pace, permits } = &mut *lock(&governor.deletes);
         match (self.allowed(&lock(&self.health)), permits.ask(key, want, pace, now)) {
-            (0, Answer::Granted(_)) => Answer::AskAgain(now + PROBE_WAIT),
-            (allowed, Answer::Granted(calls)) => Answer::Granted(calls.min(allowed)),
-            (_, again @ Answer::AskAgain(_)) => again,
+            (0, Turn::Now(calls)) => Turn::Soon { calls, at: Some(now + PROBE_WAIT) },
+            (allowed, Turn::Now(calls)) => Turn::Now(calls.min(allowed)),
+            (_, turn @ (Turn::Soon { .. } | Turn::Later(_) | Turn::Closed(_))) => turn,
         }
+    }
+
+    /// Objects whose turn has come near, for whoever wakes them.
+    pub fn called(&self, now: Mono) -> Vec<Key> {
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        permits.called(pace, now)
     }
 
     /// Counts calls as on their way from the decision to make them on, so that no two objects probe a silent cloud while each

@@ -82,6 +82,7 @@ pub fn start(
         memory.started(&wave);
     }
     caller.account.use_up(&caller.key, wave.batches.len());
+    context.call_next(&caller.account);
     let credential = Arc::new(credential);
     for batch in wave.batches {
         let (context, caller, credential) = (context.clone(), caller.clone(), credential.clone());

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::{
-    accounts::Accounts,
+    accounts::{Account, Accounts},
     api_server::{ApiServer, Key},
     events::Events,
     objects::Objects,
@@ -99,6 +99,14 @@ impl Context {
             let _ = waker.send(key.clone());
         }
         self.heard.notify_waiters();
+    }
+
+    /// Has the objects decided upon whose turn to call at this account has come near. Called whenever a turn was given,
+    /// taken or left.
+    pub(super) fn call_next(&self, account: &Account) {
+        for key in account.called(self.clock.mono()) {
+            self.wake(&key);
+        }
     }
 
     /// Whether nothing new is started any more.

@@ -22,8 +22,8 @@ use crate::{
     api::InstanceDeletionStatus,
     clock::Deadline,
     engine::{
-        Mono,
-        account::permits::Answer as Permit,
+        Mono, Now, Settings,
+        account::permits::Turn,
         backoff::backoff,
         object::{
             decide::{Decision, Input, Next, decide, decide_invalid, finished},
@@ -35,7 +35,7 @@ use crate::{
             surface::is_finished,
             write_ahead::Wave,
         },
-        reply::Retry,
+        reply::{Note, Retry, Trouble},
         settings::{INTENT_LIFE, LOOK_LIFE},
     },
 };
@@ -148,7 +148,7 @@ fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>)
     }
 }
 
-/// Decides, with the permits that the governor gives at once, and claims the ids of a wave under the same lock.
+/// Decides with what the governor says, and claims the ids of a wave under the same lock.
 fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option<Decision> {
     let Some(claim) = context.random.claim() else {
         error!("the system gives no random numbers; nothing is sent without");
@@ -157,8 +157,9 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
     let now = context.clock.now();
     let ledger = Ledger::read(&job.ids, &live.status);
     let mut tracked = lock(&caller.tracked);
-    let mut permits = caller.account.held(&caller.key, now.mono);
-    loop {
+    let held = caller.account.held(&caller.key, now.mono);
+    let mut turn = (held > 0).then_some(Turn::Now(held));
+    let decision = loop {
         let mut marks = lock(&caller.account.marks);
         let memory = tracked.memory.get_or_insert_with(|| Memory::new(job, now.mono));
         memory.observe(
@@ -179,7 +180,7 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
             other_bytes: live.other_bytes,
             memory,
             marks: &marks,
-            permits,
+            turn,
             batch_size: context.accounts.batch_size(&caller.account),
             may_start: !context.draining(),
             claim: &claim,
@@ -188,22 +189,38 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
         });
         drop(marks);
         match &decision.next {
-            Next::AskPermit(want) => match caller.account.ask(&caller.key, *want, now.mono) {
-                Permit::Granted(calls) if calls > 0 && permits == 0 => {
-                    permits = calls;
-                    continue;
+            Next::AskPermit(want) => {
+                let said = caller.account.ask(&caller.key, *want, now.mono);
+                if let Turn::Closed(left) = said {
+                    memory.call_trouble = Some(closed(left, memory, (&now, &context.settings)));
                 }
-                Permit::Granted(_) => decision.wake = Some(now.mono),
-                Permit::AskAgain(at) => decision.wake = Some(decision.wake.map_or(at, |wake| wake.min(at))),
-            },
+                turn = Some(said);
+                continue;
+            }
             // The marks were looked at under this lock of the object, but another object may have claimed meanwhile.
             Next::Submit(wave) if !calls::claim(caller, &mut tracked, wave) => {
                 decision = decision.without_its_wave(now.mono);
             }
             Next::Submit(_) | Next::Delete | Next::Wait => {}
         }
-        return Some(decision);
+        break decision;
+    };
+    if turn.is_none() {
+        caller.account.forget(&caller.key);
     }
+    context.call_next(&caller.account);
+    Some(decision)
+}
+
+/// The cloud asked another object that nobody calls for a time: this one says so too, and when it goes on.
+fn closed(left: Duration, memory: &Memory, (now, settings): (&Now, &Settings)) -> Standing {
+    let trouble = Trouble::Throttled { retry_after: Some(left) };
+    let before = memory.call_trouble.as_ref();
+    let heard = before.filter(|before| before.trouble.reason() == trouble.reason());
+    // What another object heard may have been another Secret's answer: it is not passed on.
+    let earlier = || Note { text: "it said so earlier".to_owned(), ..Note::default() };
+    let note = heard.map_or_else(earlier, |before| before.note.clone());
+    standing(trouble, note, before, None, now, settings, 0)
 }
 
 async fn carry_out(

@@ -124,13 +124,23 @@ impl Pace {
     }
 
     /// When `calls` further calls will be due, if nothing changes.
-    #[must_use]
-    pub fn due(&self, calls: usize, now: Mono) -> Mono {
+    pub fn due(&mut self, calls: usize, now: Mono) -> Mono {
+        self.advance(now);
         let calls = f64::from(u32::try_from(calls).unwrap_or(u32::MAX));
-        let wait = ((calls - self.tokens) / self.rate.max(SLOWEST)).max(0.0);
+        let missing = calls - self.tokens;
+        if missing <= 1.0 - WHOLE {
+            return self.closed_until.max(now);
+        }
+        let wait = missing / self.rate.max(SLOWEST);
         // A call due at a fraction of a microsecond must be due when its time has come.
-        let due = self.updated + Duration::from_secs_f64(wait.min(1e6)) + Duration::from_micros(1);
-        due.max(self.closed_until).max(now)
+        (now + Duration::from_secs_f64(wait.min(1e6)) + Duration::from_micros(1)).max(self.closed_until)
+    }
+
+    /// How many calls are due within this time, if nothing changes.
+    pub fn within(&mut self, time: Duration, now: Mono) -> usize {
+        self.advance(now);
+        let interval = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
+        usize::try_from(time.as_nanos() / interval.as_nanos().max(1)).unwrap_or(usize::MAX)
     }
 
     /// For how long the cloud asks that no call be made.

@@ -143,6 +143,29 @@ pub fn wave(queue: &Queue, apart: &[Vec<InstanceId>], batch_size: usize, most: u
     batches
 }
 
+/// How many calls this queue comes to, as far as it reaches: of ids that may be sent, and of ids that need a look before.
+#[must_use]
+pub fn calls(queue: &Queue, apart: &[Vec<InstanceId>], batch_size: usize) -> usize {
+    let in_line = queue.ready.len() + queue.look.len() + queue.asked;
+    if in_line == 0 { 0 } else { apart.len() + in_line.div_ceil(batch_size) }
+}
+
+/// Leaves only ids to look at that `calls` calls need, first those that are sent apart. An object that is permitted its whole
+/// wave looks as far as the queue reaches.
+pub fn look_no_further(
+    queue: &mut Queue,
+    apart: &[Vec<InstanceId>],
+    calls: usize,
+    (batch_size, parallel): (usize, usize),
+) {
+    if calls >= parallel {
+        return;
+    }
+    let apart: HashSet<InstanceId> = apart.iter().flatten().copied().collect();
+    queue.look.sort_by_key(|id| !apart.contains(id));
+    queue.look.truncate((calls * batch_size).saturating_sub(queue.ready.len() + queue.asked));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,5 +298,38 @@ mod tests {
         assert_eq!(positions(wave(&queue, &apart, 50, 9)), [vec![0, 2, 3, 4, 5]], "it waits for its look");
         assert_eq!(positions(wave(&queue, &[], 2, 9)), [vec![0, 1], vec![2, 3], vec![4, 5]]);
         assert_eq!(positions(wave(&queue, &[], 4, 9)), [vec![0, 1, 2, 3]], "the rest waits to be filled up");
+    }
+
+    #[test]
+    fn what_is_sent_apart_is_looked_at_first_and_nothing_beyond_what_is_permitted() {
+        let ids = |queue: &Queue| queue.look.clone();
+        let whole = queue_of(0, 200, 0);
+        let apart = [vec![whole.look[150], whole.look[7]]];
+        for (calls, expected) in [(0, 0), (1, 50), (3, 150), (4, 200), (5, 200)] {
+            let mut queue = queue_of(0, 200, 0);
+            look_no_further(&mut queue, &[], calls, (50, 4));
+            assert_eq!(ids(&queue), whole.look[..expected], "{calls}");
+            assert_eq!(queue.unready.len(), 200, "what is not looked at is not ready");
+        }
+        let mut queue = queue_of(10, 200, 30);
+        look_no_further(&mut queue, &apart, 1, (50, 4));
+        assert_eq!(ids(&queue)[..3], [whole.look[7], whole.look[150], whole.look[0]]);
+        assert_eq!(queue.look.len(), 10);
+        look_no_further(&mut queue_of(60, 1, 0), &[], 1, (50, 4));
+    }
+
+    #[test]
+    fn the_calls_that_a_queue_comes_to() {
+        let apart = [vec![InstanceId::from_u128(1)]];
+        for ((ready, look, asked), parts, calls) in [
+            ((0, 0, 0), 0, 0),
+            ((0, 0, 0), 1, 0),
+            ((1, 0, 0), 0, 1),
+            ((20, 20, 10), 0, 1),
+            ((20, 20, 11), 0, 2),
+            ((1, 0, 0), 1, 2),
+        ] {
+            assert_eq!(super::calls(&queue_of(ready, look, asked), &apart[..parts], 50), calls);
+        }
     }
 }

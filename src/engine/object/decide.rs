@@ -19,7 +19,10 @@ use super::{
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
-        account::schedule::Watch,
+        account::{
+            permits::{Turn, Want},
+            schedule::Watch,
+        },
         id::InstanceId,
         reply::Note,
         settings::{PATIENCE, STORED_LIMIT, Settings},
@@ -40,8 +43,8 @@ pub struct Input<'a> {
     pub memory: &'a Memory,
     /// What this process knows of calls at the object's endpoint and project.
     pub marks: &'a Marks,
-    /// Delete calls that the governor permits now.
-    pub permits: usize,
+    /// What the governor said to this object; none if it was not asked.
+    pub turn: Option<Turn>,
     /// Most ids in one call: [`crate::engine::settings::BATCH_SIZE`], or what the endpoint was found to accept.
     pub batch_size: usize,
     /// False while the process drains: outcomes are recorded, and nothing new is started.
@@ -90,8 +93,8 @@ impl Decision {
 pub enum Next {
     /// Make these calls; the acknowledged write holds their intent.
     Submit(Wave),
-    /// Ask the governor for this many calls; no intent is stored.
-    AskPermit(usize),
+    /// Ask the governor, and decide again with what it says; no intent is stored.
+    AskPermit(Want),
     /// Delete the object itself, if it is still the one that was read: its time after the end is over.
     Delete,
     /// Nothing.
@@ -145,6 +148,22 @@ pub fn decide(input: &Input<'_>) -> Decision {
         // Ids next in line are looked at just before their call, not while it can't be made.
         queue.look.clear();
     }
+    let calling = input.may_start && limit.is_none() && blocked_call.is_none() && job.allows_calls();
+    let parts = memory.isolation.parts();
+    let wave = if calling && !memory.calls_in_flight() {
+        batch::wave(&queue, parts, input.batch_size, settings.parallel_calls)
+    } else {
+        Vec::new()
+    };
+    let calls = batch::calls(&queue, parts, input.batch_size).min(settings.parallel_calls);
+    let want = Some(Want { calls, ready: wave.len() }).filter(|want| calling && want.calls > 0);
+    if calling {
+        let permitted = match input.turn {
+            Some(Turn::Now(calls) | Turn::Soon { calls, .. }) => calls,
+            Some(Turn::Later(_) | Turn::Closed(_)) | None => 0,
+        };
+        batch::look_no_further(&mut queue, parts, permitted, (input.batch_size, settings.parallel_calls));
+    }
     let mut looking = Looking::nothing();
     if blocked_look.is_none() && input.may_start {
         let started = status.start_time.as_ref().map(|time| time.0);
@@ -156,20 +175,20 @@ pub fn decide(input: &Input<'_>) -> Decision {
     }
     looking.wake_at_some(memory.limits.next(now.mono));
     let mut stage = draft.stage(&ledger, limit);
-    let free = input.may_start && limit.is_none() && blocked_call.is_none() && !memory.calls_in_flight();
-    let wave = if free && job.allows_calls() {
-        batch::wave(&queue, memory.isolation.parts(), input.batch_size, settings.parallel_calls)
-    } else {
-        Vec::new()
+    let permitted = match (want, input.turn) {
+        (None, _) => 0,
+        (Some(want), None) => return draft.close(&ledger, moved, &stage, Next::AskPermit(want), looking),
+        (Some(_), Some(Turn::Now(calls))) => calls,
+        (Some(_), Some(turn)) => {
+            looking.wake_at_some(turn.asks_again(now.mono));
+            0
+        }
     };
-    if wave.is_empty() {
+    if permitted == 0 || wave.is_empty() {
         return draft.close(&ledger, moved, &stage, Next::Wait, looking);
     }
-    if input.permits == 0 {
-        return draft.close(&ledger, moved, &stage, Next::AskPermit(wave.len()), looking);
-    }
     let unsent = ledger.clone();
-    let batches = wave.into_iter().take(input.permits).collect();
+    let batches = wave.into_iter().take(permitted).collect();
     let wave = write_ahead::intend(&mut ledger, batches, input.claim, &now.time());
     let bytes = draft.largest(&ledger, &stage);
     if bytes >= STORED_LIMIT {
@@ -390,7 +409,7 @@ impl Draft<'_> {
         let Input { job, status: before, memory, now, settings, .. } = *self.input;
         let mut wake = looking.next;
         let mut wake_at = |at: Mono| wake = Some(wake.map_or(at, |w: Mono| w.min(at)));
-        let long_wait = long_wait(stage, before, now.mono, settings);
+        let long_wait = long_wait(stage, before, now, settings);
         let ended = matches!(stage, Stage::Ended(_));
         let stuck = if ended { None } else { self.stuck(ledger) };
         let surface_of = |ledger: &Ledger| {
@@ -444,7 +463,7 @@ impl Draft<'_> {
 fn long_wait(
     stage: &Stage,
     before: &InstanceDeletionStatus,
-    now: Mono,
+    now: &Now,
     settings: &Settings,
 ) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
     let (Stage::Planning(Some(standing))
@@ -455,8 +474,8 @@ fn long_wait(
         return None;
     };
     let said = before.next_action_time.as_ref() == Some(&standing.retry_time);
-    let long = standing.retry_at - now > settings.poll_max;
-    (long || (said && standing.retry_at > now)).then(|| standing.retry_time.clone())
+    let left = Duration::try_from(standing.retry_time.0.duration_since(now.wall)).unwrap_or_default();
+    (left > settings.poll_max || (said && !left.is_zero())).then(|| standing.retry_time.clone())
 }
 
 /// Whether people or tools would read something else; the record itself is compared by what moved it.

@@ -68,7 +68,16 @@ pub fn standing(
         (Retry::Backoff, _) => backoff(failures, settings.retry_min, settings.retry_max, random),
     };
     let retry_at = now.mono + wait;
-    Standing { trouble, note, failures, retry_at, retry_time: now.time_at(retry_at), secret_version }
+    // A wait that was asked for is told as it is, though whether it is still so is looked at earlier.
+    let goes_on = match trouble {
+        Trouble::Throttled { retry_after: Some(wait) } => now.mono + wait,
+        _ => retry_at,
+    };
+    let told = before.filter(|b| b.trouble.reason() == trouble.reason()).map(|b| &b.retry_time);
+    let retry_time = now.time_at(goes_on);
+    let same = |told: &&Time| told.0.duration_since(retry_time.0).abs().as_secs() == 0;
+    let retry_time = told.filter(same).cloned().unwrap_or(retry_time);
+    Standing { trouble, note, failures, retry_at, retry_time, secret_version }
 }
 
 #[cfg(test)]
@@ -144,6 +153,31 @@ mod tests {
         for news in [note("r-2", "d", "down"), note("r-2", "c", "up")] {
             assert_eq!(then(news.clone()), news);
         }
+    }
+
+    #[test]
+    fn it_is_told_when_a_wait_that_was_asked_for_is_over_and_always_the_same() {
+        let settings = Settings::default();
+        let hour = Duration::from_hours(1);
+        let gate = |left| Trouble::Throttled { retry_after: Some(left) };
+        let now = at(then());
+        let first = standing(gate(hour), note("hour"), None, None, &now, &settings, 0);
+        assert_eq!(
+            first.retry_at,
+            then() + settings.retry_max,
+            "whether it is still so is looked at earlier"
+        );
+        assert_eq!(first.retry_time, now.time_at(then() + hour));
+        // Asked again, what is left comes to nearly the same moment.
+        let later = at(then() + settings.retry_max);
+        for (off, same) in [(0, true), (900, true), (1_100, false)] {
+            let left = hour.saturating_sub(settings.retry_max) + Duration::from_millis(off);
+            let again = standing(gate(left), note("hour"), Some(&first), None, &later, &settings, 0);
+            assert_eq!(again.retry_time == first.retry_time, same, "{off} ms");
+        }
+        let unreachable = Trouble::CloudUnreachable;
+        let other = standing(unreachable, note("down"), Some(&first), None, &later, &settings, 0);
+        assert_eq!(other.retry_time, later.time_at(other.retry_at));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::mem;
 
 use engine_alone::engine::{
+    account::permits::Turn,
     object::{
         decide::{Decision, Input, Next, decide, finished},
         ledger::Ledger,
@@ -110,6 +111,11 @@ impl Model {
             },
             &mut process.marks,
         );
+        let calls = self.settings.parallel_calls;
+        let turn = match calls.min(process.health.allowed()) {
+            0 => Turn::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
+            permitted => Turn::Now(permitted),
+        };
         process.batch_size = memory.isolation.take_learned().unwrap_or(process.batch_size);
         let mut decision = decide(&Input {
             job: &job,
@@ -117,7 +123,7 @@ impl Model {
             other_bytes: 500,
             memory,
             marks: &process.marks,
-            permits: self.settings.parallel_calls.min(process.health.allowed()),
+            turn: Some(turn),
             batch_size: process.batch_size,
             may_start: true,
             claim: &claim,
@@ -125,11 +131,10 @@ impl Model {
             settings: &self.settings,
         });
         match &decision.next {
-            Next::AskPermit(_) => decision.wake = Some(now.mono + self.configuration.tick()),
             Next::Submit(wave) if denied || !claim_wave(process, wave) => {
                 decision = decision.without_its_wave(now.mono + self.configuration.tick());
             }
-            Next::Submit(_) | Next::Delete | Next::Wait => {}
+            Next::Submit(_) | Next::AskPermit(_) | Next::Delete | Next::Wait => {}
         }
         self.carry_out(world, p, read, decision, judge);
     }

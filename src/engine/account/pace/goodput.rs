@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::engine::account::permits::{Answer, Permits};
+use crate::engine::account::permits::{Permits, Turn, Want};
 
 /// A server that grants so many calls in each window.
 struct Windows {
@@ -67,6 +67,8 @@ impl Server for Bucket {
 enum Callers {
     /// So many objects that ask for waves of four deletes. One that was refused waits as its backoff says.
     Objects(usize),
+    /// So many objects of calls whose ids must be looked at first; one that wants no look before its turn is near.
+    Looking(usize),
     /// So many reads at once, first come, first served.
     Reads(usize),
 }
@@ -74,6 +76,8 @@ enum Callers {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Asks(usize),
+    /// At the ids of so many calls.
+    Looked(usize, usize),
     Leaves(usize, usize),
     Hears(usize, Outcome),
 }
@@ -85,6 +89,11 @@ struct Caller {
     under_way: usize,
     refused_in_a_row: u32,
     wait: Duration,
+    /// When it asks next: what else it was told before counts no more.
+    asks: u64,
+    /// When it looked at the ids of each call that it has not made.
+    looked: VecDeque<Mono>,
+    looks: bool,
 }
 
 /// Delays of this run, in milliseconds: of whoever is handed its turn, and of an outcome.
@@ -109,7 +118,7 @@ struct Run {
 
 impl Run {
     fn new(ceiling: f64, kind: Callers, delays: Delays, seed: u64) -> Self {
-        let (Callers::Objects(count) | Callers::Reads(count)) = kind;
+        let (Callers::Objects(count) | Callers::Looking(count) | Callers::Reads(count)) = kind;
         let mut run = Self {
             pace: Pace::new(ceiling, Mono::START),
             permits: Permits::new(Duration::from_secs(30)),
@@ -130,6 +139,9 @@ impl Run {
 
     fn at(&mut self, moment: Mono, event: Event) {
         self.scheduled += 1;
+        if let Event::Asks(caller) = event {
+            self.callers[caller].asks = self.scheduled;
+        }
         self.events.push(Reverse((moment, self.scheduled, event)));
     }
 
@@ -145,10 +157,23 @@ impl Run {
     fn asks(&mut self, caller: usize, now: Mono) {
         let turn = self.draw(self.delays.turn);
         match self.kind {
-            Callers::Objects(_) => match self.permits.ask(&caller, 4, &mut self.pace, now) {
-                Answer::Granted(calls) => self.at(now + turn, Event::Leaves(caller, calls)),
-                Answer::AskAgain(again) => self.at(again + turn, Event::Asks(caller)),
-            },
+            Callers::Objects(_) | Callers::Looking(_) => {
+                let ready = self.ready(caller, now);
+                let again = match self.permits.ask(&caller, Want { calls: 4, ready }, &mut self.pace, now) {
+                    Turn::Now(calls) => return self.at(now + turn, Event::Leaves(caller, calls)),
+                    Turn::Soon { calls, at: None } => {
+                        let look = self.draw(LOOK);
+                        let enough = self.callers[caller].looked.len() >= calls;
+                        if !enough && !std::mem::replace(&mut self.callers[caller].looks, true) {
+                            self.at(now + look, Event::Looked(caller, calls));
+                        }
+                        return;
+                    }
+                    Turn::Soon { at: Some(again), .. } | Turn::Later(again) => again,
+                    Turn::Closed(wait) => now + wait,
+                };
+                self.at(again + turn, Event::Asks(caller));
+            }
             Callers::Reads(_) => {
                 if !self.queue.contains(&caller) {
                     self.queue.push_back(caller);
@@ -166,6 +191,25 @@ impl Run {
                     self.at(now, Event::Asks(*next));
                 }
             }
+        }
+    }
+
+    /// Calls that a caller could make now. While it makes others, it looks at the ids of the next ones.
+    fn ready(&mut self, caller: usize, now: Mono) -> usize {
+        let looking = matches!(self.kind, Callers::Looking(_));
+        let caller = &mut self.callers[caller];
+        caller.looked.retain(|looked| now - *looked < LOOK_LIFE);
+        match (looking, caller.under_way) {
+            (false, _) => 4,
+            (true, 0) => caller.looked.len().min(4),
+            (true, _) => 0,
+        }
+    }
+
+    /// Those whose turn has come near ask at once.
+    fn call(&mut self, now: Mono) {
+        for caller in self.permits.called(&mut self.pace, now) {
+            self.at(now, Event::Asks(caller));
         }
     }
 
@@ -205,12 +249,20 @@ impl Run {
         const MINUTES: u32 = 31;
         let (begin, end) = (Mono::at(Duration::from_mins(1)), Mono::at(Duration::from_mins(MINUTES.into())));
         let (mut granted, mut refused) = (0_u32, 0_u32);
-        while let Some(Reverse((now, _, event))) = self.events.pop().filter(|next| next.0.0 < end) {
+        while let Some(Reverse((now, number, event))) = self.events.pop().filter(|next| next.0.0 < end) {
             match event {
+                Event::Asks(caller) if self.callers[caller].asks != number => {}
                 Event::Asks(caller) => self.asks(caller, now),
+                Event::Looked(caller, calls) => {
+                    self.callers[caller].looks = false;
+                    self.callers[caller].looked.extend(std::iter::repeat_n(now, calls));
+                    self.at(now, Event::Asks(caller));
+                }
                 Event::Leaves(caller, calls) => {
-                    if matches!(self.kind, Callers::Objects(_)) {
+                    if !matches!(self.kind, Callers::Reads(_)) {
                         self.permits.use_up(&caller, calls, &mut self.pace);
+                        let left = self.callers[caller].looked.len().saturating_sub(calls);
+                        self.callers[caller].looked.truncate(left);
                     }
                     self.callers[caller].under_way += calls;
                     for _ in 0..calls {
@@ -220,9 +272,13 @@ impl Run {
                         let later = self.draw(self.delays.outcome);
                         self.at(now + later, Event::Hears(caller, outcome));
                     }
+                    if matches!(self.kind, Callers::Looking(_)) {
+                        self.at(now, Event::Asks(caller));
+                    }
                 }
                 Event::Hears(caller, outcome) => self.hears(caller, outcome, now),
             }
+            self.call(now);
         }
         let grants = rate * 60.0 * f64::from(MINUTES - 1);
         (f64::from(granted) / grants, f64::from(refused) / f64::from(granted + refused))
@@ -281,6 +337,10 @@ fn judge(name: &str, ceiling: f64, kinds: &[Callers], delays: Delays, table: [(&
 const AT_ONCE: Delays = Delays { turn: (0, 0), outcome: (0, 0) };
 /// A live read, a Secret and an intent lie between a turn and its call.
 const LATE: Delays = Delays { turn: (2, 10), outcome: (200, 1000) };
+/// A look takes so long, in milliseconds: it waits for others, and for its turn.
+const LOOK: (u64, u64) = (200, 3000);
+/// So long counts a look.
+const LOOK_LIFE: Duration = Duration::from_secs(50);
 
 #[test]
 fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_outcomes_are_heard_at_once() {
@@ -293,4 +353,10 @@ fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_outcomes_are_heard_later(
     let objects = [Callers::Objects(1), Callers::Objects(3), Callers::Objects(10)];
     judge("deletes heard later", 2.0, &objects, LATE, DELETES);
     judge("reads heard later", 10.0, &[Callers::Reads(8), Callers::Reads(64)], LATE, READS);
+}
+
+#[test]
+fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_ids_are_looked_at_first() {
+    let objects = [Callers::Looking(1), Callers::Looking(10), Callers::Looking(80)];
+    judge("deletes after a look", 2.0, &objects, LATE, DELETES);
 }

@@ -8,7 +8,7 @@ use crate::engine::{
     object::{
         case::{Case, MICRO, just_before, then},
         job::tests::job_of,
-        memory::{CallState, Observed},
+        memory::{CallState, Observed, OwnCall},
         surface::tests::ready,
     },
     reply::Trouble,
@@ -42,19 +42,24 @@ fn case_of(n: u128) -> Case {
 
 struct Asked {
     status: InstanceDeletionStatus,
-    permits: usize,
+    turn: Option<Turn>,
     may_start: bool,
     now: Now,
 }
 
 impl Default for Asked {
     fn default() -> Self {
-        Self { status: InstanceDeletionStatus::default(), permits: 4, may_start: true, now: now() }
+        Self {
+            status: InstanceDeletionStatus::default(),
+            turn: Some(Turn::Now(4)),
+            may_start: true,
+            now: now(),
+        }
     }
 }
 
 fn decided(case: &mut Case, asked: &Asked) -> Decision {
-    let Asked { status, permits, may_start, now } = asked;
+    let Asked { status, turn, may_start, now } = asked;
     let ledger = Ledger::read(&case.job.ids, status);
     let (evidence, settings) = (Evidence::default(), &case.settings);
     let observed = Observed { job: &case.job, status, ledger: &ledger, evidence, now, settings };
@@ -65,7 +70,7 @@ fn decided(case: &mut Case, asked: &Asked) -> Decision {
         other_bytes: 0,
         memory: &case.memory,
         marks: &case.marks,
-        permits: *permits,
+        turn: *turn,
         batch_size: 50,
         may_start: *may_start,
         claim: "claim",
@@ -155,6 +160,60 @@ fn a_draining_process_starts_nothing() {
 }
 
 #[test]
+fn an_object_takes_its_place_first_and_looks_when_its_turn_is_near() {
+    let soon = then() + SECOND;
+    // What the governor said, what is looked at, when it is decided again at the latest.
+    let last = then() + Case::pending().settings.poll_max;
+    let table = [
+        (None, 0, last),
+        (Some(Turn::Later(soon)), 0, soon),
+        (Some(Turn::Soon { calls: 1, at: None }), 50, last),
+        (Some(Turn::Soon { calls: 3, at: Some(soon) }), 150, soon),
+        (Some(Turn::Soon { calls: 4, at: None }), 200, last),
+        (Some(Turn::Now(1)), 50, last),
+    ];
+    for (turn, looks, wake) in table {
+        let decision = decided(&mut case_of(1_000), &Asked { turn, ..Asked::default() });
+        assert_eq!((decision.look.len(), decision.wake), (looks, Some(wake)), "{turn:?}");
+        let want = Want { calls: 4, ready: 0 };
+        assert_eq!(decision.next, turn.map_or(Next::AskPermit(want), |_| Next::Wait), "{turn:?}");
+    }
+    // What is ready needs no look, and what it is permitted is sent.
+    let mut case = case_of(120);
+    for id in case.job.ids.iter().take(110) {
+        case.memory.saw(*id, Seen::Live(Live::Running), just_before(then()));
+    }
+    let mut decide = |turn| decided(&mut case, &Asked { turn, ..Asked::default() });
+    assert_eq!(decide(None).next, Next::AskPermit(Want { calls: 3, ready: 2 }), "the rest is not yet");
+    for (turn, looks) in [(Turn::Soon { calls: 2, at: None }, 0), (Turn::Soon { calls: 3, at: None }, 10)] {
+        let decision = decide(Some(turn));
+        assert_eq!((decision.look.len(), decision.next), (looks, Next::Wait), "{turn:?}");
+    }
+    let Next::Submit(wave) = decide(Some(Turn::Now(1))).next else { panic!("it is permitted") };
+    assert_eq!(wave.batches.len(), 1);
+    // While its calls are on their way it waits in line for the next ones.
+    let call = OwnCall { claim: "mine".into(), ids: vec![], state: CallState::InFlight };
+    case.memory.calls.insert(7, call);
+    let next = decided(&mut case, &Asked { turn: None, ..Asked::default() }).next;
+    assert_eq!(next, Next::AskPermit(Want { calls: 3, ready: 0 }));
+}
+
+#[test]
+fn whoever_wants_no_call_asks_for_none() {
+    let unasked = Asked { turn: None, ..Asked::default() };
+    let on_its_way = case_of(1).read(Seen::ShuttingDown, just_before(then()));
+    let mut suspended = case_of(1);
+    suspended.job.suspend = true;
+    let mut blocked = case_of(1);
+    blocked.memory.call_trouble = Some(standing(then() + SECOND));
+    for mut case in [on_its_way, suspended, blocked] {
+        assert_eq!(decided(&mut case, &unasked).next, Next::Wait);
+    }
+    let draining = Asked { turn: None, may_start: false, ..Asked::default() };
+    assert_eq!(decided(&mut case_of(1), &draining).next, Next::Wait);
+}
+
+#[test]
 fn a_plan_is_made_once_for_each_generation() {
     let mut case = case_of(1);
     case.job.dry_run = true;
@@ -214,7 +273,7 @@ fn l07_ids_are_open_for_long_by_the_wall_clock_since_the_start_and_since_the_las
             other_bytes: 0,
             memory: &case.memory,
             marks: &case.marks,
-            permits: 0,
+            turn: None,
             batch_size: 50,
             may_start: true,
             claim: "claim",
@@ -247,7 +306,7 @@ fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
         write: Some(InstanceDeletionStatus::default()),
         records: vec![1],
         holds_ends: true,
-        next: Next::AskPermit(1),
+        next: Next::AskPermit(Want { calls: 1, ready: 1 }),
         look: case.job.ids.clone(),
         regular: true,
         watch: watch.clone(),
@@ -292,8 +351,9 @@ fn a_long_wait_is_said_and_stays_said_until_it_is_over() {
     let settings = Settings::default();
     let stage = |retry_at| Stage::Deleting(Some(Hindrance::Trouble(standing(retry_at))));
     let nothing = InstanceDeletionStatus::default();
-    let wait = |stage: &Stage, before: &InstanceDeletionStatus| long_wait(stage, before, then(), &settings);
-    let far = then() + settings.poll_max + MICRO;
+    let wait = |stage: &Stage, before: &InstanceDeletionStatus| long_wait(stage, before, &now(), &settings);
+    // Times for people are whole seconds.
+    let far = then() + settings.poll_max + SECOND;
     let said = |at: Mono| InstanceDeletionStatus {
         next_action_time: Some(now().time_at(at)),
         ..InstanceDeletionStatus::default()
@@ -413,7 +473,7 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
         other_bytes: 1_000_000,
         memory: &case.memory,
         marks: &case.marks,
-        permits: 0,
+        turn: None,
         batch_size: 50,
         may_start: true,
         claim: "claim",

@@ -22,7 +22,7 @@ use crate::{
     api::{InstanceDeletionStatus, InstancePhase, Phase},
     engine::{
         InstanceId, Mono, Now, Settings,
-        account::{health::Health, schedule::Schedule},
+        account::{health::Health, permits::Turn, schedule::Schedule},
         reply::{Note, Refusal, Reply, Trouble},
         settings::BATCH_SIZE,
         state::{Live, Seen},
@@ -177,7 +177,10 @@ impl World {
             other_bytes: self.other_bytes,
             memory,
             marks,
-            permits,
+            turn: Some(match permits {
+                0 => Turn::Soon { calls: self.parallel, at: None },
+                permits => Turn::Now(permits),
+            }),
             batch_size: BATCH_SIZE,
             may_start: true,
             claim: &format!("claim-{}", self.waves),
@@ -240,6 +243,8 @@ impl World {
         memory.looking(ids, regular, self.now, &SETTINGS);
         self.looked.extend(ids);
         self.now = self.now + Duration::from_millis(1);
+        let now = Now { mono: self.now, wall: self.wall() };
+        let memory = self.memory.as_mut().unwrap();
         let sent = self.now;
         for id in ids.iter().filter(|_| !self.blind) {
             let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
@@ -249,7 +254,6 @@ impl World {
         let trouble = Trouble::CloudUnreachable;
         let failure =
             self.blind.then(|| LookFailure { trouble, note: Note::default(), secret_version: None });
-        let now = Now { mono: self.now, wall: Timestamp::UNIX_EPOCH };
         memory.look_answered(ids, LookEnd { failure, now: &now, settings: &SETTINGS, random: 0 });
     }
 
@@ -273,7 +277,7 @@ impl World {
         let ids = batch.ids();
         self.marks.release(&ids, self.now, |id| Effect::of(reply, id));
         self.health.ended(reply, self.now);
-        let now = Now { mono: self.now, wall: Timestamp::UNIX_EPOCH };
+        let now = Now { mono: self.now, wall: self.wall() };
         let evidence = self.health.evidence();
         let settings = &SETTINGS;
         let end = CallEnd { reply, secret_version: "1", evidence, now: &now, settings, random: 0 };
