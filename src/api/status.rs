@@ -37,6 +37,11 @@ pub struct InstanceDeletionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
 
+    /// The value of the annotation reconcile.fluxcd.io/requestedAt for which the controller looked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub last_handled_reconcile_at: Option<String>,
+
     /// When the controller goes on by itself; only set for waits longer than its --poll-max.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_action_time: Option<Time>,

@@ -12,7 +12,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::exchange::{Failure, Unavailable, bounded, text};
-use crate::api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus};
+use crate::{
+    api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus},
+    engine::object::job::{HOLD, Meta, REQUESTED_AT},
+};
+
+/// Characters of a request to look that are echoed: as many as the status holds.
+const REQUEST: usize = 128;
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,10 +38,8 @@ pub struct Live {
     pub uid: String,
     /// resourceVersion of this read.
     pub resource_version: String,
-    /// generation of the spec.
-    pub generation: i64,
-    /// It has a deletionTimestamp.
-    pub leaving: bool,
+    /// What its metadata ask for.
+    pub meta: Meta,
     /// The spec, or why it is none.
     pub spec: Result<InstanceDeletionSpec, String>,
     /// The status.
@@ -217,12 +221,17 @@ fn decode(key: &Key, text: &str) -> Result<Live, ReadError> {
     let (Some(uid), Some(resource_version)) = (meta.uid, meta.resource_version) else {
         return Err(undecodable("metadata has no uid or resourceVersion".to_owned()));
     };
+    let annotation = |name| meta.annotations.as_ref().and_then(|annotations| annotations.get(name));
     Ok(Live {
         key: key.clone(),
         uid,
         resource_version,
-        generation: meta.generation.unwrap_or(0),
-        leaving: meta.deletion_timestamp.is_some(),
+        meta: Meta {
+            generation: meta.generation.unwrap_or(0),
+            leaving: meta.deletion_timestamp.is_some(),
+            held: annotation(HOLD).is_some(),
+            requested_at: annotation(REQUESTED_AT).map(|value| value.chars().take(REQUEST).collect()),
+        },
         spec,
         status,
         other_bytes: text.len() - status_text.len(),
@@ -249,7 +258,8 @@ mod tests {
     #[test]
     fn reads_spec_status_and_size() {
         let live = decode(&key(), &object(SPEC, r#"{"observedGeneration":-1}"#)).unwrap();
-        assert_eq!((live.generation, live.leaving, live.uid.as_str()), (2, false, "u"));
+        assert_eq!(live.meta, Meta { generation: 2, ..Meta::default() });
+        assert_eq!(live.uid, "u");
         assert_eq!(live.status.observed_generation, Some(-1));
         assert_eq!(live.spec.unwrap().instance_ids, ["a"]);
         assert_eq!(live.other_bytes, object(SPEC, "").len());

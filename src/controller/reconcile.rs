@@ -107,16 +107,15 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         lock(&tracked).memory = None;
         calls_at(key, &tracked, None);
         let ttl = live.spec.as_ref().ok().and_then(ttl);
-        let decision = finished(live.generation, &live.status, ttl, &now);
+        let decision = finished(&live.meta, &live.status, ttl, &now);
         return carry_out(context, None, &live, &tracked, decision).await;
     }
     let spec = live.spec.as_ref().map_err(Clone::clone);
-    let job = spec
-        .and_then(|spec| Job::parse(spec, Some(live.generation), live.leaving).map_err(|e| e.to_string()));
+    let job = spec.and_then(|spec| Job::parse(spec, live.meta.clone()).map_err(|e| e.to_string()));
     let job = match job {
         Ok(job) => job,
         Err(why) => {
-            let decision = decide_invalid(&why, live.generation, &live.status, &now);
+            let decision = decide_invalid(&why, &live.meta, &live.status, &now);
             calls_at(key, &tracked, None);
             return carry_out(context, None, &live, &tracked, decision).await;
         }
@@ -124,7 +123,7 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
     let account = match context.accounts.of(&key.namespace, &job) {
         Ok(account) => account,
         Err(why) => {
-            let decision = decide_invalid(&why.to_string(), live.generation, &live.status, &now);
+            let decision = decide_invalid(&why.to_string(), &live.meta, &live.status, &now);
             calls_at(key, &tracked, None);
             return carry_out(context, None, &live, &tracked, decision).await;
         }

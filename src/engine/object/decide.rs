@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     batch, close,
     events::{self, Event},
-    job::Job,
+    job::{Job, Meta},
     ledger::{Ledger, Progress},
     limits::Limit,
     marks::Marks,
@@ -106,7 +106,7 @@ pub enum Next {
 pub fn decide(input: &Input<'_>) -> Decision {
     let Input { job, status, memory, now, settings, .. } = *input;
     if surface::is_finished(status) {
-        return finished(job.generation, status, job.ttl, now);
+        return finished(&job.meta, status, job.ttl, now);
     }
     let mut ledger = Ledger::read(&job.ids, status);
     let records = record::outcomes(&mut ledger, memory, now);
@@ -115,7 +115,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
     let events = events::outcomes(memory, &records);
     let draft = Draft { input, outcome_only, records, events };
 
-    if job.leaving {
+    if job.meta.leaving {
         let stage = draft.stage_of_suspended();
         return draft.close(&ledger, moved, &stage, Next::Wait, Looking::nothing());
     }
@@ -167,7 +167,8 @@ pub fn decide(input: &Input<'_>) -> Decision {
     let mut looking = Looking::nothing();
     if blocked_look.is_none() && input.may_start {
         let started = status.start_time.as_ref().map(|time| time.0);
-        let due = poll::due(job, &ledger, memory, &queue, (now, started), settings);
+        let requested = surface::look_requested(&job.meta, status);
+        let due = poll::due(job, &ledger, memory, &queue, (now, started, requested), settings);
         looking = Looking { ids: due.ids, regular: due.regular, watch: due.watch, next: due.next };
     }
     for until in [blocked_look, blocked_call].into_iter().flatten() {
@@ -201,26 +202,21 @@ pub fn decide(input: &Input<'_>) -> Decision {
 
 /// Decides about an object whose stored spec the schema refuses: say so, and send nothing.
 #[must_use]
-pub fn decide_invalid(why: &str, generation: i64, status: &InstanceDeletionStatus, now: &Now) -> Decision {
+pub fn decide_invalid(why: &str, meta: &Meta, status: &InstanceDeletionStatus, now: &Now) -> Decision {
     if surface::is_finished(status) {
-        return finished(generation, status, None, now);
+        return finished(meta, status, None, now);
     }
-    let write = surface::invalid_spec(why, generation, status, now);
+    let write = surface::invalid_spec(why, meta, status, now);
     Decision { events: vec![events::invalid_spec(why)], write: Some(write), ..rest() }
 }
 
-/// What is left to do for an object at its end: to say that a spec edit was seen, and to delete it when `ttl` after its
+/// What is left to do for an object at its end: to say that a spec edit or a request to look was seen, and to delete it when `ttl` after its
 /// completion is over.
 #[must_use]
-pub fn finished(
-    generation: i64,
-    status: &InstanceDeletionStatus,
-    ttl: Option<Duration>,
-    now: &Now,
-) -> Decision {
-    if status.observed_generation != Some(generation) {
+pub fn finished(meta: &Meta, status: &InstanceDeletionStatus, ttl: Option<Duration>, now: &Now) -> Decision {
+    if status.observed_generation != Some(meta.generation) || surface::look_requested(meta, status) {
         let wake = ttl.map(|_| now.mono);
-        return Decision { write: Some(surface::observed(status, generation)), wake, ..rest() };
+        return Decision { write: Some(surface::observed(status, meta)), wake, ..rest() };
     }
     let ended = status.completion_time.as_ref().map(|time| time.0);
     let Some(delete_at) = ended.zip(ttl).and_then(|(ended, ttl)| ended.checked_add(ttl).ok()) else {
@@ -294,7 +290,8 @@ impl Draft<'_> {
     fn planning(self, ledger: &Ledger) -> Decision {
         let Input { memory, status, now, job, .. } = *self.input;
         let planned = status.phase == Some(crate::api::Phase::Planned);
-        if planned && status.observed_generation == Some(job.generation) {
+        let seen = status.observed_generation == Some(job.meta.generation);
+        if planned && seen && !surface::look_requested(&job.meta, status) {
             return rest();
         }
         let mut looking = Looking::nothing();
@@ -381,7 +378,7 @@ impl Draft<'_> {
         let started = status.start_time.as_ref().map(|time| time.0)?;
         let open_for = Duration::try_from(now.wall.duration_since(started)).unwrap_or_default();
         let resumed_lately = memory.suspended_at.is_some_and(|at| now.mono - at < after);
-        if job.suspend || job.dry_run || job.leaving || open_for < after || resumed_lately {
+        if job.suspend || job.dry_run || job.meta.leaving || open_for < after || resumed_lately {
             return None;
         }
         let mut open = ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended());
@@ -485,6 +482,7 @@ fn surface_differs(a: &InstanceDeletionStatus, b: &InstanceDeletionStatus) -> bo
         || a.start_time != b.start_time
         || a.plan != b.plan
         || a.next_action_time != b.next_action_time
+        || a.last_handled_reconcile_at != b.last_handled_reconcile_at
         || a.conditions != b.conditions
 }
 

@@ -9,20 +9,38 @@ use crate::{
     engine::{id::InstanceId, settings::BACKOFF_LIMIT},
 };
 
+/// What an object's metadata ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// It has a deletionTimestamp: it is about to go, and nothing new is started for it.
+    pub leaving: bool,
+    /// It has the annotation [`HOLD`].
+    pub held: bool,
+    /// Its annotation [`REQUESTED_AT`].
+    pub requested_at: Option<String>,
+}
+
+/// Stops new delete calls while it is there, whatever its value: GitOps leaves an annotation alone that is not in git, and
+/// would take a `suspend: true` back.
+pub const HOLD: &str = "clouddc.dev/hold";
+
+/// Asks to look at once (Flux: `reconcile.fluxcd.io/requestedAt`).
+pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
 /// One object as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// `metadata.generation`.
-    pub generation: i64,
-    /// The object has a deletionTimestamp: it is about to go, and nothing new is started for it.
-    pub leaving: bool,
+    /// Of its metadata.
+    pub meta: Meta,
     /// Region, as in the spec.
     pub region: String,
     /// Project, as in the spec.
     pub project: String,
     /// Name of the Secret.
     pub secret: String,
-    /// `spec.suspend`.
+    /// `spec.suspend`, or the object is held.
     pub suspend: bool,
     /// `spec.dryRun`.
     pub dry_run: bool,
@@ -71,11 +89,7 @@ pub enum InvalidSpec {
 
 impl Job {
     /// Parses the spec again, by the rules of the schema: what is wrong here is never sent, whatever let it in.
-    pub fn parse(
-        spec: &InstanceDeletionSpec,
-        generation: Option<i64>,
-        leaving: bool,
-    ) -> Result<Self, InvalidSpec> {
+    pub fn parse(spec: &InstanceDeletionSpec, meta: Meta) -> Result<Self, InvalidSpec> {
         let label = |s: &str| {
             (1..=63).contains(&s.len())
                 && s.split('-').all(|part| {
@@ -119,12 +133,10 @@ impl Job {
             }
         }
         Ok(Self {
-            generation: generation.unwrap_or(0),
-            leaving,
             region: spec.region.clone(),
             project: spec.project_id.clone(),
             secret: secret.clone(),
-            suspend: spec.suspend.unwrap_or(false),
+            suspend: meta.held || spec.suspend.unwrap_or(false),
             dry_run: spec.dry_run.unwrap_or(false),
             not_found_policy: spec.not_found_policy.unwrap_or_default(),
             backoff_limit: spec.backoff_limit_per_instance.unwrap_or(BACKOFF_LIMIT),
@@ -133,13 +145,14 @@ impl Job {
             ttl: ttl(spec),
             duplicates: spec.instance_ids.len() - ids.len(),
             ids,
+            meta,
         })
     }
 
     /// Whether the object, as it is now, allows new delete calls.
     #[must_use]
     pub fn allows_calls(&self) -> bool {
-        !self.suspend && !self.dry_run && !self.leaving
+        !self.suspend && !self.dry_run && !self.meta.leaving
     }
 }
 
@@ -157,7 +170,12 @@ pub(super) mod tests {
     /// A job of this many ids with nothing else set, for tests of other modules.
     pub(in crate::engine::object) fn job_of(n: u128) -> Job {
         let ids = (1..=n).map(|i| InstanceId::from_u128(i).to_string()).collect();
-        Job::parse(&spec(|s| s.instance_ids = ids), Some(1), false).unwrap()
+        Job::parse(&spec(|s| s.instance_ids = ids), meta(1)).unwrap()
+    }
+
+    /// Metadata of nothing but a generation.
+    pub(in crate::engine::object) fn meta(generation: i64) -> Meta {
+        Meta { generation, ..Meta::default() }
     }
 
     fn spec(edit: impl FnOnce(&mut InstanceDeletionSpec)) -> InstanceDeletionSpec {
@@ -185,8 +203,8 @@ pub(super) mod tests {
             let first = s.instance_ids[0].clone();
             s.instance_ids.extend([other, first]);
         });
-        let job = Job::parse(&twice, Some(3), false).unwrap();
-        assert_eq!((job.ids.len(), job.duplicates, job.generation), (2, 1, 3));
+        let job = Job::parse(&twice, meta(3)).unwrap();
+        assert_eq!((job.ids.len(), job.duplicates, job.meta.generation), (2, 1, 3));
         assert_eq!(job.ids[0].to_string(), twice.instance_ids[0]);
         assert!(job.allows_calls());
     }
@@ -211,16 +229,15 @@ pub(super) mod tests {
             (|s| s.active_deadline_seconds = Some(0), "activeDeadlineSeconds"),
         ];
         for (edit, expected) in table {
-            let message = Job::parse(&spec(edit), None, false).unwrap_err().to_string();
+            let message = Job::parse(&spec(edit), meta(1)).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
     }
 
     #[test]
     fn a_secret_s_name_and_numbers_end_where_the_schema_ends_them() {
-        let named = |name: &str| {
-            Job::parse(&spec(|s| s.credentials_secret_ref.name = name.into()), None, false).is_ok()
-        };
+        let named =
+            |name: &str| Job::parse(&spec(|s| s.credentials_secret_ref.name = name.into()), meta(1)).is_ok();
         for good in ["a", "0", "clouddc", "team-a.clouddc", &"x".repeat(253)] {
             assert!(named(good), "{good}");
         }
@@ -228,27 +245,31 @@ pub(super) mod tests {
             assert!(!named(bad), "{bad}");
         }
         let limit = |n| {
-            Job::parse(&spec(|s| s.backoff_limit_per_instance = Some(n)), None, false)
-                .map(|j| j.backoff_limit)
+            Job::parse(&spec(|s| s.backoff_limit_per_instance = Some(n)), meta(1)).map(|j| j.backoff_limit)
         };
         assert_eq!((limit(0).ok(), limit(100).ok(), limit(101).ok()), (Some(0), Some(100), None));
         let kept =
-            |seconds| Job::parse(&spec(|s| s.ttl_seconds_after_finished = seconds), None, false).unwrap().ttl;
+            |seconds| Job::parse(&spec(|s| s.ttl_seconds_after_finished = seconds), meta(1)).unwrap().ttl;
         let expected = [None, Some(Duration::ZERO), Some(Duration::from_secs(9))];
         assert_eq!([None, Some(0), Some(9)].map(kept), expected);
-        let region = |n| Job::parse(&spec(|s| s.region = "x".repeat(n)), None, false).is_ok();
+        let region = |n| Job::parse(&spec(|s| s.region = "x".repeat(n)), meta(1)).is_ok();
         assert!(region(63) && !region(64));
     }
 
     #[test]
     fn s13_each_gate_closes_calls() {
-        for (suspend, dry_run, leaving) in [(true, false, false), (false, true, false), (false, false, true)]
-        {
+        let gates: [(bool, bool, Meta); 4] = [
+            (true, false, meta(1)),
+            (false, true, meta(1)),
+            (false, false, Meta { leaving: true, ..meta(1) }),
+            (false, false, Meta { held: true, ..meta(1) }),
+        ];
+        for (suspend, dry_run, meta) in gates {
             let spec = spec(|s| {
                 s.suspend = Some(suspend);
                 s.dry_run = Some(dry_run);
             });
-            assert!(!Job::parse(&spec, None, leaving).unwrap().allows_calls());
+            assert!(!Job::parse(&spec, meta).unwrap().allows_calls());
         }
     }
 }

@@ -29,8 +29,8 @@ pub struct Limits {
 impl Limits {
     /// Takes note of a live read. True if a limit was just seen to have passed.
     pub fn observe(&mut self, job: &Job, start_time: Option<&Time>, now: &Now) -> bool {
-        if self.generation != job.generation {
-            *self = Self { generation: job.generation, ..Self::default() };
+        if self.generation != job.meta.generation {
+            *self = Self { generation: job.meta.generation, ..Self::default() };
         }
         let moment = |at: Timestamp| now.mono + at.duration_since(now.wall).try_into().unwrap_or_default();
         let earlier = |known: Option<Mono>, seen: Option<Mono>| known.into_iter().chain(seen).min();
@@ -129,7 +129,7 @@ mod tests {
         job.not_after = Some(Timestamp::from_second(900).unwrap());
         let mut limits = Limits::default();
         assert!(limits.observe(&job, None, &now(10, 1000)));
-        job.generation += 1;
+        job.meta.generation += 1;
         job.not_after = Some(Timestamp::from_second(2000).unwrap());
         assert!(!limits.observe(&job, None, &now(11, 1001)));
         assert_eq!(passed(&limits), None);

@@ -137,7 +137,9 @@ pub struct LookEnd<'a> {
 pub struct Memory {
     sightings: Sightings,
     generation: i64,
-    generation_since: Mono,
+    requested_at: Option<String>,
+    /// Since when both are as they are.
+    asked_since: Mono,
     /// Looks sent before this don't count for a call: the object was closed to calls then, or not known.
     pub gate: Mono,
     /// Calls of this process, by batch number.
@@ -172,8 +174,9 @@ impl Memory {
     pub fn new(job: &Job, now: Mono) -> Self {
         Self {
             sightings: Sightings::new(&job.ids),
-            generation: job.generation,
-            generation_since: now,
+            generation: job.meta.generation,
+            requested_at: job.meta.requested_at.clone(),
+            asked_since: now,
             gate: now,
             calls: BTreeMap::new(),
             foreign: BTreeMap::new(),
@@ -225,12 +228,13 @@ impl Memory {
         }
         // Once a limit has passed no call is made any more, and the looks after that decide how the rest ends.
         let closed = !job.allows_calls() && self.limits.passed().is_none();
-        if closed || job.generation != self.generation {
+        if closed || job.meta.generation != self.generation {
             self.gate = now;
         }
-        if job.generation != self.generation {
-            self.generation = job.generation;
-            self.generation_since = now;
+        let requested_at = &job.meta.requested_at;
+        if job.meta.generation != self.generation || *requested_at != self.requested_at {
+            (self.generation, self.requested_at) = (job.meta.generation, requested_at.clone());
+            self.asked_since = now;
         }
         self.learn(ledger, marks, now, settings);
         if !self.unread.is_empty() {
@@ -354,10 +358,10 @@ impl Memory {
         self.look_trouble.is_some() && self.unread.contains(&id)
     }
 
-    /// When this process first saw the object at its present generation: a plan rests on looks sent after that.
+    /// When this process first saw the object at its present generation and request: a plan rests on looks sent after that.
     #[must_use]
     pub fn planning_since(&self) -> Mono {
-        self.generation_since
+        self.asked_since
     }
 
     /// Notes that a look was asked for, the regular one or not.
@@ -398,7 +402,7 @@ impl Memory {
 
     /// Visits the moments of which rules ask only whether a read was sent after them.
     pub fn turning_points(&mut self, visit: &mut impl FnMut(&mut Mono)) {
-        visit(&mut self.generation_since);
+        visit(&mut self.asked_since);
         visit(&mut self.gate);
     }
 }

@@ -37,6 +37,8 @@ pub struct Due {
 /// named otherwise (`Submitted`, or `Accepted` with a further attempt of unknown outcome), until each has its end; at ids
 /// that wait for their second not-found read when that can count; and at the ids next in line for a call, at once.
 ///
+/// Where a look is `requested`, all that a call may have named is looked at, at once.
+///
 /// Of a suspended object only ids that a call may have named are looked at.
 #[must_use]
 pub fn due(
@@ -44,11 +46,11 @@ pub fn due(
     ledger: &Ledger,
     memory: &Memory,
     queue: &Queue,
-    (now, started): (&Now, Option<Timestamp>),
+    (now, started, requested): (&Now, Option<Timestamp>, bool),
     settings: &Settings,
 ) -> Due {
     let (wall, now) = (now.wall, now.mono);
-    let mut due = Due { regular: now >= memory.next_poll, ..Due::default() };
+    let mut due = Due { regular: requested || now >= memory.next_poll, ..Due::default() };
     let mut later = |at: Mono| due.next = Some(due.next.map_or(at, |next: Mono| next.min(at)));
     let waiting: HashSet<usize> = queue.held.iter().chain(&queue.unusable).copied().collect();
     let mut regular = Vec::new();
@@ -62,7 +64,8 @@ pub fn due(
         }
         if on_schedule(row, sighting) && !memory.unread(row.id) {
             let age = age(row, ledger, started, wall);
-            due.watch.on_their_way.push(OnItsWay { id: row.id, age, asked });
+            due.watch.on_their_way.push(OnItsWay { id: row.id, age, asked: asked || requested });
+            due.ids.extend(Some(row.id).filter(|_| requested && !asked));
             continue;
         }
         due.watch.others += 1;
@@ -140,7 +143,25 @@ mod tests {
 
     fn ask(case: &Case, queue: &Queue, mono: Mono) -> Due {
         let now = Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() };
-        due(&case.job, &case.ledger, &case.memory, queue, (&now, None), &case.settings)
+        due(&case.job, &case.ledger, &case.memory, queue, (&now, None, false), &case.settings)
+    }
+
+    #[test]
+    fn a_requested_look_is_at_all_that_a_call_may_have_named_and_is_not_under_way() {
+        let later = then() + MICRO;
+        let looked = |case: &Case| {
+            let now = Now { mono: then(), wall: Timestamp::UNIX_EPOCH };
+            let (now, queue) = ((&now, None, true), Queue::default());
+            due(&case.job, &case.ledger, &case.memory, &queue, now, &case.settings)
+        };
+        for (progress, looks) in [(SUBMITTED, true), (ACCEPTED, true), (Progress::Pending, false)] {
+            let mut case = polled(progress.clone(), later);
+            let due = looked(&case);
+            assert_eq!(!due.ids.is_empty(), looks, "{progress:?}");
+            assert!(due.watch.on_their_way.iter().all(|one| one.asked), "the schedule looks at it no more");
+            case.memory.asked(&case.job.ids, then());
+            assert!(looked(&case).ids.is_empty(), "{progress:?} is being looked at");
+        }
     }
 
     /// Of one id nothing is looked at now.
@@ -201,7 +222,8 @@ mod tests {
         let ages = |case: &Case, started: Option<Timestamp>, at: Mono| {
             let now = Now { mono: at, wall: Timestamp::UNIX_EPOCH + at.since_start() };
             let queue = Queue::default();
-            let due = due(&case.job, &case.ledger, &case.memory, &queue, (&now, started), &case.settings);
+            let now = (&now, started, false);
+            let due = due(&case.job, &case.ledger, &case.memory, &queue, now, &case.settings);
             due.watch.on_their_way.iter().map(|one| one.age).collect::<Vec<_>>()
         };
         let started = Some(Timestamp::UNIX_EPOCH + age / 2);

@@ -8,7 +8,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{job::Job, ledger::Ledger, limits::Limit, standing::Standing};
+use super::{
+    job::{HOLD, Job, Meta},
+    ledger::Ledger,
+    limits::Limit,
+    standing::Standing,
+};
 use crate::{
     api::{FailureReason, InstanceDeletionStatus, Phase, PlanStatus, Summary},
     engine::{reply::Trouble, time::Now},
@@ -91,13 +96,14 @@ pub fn status(
         face.message += &stuck.message();
     }
     let mut status = InstanceDeletionStatus {
-        observed_generation: Some(job.generation),
+        observed_generation: Some(job.meta.generation),
         phase: Some(face.phase),
         start_time: before.start_time.clone(),
         completion_time: before.completion_time.clone(),
         progress: Some(format!("{}/{}", summary.terminated + summary.not_found, summary.total)),
         summary: Some(summary),
         next_action_time: long_wait.cloned(),
+        last_handled_reconcile_at: handled(&job.meta, before),
         plan: match stage {
             Stage::Planned(plan) => Some(plan.clone()),
             _ => None,
@@ -111,7 +117,7 @@ pub fn status(
     if face.finished.is_some() && status.completion_time.is_none() {
         status.completion_time = Some(now.time());
     }
-    status.conditions = conditions(&face, job.generation, &before.conditions, &now.time());
+    status.conditions = conditions(&face, job.meta.generation, &before.conditions, &now.time());
     status
 }
 
@@ -119,7 +125,7 @@ pub fn status(
 #[must_use]
 pub fn invalid_spec(
     why: &str,
-    generation: i64,
+    meta: &Meta,
     before: &InstanceDeletionStatus,
     now: &Now,
 ) -> InstanceDeletionStatus {
@@ -132,23 +138,40 @@ pub fn invalid_spec(
         finished: Some("InvalidSpec"),
     };
     let mut status = before.clone();
-    status.observed_generation = Some(generation);
+    status.observed_generation = Some(meta.generation);
+    status.last_handled_reconcile_at = handled(meta, before);
     status.phase = Some(face.phase);
     status.next_action_time = None;
     status.completion_time.get_or_insert_with(|| now.time());
-    status.conditions = conditions(&face, generation, &before.conditions, &now.time());
+    status.conditions = conditions(&face, meta.generation, &before.conditions, &now.time());
     status
 }
 
-/// A finished object after a spec edit: only the generation moves.
+/// A finished object after a spec edit or a request to look: that it was seen is all that is written.
 #[must_use]
-pub fn observed(before: &InstanceDeletionStatus, generation: i64) -> InstanceDeletionStatus {
+pub fn observed(before: &InstanceDeletionStatus, meta: &Meta) -> InstanceDeletionStatus {
     let mut status = before.clone();
-    status.observed_generation = Some(generation);
+    status.observed_generation = Some(meta.generation);
+    status.last_handled_reconcile_at = handled(meta, before);
     for condition in &mut status.conditions {
-        condition.observed_generation = Some(generation);
+        condition.observed_generation = Some(meta.generation);
     }
     status
+}
+
+/// What was asked for last.
+fn handled(meta: &Meta, before: &InstanceDeletionStatus) -> Option<String> {
+    meta.requested_at.clone().or_else(|| before.last_handled_reconcile_at.clone())
+}
+
+/// Whether someone asked to look since the status was written.
+#[must_use]
+pub fn look_requested(meta: &Meta, before: &InstanceDeletionStatus) -> bool {
+    handled(meta, before) != before.last_handled_reconcile_at
+}
+
+fn stopped_by(job: &Job) -> String {
+    if job.meta.held { format!("the annotation {HOLD} is there") } else { "spec.suspend is true".to_owned() }
 }
 
 enum Activity {
@@ -209,7 +232,7 @@ fn face(job: &Job, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
         Stage::Suspended(None) => open(
             Phase::Suspended,
             "Suspended",
-            format!("{progress}; no new delete call while spec.suspend is true"),
+            format!("{progress}; no new delete call while {}", stopped_by(job)),
             Activity::None,
         ),
         Stage::Suspended(Some(standing)) => open(

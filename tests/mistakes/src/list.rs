@@ -105,15 +105,15 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a look from before a suspension counts",
         file: "src/engine/object/memory.rs",
-        find: "        if closed || job.generation != self.generation {\n            self.gate = now;",
-        replace: "        if closed && job.generation < self.generation {\n            self.gate = now;",
+        find: "        if closed || job.meta.generation != self.generation {\n            self.gate = now;",
+        replace: "        if closed && job.meta.generation < self.generation {\n            self.gate = now;",
         found_by: &[Tables],
     },
     Mistake {
         name: "a suspended object still sends",
         file: "src/engine/object/job.rs",
-        find: "        !self.suspend && !self.dry_run && !self.leaving",
-        replace: "        !self.dry_run && !self.leaving",
+        find: "        !self.suspend && !self.dry_run && !self.meta.leaving",
+        replace: "        !self.dry_run && !self.meta.leaving",
         found_by: &[Tables],
     },
     Mistake {

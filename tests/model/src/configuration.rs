@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use engine_alone::{
     api::{InstanceDeletionSpec, NotFoundPolicy, SecretRef},
-    engine::{InstanceId, Settings, object::job::Job},
+    engine::{
+        InstanceId, Settings,
+        object::job::{Job, Meta},
+    },
 };
 use k8s_openapi::jiff::Timestamp;
 
@@ -230,7 +233,7 @@ impl Configuration {
             not_after: not_after.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
             ttl_seconds_after_finished: None,
         };
-        Job::parse(&spec, Some(1), false).map_err(|e| e.to_string())
+        Job::parse(&spec, Meta { generation: 1, ..Meta::default() }).map_err(|e| e.to_string())
     }
 
     /// Whether the wall clock moves: only where a rule reads it.

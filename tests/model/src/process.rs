@@ -7,6 +7,7 @@ use engine_alone::engine::{
     account::permits::Turn,
     object::{
         decide::{Decision, Input, Next, decide, finished},
+        job::Meta,
         ledger::Ledger,
         memory::{Memory, Observed},
         surface::is_finished,
@@ -88,14 +89,15 @@ impl Model {
         if is_finished(status) {
             world.processes[p].memory = None;
             world.processes[p].watch.clear();
-            let decision = finished(read.object.generation, status, None, &now);
+            let meta = Meta { generation: read.object.generation, ..Meta::default() };
+            let decision = finished(&meta, status, None, &now);
             judge.at_rest(&read.object, &decision);
             self.carry_out(world, p, read, decision, judge);
             return;
         }
         let mut job = self.job.clone();
-        job.generation = read.object.generation;
-        (job.suspend, job.leaving) = (read.object.suspend, read.object.leaving);
+        job.meta.generation = read.object.generation;
+        (job.suspend, job.meta.leaving) = (read.object.suspend, read.object.leaving);
         let ledger = Ledger::read(&job.ids, status);
         let claim = Self::fresh_claim(world, p);
         let process = &mut world.processes[p];

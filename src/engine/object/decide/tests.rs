@@ -7,7 +7,10 @@ use crate::engine::{
     account::health::Evidence,
     object::{
         case::{Case, MICRO, just_before, then},
-        job::tests::job_of,
+        job::{
+            Meta,
+            tests::{job_of, meta},
+        },
         memory::{CallState, Observed, OwnCall},
         surface::tests::ready,
     },
@@ -229,7 +232,7 @@ fn a_plan_is_made_once_for_each_generation() {
     assert_eq!((status.phase, planned.wake), (Some(crate::api::Phase::Planned), None));
     let again = Asked { status, ..Asked::default() };
     assert_eq!(decided(&mut case, &again), rest());
-    case.job.generation += 1;
+    case.job.meta.generation += 1;
     let later = Asked { now: Now { mono: then() + SECOND, wall: now().wall }, ..again };
     assert_eq!(decided(&mut case, &later).look, case.job.ids, "a spec edit is planned anew");
 }
@@ -292,7 +295,7 @@ fn l07_ids_are_open_for_long_by_the_wall_clock_since_the_start_and_since_the_las
     assert!(said(limit, Some(limit), nothing).is_some());
     assert_eq!(said(limit, Some(limit.saturating_sub(MICRO)), nothing), None, "resumed lately");
     let edits: [&dyn Fn(&mut Job); 3] =
-        [&|job| job.suspend = true, &|job| job.dry_run = true, &|job| job.leaving = true];
+        [&|job| job.suspend = true, &|job| job.dry_run = true, &|job| job.meta.leaving = true];
     for edit in edits {
         assert_eq!(said(limit, None, edit), None);
     }
@@ -319,31 +322,86 @@ fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
 
 #[test]
 fn an_invalid_spec_is_said_once() {
-    let said = decide_invalid("it is odd", 2, &InstanceDeletionStatus::default(), &now());
+    let said = decide_invalid("it is odd", &meta(2), &InstanceDeletionStatus::default(), &now());
     let status = said.write.clone().unwrap();
     assert_eq!(
         said,
         Decision { write: said.write.clone(), events: vec![events::invalid_spec("it is odd")], ..rest() }
     );
-    assert_eq!(decide_invalid("it is odd", 2, &status, &now()), rest());
+    assert_eq!(decide_invalid("it is odd", &meta(2), &status, &now()), rest());
 }
 
 #[test]
 fn a_finished_object_says_that_an_edit_was_seen_and_goes_when_its_time_is_over() {
-    let status = surface::invalid_spec("x", 2, &InstanceDeletionStatus::default(), &now());
+    let status = surface::invalid_spec("x", &meta(2), &InstanceDeletionStatus::default(), &now());
     let ttl = |seconds| Some(Duration::from_secs(seconds));
     let at = |seconds| Now { mono: then(), wall: now().wall + Duration::from_secs(seconds) };
-    assert_eq!(finished(2, &status, None, &now()), rest());
-    let edited = finished(3, &status, ttl(9), &now());
-    assert_eq!((edited.write, edited.wake), (Some(surface::observed(&status, 3)), Some(then())));
-    assert_eq!(finished(3, &status, None, &now()).wake, None);
-    let wakes = |seconds, passed| finished(2, &status, ttl(seconds), &at(passed)).wake;
+    assert_eq!(finished(&meta(2), &status, None, &now()), rest());
+    let edited = finished(&meta(3), &status, ttl(9), &now());
+    assert_eq!((edited.write, edited.wake), (Some(surface::observed(&status, &meta(3))), Some(then())));
+    assert_eq!(finished(&meta(3), &status, None, &now()).wake, None);
+    let wakes = |seconds, passed| finished(&meta(2), &status, ttl(seconds), &at(passed)).wake;
     assert_eq!(wakes(9, 0), Some(then() + Duration::from_secs(9)));
     assert_eq!(wakes(9, 8), Some(then() + SECOND));
     assert_eq!(wakes(86_400, 0), Some(then() + LONGEST_SLEEP));
     for passed in [9, 10] {
-        assert_eq!(finished(2, &status, ttl(9), &at(passed)), Decision { next: Next::Delete, ..rest() });
+        assert_eq!(
+            finished(&meta(2), &status, ttl(9), &at(passed)),
+            Decision { next: Next::Delete, ..rest() }
+        );
     }
+}
+
+#[test]
+fn a_request_to_look_is_answered_by_one_look_and_one_write() {
+    let mut case = case_of(1);
+    let status = {
+        let submits = decided(&mut case_of(1).seen(Live::Running, just_before(then())), &Asked::default());
+        submits.write.unwrap()
+    };
+    let mut decide = |requested: Option<&str>, status: &InstanceDeletionStatus| {
+        case.job.meta.requested_at = requested.map(str::to_owned);
+        case.memory.next_poll = then() + SECOND;
+        decided(&mut case, &Asked { status: status.clone(), ..Asked::default() })
+    };
+    assert!(decide(None, &status).look.is_empty(), "not yet");
+    let looks = decide(Some("first"), &status);
+    assert_eq!(looks.look.len(), 1);
+    let status = looks.write.unwrap();
+    assert_eq!(status.last_handled_reconcile_at.as_deref(), Some("first"));
+    let after = decide(Some("first"), &status);
+    assert_eq!((after.look.len(), after.write), (0, None), "once");
+    let removed = decide(None, &status);
+    assert_eq!(
+        (removed.look.len(), removed.write),
+        (0, None),
+        "an annotation that is taken away asks for nothing"
+    );
+    assert!(!decide(Some("second"), &status).look.is_empty());
+}
+
+#[test]
+fn a_request_to_look_has_a_plan_made_anew_and_opens_no_end() {
+    let mut case = case_of(1).seen(Live::Running, then());
+    case.job.dry_run = true;
+    let planned = decided(&mut case, &Asked::default()).write.unwrap();
+    assert_eq!(planned.phase, Some(crate::api::Phase::Planned));
+    case.job.meta.requested_at = Some("now".into());
+    let later = Now { mono: then() + SECOND, wall: now().wall };
+    let again = decided(&mut case, &Asked { status: planned, now: later, ..Asked::default() });
+    assert_eq!(again.look, case.job.ids);
+    let planning = again.write.unwrap();
+    assert_eq!(planning.phase, Some(crate::api::Phase::Planning));
+    assert_eq!(planning.last_handled_reconcile_at.as_deref(), Some("now"));
+
+    let end = ready("AllTerminated");
+    let ended = InstanceDeletionStatus { observed_generation: Some(1), ..end };
+    let request = Meta { requested_at: Some("now".into()), ..meta(1) };
+    let seen = finished(&request, &ended, None, &now());
+    let echo = InstanceDeletionStatus { last_handled_reconcile_at: Some("now".into()), ..ended };
+    assert_eq!(seen, Decision { write: Some(echo.clone()), ..rest() });
+    assert_eq!(finished(&request, &echo, None, &now()), rest(), "once");
+    assert_eq!(finished(&meta(1), &echo, None, &now()), rest());
 }
 
 #[test]
@@ -379,11 +437,12 @@ fn each_part_of_the_surface_is_worth_a_write() {
     let status = ready("Deleting");
     assert!(!surface_differs(&status, &status.clone()));
     let time = || Some(now().time());
-    let edits: [&dyn Fn(&mut InstanceDeletionStatus); 5] = [
+    let edits: [&dyn Fn(&mut InstanceDeletionStatus); 6] = [
         &|s| s.observed_generation = Some(9),
         &|s| s.phase = Some(crate::api::Phase::Throttled),
         &|s| s.start_time = time(),
         &|s| s.next_action_time = time(),
+        &|s| s.last_handled_reconcile_at = Some("now".into()),
         &|s| s.conditions[0].message = "another".into(),
     ];
     for edit in edits {

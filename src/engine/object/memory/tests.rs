@@ -94,7 +94,7 @@ fn a_generation_is_planned_from_when_it_was_first_seen() {
     let mut case = Case::pending();
     case.observe_at(at(then()));
     assert_eq!(case.memory.planning_since(), Mono::START);
-    case.job.generation += 1;
+    case.job.meta.generation += 1;
     case.observe_at(at(then() + MICRO));
     assert_eq!(case.memory.planning_since(), then() + MICRO);
     assert_eq!(case.memory.gate, then() + MICRO);
@@ -231,7 +231,7 @@ fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
 fn the_turning_points_are_when_looks_began_to_count() {
     let mut case = Case::pending();
     case.job.suspend = true;
-    case.job.generation += 1;
+    case.job.meta.generation += 1;
     case.observe(then());
     let mut visited = Vec::new();
     case.memory.turning_points(&mut |moment| visited.push(*moment));

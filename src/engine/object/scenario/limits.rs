@@ -38,7 +38,7 @@ fn not_after_follows_what_is_on_its_way_and_ends_the_rest() {
     let mut world = World::new(450);
     let (wave, _) = world.run();
     expire(&mut world);
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.accept(&wave.unwrap());
     world.cloud.insert(world.id(440), Seen::Terminated);
     world.cloud.insert(world.id(441), Seen::ShuttingDown);
@@ -97,7 +97,7 @@ fn a_submitted_id_is_settled_before_it_expires() {
     let (wave, _) = world.run();
     world.end(&wave.unwrap().batches[0], &unknown());
     expire(&mut world);
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.run_to_rest(SETTINGS.settle.mul_f64(0.9));
     assert_eq!(world.phase(0), InstancePhase::Submitted, "no read before that is a proof");
     world.cloud.insert(world.id(0), Seen::ShuttingDown);
@@ -115,7 +115,7 @@ fn the_deadline_looks_a_last_time_and_ends_the_object_also_while_suspended() {
         world.job.suspend = suspend;
         world.cloud.insert(world.id(7), Seen::Terminated);
         exceed(&mut world);
-        world.job.generation = 2;
+        world.job.meta.generation = 2;
         world.run_to_rest(Duration::from_mins(2));
         assert_eq!(world.status.phase, Some(Phase::DeadlineExceeded), "{suspend}");
         assert_eq!(world.phase(7), InstancePhase::Terminated, "{suspend}: seen by the last look");
@@ -133,7 +133,7 @@ fn the_deadline_counts_from_the_first_start_also_over_a_suspension() {
     assert!(started.is_some());
     for suspend in [true, false] {
         world.job.suspend = suspend;
-        world.job.generation += 1;
+        world.job.meta.generation += 1;
         world.pass(Duration::from_mins(1));
         world.run();
         assert_eq!(world.status.start_time, started, "suspend: {suspend}");
@@ -147,7 +147,7 @@ fn a_last_look_that_brings_nothing_counts_as_made() {
     world.accept(&wave.unwrap());
     world.run();
     exceed(&mut world);
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     // The look is asked for, and never answered.
     world.pass(Duration::from_millis(1));
     let decision = world.decide(0);
@@ -167,7 +167,7 @@ fn a_reply_in_flight_is_recorded_before_the_deadline_ends_the_object() {
     let mut world = World::new(3);
     let (wave, _) = world.run();
     exceed(&mut world);
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.run_to_rest(Duration::from_secs(20));
     assert_eq!(world.phase(0), InstancePhase::Submitted);
     world.finish_all();
@@ -185,7 +185,7 @@ fn no_spec_edit_opens_an_ended_object_again() {
     expire(&mut world);
     world.run_to_rest(Duration::from_mins(5));
     world.job.not_after = None;
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.restart();
     world.run_to_rest(Duration::from_mins(5));
     assert!(world.calls.is_empty());
@@ -208,12 +208,12 @@ fn the_object_is_deleted_when_its_time_after_the_end_is_over() {
     let ended = world.status.completion_time.clone().unwrap().0;
     let at = |seconds: u64| Now { mono: world.now, wall: ended + Duration::from_secs(seconds) };
     let ttl = Some(Duration::from_secs(100));
-    let decide = |ttl, now: Now| finished(1, &world.status, ttl, &now);
+    let decide = |ttl, now: Now| finished(&super::super::job::tests::meta(1), &world.status, ttl, &now);
     assert_eq!(decide(None, at(1_000_000)).wake, None, "never, unless asked for");
     assert_eq!(decide(ttl, at(99)).next, Next::Wait);
     assert_eq!(decide(ttl, at(99)).wake, Some(world.now + Duration::from_secs(1)));
     assert_eq!(decide(ttl, at(100)).next, Next::Delete);
-    let edited = finished(2, &world.status, ttl, &at(100));
+    let edited = finished(&super::super::job::tests::meta(2), &world.status, ttl, &at(100));
     assert!(edited.write.is_some() && edited.next == Next::Wait, "first the generation is observed");
     assert_eq!(edited.wake, Some(world.now));
 }
@@ -242,11 +242,11 @@ fn l07_a_suspended_object_waits_for_its_user() {
     let mut world = World::new(2);
     world.run();
     world.job.suspend = true;
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.run_to_rest(Duration::from_hours(3));
     assert!(!world.ready().1.contains("open for more"), "{}", world.ready().1);
     world.job.suspend = false;
-    world.job.generation = 3;
+    world.job.meta.generation = 3;
     world.blind = true;
     world.run_to_rest(Duration::from_mins(50));
     assert!(!world.ready().1.contains("open for more"), "{}", world.ready().1);

@@ -268,7 +268,7 @@ fn c07_throttled_for_ten_minutes_it_says_so_and_suspended_then_it_sends_nothing_
     assert!(waves > 60, "as often as the slowest pace allows: {waves}");
     let calls = world.calls.len();
     world.job.suspend = true;
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.run_to_rest(Duration::from_mins(30));
     assert_eq!((world.calls.len(), world.status.phase), (calls, Some(Phase::Suspended)));
     assert!(world.status.instances.iter().all(|row| row.attempts.is_none()));

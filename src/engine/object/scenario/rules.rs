@@ -141,7 +141,7 @@ fn an_outcome_waits_for_those_of_its_wave_and_is_recorded_with_them() {
 #[test]
 fn s13_no_call_while_suspended_planned_or_leaving_and_what_was_in_flight_is_recorded() {
     type Close = fn(&mut Job);
-    let closes: [Close; 2] = [|j| j.suspend = true, |j| j.leaving = true];
+    let closes: [Close; 2] = [|j| j.suspend = true, |j| j.meta.leaving = true];
     for close in closes {
         let mut world = World::new(60);
         close(&mut world.job);
@@ -151,7 +151,7 @@ fn s13_no_call_while_suspended_planned_or_leaving_and_what_was_in_flight_is_reco
         let mut world = World::new(260);
         let (wave, _) = world.run();
         close(&mut world.job);
-        world.job.generation = 2;
+        world.job.meta.generation = 2;
         world.accept(&wave.unwrap());
         world.run_to_rest(Duration::from_mins(5));
         assert_eq!(world.calls.len(), 4);
@@ -166,7 +166,7 @@ fn i05_resumed_ids_are_looked_at_again() {
     let before = world.decide(0);
     world.look(&before.look, before.regular);
     world.job.suspend = true;
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.run();
     // Half of them are deleted by hand meanwhile.
     for position in 0..10 {
@@ -174,7 +174,7 @@ fn i05_resumed_ids_are_looked_at_again() {
         world.cloud.insert(world.id(position), gone);
     }
     world.job.suspend = false;
-    world.job.generation = 3;
+    world.job.meta.generation = 3;
     let (wave, _) = world.run();
     let wave = wave.unwrap();
     assert_eq!(wave.batches.len(), 1);
@@ -523,7 +523,7 @@ fn l08_after_the_end_nothing_happens_across_a_restart() {
     world.cloud.values_mut().for_each(|seen| *seen = Seen::Live(Live::Running));
     world.run_to_rest(Duration::from_hours(1));
     assert_eq!((world.writes.len(), world.looked.len(), world.calls.len()), (writes, looked, 1));
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.run_to_rest(Duration::from_hours(1));
     assert_eq!(world.writes.len(), writes + 1, "one write for a spec edit");
     assert_eq!(world.status.observed_generation, Some(2));
@@ -545,7 +545,7 @@ fn a_plan_looks_once_writes_no_rows_and_is_silent() {
     assert_eq!((world.looked.len(), world.writes.len()), (30, 2));
     // Started: the looks of the plan don't count.
     world.job.dry_run = false;
-    world.job.generation = 2;
+    world.job.meta.generation = 2;
     world.cloud.insert(world.job.ids[2], Seen::Terminated);
     let (wave, _) = world.run();
     assert_eq!(wave.unwrap().batches[0].members.len(), 27);

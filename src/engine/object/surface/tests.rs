@@ -7,7 +7,10 @@ use crate::{
     api::InstanceDeletionStatus,
     engine::{
         Mono,
-        object::{job::tests::job_of, ledger::Progress},
+        object::{
+            job::tests::{job_of, meta},
+            ledger::Progress,
+        },
         reply::Note,
     },
 };
@@ -360,7 +363,7 @@ fn an_invalid_spec_leaves_the_record_and_ends_the_object() {
     let mut before = ready("Deleting");
     before.next_action_time = Some(at(9).time());
     before.progress = Some("1/2".into());
-    let status = invalid_spec("it is odd", 3, &before, &at(5));
+    let status = invalid_spec("it is odd", &meta(3), &before, &at(5));
     let is_true: Vec<_> =
         status.conditions.iter().filter(|c| c.status == "True").map(|c| &*c.type_).collect();
     assert_eq!(is_true, ["Stalled", "Finished"]);
@@ -373,10 +376,10 @@ fn an_invalid_spec_leaves_the_record_and_ends_the_object() {
     let message = "Nothing is sent: it is odd. Delete this object and create a valid one";
     assert_eq!(status.conditions[0].message, message);
     assert!(is_finished(&status) && !is_finished(&before));
-    let seen = observed(&status, 4);
+    let seen = observed(&status, &meta(4));
     assert_eq!(seen.observed_generation, Some(4));
     assert!(seen.conditions.iter().all(|c| c.observed_generation == Some(4)));
-    assert_eq!(invalid_spec("it is odd", 3, &status, &at(50)), status, "the end has its time");
+    assert_eq!(invalid_spec("it is odd", &meta(3), &status, &at(50)), status, "the end has its time");
 }
 
 #[test]
