@@ -36,6 +36,10 @@ const SINGLES: usize = 8;
 /// After so many failures in a row the rest is not asked: it is the cloud, not an instance.
 const OUTAGE: usize = SINGLES;
 
+/// Credentials that may not list are tried again after this, since a permission may be granted at any time, or at once when
+/// they change.
+const LIST_AGAIN: Duration = Duration::from_mins(5);
+
 /// What one gathering brought.
 #[derive(Default)]
 pub struct Round {
@@ -76,6 +80,8 @@ pub struct Account {
     /// Whoever probes a cloud that answers nothing holds this.
     probe: Queue<()>,
     outage: Mutex<Option<Outage>>,
+    /// The version of the credential that may not list, and when that is tried again.
+    no_list: Mutex<Option<(String, Mono)>>,
     witness: Witness,
     clock: Clock,
 }
@@ -91,8 +97,22 @@ impl Account {
         clock: Clock,
         witness: Witness,
     ) -> Self {
-        let (queue, line, probe, outage) = Default::default();
-        Self { client, endpoint, project, source, pace_of, queue, line, probe, outage, witness, clock }
+        let (queue, line, probe) = Default::default();
+        let (outage, no_list) = Default::default();
+        Self {
+            client,
+            endpoint,
+            project,
+            source,
+            pace_of,
+            queue,
+            line,
+            probe,
+            outage,
+            no_list,
+            witness,
+            clock,
+        }
     }
 
     /// Whether the last call brought no answer.
@@ -123,8 +143,12 @@ impl Account {
     /// Reads these ids: by list, and one by one what the list leaves out.
     pub async fn read(&self, ids: Vec<InstanceId>) -> Round {
         let mut round = Round::default();
-        let mut lists = vec![ids];
-        let mut single = Vec::new();
+        let (mut lists, mut single) = (Vec::new(), Vec::new());
+        if self.may_not_list().await {
+            single = ids
+        } else {
+            lists.push(ids)
+        }
         while let Some(mut ids) = lists.pop() {
             match self.list(&mut ids, &mut round).await {
                 Ok(()) => {
@@ -140,6 +164,7 @@ impl Account {
                     if missed.too_large
                         || matches!(missed.failure.trouble, Trouble::Forbidden | Trouble::RequestRefused) =>
                 {
+                    self.remember(&missed);
                     single.append(&mut ids);
                 }
                 Err(missed) => {
@@ -150,6 +175,25 @@ impl Account {
         }
         self.read_singly(single, &mut round).await;
         round
+    }
+
+    /// Whether these credentials were refused a list lately: asking at each gathering would be a call in vain each time.
+    async fn may_not_list(&self) -> bool {
+        let now = self.clock.mono();
+        let known = self.no_list().clone().filter(|(_, until)| now < *until);
+        let Some((version, _)) = known else { return false };
+        self.source.read().await.is_ok_and(|credential| credential.version == version)
+    }
+
+    fn remember(&self, missed: &Missed) {
+        if missed.failure.trouble == Trouble::Forbidden {
+            let version = missed.failure.secret_version.clone().unwrap_or_default();
+            *self.no_list() = Some((version, self.clock.mono() + LIST_AGAIN));
+        }
+    }
+
+    fn no_list(&self) -> MutexGuard<'_, Option<(String, Mono)>> {
+        self.no_list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads each by itself. What stands in the way of one instance keeps no other from being read, unless it stands in

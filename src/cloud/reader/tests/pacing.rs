@@ -187,3 +187,43 @@ async fn gatherings_read_one_by_one_are_answered_one_after_the_other() {
     // Lists that are refused and a hundred reads each, five a second.
     assert_eq!(answered, [1, 2, 3, 4], "the first is not read in turns with the others");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_was_refused_is_asked_for_again_after_five_minutes() {
+    let lists = Arc::new(AtomicUsize::new(0));
+    let count = lists.clone();
+    let answer = move |request: &str| {
+        if request.contains("/status") {
+            return (200, r#"{"state":"stopped"}"#.to_owned());
+        }
+        count.fetch_add(1, SeqCst);
+        (403, String::new())
+    };
+    let reader = reader_of(answer, pace_of(1000.0));
+    for (waited, expected) in [(0, 1), (0, 1), (290, 1), (10, 2), (0, 2)] {
+        tokio::time::sleep(Duration::from_secs(waited)).await;
+        assert_eq!(reader.register(ids(0..3)).await.unwrap().readings.len(), 3);
+        assert_eq!(lists.load(SeqCst), expected, "after {waited} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_credentials_may_list_what_the_last_ones_may_not() {
+    let lists = Arc::new(AtomicUsize::new(0));
+    let count = lists.clone();
+    let wire = Wire(move |request: &reqwest::Request| {
+        let single = request.url().path().ends_with("/status");
+        count.fetch_add(usize::from(!single), SeqCst);
+        if single { heard(200, r#"{"state":"stopped"}"#) } else { heard(403, "") }
+    });
+    let clock = Clock::start();
+    let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
+    let endpoint = Endpoint::parse("https://cloud.example", false).unwrap();
+    let source = Arc::new(Rotating::default());
+    let paces = pace_of(1000.0);
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, paces, clock, Arc::new(|_| {}));
+    for expected in 1..4 {
+        assert_eq!(reader.register(ids(0..3)).await.unwrap().readings.len(), 3);
+        assert_eq!(lists.load(SeqCst), expected, "each look has credentials of its own");
+    }
+}
