@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod admission;
+mod admission_policy;
 mod annotations;
 mod api_faults;
 mod bulk_reads;

@@ -15,6 +15,12 @@ pub(crate) fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The folder `deploy/base`.
+#[must_use]
+pub fn base() -> String {
+    project().join("deploy/base").display().to_string()
+}
+
 /// Applies `deploy/base` once to a control plane and waits until the CRD is served. Returns a kubeconfig of the
 /// controller's ServiceAccount.
 pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
@@ -24,11 +30,23 @@ pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
     if let Some((_, kubeconfig)) = done.iter().find(|(url, _)| *url == control_plane.url()) {
         return Ok(kubeconfig.clone());
     }
-    let base = project().join("deploy/base").display().to_string();
-    control_plane.kubectl(&["apply", "-k", &base]).ok()?;
+    control_plane.kubectl(&["apply", "-k", &base()]).ok()?;
     let crd = "crd/instancedeletions.clouddc.dev";
     control_plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]).ok()?;
     let (namespace, name) = ACCOUNT;
+    // By default one object may list fewer ids than tests do.
+    let most = r#"{"data":{"maxInstanceIDs":"5000"}}"#;
+    let guard = [
+        "patch",
+        "configmap",
+        "instance-deletion-guard",
+        "--namespace",
+        namespace,
+        "--type=merge",
+        "--patch",
+        most,
+    ];
+    control_plane.kubectl(&guard).ok()?;
     let kubeconfig = control_plane.service_account_kubeconfig(namespace, name)?;
     done.push((control_plane.url(), kubeconfig.clone()));
     Ok(kubeconfig)
