@@ -4,7 +4,8 @@ use std::fmt;
 
 /// Id of a CloudDC instance: a lower-case UUID, as in the vendor's SDK (`[0-9a-f]{8}-…`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InstanceId(u128);
+// Bytes, and not a number, which would be aligned to 16: tables hold an id beside a few small fields.
+pub struct InstanceId([u8; 16]);
 
 /// The text is not a lower-case UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +31,7 @@ impl InstanceId {
             };
             value = (value << 4) | u128::from(digit);
         }
-        Ok(Self(value))
+        Ok(Self::from_u128(value))
     }
 
     /// Parses an id as the cloud may spell it in a reply: other case or padding names the same instance.
@@ -41,13 +42,14 @@ impl InstanceId {
     /// The id with this number; for tests and generators.
     #[must_use]
     pub fn from_u128(value: u128) -> Self {
-        Self(value)
+        // The first byte first, so that ids are in the order of their text.
+        Self(value.to_be_bytes())
     }
 }
 
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hex = format!("{:032x}", self.0);
+        let hex = format!("{:032x}", u128::from_be_bytes(self.0));
         write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 }

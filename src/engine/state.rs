@@ -82,7 +82,11 @@ impl fmt::Display for Seen {
 
 /// Text from the cloud, cut to 32 printable ASCII bytes: it ends up in a status and in logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StateText(Box<str>);
+// Behind one thin pointer: a text is rare, and `Seen`, of which there is one for each id, has to have room for it.
+pub struct StateText(Box<Text>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Text(Box<str>);
 
 impl StateText {
     /// Longest text kept, in bytes.
@@ -96,13 +100,13 @@ impl StateText {
             .take(Self::MAX)
             .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
             .collect();
-        Self(clean.into())
+        Self(Box::new(Text(clean.into())))
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 }
 
