@@ -4,7 +4,7 @@
 //! before another object's call ended is no proof for either (design §3, rules 3 and 5; property S17).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::{Hash, Hasher},
     time::Duration,
 };
@@ -69,18 +69,37 @@ pub struct Mark {
 /// round of reads, one by one, over an account's missing ids must fit in.
 const SERIES_LIFE: Duration = Duration::from_hours(24);
 
+/// What is kept of a mark. The rest is kept apart: few ids have any of it at a time, and an account may have a hundred
+/// thousand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    ended: Option<Ended>,
+    on_its_way: Option<Mono>,
+}
+
+/// Reads of one id that did not find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Missing {
+    last: Mono,
+    since: Option<Mono>,
+}
+
 /// The marks of one endpoint and project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    marks: HashMap<InstanceId, Mark>,
+    kept: HashMap<InstanceId, Kept>,
+    in_flight: HashMap<InstanceId, Live>,
+    missing: HashMap<InstanceId, Missing>,
     swept: Mono,
 }
 
 impl Hash for Marks {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // An id without a mark and one whose mark says nothing are the same.
-        let mut marks: Vec<_> = self.marks.iter().filter(|(_, mark)| **mark != Mark::default()).collect();
-        marks.sort_unstable_by_key(|(id, _)| **id);
+        let ids = self.kept.keys().chain(self.in_flight.keys()).chain(self.missing.keys());
+        let ids: BTreeSet<InstanceId> = ids.copied().collect();
+        let marks = ids.into_iter().map(|id| (id, self.get(id)));
+        let marks: Vec<_> = marks.filter(|(_, mark)| *mark != Mark::default()).collect();
         (marks, self.swept).hash(state);
     }
 }
@@ -89,17 +108,23 @@ impl Marks {
     /// Visits every moment that is kept here.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         visit(&mut self.swept);
-        for mark in self.marks.values_mut() {
-            let ended = mark.ended.as_mut().map(|ended| &mut ended.at);
-            let read = [&mut mark.on_its_way, &mut mark.not_found, &mut mark.missing_since];
-            ended.into_iter().chain(read.into_iter().flatten()).for_each(&mut *visit);
+        for Kept { ended, on_its_way } in self.kept.values_mut() {
+            let ended = ended.as_mut().map(|ended| &mut ended.at);
+            ended.into_iter().chain(on_its_way).for_each(&mut *visit);
+        }
+        for Missing { last, since } in self.missing.values_mut() {
+            std::iter::once(last).chain(since).for_each(&mut *visit);
         }
     }
 
     /// What is known of an id.
     #[must_use]
     pub fn get(&self, id: InstanceId) -> Mark {
-        self.marks.get(&id).copied().unwrap_or_default()
+        let Kept { ended, on_its_way } = self.kept.get(&id).copied().unwrap_or_default();
+        let in_flight = self.in_flight.get(&id).copied();
+        let missing = self.missing.get(&id);
+        let (not_found, missing_since) = (missing.map(|m| m.last), missing.and_then(|m| m.since));
+        Mark { in_flight, ended, on_its_way, not_found, missing_since }
     }
 
     /// Claims the ids of a call about to be made, each with the state that its look showed. Nothing is claimed, and
@@ -108,9 +133,7 @@ impl Marks {
         if ids.iter().any(|(id, _)| self.get(*id).in_flight.is_some()) {
             return false;
         }
-        for (id, before) in ids {
-            self.marks.entry(*id).or_default().in_flight = Some(*before);
-        }
+        self.in_flight.extend(ids.iter().copied());
         true
     }
 
@@ -118,11 +141,12 @@ impl Marks {
     /// which leaves what was known before.
     pub fn release(&mut self, ids: &[InstanceId], at: Mono, effect: impl Fn(InstanceId) -> Option<Effect>) {
         for id in ids {
-            let mark = self.marks.entry(*id).or_default();
-            let before = mark.in_flight.take();
-            mark.missing_since = None;
+            let before = self.in_flight.remove(id);
             if let Some(effect) = effect(*id) {
-                mark.ended = Some(Ended { at, effect, before });
+                self.kept.entry(*id).or_default().ended = Some(Ended { at, effect, before });
+            }
+            if let Some(missing) = self.missing.get_mut(id) {
+                missing.since = None;
             }
         }
     }
@@ -130,19 +154,19 @@ impl Marks {
     /// Notes a read that was sent at this time.
     pub fn saw(&mut self, id: InstanceId, seen: &Seen, sent: Mono) {
         if *seen != Seen::NotFound
-            && let Some(mark) = self.marks.get_mut(&id)
+            && let Some(missing) = self.missing.get_mut(&id)
         {
-            mark.missing_since = mark.missing_since.filter(|since| *since > sent);
+            missing.since = missing.since.filter(|since| *since > sent);
         }
         match seen {
             Seen::ShuttingDown | Seen::Terminated => {
-                let mark = self.marks.entry(id).or_default();
+                let mark = self.kept.entry(id).or_default();
                 mark.on_its_way = mark.on_its_way.max(Some(sent));
             }
             Seen::NotFound => {
-                let mark = self.marks.entry(id).or_default();
-                mark.not_found = mark.not_found.max(Some(sent));
-                mark.missing_since = mark.missing_since.or(Some(sent));
+                let missing = self.missing.entry(id).or_insert(Missing { last: sent, since: None });
+                missing.last = missing.last.max(sent);
+                missing.since = missing.since.or(Some(sent));
             }
             Seen::Live(_) | Seen::Other(_) | Seen::Unreadable => {}
         }
@@ -153,7 +177,7 @@ impl Marks {
         if heard.at + settings.settle * PATIENCE < now {
             return;
         }
-        let mark = self.marks.entry(id).or_default();
+        let mark = self.kept.entry(id).or_default();
         let known = mark.ended.unwrap_or(heard);
         let effect = match (known.effect, heard.effect) {
             (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
@@ -164,7 +188,7 @@ impl Marks {
 
     /// Notes that the record of an object, read now, says of an id that no call is known to have named that it is on its way.
     pub fn heard_on_its_way(&mut self, id: InstanceId, now: Mono) {
-        let mark = self.marks.entry(id).or_default();
+        let mark = self.kept.entry(id).or_default();
         mark.on_its_way = mark.on_its_way.max(Some(now));
     }
 
@@ -176,11 +200,12 @@ impl Marks {
             return;
         }
         self.swept = now;
-        self.marks.retain(|_, mark| {
-            mark.in_flight.is_some()
-                || mark.ended.is_some_and(|e| now - e.at < life)
-                || mark.on_its_way.max(mark.not_found).is_some_and(|at| now - at < life)
-                || mark.missing_since.and(mark.not_found).is_some_and(|at| now - at < SERIES_LIFE)
+        self.kept.retain(|_, mark| {
+            mark.ended.is_some_and(|e| now - e.at < life) || mark.on_its_way.is_some_and(|at| now - at < life)
+        });
+        self.missing.retain(|_, missing| {
+            let age = now - missing.last;
+            age < life || (missing.since.is_some() && age < SERIES_LIFE)
         });
     }
 }
@@ -192,6 +217,10 @@ mod tests {
 
     fn id() -> InstanceId {
         InstanceId::from_u128(1)
+    }
+
+    fn is_empty(marks: &Marks) -> bool {
+        marks.kept.is_empty() && marks.in_flight.is_empty() && marks.missing.is_empty()
     }
 
     fn ended(at: Mono, effect: Effect, before: Option<Live>) -> Ended {
@@ -251,7 +280,7 @@ mod tests {
             let mut marks = Marks { swept: then(), ..Marks::default() };
             marks.saw(id(), &Seen::ShuttingDown, read);
             marks.sweep(at, &settings);
-            marks.marks.is_empty()
+            is_empty(&marks)
         };
         assert!(!swept(then()), "just done");
         assert!(!swept(just_before(then() + settings.settle)));
@@ -326,7 +355,7 @@ mod tests {
                 let mut marks = Marks::default();
                 happens(&mut marks);
                 marks.sweep(now, &settings);
-                assert_eq!(!marks.marks.is_empty(), kept, "{name}");
+                assert_eq!(!is_empty(&marks), kept, "{name}");
             }
         }
     }
