@@ -192,7 +192,9 @@ async fn exchange(
     let subject_token = response.headers().get("x-subject-token");
     let subject_token = subject_token.and_then(|token| Secret::parse(token.as_bytes()).ok());
     let status = response.status();
-    let mut body = Vec::new();
+    // What a header announces is no reason to reserve more than the cap.
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(cap));
     while let Some(chunk) = response.chunk().await.map_err(|e| Lost::Unknown(chain(&e)))? {
         if body.len() + chunk.len() > cap {
             return Err(Lost::TooLarge);

@@ -2,8 +2,9 @@
 //! smaller look waits for others, at most a second.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     time::Duration,
+    vec,
 };
 
 use tokio::{sync::oneshot, time::Instant};
@@ -30,11 +31,11 @@ struct Open {
     answer: oneshot::Sender<Answer>,
 }
 
-/// An id that is to be read.
+/// Ids of a look that are to be read and that no earlier look waits for; never none.
 struct Waiting {
-    id: InstanceId,
+    ids: vec::IntoIter<InstanceId>,
     came: Instant,
-    /// When its call goes at the latest.
+    /// When their call goes at the latest.
     due: Instant,
 }
 
@@ -48,7 +49,10 @@ pub struct Desk {
     open: HashMap<LookId, Open>,
     /// First come, first read.
     waiting: VecDeque<Waiting>,
-    wanted_by: HashMap<InstanceId, Vec<LookId>>,
+    /// The look that each waiting id was first wanted by.
+    wanted_by: HashMap<InstanceId, LookId>,
+    /// Further looks that want it. Few ids have any, and all ids of an account may wait.
+    wanted_too: HashMap<InstanceId, Vec<LookId>>,
 }
 
 impl Desk {
@@ -57,30 +61,41 @@ impl Desk {
     pub fn register(&mut self, look: Look, now: Instant) {
         let id = self.next;
         self.next += 1;
-        let mut left = 0;
+        let Look { mut ids, answer } = look;
         // Whoever asks for more than one call's worth does not wait for the rest: it would be a call of its own anyway.
-        let due = if look.ids.len() > READ_SIZE { now } else { now + GATHER };
-        for instance in look.ids {
-            let wanted_by = self.wanted_by.entry(instance).or_default();
-            if wanted_by.is_empty() {
-                self.waiting.push_back(Waiting { id: instance, came: now, due });
-            }
-            if wanted_by.last() != Some(&id) {
-                wanted_by.push(id);
+        let due = if ids.len() > READ_SIZE { now } else { now + GATHER };
+        let mut left = 0;
+        ids.retain(|instance| match self.wanted_by.entry(*instance) {
+            Entry::Vacant(entry) => {
+                entry.insert(id);
                 left += 1;
+                true
             }
+            Entry::Occupied(first) => {
+                if *first.get() != id {
+                    let wanted_too = self.wanted_too.entry(*instance).or_default();
+                    if wanted_too.last() != Some(&id) {
+                        wanted_too.push(id);
+                        left += 1;
+                    }
+                }
+                false
+            }
+        });
+        if !ids.is_empty() {
+            self.waiting.push_back(Waiting { ids: ids.into_iter(), came: now, due });
         }
         if left == 0 {
-            let _ = look.answer.send(Answer::default());
+            let _ = answer.send(Answer::default());
             return;
         }
-        self.open.insert(id, Open { left, gathered: Answer::default(), answer: look.answer });
+        self.open.insert(id, Open { left, gathered: Answer::default(), answer });
     }
 
     /// When the next call may go: a full one at once.
     pub fn due(&self) -> Option<Instant> {
         let came = self.waiting.front()?.came;
-        if self.waiting.len() >= READ_SIZE {
+        if self.wanted_by.len() >= READ_SIZE {
             return Some(came);
         }
         self.waiting.iter().map(|waiting| waiting.due).min()
@@ -88,8 +103,24 @@ impl Desk {
 
     /// The ids of the next call.
     pub fn take(&mut self) -> Wanted {
-        let ids: Vec<_> = self.waiting.drain(..self.waiting.len().min(READ_SIZE)).collect();
-        ids.into_iter().map(|w| (w.id, self.wanted_by.remove(&w.id).unwrap_or_default())).collect()
+        let mut wanted = Vec::with_capacity(READ_SIZE.min(self.wanted_by.len()));
+        while wanted.len() < READ_SIZE
+            && let Some(front) = self.waiting.front_mut()
+        {
+            let room = READ_SIZE - wanted.len();
+            for id in front.ids.by_ref().take(room) {
+                let first = self.wanted_by.remove(&id);
+                let further = self.wanted_too.remove(&id).unwrap_or_default();
+                wanted.push((id, first.into_iter().chain(further).collect()));
+            }
+            if front.ids.len() == 0 {
+                self.waiting.pop_front();
+            }
+        }
+        if self.wanted_by.is_empty() {
+            self.wanted_by = HashMap::new();
+        }
+        wanted
     }
 
     /// Enters what a call came to, and answers the looks of which nothing is missing any more.
