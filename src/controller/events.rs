@@ -18,6 +18,8 @@ use crate::{
 
 /// Events that may wait to be told; further ones are dropped.
 const QUEUE: usize = 256;
+/// kube keeps every event for six minutes, some KB each, to count repetitions of it. So many are kept at most.
+const KEPT: usize = 256;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The API server refuses a longer note.
 const NOTE: usize = 1000;
@@ -34,9 +36,16 @@ impl Events {
     pub fn start(client: Client) -> Self {
         let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
         let instance = std::env::var("HOSTNAME").ok();
-        let recorder = Recorder::new(client, Reporter { controller: CONTROLLER_NAME.to_owned(), instance });
+        let reporter = Reporter { controller: CONTROLLER_NAME.to_owned(), instance };
         tokio::spawn(async move {
+            let mut recorder = Recorder::new(client.clone(), reporter.clone());
+            let mut kept = 0;
             while let Some((object, event)) = waiting.recv().await {
+                if kept == KEPT {
+                    recorder = Recorder::new(client.clone(), reporter.clone());
+                    kept = 0;
+                }
+                kept += 1;
                 let event = kube_event(event);
                 let told = tokio::time::timeout(DEADLINE, recorder.publish(&event, &object)).await;
                 match told {
