@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, GetParams, PostParams, Preconditions},
     core::Request,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::exchange::{Failure, Unavailable, bounded, text};
@@ -82,6 +82,26 @@ struct Envelope<'a> {
     status: Option<&'a RawValue>,
 }
 
+/// The body of a write, which borrows all of it: a status may take a megabyte.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Replacement<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Precondition<'a>,
+    status: &'a InstanceDeletionStatus,
+}
+
+/// The very object that is written, at the version that was read.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Precondition<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+    resource_version: &'a str,
+}
+
 /// The API server.
 #[derive(Clone)]
 pub struct ApiServer {
@@ -134,17 +154,17 @@ impl ApiServer {
     }
 
     async fn put_status(&self, read: &Live, status: &InstanceDeletionStatus) -> Result<String, WriteError> {
-        let body = serde_json::json!({
-            "apiVersion": InstanceDeletion::api_version(&()),
-            "kind": InstanceDeletion::kind(&()),
-            "metadata": {
-                "name": read.key.name,
-                "namespace": read.key.namespace,
-                "uid": read.uid,
-                "resourceVersion": read.resource_version,
+        let body = Replacement {
+            api_version: &InstanceDeletion::api_version(&()),
+            kind: &InstanceDeletion::kind(&()),
+            metadata: Precondition {
+                name: &read.key.name,
+                namespace: &read.key.namespace,
+                uid: &read.uid,
+                resource_version: &read.resource_version,
             },
-            "status": status,
-        });
+            status,
+        };
         let body = serde_json::to_vec(&body).map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         let request = requests(&read.key.namespace)
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Objects loaded at once, first come first served: an object of 5,000 ids takes some MB while it is decided upon.
-const SLOTS: usize = 8;
+const SLOTS: usize = 4;
 
 /// What the process was started with.
 pub struct Options {

@@ -80,7 +80,7 @@ async fn exchange(client: &Client, request: http::Request<Vec<u8>>) -> Result<St
     let bytes = body.collect_bytes().await.map_err(lost)?;
     if parts.status.is_success() {
         let not_text = |e: std::string::FromUtf8Error| Failure::Unavailable(Unavailable::new(&e));
-        return String::from_utf8(bytes.to_vec()).map_err(not_text);
+        return String::from_utf8(bytes.into()).map_err(not_text);
     }
     let seconds = parts.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
     let status: Option<Status> = serde_json::from_slice(&bytes).ok();

@@ -49,8 +49,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "compare-and-swap without version",
         file: "src/controller/api_server.rs",
-        find: "                \"resourceVersion\": read.resource_version,\n            },\n            \"status\"",
-        replace: "            },\n            \"status\"",
+        find: "                resource_version: &read.resource_version,\n            },\n            status,",
+        replace: "                resource_version: \"\",\n            },\n            status,",
         found_by: &[Simulation],
     },
     Mistake {
