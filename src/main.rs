@@ -19,6 +19,9 @@ use instance_deletion_controller::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // Before any client is made: without a provider both HTTP clients refuse to start.
     let _ = rustls::crypto::ring::default_provider().install_default();
