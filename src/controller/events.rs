@@ -19,7 +19,7 @@ use crate::{
 /// Events that may wait to be told; further ones are dropped.
 const QUEUE: usize = 256;
 /// kube keeps every event for six minutes, some KB each, to count repetitions of it. So many are kept at most.
-const KEPT: usize = 256;
+const KEPT: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The API server refuses a longer note.
 const NOTE: usize = 1000;

@@ -2,7 +2,7 @@
 //! smaller look waits for others, at most a second.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeMap, HashMap, VecDeque, btree_map::Entry},
     time::Duration,
     vec,
 };
@@ -49,8 +49,8 @@ pub struct Desk {
     open: HashMap<LookId, Open>,
     /// First come, first read.
     waiting: VecDeque<Waiting>,
-    /// The look that each waiting id was first wanted by.
-    wanted_by: HashMap<InstanceId, LookId>,
+    /// The look that each waiting id was first wanted by. A tree, since it grows and shrinks with the ids that wait.
+    wanted_by: BTreeMap<InstanceId, LookId>,
     /// Further looks that want it. Few ids have any, and all ids of an account may wait.
     wanted_too: HashMap<InstanceId, Vec<LookId>>,
 }
@@ -116,9 +116,6 @@ impl Desk {
             if front.ids.len() == 0 {
                 self.waiting.pop_front();
             }
-        }
-        if self.wanted_by.is_empty() {
-            self.wanted_by = HashMap::new();
         }
         wanted
     }

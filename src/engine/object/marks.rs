@@ -4,7 +4,7 @@
 //! before another object's call ended is no proof for either (design §3, rules 3 and 5; property S17).
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{Hash, Hasher},
     time::Duration,
 };
@@ -87,7 +87,8 @@ struct Missing {
 /// The marks of one endpoint and project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    kept: HashMap<InstanceId, Kept>,
+    /// A tree, since it grows without ever being there twice.
+    kept: BTreeMap<InstanceId, Kept>,
     in_flight: HashMap<InstanceId, Live>,
     missing: HashMap<InstanceId, Missing>,
     swept: Mono,
