@@ -33,5 +33,6 @@ mod support;
 mod throttling;
 mod tls;
 mod two_controllers;
+mod user_roles;
 mod users;
 mod watch_faults;
