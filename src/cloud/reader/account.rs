@@ -145,9 +145,9 @@ impl Account {
         let mut round = Round::default();
         let (mut lists, mut single) = (Vec::new(), Vec::new());
         if self.may_not_list().await {
-            single = ids
+            single = ids;
         } else {
-            lists.push(ids)
+            lists.push(ids);
         }
         while let Some(mut ids) = lists.pop() {
             match self.list(&mut ids, &mut round).await {
