@@ -3,6 +3,7 @@
 //	judges judge    -health FILE -flux FILE      a verdict for each object
 //	judges discover -actions FILE                the Argo CD actions offered for each object
 //	judges act      -actions FILE -name ACTION   each object after the action
+//	judges check    -health FILE -flux FILE VERSIONS...   counts verdicts that differ from the table of phases
 //
 // It reads whole objects as JSON from standard input, one after the other, and prints one line of JSON for each.
 package main
@@ -22,7 +23,9 @@ const usage = `usage:
   judges judge    -health FILE -flux FILE      < OBJECTS   a verdict for each object
   judges discover -actions FILE                < OBJECTS   the Argo CD actions offered for each object
   judges act      -actions FILE -name ACTION   < OBJECTS   each object after the action
+  judges check    -health FILE -flux FILE VERSIONS...      how many verdicts differ from the table of phases
 
+VERSIONS  files with an object, or an event of a watch, on each line
 OBJECTS   whole InstanceDeletions as JSON, one after the other
 -health   Argo CD's health check, a Lua script
 -flux     a Flux Kustomization whose healthCheckExprs judge InstanceDeletions
@@ -59,12 +62,14 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	if err := flags.Parse(args[1:]); err != nil {
 		return fmt.Errorf("%w\n%s", err, usage)
 	}
-	if flags.NArg() > 0 {
+	if flags.NArg() > 0 && args[0] != "check" {
 		return fmt.Errorf("unexpected argument %q\n%s", flags.Arg(0), usage)
 	}
 
 	var answer func(*unstructured.Unstructured) (any, error)
 	switch args[0] {
+	case "check":
+		return check(*health, *flux, flags.Args(), out)
 	case "judge":
 		script, err := os.ReadFile(*health)
 		if err != nil {
@@ -93,6 +98,28 @@ func run(args []string, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("unknown command %q\n%s", args[0], usage)
 	}
 	return each(in, out, answer)
+}
+
+// check prints what came of all versions. It is an error if there are none, or if one is judged otherwise than the table says.
+func check(health, flux string, paths []string, out io.Writer) error {
+	script, err := os.ReadFile(health)
+	if err != nil {
+		return fmt.Errorf("-health: %w", err)
+	}
+	expressions, err := ReadExpressions(flux)
+	if err != nil {
+		return fmt.Errorf("-flux: %w", err)
+	}
+	tally, err := Check(paths, string(script), expressions, out)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "figure: kstatus, Argo CD's Lua and Flux's CEL: %d versions judged, mismatches %d; by phase %v\n",
+		tally.Versions, tally.Mismatches, tally.Phases)
+	if tally.Versions == 0 || tally.Mismatches > 0 {
+		return errors.New("no versions, or mismatches")
+	}
+	return nil
 }
 
 // each reads objects until the end of the input and prints the answer to each.

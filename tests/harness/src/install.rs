@@ -2,10 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Mutex,
 };
 
-use control_plane::{ControlPlane, Error};
+use control_plane::{ControlPlane, Error, Supervised};
+use serde_json::json;
+
+use crate::{manifest::Manifest, stage::until};
 
 /// Namespace and ServiceAccount of `deploy/base`.
 pub(crate) const ACCOUNT: (&str, &str) = ("clouddc-system", "instance-deletion-controller");
@@ -34,20 +38,41 @@ pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
     let crd = "crd/instancedeletions.clouddc.dev";
     control_plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]).ok()?;
     let (namespace, name) = ACCOUNT;
-    // By default one object may list fewer ids than tests do.
-    let most = r#"{"data":{"maxInstanceIDs":"5000"}}"#;
-    let guard = [
-        "patch",
-        "configmap",
-        "instance-deletion-guard",
-        "--namespace",
-        namespace,
-        "--type=merge",
-        "--patch",
-        most,
-    ];
-    control_plane.kubectl(&guard).ok()?;
+    raise_the_cap(control_plane, namespace)?;
+    watch_versions(control_plane, done.len())?;
     let kubeconfig = control_plane.service_account_kubeconfig(namespace, name)?;
     done.push((control_plane.url(), kubeconfig.clone()));
     Ok(kubeconfig)
+}
+
+/// By default one object may list fewer ids than tests do. The API server learns of policies and their parameters a moment
+/// later: the new ones are in force once they refuse what they protect.
+fn raise_the_cap(control_plane: &ControlPlane, namespace: &str) -> Result<(), Error> {
+    const PROBE: &str = "00000000-0000-0000-0000-000000000001";
+    let data = json!({"data": {"maxInstanceIDs": "5000", PROBE: "probe"}}).to_string();
+    let guard = ["patch", "configmap", "instance-deletion-guard", "--type=merge", "--patch", &data];
+    control_plane.kubectl(&[&guard[..], &["--namespace", namespace]].concat()).ok()?;
+    let probe = Manifest::new("probe", &[PROBE.to_owned()]).text();
+    until("the policy is in force", || {
+        let tried = control_plane.kubectl(&["create", "--dry-run=server", "--namespace=default", "-f", "-"]);
+        let output = tried.stdin(probe.clone()).run().ok()?;
+        output.stderr.contains("are protected").then_some(())
+    });
+    Ok(())
+}
+
+/// Keeps every version of every object for `tests/judges`, in the folder that `RECORDED_VERSIONS` names.
+fn watch_versions(control_plane: &ControlPlane, number: usize) -> Result<(), Error> {
+    // Each ends with this process.
+    static WATCHES: Mutex<Vec<Supervised>> = Mutex::new(Vec::new());
+    let Some(folder) = std::env::var_os("RECORDED_VERSIONS") else { return Ok(()) };
+    let log = Path::new(&folder).join(format!("watch-{}-{number}.json", std::process::id()));
+    let mut command = Command::new(control_plane.kubectl_path());
+    command
+        .args(["get", "--raw", "/apis/clouddc.dev/v1alpha1/instancedeletions?watch=true"])
+        .env("KUBECONFIG", control_plane.kubeconfig())
+        .env("HOME", control_plane.folder());
+    let watch = Supervised::spawn(command, &log)?;
+    WATCHES.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watch);
+    Ok(())
 }

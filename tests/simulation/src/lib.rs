@@ -8,7 +8,7 @@
 //! - [`plan`]: what a seed draws before the run; [`faults`]: the kinds of faults and their rates;
 //! - [`sim`]: the world; [`api_wire`] and [`cloud_wire`]: the wires to it, with [`cloud_faults`] and [`watching`];
 //! - [`process`]: a process; [`machines`] and [`users`]: what is done to it and to the objects;
-//! - [`record`]: what happened, [`trace`]: the same for people, [`judge`]: whether it was right;
+//! - [`record`]: what happened, [`trace`]: the same for people, [`judge`]: whether it was right; [`recorded`]: for other judges;
 //! - [`run`]: one run, [`campaign`]: many; [`crash_points`]: a process that dies of each of its effects in turn.
 
 pub mod api_wire;
@@ -23,6 +23,7 @@ pub mod plan;
 pub mod process;
 pub mod random;
 pub mod record;
+pub mod recorded;
 pub mod run;
 pub mod sim;
 pub mod trace;
