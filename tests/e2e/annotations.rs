@@ -21,7 +21,8 @@ async fn s13_a_held_object_sends_nothing_and_git_does_not_take_it_back() {
     let manifest = Manifest::new("retire", &ids);
     stage.apply(&manifest).unwrap();
     gate.wait_held(1, SOON).await.unwrap();
-    stage.kubectl(&["annotate", "idel", "--all", "clouddc.dev/hold=ask the night shift"]).unwrap();
+    let by_hand = ["annotate", "--field-manager=hold", "idel", "--all"];
+    stage.kubectl(&[&by_hand[..], &["clouddc.dev/hold=ask the night shift"]].concat()).unwrap();
     stage.wait_reason("retire", "Suspended");
     gate.release();
     let object = stage.wait("retire", "the reply recorded", |object| count(object, "Terminated") == 50);
