@@ -47,8 +47,8 @@ fn read_of(object: &Value) -> Value {
         all.iter().map(one).collect::<Vec<_>>()
     });
     let mut read = json!({
-        "apiVersion": object["apiVersion"],
-        "kind": object["kind"],
+        "apiVersion": "clouddc.dev/v1alpha1",
+        "kind": "InstanceDeletion",
         "metadata": {"name": "simulated", "namespace": "fleet", "generation": meta["generation"]},
         "status": {"observedGeneration": status["observedGeneration"], "phase": status["phase"], "conditions": conditions},
     });

@@ -13,6 +13,7 @@ use crate::{
     plan::{Act, Course, NAMESPACES, PROJECT, Plan, SecretAct, TOKENS},
     process::start,
     record::text,
+    recorded,
     sim::{PLURAL, Sim},
     users,
 };
@@ -87,6 +88,7 @@ async fn simulate(plan: Plan, faults: Faults, crash_after: Option<u64>, keep_tra
         all.map(|(place, object)| (place.name.clone(), text(object, "/status/phase").to_owned())).collect()
     });
     let virtual_time = sim.now();
+    sim.with(|state| recorded::keep(&state.record));
     sim.with(|state| Outcome {
         seed,
         hash: state.trace.hash(),
