@@ -1,5 +1,5 @@
 //! Looks that wait, gathered into calls: a full call of 100 ids goes at once, and so does the rest of a look of more; a
-//! smaller look waits for others, at most a second.
+//! smaller look waits for others while they come, so that objects that start together share their calls.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, btree_map::Entry},
@@ -12,7 +12,10 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{Answer, Reading, account::Round};
 use crate::engine::{InstanceId, settings::READ_SIZE};
 
+/// No call is filled up any more when no look has come for so long,
 const GATHER: Duration = Duration::from_secs(1);
+/// or when its first look has waited for so long.
+const LONGEST: Duration = Duration::from_secs(3);
 
 /// A look as it is registered.
 pub struct Look {
@@ -49,6 +52,8 @@ pub struct Desk {
     open: HashMap<LookId, Open>,
     /// First come, first read.
     waiting: VecDeque<Waiting>,
+    /// When the last of them came.
+    last_came: Option<Instant>,
     /// The look that each waiting id was first wanted by. A tree, since it grows and shrinks with the ids that wait.
     wanted_by: BTreeMap<InstanceId, LookId>,
     /// Further looks that want it. Few ids have any, and all ids of an account may wait.
@@ -63,7 +68,7 @@ impl Desk {
         self.next += 1;
         let Look { mut ids, answer } = look;
         // Whoever asks for more than one call's worth does not wait for the rest: it would be a call of its own anyway.
-        let due = if ids.len() > READ_SIZE { now } else { now + GATHER };
+        let due = if ids.len() > READ_SIZE { now } else { now + LONGEST };
         let mut left = 0;
         ids.retain(|instance| match self.wanted_by.entry(*instance) {
             Entry::Vacant(entry) => {
@@ -83,6 +88,7 @@ impl Desk {
             }
         });
         if !ids.is_empty() {
+            self.last_came = Some(now);
             self.waiting.push_back(Waiting { ids: ids.into_iter(), came: now, due });
         }
         if left == 0 {
@@ -98,7 +104,8 @@ impl Desk {
         if self.wanted_by.len() >= READ_SIZE {
             return Some(came);
         }
-        self.waiting.iter().map(|waiting| waiting.due).min()
+        let quiet = self.last_came.map(|last| last + GATHER);
+        self.waiting.iter().map(|waiting| waiting.due).chain(quiet).min()
     }
 
     /// The ids of the next call.
@@ -167,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_call_goes_at_once_and_a_rest_a_second_after_it_came() {
+    async fn a_full_call_goes_at_once_and_a_rest_when_no_more_has_come_for_a_second() {
         let (mut desk, start) = (Desk::default(), Instant::now());
         assert_eq!(desk.due(), None);
         let _first = look(&mut desk, 0..60, start);
@@ -178,6 +185,22 @@ mod tests {
         let taken: Vec<_> = desk.take().into_iter().map(|(id, _)| id).collect();
         assert_eq!(taken, (0..100).map(InstanceId::from_u128).collect::<Vec<_>>(), "first come, first read");
         assert_eq!(desk.due(), Some(later + GATHER), "the rest waits from when it came");
+    }
+
+    #[tokio::test]
+    async fn looks_that_come_one_after_the_other_share_a_call() {
+        let (mut desk, start) = (Desk::default(), Instant::now());
+        let mut looks = Vec::new();
+        for n in 0..6 {
+            let now = start + GATHER / 2 * u32::try_from(n).unwrap();
+            assert!(n == 0 || desk.due() > Some(now), "{n}: it waits for this one");
+            looks.push(look(&mut desk, n..n + 1, now));
+            assert_eq!(desk.due(), Some((now + GATHER).min(start + LONGEST)), "{n}");
+        }
+        assert_eq!(desk.due(), Some(start + LONGEST), "but not for ever");
+        assert_eq!(desk.take().len(), 6);
+        let _next = look(&mut desk, 50..51, start + LONGEST);
+        assert_eq!(desk.due(), Some(start + LONGEST + GATHER), "whoever comes after it waits anew");
     }
 
     #[tokio::test]
