@@ -15,6 +15,7 @@ mod crash;
 mod credential_kinds;
 mod credentials;
 mod deletion;
+mod editing;
 mod faults;
 mod further_faults;
 mod gateway;

@@ -72,6 +72,13 @@ impl Kubectl {
         self
     }
 
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Another deadline than two minutes.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
