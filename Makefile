@@ -26,7 +26,7 @@ mutants: ## put mistakes into the protocol, and mutants into the engine; the che
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants@27.1.0
 	cargo mutants -p engine-alone --timeout 30
 
-bench: ## measure the release build beside a plain loop, against the simulator (most of an hour); SEEDS=n ONLY=scenario
+bench: ## measure the release build beside a plain loop, against the simulator (more than an hour); SEEDS=n ONLY=scenario
 	@cargo build --quiet --release --bin instance-deletion-controller
 	@cargo run --quiet --release -p bench -- --seeds $(or $(SEEDS),5) $(if $(ONLY),--only $(ONLY))
 

@@ -95,6 +95,9 @@ impl Pace {
         let fast_until = self.before_refusals.map_or(self.ceiling, |before| before * 0.9);
         let climbed = if self.rate < fast_until {
             (self.rate * (1.0 + 0.10 * elapsed)).min(fast_until)
+        } else if self.before_refusals.is_some_and(|before| self.rate < before) {
+            // Most of the time is spent just below what was refused last: the slower it is come near to, the fewer are refused.
+            self.rate * (1.0 + 0.001 * elapsed)
         } else {
             self.rate * (1.0 + 0.002 * elapsed)
         };
@@ -181,7 +184,7 @@ impl Pace {
             self.before_refusals = Some(self.rate);
         }
         self.refused_in_a_row += 1;
-        let factor = if refusal == Refusal::Unavailable || !first { 0.5 } else { 0.9 };
+        let factor = if refusal == Refusal::Unavailable || !first { 0.5 } else { 0.95 };
         self.rate = (self.rate * factor).max(SLOWEST.min(self.ceiling));
         self.tokens = 0.0;
         self.cut = Some(now);
