@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -59,17 +61,18 @@ type Tally struct {
 	Phases               map[string]int
 }
 
-// Check judges every version in these files and prints each that is judged otherwise than the table says.
+// Check judges every version in these files and prints each that is judged otherwise than the table says, but those in
+// namespaces with one of these prefixes.
 //
 // A line of a file is an object, or an event of a watch. A last line without an end was cut off with whoever wrote it.
-func Check(paths []string, healthScript string, expressions *Expressions, out io.Writer) (Tally, error) {
+func Check(paths, but []string, healthScript string, expressions *Expressions, out io.Writer) (Tally, error) {
 	tally := Tally{Phases: map[string]int{}}
 	for _, path := range paths {
 		file, err := os.Open(path)
 		if err != nil {
 			return tally, err
 		}
-		err = checkLines(file, healthScript, expressions, &tally, out)
+		err = checkLines(file, but, healthScript, expressions, &tally, out)
 		if err := errors.Join(err, file.Close()); err != nil {
 			return tally, fmt.Errorf("%s: %w", path, err)
 		}
@@ -77,7 +80,7 @@ func Check(paths []string, healthScript string, expressions *Expressions, out io
 	return tally, nil
 }
 
-func checkLines(in io.Reader, healthScript string, expressions *Expressions, tally *Tally, out io.Writer) error {
+func checkLines(in io.Reader, but []string, healthScript string, expressions *Expressions, tally *Tally, out io.Writer) error {
 	lines := bufio.NewReaderSize(in, 1<<20)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -86,13 +89,13 @@ func checkLines(in io.Reader, healthScript string, expressions *Expressions, tal
 		} else if err != nil {
 			return err
 		}
-		if err := checkVersion(line, healthScript, expressions, tally, out); err != nil {
+		if err := checkVersion(line, but, healthScript, expressions, tally, out); err != nil {
 			return fmt.Errorf("%w: %.300s", err, line)
 		}
 	}
 }
 
-func checkVersion(line []byte, healthScript string, expressions *Expressions, tally *Tally, out io.Writer) error {
+func checkVersion(line []byte, but []string, healthScript string, expressions *Expressions, tally *Tally, out io.Writer) error {
 	var event struct {
 		Object json.RawMessage `json:"object"`
 	}
@@ -109,7 +112,8 @@ func checkVersion(line []byte, healthScript string, expressions *Expressions, ta
 	if err := object.UnmarshalJSON(bytes.TrimSpace(line)); err != nil {
 		return err
 	}
-	if object.GetKind() != kind {
+	leftOut := func(prefix string) bool { return strings.HasPrefix(object.GetNamespace(), prefix) }
+	if object.GetKind() != kind || slices.ContainsFunc(but, leftOut) {
 		return nil
 	}
 	// No tool reads a row.

@@ -49,7 +49,11 @@ func TestCheckCountsVersionsAndMismatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	tally, err := Check([]string{path}, string(script), expressions, &out)
+	tally, err := Check([]string{path}, []string{"flee"}, string(script), expressions, &out)
+	if err != nil || tally.Versions != 0 {
+		t.Errorf("%+v, %v: none is of another namespace", tally, err)
+	}
+	tally, err = Check([]string{path}, nil, string(script), expressions, &out)
 	if err != nil || tally.Versions != 3 || tally.Mismatches != 1 || tally.Phases["Deleting"] != 2 {
 		t.Errorf("%+v, %v", tally, err)
 	}

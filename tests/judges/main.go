@@ -3,7 +3,7 @@
 //	judges judge    -health FILE -flux FILE      a verdict for each object
 //	judges discover -actions FILE                the Argo CD actions offered for each object
 //	judges act      -actions FILE -name ACTION   each object after the action
-//	judges check    -health FILE -flux FILE VERSIONS...   counts verdicts that differ from the table of phases
+//	judges check    -health FILE -flux FILE [-but PREFIX,...] VERSIONS...   counts verdicts that differ from the table of phases
 //
 // It reads whole objects as JSON from standard input, one after the other, and prints one line of JSON for each.
 package main
@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -23,10 +25,12 @@ const usage = `usage:
   judges judge    -health FILE -flux FILE      < OBJECTS   a verdict for each object
   judges discover -actions FILE                < OBJECTS   the Argo CD actions offered for each object
   judges act      -actions FILE -name ACTION   < OBJECTS   each object after the action
-  judges check    -health FILE -flux FILE VERSIONS...      how many verdicts differ from the table of phases
+  judges check    -health FILE -flux FILE [-but PREFIX,...] VERSIONS...
+                                                           how many verdicts differ from the table of phases
 
 VERSIONS  files with an object, or an event of a watch, on each line
 OBJECTS   whole InstanceDeletions as JSON, one after the other
+-but      prefixes of namespaces that are left out
 -health   Argo CD's health check, a Lua script
 -flux     a Flux Kustomization whose healthCheckExprs judge InstanceDeletions
 -actions  Argo CD's actions, as argocd-cm holds them
@@ -59,6 +63,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	flux := flags.String("flux", "", "")
 	actions := flags.String("actions", "", "")
 	name := flags.String("name", "", "")
+	but := flags.String("but", "", "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return fmt.Errorf("%w\n%s", err, usage)
 	}
@@ -69,7 +74,8 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	var answer func(*unstructured.Unstructured) (any, error)
 	switch args[0] {
 	case "check":
-		return check(*health, *flux, flags.Args(), out)
+		leftOut := slices.DeleteFunc(strings.Split(*but, ","), func(prefix string) bool { return prefix == "" })
+		return check(*health, *flux, leftOut, flags.Args(), out)
 	case "judge":
 		script, err := os.ReadFile(*health)
 		if err != nil {
@@ -101,7 +107,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 }
 
 // check prints what came of all versions. It is an error if there are none, or if one is judged otherwise than the table says.
-func check(health, flux string, paths []string, out io.Writer) error {
+func check(health, flux string, but, paths []string, out io.Writer) error {
 	script, err := os.ReadFile(health)
 	if err != nil {
 		return fmt.Errorf("-health: %w", err)
@@ -110,7 +116,7 @@ func check(health, flux string, paths []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("-flux: %w", err)
 	}
-	tally, err := Check(paths, string(script), expressions, out)
+	tally, err := Check(paths, but, string(script), expressions, out)
 	if err != nil {
 		return err
 	}
