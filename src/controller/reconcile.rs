@@ -22,7 +22,7 @@ use crate::{
     api::InstanceDeletionStatus,
     clock::Deadline,
     engine::{
-        Mono, Now, Settings,
+        Mono,
         account::permits::Turn,
         backoff::backoff,
         object::{
@@ -31,11 +31,11 @@ use crate::{
             job::{Job, ttl},
             ledger::Ledger,
             memory::{Memory, Observed},
-            standing::{Standing, standing},
+            standing::{Standing, closed, standing},
             surface::is_finished,
             write_ahead::Wave,
         },
-        reply::{Note, Retry, Trouble},
+        reply::Retry,
         settings::{INTENT_LIFE, LOOK_LIFE},
     },
 };
@@ -191,7 +191,8 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
             Next::AskPermit(want) => {
                 let said = caller.account.ask(&caller.key, *want, now.mono);
                 if let Turn::Closed(left) = said {
-                    memory.call_trouble = Some(closed(left, memory, (&now, &context.settings)));
+                    let before = memory.call_trouble.as_ref();
+                    memory.call_trouble = Some(closed(left, before, &now, &context.settings));
                 }
                 turn = Some(said);
                 continue;
@@ -209,17 +210,6 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
     }
     context.call_next(&caller.account);
     Some(decision)
-}
-
-/// The cloud asked another object that nobody calls for a time: this one says so too, and when it goes on.
-fn closed(left: Duration, memory: &Memory, (now, settings): (&Now, &Settings)) -> Standing {
-    let trouble = Trouble::Throttled { retry_after: Some(left) };
-    let before = memory.call_trouble.as_ref();
-    let heard = before.filter(|before| before.trouble.reason() == trouble.reason());
-    // What another object heard may have been another Secret's answer: it is not passed on.
-    let earlier = || Note { text: "it said so earlier".to_owned(), ..Note::default() };
-    let note = heard.map_or_else(earlier, |before| before.note.clone());
-    standing(trouble, note, before, None, now, settings, 0)
 }
 
 async fn carry_out(

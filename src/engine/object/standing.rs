@@ -80,6 +80,18 @@ pub fn standing(
     Standing { trouble, note, failures, retry_at, retry_time, secret_version }
 }
 
+/// The trouble of an object that may not call for so long, since the cloud asked so of another object of the account: it says so
+/// too, and when it goes on.
+#[must_use]
+pub fn closed(left: Duration, before: Option<&Standing>, now: &Now, settings: &Settings) -> Standing {
+    let trouble = Trouble::Throttled { retry_after: Some(left) };
+    let heard = before.filter(|before| before.trouble.reason() == trouble.reason());
+    // What another object heard may have been another Secret's answer: it is not passed on.
+    let earlier = || Note { text: "it said so earlier".to_owned(), ..Note::default() };
+    let note = heard.map_or_else(earlier, |before| before.note.clone());
+    standing(trouble, note, before, None, now, settings, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::jiff::Timestamp;
@@ -178,6 +190,21 @@ mod tests {
         let unreachable = Trouble::CloudUnreachable;
         let other = standing(unreachable, note("down"), Some(&first), None, &later, &settings, 0);
         assert_eq!(other.retry_time, later.time_at(other.retry_at));
+    }
+
+    #[test]
+    fn a_closed_account_is_told_with_what_the_object_heard_itself() {
+        let settings = Settings::default();
+        let (now, minute) = (at(then()), Duration::from_mins(1));
+        let said = |before: Option<&Standing>| {
+            let closed = closed(minute, before, &now, &settings);
+            assert_eq!(closed.retry_at, then() + minute);
+            closed.note.text
+        };
+        assert_eq!(said(None), "it said so earlier");
+        let of = |trouble| standing(trouble, note("heard"), None, None, &now, &settings, 0);
+        assert_eq!(said(Some(&of(Trouble::Throttled { retry_after: None }))), "heard");
+        assert_eq!(said(Some(&of(Trouble::CloudUnreachable))), "it said so earlier", "of something else");
     }
 
     #[test]
