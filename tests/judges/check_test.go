@@ -40,20 +40,13 @@ func TestCheckCountsVersionsAndMismatches(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	script, err := os.ReadFile(healthFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	expressions, err := ReadExpressions(fluxFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	script, expressions := shippedChecks(t)
 	var out strings.Builder
-	tally, err := Check([]string{path}, []string{"flee"}, string(script), expressions, &out)
+	tally, err := Check([]string{path}, []string{"flee"}, script, expressions, &out)
 	if err != nil || tally.Versions != 0 {
 		t.Errorf("%+v, %v: none is of another namespace", tally, err)
 	}
-	tally, err = Check([]string{path}, nil, string(script), expressions, &out)
+	tally, err = Check([]string{path}, nil, script, expressions, &out)
 	if err != nil || tally.Versions != 3 || tally.Mismatches != 1 || tally.Phases["Deleting"] != 2 {
 		t.Errorf("%+v, %v", tally, err)
 	}

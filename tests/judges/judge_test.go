@@ -158,7 +158,9 @@ func all(t *testing.T) []row {
 	return append(append(phases(t), stale(t)...), beside(t)...)
 }
 
-func TestVerdicts(t *testing.T) {
+// shippedChecks are the health check and the expressions that deploy/ holds.
+func shippedChecks(t *testing.T) (string, *Expressions) {
+	t.Helper()
 	script, err := os.ReadFile(healthFile)
 	if err != nil {
 		t.Fatal(err)
@@ -167,9 +169,14 @@ func TestVerdicts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(script), expressions
+}
+
+func TestVerdicts(t *testing.T) {
+	script, expressions := shippedChecks(t)
 	for _, row := range all(t) {
 		t.Run(row.name, func(t *testing.T) {
-			verdict := Judge(row.object(t), string(script), expressions)
+			verdict := Judge(row.object(t), script, expressions)
 			if got := [3]string{verdict.Kstatus, verdict.Argo, verdict.Flux}; got != row.want {
 				t.Errorf("kstatus, Argo CD, Flux: got %v, want %v; status %s; %+v", got, row.want, row.status, verdict)
 			}
