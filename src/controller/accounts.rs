@@ -126,6 +126,13 @@ impl Account {
         self.schedule.forget(key);
     }
 
+    /// When a granted call of this identity leaves that is ready now.
+    pub fn leaves(&self, identity: &Identity, now: Mono) -> Mono {
+        let governor = self.governors.of(&self.endpoint, &self.project, identity);
+        let pace = &mut lock(&governor.deletes).pace;
+        pace.leaves(now)
+    }
+
     /// Takes note of how a delete call of this identity ended. Returns what the account's calls say about its requests by now.
     pub fn ended(&self, identity: &Identity, reply: &Reply, now: Mono) -> Evidence {
         let governor = self.governors.of(&self.endpoint, &self.project, identity);

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use super::{
@@ -102,12 +103,16 @@ pub fn start(
 
 async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Reply {
     let Guard { context, caller, batch, .. } = guard;
+    let account = &caller.account;
+    sleep_until(context.clock.instant(account.leaves(&credential.identity, context.clock.mono()))).await;
+    if context.draining() {
+        return Reply::TooLate;
+    }
     let ids = batch.ids();
     info!(
         namespace = caller.key.namespace, name = caller.key.name, batch = batch.number, size = ids.len(),
         ids = %join(&ids), "sending a delete call"
     );
-    let account = &caller.account;
     let client = context.accounts.client();
     client.delete_instances(&account.endpoint, &account.project, credential, &ids, leave_by).await
 }

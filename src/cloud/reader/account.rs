@@ -308,16 +308,16 @@ impl Account {
                 let failure = ReadFailure { trouble, note, secret_version: version };
                 Missed { failure, too_large: false }
             })?;
-            let now = self.clock.mono();
             let own = self.pace_of(&credential);
-            if Arc::ptr_eq(&own, &turns) {
-                return Ok((credential, now));
+            if !Arc::ptr_eq(&own, &turns) {
+                turns.pace().give_back(1);
+                if own.pace().take(1, self.clock.mono()) == 0 {
+                    turns = own;
+                    continue;
+                }
             }
-            turns.pace().give_back(1);
-            if own.pace().take(1, now) > 0 {
-                return Ok((credential, now));
-            }
-            turns = own;
+            let sent = own.leave(&self.clock).await;
+            return Ok((credential, sent));
         }
     }
 

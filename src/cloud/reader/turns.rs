@@ -7,7 +7,10 @@ use std::{
 
 use tokio::{sync::Mutex as Queue, time::sleep_until};
 
-use crate::{clock::Clock, engine::account::pace::Pace};
+use crate::{
+    clock::Clock,
+    engine::{Mono, account::pace::Pace},
+};
 
 /// Whoever would wait longer than this, since the cloud asks for it, is told instead: its object says what it waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,6 +53,13 @@ impl ReadPace {
             sleep_until(clock.instant(due)).await;
         }
     }
+
+    /// Waits until a call whose turn has come leaves, now that it has all it needs, and says when that is.
+    pub async fn leave(&self, clock: &Clock) -> Mono {
+        let at = self.pace().leaves(clock.mono());
+        sleep_until(clock.instant(at)).await;
+        clock.mono()
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +67,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::{Mono, account::pace::Refusal};
+    use crate::engine::account::pace::Refusal;
 
     #[tokio::test(start_paused = true)]
     async fn turns_come_in_the_order_in_which_they_were_asked_for() {

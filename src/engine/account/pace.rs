@@ -1,4 +1,5 @@
-//! How fast one account is called (design §3, *Governor*): a token bucket whose rate is cut by refusals and climbs again.
+//! How fast one account is called (design §3, *Governor*): a token bucket whose rate is cut by refusals and climbs again, and
+//! the distance that granted calls keep from each other when they leave.
 
 #[cfg(test)]
 mod goodput;
@@ -11,9 +12,11 @@ use crate::engine::time::Mono;
 
 /// The slowest pace: one call in ten seconds.
 const SLOWEST: f64 = 0.1;
-/// The bucket holds a tenth of a second's calls, at least one: enough for a wave of parallel calls at a high rate, and
-/// hardly more than the rate in any one second.
-const BURST_SECONDS: f64 = 0.1;
+/// A tenth of a second's calls, at least one, may be granted together: enough for a wave of parallel calls at a high rate.
+const TOGETHER_SECONDS: f64 = 0.1;
+/// What half a second brings beyond that is kept for whoever comes late for its turn, so that nothing of the rate is lost. It
+/// is no burst at the cloud: calls that are granted together [leave](Pace::leaves) one after the other.
+const LATE_SECONDS: f64 = 0.5;
 /// A token that sums of fractions have brought this near to one is one.
 const WHOLE: f64 = 1.0 - 1e-9;
 
@@ -24,6 +27,14 @@ const OVER: Duration = Duration::from_mins(1);
 const SHARE: f64 = 0.95;
 /// A stated limit is believed so long: it may be raised, and then nobody says so.
 const STATED: Duration = Duration::from_hours(1);
+
+/// A granted call is held back no longer than this to keep its distance: what lies between a grant and its call seldom
+/// takes longer, and a call must leave soon after its intent.
+const HELD_BACK: Duration = Duration::from_secs(1);
+
+fn together(rate: f64) -> f64 {
+    (rate * TOGETHER_SECONDS).max(1.0)
+}
 
 /// What a refusal says about the pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +68,8 @@ pub struct Pace {
     under_way: VecDeque<Mono>,
     /// When the rate was last cut.
     cut: Option<Mono>,
+    /// When the call that leaves last does.
+    left: Option<Mono>,
     closed_until: Mono,
     /// The rate that a limit stated by the cloud allows, and until when it is believed.
     stated: Option<(f64, Mono)>,
@@ -66,24 +79,23 @@ impl Pace {
     /// A pace of at most `ceiling` calls per second.
     #[must_use]
     pub fn new(ceiling: f64, now: Mono) -> Self {
-        let mut pace = Self {
+        Self {
             ceiling,
             rate: ceiling,
-            tokens: 0.0,
+            tokens: together(ceiling),
             updated: now,
             before_refusals: None,
             refused_in_a_row: 0,
             under_way: VecDeque::new(),
             cut: None,
+            left: None,
             closed_until: Mono::START,
             stated: None,
-        };
-        pace.tokens = pace.capacity();
-        pace
+        }
     }
 
     fn capacity(&self) -> f64 {
-        (self.rate * BURST_SECONDS).max(1.0)
+        together(self.rate) + self.rate * LATE_SECONDS
     }
 
     fn advance(&mut self, now: Mono) {
@@ -111,15 +123,16 @@ impl Pace {
         stated.map_or(self.ceiling, |(rate, _)| rate.min(self.ceiling))
     }
 
-    /// Takes up to `most` calls that may be made now.
+    /// Takes up to `most` calls that may be made now. What others have left for coming late goes to whoever asks next, and
+    /// not all at once.
     pub fn take(&mut self, most: usize, now: Mono) -> usize {
         self.advance(now);
         if now < self.closed_until {
             return 0;
         }
-        let mut taken = 0;
-        while taken < most && self.tokens >= WHOLE {
-            self.tokens = (self.tokens - 1.0).max(0.0);
+        let (mut taken, mut left) = (0, together(self.rate));
+        while taken < most && left >= WHOLE && self.tokens >= WHOLE {
+            (self.tokens, left) = ((self.tokens - 1.0).max(0.0), left - 1.0);
             self.under_way.push_back(now);
             taken += 1;
         }
@@ -144,6 +157,17 @@ impl Pace {
         self.advance(now);
         let interval = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
         usize::try_from(time.as_nanos() / interval.as_nanos().max(1)).unwrap_or(usize::MAX)
+    }
+
+    /// When a granted call leaves that is ready now: as far from the one before as the pace says. Between a grant and its call
+    /// lie a Secret and an intent, which take the API server longer at one time than at another; without this, two calls
+    /// granted a second apart would meet the cloud within less, and be refused.
+    pub fn leaves(&mut self, now: Mono) -> Mono {
+        self.advance(now);
+        let apart = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
+        let at = self.left.map_or(now, |left| (left + apart).clamp(now, now + HELD_BACK));
+        self.left = Some(at);
+        at
     }
 
     /// For how long the cloud asks that no call be made.

@@ -227,3 +227,51 @@ async fn other_credentials_may_list_what_the_last_ones_may_not() {
         assert_eq!(lists.load(SeqCst), expected, "each look has credentials of its own");
     }
 }
+
+/// Takes so long to be read.
+struct Slow(Mutex<Vec<Duration>>);
+
+impl CredentialSource for Slow {
+    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
+        let takes = self.0.lock().unwrap().pop().unwrap_or_default();
+        async move {
+            tokio::time::sleep(takes).await;
+            Fixed.read().await
+        }
+        .boxed()
+    }
+
+    fn identity(&self) -> Identity {
+        Fixed.identity()
+    }
+
+    fn refused(&self, credential: &Credential) -> bool {
+        Fixed.refused(credential)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s12_reads_leave_in_time_however_long_their_secret_takes() {
+    let started = Instant::now();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let record = calls.clone();
+    let wire = Wire(move |request: &reqwest::Request| {
+        record.lock().unwrap().push(started.elapsed());
+        heard(200, &list(&format!("{} ", request.url())).1)
+    });
+    let clock = Clock::start();
+    let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
+    let endpoint = Endpoint::parse("https://cloud.example", false).unwrap();
+    // The first takes 400 ms and would otherwise leave just before the second, which takes none.
+    let takes = [0, 450, 0, 400].map(Duration::from_millis).to_vec();
+    let source = Arc::new(Slow(Mutex::new(takes)));
+    let paces = pace_of(2.0);
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, paces, clock, Arc::new(|_| {}));
+    let looks: Vec<_> = (0..4).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
+    for look in looks {
+        assert_eq!(look.await.unwrap().readings.len(), 100);
+    }
+    let calls = calls.lock().unwrap().clone();
+    let gaps: Vec<_> = calls.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    assert!(calls.len() == 4 && gaps.iter().all(|gap| *gap >= Duration::from_millis(500)), "{gaps:?}");
+}

@@ -78,7 +78,9 @@ enum Event {
     Asks(usize),
     /// At the ids of so many calls.
     Looked(usize, usize),
-    Leaves(usize, usize),
+    /// All that so many calls need is there.
+    Prepared(usize, usize),
+    Leaves(usize),
     Hears(usize, Outcome),
 }
 
@@ -160,7 +162,7 @@ impl Run {
             Callers::Objects(_) | Callers::Looking(_) => {
                 let ready = self.ready(caller, now);
                 let again = match self.permits.ask(&caller, Want { calls: 4, ready }, &mut self.pace, now) {
-                    Turn::Now(calls) => return self.at(now + turn, Event::Leaves(caller, calls)),
+                    Turn::Now(calls) => return self.at(now + turn, Event::Prepared(caller, calls)),
                     Turn::Soon { calls, at: None } => {
                         let look = self.draw(LOOK);
                         let enough = self.callers[caller].looked.len() >= calls;
@@ -186,7 +188,7 @@ impl Run {
                     return self.at(due, Event::Asks(caller));
                 }
                 self.queue.pop_front();
-                self.at(now + turn, Event::Leaves(caller, 1));
+                self.at(now + turn, Event::Prepared(caller, 1));
                 if let Some(next) = self.queue.front() {
                     self.at(now, Event::Asks(*next));
                 }
@@ -258,7 +260,7 @@ impl Run {
                     self.callers[caller].looked.extend(std::iter::repeat_n(now, calls));
                     self.at(now, Event::Asks(caller));
                 }
-                Event::Leaves(caller, calls) => {
+                Event::Prepared(caller, calls) => {
                     if !matches!(self.kind, Callers::Reads(_)) {
                         self.permits.use_up(&caller, calls, &mut self.pace);
                         let left = self.callers[caller].looked.len().saturating_sub(calls);
@@ -266,15 +268,19 @@ impl Run {
                     }
                     self.callers[caller].under_way += calls;
                     for _ in 0..calls {
-                        let outcome = server.call(now).map_err(|stated| stated.map(|l| (l.calls, l.window)));
-                        let counted = u32::from(now >= begin);
-                        *(if outcome.is_ok() { &mut granted } else { &mut refused }) += counted;
-                        let later = self.draw(self.delays.outcome);
-                        self.at(now + later, Event::Hears(caller, outcome));
+                        let leaves = self.pace.leaves(now);
+                        self.at(leaves, Event::Leaves(caller));
                     }
                     if matches!(self.kind, Callers::Looking(_)) {
                         self.at(now, Event::Asks(caller));
                     }
+                }
+                Event::Leaves(caller) => {
+                    let outcome = server.call(now).map_err(|stated| stated.map(|l| (l.calls, l.window)));
+                    let counted = u32::from(now >= begin);
+                    *(if outcome.is_ok() { &mut granted } else { &mut refused }) += counted;
+                    let later = self.draw(self.delays.outcome);
+                    self.at(now + later, Event::Hears(caller, outcome));
                 }
                 Event::Hears(caller, outcome) => self.hears(caller, outcome, now),
             }
@@ -337,6 +343,8 @@ fn judge(name: &str, ceiling: f64, kinds: &[Callers], delays: Delays, table: [(&
 const AT_ONCE: Delays = Delays { turn: (0, 0), outcome: (0, 0) };
 /// A live read, a Secret and an intent lie between a turn and its call.
 const LATE: Delays = Delays { turn: (2, 10), outcome: (200, 1000) };
+/// The same of an API server that is busy.
+const BUSY: Delays = Delays { turn: (20, 400), outcome: (200, 1000) };
 /// A look takes so long, in milliseconds: it waits for others, and for its turn.
 const LOOK: (u64, u64) = (200, 3000);
 /// So long counts a look.
@@ -359,4 +367,11 @@ fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_outcomes_are_heard_later(
 fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_ids_are_looked_at_first() {
     let objects = [Callers::Looking(1), Callers::Looking(10), Callers::Looking(80)];
     judge("deletes after a look", 2.0, &objects, LATE, DELETES);
+}
+
+#[test]
+fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_the_api_server_is_busy() {
+    let objects = [Callers::Objects(10), Callers::Looking(10), Callers::Looking(80)];
+    judge("deletes through a busy API server", 2.0, &objects, BUSY, DELETES);
+    judge("reads through a busy API server", 10.0, &[Callers::Reads(8), Callers::Reads(64)], BUSY, READS);
 }

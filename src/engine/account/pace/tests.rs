@@ -86,7 +86,9 @@ fn what_is_given_back_may_be_taken_again_and_fills_no_more_than_the_bucket() {
     assert_eq!(pace.take(9, at(0)), 3);
     pace.give_back(100);
     assert_eq!(pace.take(100, at(0)), 4, "a tenth of a second's calls");
-    assert_eq!(pace.take(100, at(10_000)), 4, "nor does time fill it more");
+    let all = |pace: &mut Pace, now| (0..100).map(|_| pace.take(100, now)).sum::<usize>();
+    assert_eq!(all(&mut pace, at(0)), 20, "and those of half a second, for who comes late");
+    assert_eq!(all(&mut pace, at(10_000)), 24, "nor does time fill it more");
 }
 
 #[test]
@@ -213,4 +215,22 @@ fn a_limit_that_is_stated_is_kept_for_an_hour() {
     near(pace.rate, 4.75 * 0.95);
     pace.stated(limit(30, 60), at(0));
     near(pace.rate, 0.475);
+}
+
+#[test]
+fn granted_calls_leave_as_far_apart_as_the_pace_says_whenever_they_are_ready() {
+    // When each is ready, and when it leaves, at two calls a second; milliseconds.
+    let table: [(&[u64], &[u64]); 5] = [
+        (&[0, 500, 1000], &[0, 500, 1000]),
+        (&[400, 510, 1000], &[400, 900, 1400]),
+        (&[0, 900, 901], &[0, 900, 1400]),
+        (&[0, 0, 0], &[0, 500, 1000]),
+        // None is held back for longer than a second.
+        (&[0, 0, 0, 0, 0], &[0, 500, 1000, 1000, 1000]),
+    ];
+    for (ready, leaves) in table {
+        let mut pace = Pace::new(2.0, Mono::START);
+        let left: Vec<_> = ready.iter().map(|ready| pace.leaves(at(*ready))).collect();
+        assert_eq!(left, leaves.iter().map(|ms| at(*ms)).collect::<Vec<_>>(), "{ready:?}");
+    }
 }

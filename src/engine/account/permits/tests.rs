@@ -106,8 +106,8 @@ fn a_turn_is_told_by_the_place_in_the_queue() {
     assert_eq!(turns(&mut queue, at(0)), expected, "asked again, each keeps its place");
     queue.0.forget(&"b", &mut queue.1);
     assert_eq!(again(&mut queue, "c", at(0)), at(1_000) + MICRO);
-    // Its turn has come, and whoever is before it has not.
-    assert_eq!(again(&mut queue, "d", at(1_500)), at(2_500) + MICRO);
+    // Its turn has come, and whoever is before it has not; half a call has gathered meanwhile.
+    assert_eq!(again(&mut queue, "d", at(1_500)), at(2_000) + MICRO);
 }
 
 #[test]
@@ -165,25 +165,26 @@ fn nobody_looks_before_its_turn_is_near() {
     assert_eq!(turns[9..], near, "they come when it is near");
     assert!(queue.0.called(&mut queue.1, at(0)).is_empty());
     // One that is ready takes its call, and another that lost interest leaves.
-    assert_eq!(ask(&mut queue, "d", READY, at(1_001)), Turn::Now(1));
+    assert_eq!(ask(&mut queue, "d", READY, at(1_000)), Turn::Now(1));
     queue.0.use_up(&"d", 1, &mut queue.1);
-    assert_eq!(queue.0.called(&mut queue.1, at(1_001)), ["k"], "nine wait before the one after it");
+    assert_eq!(queue.0.called(&mut queue.1, at(1_000)), ["k"], "nine wait before the one after it");
     queue.0.forget(&"b", &mut queue.1);
-    assert_eq!(queue.0.called(&mut queue.1, at(1_001)), ["l"]);
-    assert!(queue.0.called(&mut queue.1, at(1_001)).is_empty(), "each is called once");
+    assert_eq!(queue.0.called(&mut queue.1, at(1_000)), ["l"]);
+    assert!(queue.0.called(&mut queue.1, at(1_000)).is_empty(), "each is called once");
 }
 
 #[test]
 fn whoever_does_not_get_ready_keeps_nobody_from_looking() {
     let mut queue = queue(0.1);
     let soon = Turn::Soon { calls: 1, at: None };
-    let late = |queue: &mut Queue, ms| matches!(ask(queue, "second", UNREADY, at(ms)), Turn::Later(_));
+    let late = |queue: &mut Queue, ms| matches!(ask(queue, "third", UNREADY, at(ms)), Turn::Later(_));
     assert_eq!(ask(&mut queue, "first", UNREADY, at(1)), soon);
+    assert!(matches!(ask(&mut queue, "second", UNREADY, at(1)), Turn::Later(_)));
     assert!(late(&mut queue, 1));
     assert_eq!(ask(&mut queue, "first", UNREADY, at(20_000)), soon, "asked again, it gets no more time");
     assert!(late(&mut queue, 30_001));
-    assert_eq!(queue.0.called(&mut queue.1, at(30_002)), ["second"]);
-    assert_eq!(ask(&mut queue, "second", UNREADY, at(30_002)), soon);
+    assert_eq!(queue.0.called(&mut queue.1, at(30_002)), ["second", "third"]);
+    assert_eq!(ask(&mut queue, "third", UNREADY, at(30_002)), soon);
 }
 
 #[test]
