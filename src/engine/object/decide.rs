@@ -359,7 +359,7 @@ impl Draft<'_> {
         let mut stuck = (0..ledger.rows.len()).filter(|&p| {
             let sighting = memory.sighting(p);
             let open = ledger.rows.get(p).is_some_and(|r| !r.progress.ended());
-            open && sighting.unusable_since.is_some_and(|since| now.mono - since >= patience)
+            open && sighting.unusable_since().is_some_and(|since| now.mono - since >= patience)
         });
         let Some(first) = stuck.next() else { return Stage::Deleting(None) };
         let seen = memory.sighting(first).last.as_ref().map_or_else(String::new, |(s, _)| s.to_string());

@@ -247,7 +247,7 @@ impl Memory {
             self.unread = left;
         }
         for (position, row) in ledger.rows.iter().enumerate() {
-            let Some(since) = self.sightings.at(position).not_found_since else { continue };
+            let Some(since) = self.sightings.at(position).not_found_since() else { continue };
             let ended = look_first::last_end(row, ledger, self, marks);
             let Some(sighting) = self.sightings.at_mut(position) else { continue };
             let last = sighting.last.as_ref().map(|(_, sent)| *sent);
@@ -255,9 +255,10 @@ impl Memory {
             let unbroken = marks.get(row.id).missing_since.map(|missing| missing.max(since));
             // It counts from its first read after the last call ended.
             let counts = |at: &Mono| ended.is_none_or(|ended| *at > ended);
-            sighting.not_found_since = unbroken
+            let counted = unbroken
                 .and_then(|since| Some(since).filter(counts).or(last.filter(counts)))
                 .filter(|since| last.is_some_and(|last| *since <= last));
+            sighting.correct_not_found(counted);
         }
     }
 
@@ -284,8 +285,7 @@ impl Memory {
         for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
             let accepted = matches!(row.progress, Progress::Accepted { .. });
             let Some(number) = row.progress.batch() else {
-                if let Some(sighting) = self.sightings.at_mut(position).filter(|s| accepted && !s.recorded) {
-                    sighting.recorded = true;
+                if accepted && self.sightings.is_first_record(position) {
                     marks.heard_on_its_way(row.id, now);
                 }
                 continue;

@@ -72,7 +72,7 @@ pub fn due(
         if asked {
             continue;
         }
-        let confirm_at = sighting.not_found_since.map(|since| since + settings.settle);
+        let confirm_at = sighting.not_found_since().map(|since| since + settings.settle);
         match row.progress {
             // A limit that has passed has every open id looked at, also of a suspended object.
             Progress::Pending if job.suspend && memory.limits.passed().is_none() => {}
@@ -122,7 +122,7 @@ fn age(row: &Row, ledger: &Ledger, started: Option<Timestamp>, wall: Timestamp) 
 
 /// Not found, by a read that no longer counts: a call or a read of another object came between.
 fn broken(sighting: &Sighting) -> bool {
-    sighting.not_found_since.is_none() && matches!(sighting.last, Some((Seen::NotFound, _)))
+    sighting.not_found_since().is_none() && matches!(sighting.last, Some((Seen::NotFound, _)))
 }
 
 #[cfg(test)]

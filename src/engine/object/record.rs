@@ -178,7 +178,7 @@ fn confirmed_not_found(
     settings: &Settings,
 ) -> bool {
     let sighting = memory.sighting(position);
-    let (Some((_, last)), Some(since)) = (&sighting.last, sighting.not_found_since) else { return false };
+    let (Some((_, last)), Some(since)) = (&sighting.last, sighting.not_found_since()) else { return false };
     !look_first::in_flight(row, ledger, memory, marks)
         && *last - since >= settings.settle
         && look_first::last_end(row, ledger, memory, marks).is_none_or(|ended| since > ended)

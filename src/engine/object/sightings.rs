@@ -8,14 +8,32 @@ use crate::engine::{id::InstanceId, state::Seen, time::Mono};
 pub struct Sighting {
     /// The newest read, and when it was sent.
     pub last: Option<(Seen, Mono)>,
-    /// When the first of an unbroken series of not-found reads was sent, which goes on until now.
-    pub not_found_since: Option<Mono>,
-    /// Since when no read brought a state that allows sending or ending.
-    pub unusable_since: Option<Mono>,
+    /// When the first of an unbroken series of reads was sent that goes on until now: of not-found reads, or of reads of which
+    /// none brought a state that allows sending or ending. The newest read tells which.
+    since: Option<Mono>,
     /// A look was asked for, and has not been answered.
     pub asked: Option<Mono>,
-    /// The record was read that says it is on its way, although no call is known to have named it.
-    pub recorded: bool,
+}
+
+impl Sighting {
+    /// When the first of an unbroken series of not-found reads was sent, which goes on until now.
+    #[must_use]
+    pub fn not_found_since(&self) -> Option<Mono> {
+        self.since.filter(|_| matches!(self.last, Some((Seen::NotFound, _))))
+    }
+
+    /// The same, corrected by what others know of that series. Without one it does nothing.
+    pub fn correct_not_found(&mut self, since: Option<Mono>) {
+        if self.not_found_since().is_some() {
+            self.since = since;
+        }
+    }
+
+    /// Since when no read brought a state that allows sending or ending.
+    #[must_use]
+    pub fn unusable_since(&self) -> Option<Mono> {
+        self.since.filter(|_| matches!(self.last, Some((Seen::Other(_) | Seen::Unreadable, _))))
+    }
 }
 
 /// Those of an object, in the order of its spec.
@@ -25,6 +43,8 @@ pub struct Sightings {
     /// Positions in `ids`, by id.
     by_id: Vec<u32>,
     all: Vec<Sighting>,
+    /// Of which the record was read that says it is on its way, although no call is known to have named it.
+    recorded: Vec<bool>,
 }
 
 impl Sightings {
@@ -33,7 +53,8 @@ impl Sightings {
     pub fn new(ids: &[InstanceId]) -> Self {
         let mut by_id: Vec<u32> = (0..count(ids.len())).collect();
         by_id.sort_unstable_by_key(|&position| ids.get(position as usize));
-        Self { ids: ids.to_vec(), by_id, all: vec![Sighting::default(); ids.len()] }
+        let (all, recorded) = (vec![Sighting::default(); ids.len()], vec![false; ids.len()]);
+        Self { ids: ids.to_vec(), by_id, all, recorded }
     }
 
     /// Whether they are those of these ids.
@@ -45,19 +66,18 @@ impl Sightings {
     /// What reads have shown of the row at this position.
     #[must_use]
     pub fn at(&self, position: usize) -> &Sighting {
-        const NOTHING: &Sighting = &Sighting {
-            last: None,
-            not_found_since: None,
-            unusable_since: None,
-            asked: None,
-            recorded: false,
-        };
+        const NOTHING: &Sighting = &Sighting { last: None, since: None, asked: None };
         self.all.get(position).unwrap_or(NOTHING)
     }
 
     /// The same, to change it.
     pub fn at_mut(&mut self, position: usize) -> Option<&mut Sighting> {
         self.all.get_mut(position)
+    }
+
+    /// Notes that the record of the row at this position says that it is on its way. Whether that is new.
+    pub fn is_first_record(&mut self, position: usize) -> bool {
+        self.recorded.get_mut(position).is_some_and(|recorded| !std::mem::replace(recorded, true))
     }
 
     fn position(&self, id: InstanceId) -> Option<usize> {
@@ -93,13 +113,10 @@ impl Sightings {
         if sighting.last.as_ref().is_some_and(|(_, newest)| *newest > sent) {
             return;
         }
-        sighting.not_found_since = match seen {
-            Seen::NotFound => sighting.not_found_since.or(Some(sent)),
-            _ => None,
-        };
-        sighting.unusable_since = match seen {
-            Seen::Other(_) | Seen::Unreadable => sighting.unusable_since.or(Some(sent)),
-            _ => None,
+        sighting.since = match seen {
+            Seen::NotFound => sighting.not_found_since().or(Some(sent)),
+            Seen::Other(_) | Seen::Unreadable => sighting.unusable_since().or(Some(sent)),
+            Seen::Live(_) | Seen::ShuttingDown | Seen::Terminated => None,
         };
         sighting.last = Some((seen, sent));
     }
@@ -122,10 +139,10 @@ impl Sightings {
     /// Visits every moment that is kept here.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         for sighting in &mut self.all {
-            let Sighting { last, not_found_since, unusable_since, asked, recorded: _ } = sighting;
+            let Sighting { last, since, asked } = sighting;
             let last = last.as_mut().map(|(_, sent)| sent);
-            let since = [not_found_since.as_mut(), unusable_since.as_mut(), asked.as_mut()];
-            last.into_iter().chain(since.into_iter().flatten()).for_each(&mut *visit);
+            let others = [since.as_mut(), asked.as_mut()];
+            last.into_iter().chain(others.into_iter().flatten()).for_each(&mut *visit);
         }
     }
 }

@@ -111,7 +111,7 @@ fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
             case = case.read(Seen::NotFound, *sent);
         }
         case.observe_at(at(then() + Duration::from_mins(1)));
-        case.memory.sighting(0).not_found_since
+        case.memory.sighting(0).not_found_since()
     };
     let after = then() + MICRO;
     assert_eq!(series(&[after]), Some(after));
@@ -133,7 +133,7 @@ fn a_not_found_series_is_broken_by_whatever_happens_to_the_id_in_this_process() 
         once.observe_at(at(after));
         let mut twice = case.read(Seen::NotFound, after);
         twice.observe_at(at(after));
-        [once, twice].map(|case| case.memory.sighting(0).not_found_since)
+        [once, twice].map(|case| case.memory.sighting(0).not_found_since())
     };
     let call = |effect: Option<Effect>| {
         move |case: &mut Case| {
@@ -166,7 +166,7 @@ fn a_not_found_series_lasts_for_a_round_of_reads_of_many_hours() {
         let mut case = Case::pending().read(Seen::NotFound, then());
         case.marks.sweep(later, &case.settings);
         case.observe_at(at(later));
-        assert_eq!(case.memory.sighting(0).not_found_since.is_some(), kept, "{later:?}");
+        assert_eq!(case.memory.sighting(0).not_found_since().is_some(), kept, "{later:?}");
     }
 }
 
