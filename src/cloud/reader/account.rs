@@ -12,7 +12,7 @@ use std::{
 use futures::{StreamExt, stream};
 use tokio::sync::{Mutex as Queue, MutexGuard as QueueGuard};
 
-use super::{PaceOf, ReadFailure, ReadPace, Reading, Witness};
+use super::{PaceOf, ReadFailure, ReadPace, Reading, Witness, turns::PATIENCE};
 use crate::{
     clock::Clock,
     cloud::{
@@ -35,6 +35,10 @@ const PAGES: usize = 16;
 const SINGLES: usize = 8;
 /// After so many failures in a row the rest is not asked: it is the cloud, not an instance.
 const OUTAGE: usize = SINGLES;
+
+/// A call that is refused for its pace waits for its next turn, so often: a hundred objects may wait for its answer, and each
+/// would tell its own people of a refusal that is over within a second.
+const THROTTLED: usize = 3;
 
 /// Credentials that may not list are tried again after this, since a permission may be granted at any time, or at once when
 /// they change.
@@ -261,37 +265,37 @@ impl Account {
 
     async fn page(&self, ids: &[InstanceId], marker: Option<&str>) -> Result<(Page, Mono), Missed> {
         let _probe = self.probe().await?;
-        let (mut credential, mut sent) = self.turn().await?;
-        let mut read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
-        if self.renewed(&read, &credential) {
-            (credential, sent) = self.turn().await?;
-            read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
+        let mut tries = Tries::default();
+        loop {
+            let (credential, sent) = self.turn().await?;
+            let read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
+            if let Some(told) = self.told(read, &credential, &mut tries) {
+                return told.map(|page| (page, sent));
+            }
         }
-        self.told(read, &credential).map(|page| (page, sent))
     }
 
     async fn show(&self, id: InstanceId, line: &Line<'_>) -> Result<(Seen, Mono), Missed> {
         let _probe = self.probe().await?;
-        let (mut credential, mut sent) = self.turn().await?;
+        let mut tries = Tries::default();
+        let mut turn = self.turn().await?;
         line.begun();
-        let mut read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
-        if self.renewed(&read, &credential) {
-            (credential, sent) = self.turn().await?;
-            read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
+        loop {
+            let (credential, sent) = turn;
+            let read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
+            if let Some(told) = self.told(read, &credential, &mut tries) {
+                return told.map(|seen| (seen, sent));
+            }
+            turn = self.turn().await?;
         }
-        self.told(read, &credential).map(|seen| (seen, sent))
     }
 
-    /// Whether a read was refused for a credential or a clock that could be renewed: it is made once more.
+    /// Whether a read was refused for a credential or a clock that could be renewed.
     fn renewed<T>(&self, read: &Result<T, Failure>, credential: &Credential) -> bool {
-        let renewed = read.as_ref().is_err_and(|failure| {
+        read.as_ref().is_err_and(|failure| {
             failure.trouble == Trouble::CredentialsRejected
                 && (failure.clock_set || self.source.refused(credential))
-        });
-        if renewed {
-            self.pace_of(credential).pace().over();
-        }
-        renewed
+        })
     }
 
     /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call. One of another identity
@@ -321,8 +325,31 @@ impl Account {
         }
     }
 
-    /// Tells the pace how a call ended.
-    fn told<T>(&self, read: Result<T, Failure>, credential: &Credential) -> Result<T, Missed> {
+    /// Tells the pace how a call ended. None if it is made once more.
+    fn told<T>(
+        &self,
+        read: Result<T, Failure>,
+        credential: &Credential,
+        tries: &mut Tries,
+    ) -> Option<Result<T, Missed>> {
+        if !tries.renewed && self.renewed(&read, credential) {
+            tries.renewed = true;
+            self.pace_of(credential).pace().over();
+            return None;
+        }
+        let told = self.ended(read, credential);
+        match &told {
+            Err(Missed {
+                failure: ReadFailure { trouble: Trouble::Throttled { retry_after }, .. }, ..
+            }) if tries.throttled < THROTTLED && retry_after.is_none_or(|wait| wait <= PATIENCE) => {
+                tries.throttled += 1;
+                None
+            }
+            _ => Some(told),
+        }
+    }
+
+    fn ended<T>(&self, read: Result<T, Failure>, credential: &Credential) -> Result<T, Missed> {
         let now = self.clock.mono();
         let answered =
             read.as_ref().err().is_none_or(|f| f.too_large || f.trouble != Trouble::CloudUnreachable);
@@ -373,6 +400,13 @@ impl Line<'_> {
             self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
+}
+
+/// Why one call was made more than once.
+#[derive(Default)]
+struct Tries {
+    renewed: bool,
+    throttled: usize,
 }
 
 struct Missed {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Whoever would wait longer than this, since the cloud asks for it, is told instead: its object says what it waits for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pace of reads of one identity, and the queue for it.
 pub struct ReadPace {

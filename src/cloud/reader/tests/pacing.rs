@@ -275,3 +275,32 @@ async fn s12_reads_leave_in_time_however_long_their_secret_takes() {
     let gaps: Vec<_> = calls.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
     assert!(calls.len() == 4 && gaps.iter().all(|gap| *gap >= Duration::from_millis(500)), "{gaps:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn c07_a_read_that_is_refused_now_and_then_is_told_to_nobody_and_one_that_stays_refused_is() {
+    // How often a read is refused before it is answered, what the refusal says, and what whoever waits is told.
+    let table: [(usize, &str, Option<Option<u64>>); 6] = [
+        (1, "", None),
+        (3, "", None),
+        (4, "", Some(None)),
+        (1, "ratelimit,limit:5,time:10 second", None),
+        (1, "ratelimit,limit:5,time:11 second", Some(Some(11))),
+        (usize::MAX, "", Some(None)),
+    ];
+    for (refusals, says, told) in table {
+        for single in [false, true] {
+            let refused = Arc::new(AtomicUsize::new(0));
+            let answer = move |request: &str| match (request.contains("/status"), single) {
+                (false, true) => (403, String::new()),
+                _ if refused.fetch_add(1, SeqCst) < refusals => (429, says.to_owned()),
+                (true, _) => (200, r#"{"state":"stopped"}"#.to_owned()),
+                (false, _) => list(request),
+            };
+            let answer = reader_of(answer, pace_of(10.0)).register(ids(0..1)).await.unwrap();
+            let trouble = answer.failure.map(|failure| failure.trouble);
+            let expected = told.map(|wait| Trouble::Throttled { retry_after: wait.map(Duration::from_secs) });
+            assert_eq!(trouble, expected, "{refusals} {says} {single}");
+            assert_eq!(answer.readings.len(), usize::from(told.is_none()));
+        }
+    }
+}
