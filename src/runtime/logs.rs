@@ -56,7 +56,8 @@ where
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(to).boxed()
         }
     };
-    Ok(lines.with_filter(filter_fn(harmless)).with_filter(wanted).boxed())
+    let shown = filter_fn(|metadata| harmless(metadata) && !repeats(metadata));
+    Ok(lines.with_filter(shown).with_filter(wanted).boxed())
 }
 
 /// `EnvFilter` takes a word that is no level for the name of a target, so that after a mistyped level nothing is logged at all,
@@ -80,6 +81,11 @@ fn harmless(metadata: &Metadata<'_>) -> bool {
         target.strip_prefix(crate_name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     });
     !talkative || *metadata.level() == tracing::Level::ERROR
+}
+
+/// kube's span around each reconcile: every line of it names the object by itself.
+fn repeats(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target().starts_with("kube_runtime")
 }
 
 #[cfg(test)]
@@ -119,6 +125,7 @@ mod tests {
             tracing::debug!(target: "rustls::client", "bytes with a secret");
             let _span =
                 tracing::debug_span!(target: "tower_http::trace", "span", header = "secret").entered();
+            let _span = tracing::info_span!(target: "kube_runtime::controller", "reconciling").entered();
             tracing::error!(target: "kube_client::client", "an error");
         });
         String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
@@ -135,6 +142,14 @@ mod tests {
         }
         assert!(logged(LogFormat::Text, "trace").contains("in detail"));
         assert!(!logged(LogFormat::Text, "info").contains("in detail"));
+    }
+
+    #[test]
+    fn a_line_names_its_object_once() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, "trace");
+            assert!(text.contains("an error") && !text.contains("reconciling"), "{text}");
+        }
     }
 
     #[test]
