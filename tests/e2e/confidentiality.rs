@@ -1,0 +1,129 @@
+//! A cloud that echoes everything it is sent, in everything it says: no byte of a credential is told to anybody.
+
+use clouddc_simulator::{AccessKey, Fault, Operation, Projects, User};
+use harness::{Manifest, PROJECT, Stage, condition, until};
+use serde_json::json;
+
+use crate::support::{instances, stage};
+
+const KEY: &str = "AKIDOFTHEFLEET000002";
+const SECRET: &str = "sk-of-the-fleet-never-shown-0002";
+const SECURITY: &str = "security-token-never-shown+/==";
+const PASSWORD: &str = "pass word never shown";
+/// Not printable, so no credential at all.
+const BROKEN: &str = "never shown\u{7f}either";
+
+/// What a server may send back.
+fn echo() -> String {
+    format!("you sent {KEY} {SECRET} {SECURITY} {PASSWORD}")
+}
+
+/// A refusal or a failure of one delete call, and the event that tells of it.
+fn delete_faults(foreign: &str) -> Vec<(&'static str, Fault)> {
+    let delete = || Fault::on(Operation::DeleteInstances).times(1);
+    let refused =
+        |status, code: &str| delete().reply_error(status, code, &echo()).header("X-Request-Id", SECRET);
+    vec![
+        ("BatchAccepted", delete().delay_before(std::time::Duration::ZERO)),
+        ("BatchPartlyAccepted", delete().return_first(1)),
+        ("ForeignInstances", delete().add_id(foreign)),
+        ("BatchRefused", refused(400, "iMetal.0001")),
+        ("BatchOutcomeUnknown", refused(500, SECRET)),
+        ("Throttled", refused(429, "APIGW.0308")),
+        ("CredentialsRejected", refused(401, "APIGW.0301")),
+        ("Forbidden", refused(403, SECURITY)),
+        ("EndpointMisconfigured", refused(404, "APIGW.0101")),
+        ("RequestRefused", refused(400, "APIGW.0106")),
+    ]
+}
+
+fn events(stage: &Stage) -> String {
+    stage.kubectl(&["get", "events.events.k8s.io", "-o", "json"]).unwrap()
+}
+
+fn has_event(stage: &Stage, name: &str, reason: &str) -> bool {
+    let all: serde_json::Value = serde_json::from_str(&events(stage)).unwrap();
+    let mut all = all["items"].as_array().unwrap().iter();
+    all.any(|event| event["regarding"]["name"] == name && event["reason"] == reason)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_a_cloud_that_echoes_secrets_has_them_in_no_event_of_any_kind() {
+    let stage = stage("echo").await;
+    stage
+        .cloud
+        .add_access_key(AccessKey::new("caller", KEY, SECRET, Projects::All).with_security_token(SECURITY));
+    stage.cloud.add_user(User::new("deleter", PASSWORD, "acme corp", Projects::All));
+    let key = json!({"accessKeyID": KEY, "secretAccessKey": SECRET, "securityToken": SECURITY});
+    stage.secret_data(&key).unwrap();
+    let history = stage.history().unwrap();
+    let controller = stage.controller(&["--log-level", "trace"]).unwrap();
+    let told = |name: &str, reason: &str| {
+        until(&format!("{name}: {reason}"), || has_event(&stage, name, reason).then_some(()));
+    };
+    for (number, (reason, fault)) in delete_faults(SECRET).into_iter().enumerate() {
+        let name = format!("echo-{number}");
+        let fault = stage.cloud.script(fault);
+        stage.apply(&Manifest::new(&name, &instances(&stage, 2))).unwrap();
+        told(&name, reason);
+        fault.remove();
+        // What is refused for its credentials or its address is tried again after a while.
+        stage.secret_data(&key).unwrap();
+        stage.wait_finished(&name);
+    }
+
+    // Reads: an outage, a state that is a secret, and the error of a deletion that failed.
+    let failing =
+        stage.cloud.script(Fault::on(Operation::ListInstances).times(1).reply_error(503, SECRET, &echo()));
+    stage.apply(&Manifest::new("outage", &instances(&stage, 1))).unwrap();
+    told("outage", "CloudUnreachable");
+    failing.remove();
+    let [odd, failed] = [instances(&stage, 1).remove(0), instances(&stage, 1).remove(0)];
+    let row = |id: &str, state: &str| {
+        json!({"instances": [{"id": id, "state": state, "error": {
+        "error_code": SECRET, "error_msg": echo(), "error_type": "delete_instance_error"}}]})
+    };
+    stage.cloud.script(Fault::on(Operation::ListInstances).with_id(&odd).reply_json(200, &row(&odd, SECRET)));
+    stage.apply(&Manifest::new("odd", std::slice::from_ref(&odd))).unwrap();
+    told("odd", "StateUnknown");
+    stage.cloud.fail_deletions(PROJECT, &failed, 9);
+    let status = json!({"state": "error", "error": {"error_code": SECRET, "error_msg": echo(), "error_type": "delete_instance_error"}});
+    stage.cloud.script(Fault::on(Operation::ShowInstanceStatus).with_id(&failed).reply_json(200, &status));
+    stage
+        .apply(&Manifest::new("failed", std::slice::from_ref(&failed)).with("backoffLimitPerInstance", 0))
+        .unwrap();
+    told("failed", "Failed");
+
+    // Secrets that are none, and an IAM that echoes.
+    stage.secret_data(&json!({"token": BROKEN})).unwrap();
+    stage.apply(&Manifest::new("broken", &instances(&stage, 1))).unwrap();
+    told("broken", "SecretInvalid");
+    stage.cloud.script(Fault::on(Operation::CreateToken).reply_error(401, PASSWORD, &echo()));
+    stage
+        .secret_data(&json!({"username": "deleter", "password": PASSWORD, "domainName": "acme corp"}))
+        .unwrap();
+    told("broken", "CredentialsRejected");
+    stage.kubectl(&["delete", "secret", "clouddc"]).unwrap();
+    told("broken", "SecretNotFound");
+    stage.patch("broken", &json!({"suspend": true})).unwrap();
+    told("broken", "Suspended");
+
+    let message = condition(&stage.get("failed"), "Ready").2;
+    assert!(!message.is_empty(), "people are told something");
+    let names = (0..10).map(|number| format!("echo-{number}"));
+    let names = names.chain(["outage", "odd", "failed", "broken"].map(str::to_owned));
+    let versions = names.map(|name| format!("{:?}", history.of(&name))).collect::<String>();
+    let objects = stage.kubectl(&["get", "idel", "-o", "json"]).unwrap();
+    let all = [
+        ("the log", controller.log()),
+        ("an event", events(&stage)),
+        ("an object", objects),
+        ("a version", versions),
+    ];
+    for (place, text) in all {
+        assert!(text.contains("echo-3"), "{place} is there");
+        for secret in [SECRET, SECURITY, PASSWORD, KEY, "never shown"] {
+            assert!(!text.contains(secret), "{place} holds {secret}");
+        }
+    }
+}
