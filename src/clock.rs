@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::engine::{Mono, Now};
+use crate::{
+    engine::{Mono, Now},
+    leadership::Leadership,
+};
 
 /// Reads both clocks. One for the process: moments of different clocks can't be compared.
 #[derive(Clone)]
@@ -67,6 +70,7 @@ pub struct Deadline {
     mono: Instant,
     wall: Timestamp,
     clock: Clock,
+    leadership: Leadership,
 }
 
 impl Deadline {
@@ -75,7 +79,7 @@ impl Deadline {
     pub fn after(life: Duration, clock: &Clock) -> Self {
         let wall = clock.wall();
         let wall = wall.checked_add(life).unwrap_or(wall);
-        Self { mono: Instant::now() + life, wall, clock: clock.clone() }
+        Self { mono: Instant::now() + life, wall, clock: clock.clone(), leadership: Leadership::always() }
     }
 
     /// At `moment` if that is sooner.
@@ -85,10 +89,16 @@ impl Deadline {
         Self { mono, ..self }
     }
 
+    /// Over as soon as this process leads no more, too.
+    #[must_use]
+    pub fn while_leading(self, leadership: &Leadership) -> Self {
+        Self { leadership: leadership.clone(), ..self }
+    }
+
     /// Whether it is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        Instant::now() >= self.mono || self.clock.wall() >= self.wall
+        Instant::now() >= self.mono || self.clock.wall() >= self.wall || !self.leadership.leads()
     }
 }
 

@@ -7,10 +7,12 @@ use instance_deletion_controller::{
     api::{CONTROLLER_NAME, crd_yaml},
     clock::Clock,
     cloud::{Client, ClientOptions},
-    controller::{ApiServer, Context, Options, Scope},
+    controller::{ApiServer, Context, Options, listable, run},
+    leadership::Leadership,
     random::Random,
     runtime::{
         args::{Cli, Command, RunArgs},
+        election::Election,
         health::{self, Health},
         logs,
         signals::cancel_on_signal,
@@ -47,7 +49,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
     let endpoints = args.check()?;
     logs::init(args.log_format, &args.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         cancel_on_signal(stop.clone())?;
         let cloud = Client::new(&ClientOptions {
@@ -59,27 +61,48 @@ fn start(args: &RunArgs) -> Result<(), Error> {
         let mut config = kube::Config::infer().await?;
         // Retries are decided where their cause is known, each within its deadline.
         config.default_retry = false;
-        let api = ApiServer::new(kube::Client::try_from(config)?);
-        let scope = Scope { namespaces: args.namespace.clone(), selector: args.selector.clone() };
+        let (scope, clock, random) = (args.scope(), Clock::start(), Random::system());
+        let own = args.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = kube::Client::try_from(config)?;
+        let (election, leadership) = if args.leader_elect {
+            let elected = Election::new(client.clone(), own, &scope, clock.clone(), random.clone());
+            let (election, leadership) = elected.ok_or("the system gives no random numbers")?;
+            (Some(election), leadership)
+        } else {
+            (None, Leadership::always())
+        };
         let options = Options {
             settings: args.settings(),
             rates: (args.delete_rate, args.read_rate),
             endpoints,
-            clock: Clock::start(),
-            random: Random::system(),
+            clock,
+            random,
+            leadership,
         };
-        let (context, wakes) = Context::new(api, Arc::new(cloud), options, &scope);
+        let (context, wakes) =
+            Context::new(ApiServer::new(client.clone()), Arc::new(cloud), options, &scope);
         let health = Health::unready("waiting for the first list of InstanceDeletions");
         health::serve(args.listen, health.clone(), stop.clone()).await?;
-        info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?scope.namespaces, selector = scope.selector, "started");
+        info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?scope.namespaces(), selector = %scope.selector(), "started");
+        let listed = health.clone();
         let ready = move || {
             info!("ready");
-            health.set(None);
+            listed.set(None);
         };
-        let ended = instance_deletion_controller::controller::run(context, scope, wakes, ready, stop).await;
+        let work = run(context, scope.clone(), wakes, ready, stop.clone());
+        let ended: Result<(), Error> = match election {
+            None => work.await.map_err(Into::into),
+            Some(election) => match election.lead(&health, listable(client, scope), work, &stop).await {
+                Ok(done) => done.unwrap_or(Ok(())).map_err(Into::into),
+                Err(lost) => Err(lost.into()),
+            },
+        };
         if let Err(error) = &ended {
             error!(%error, "ended");
         }
-        ended.map_err(Into::into)
-    })
+        ended
+    });
+    // Not waited for: a look-up of a name may take long, and a process that leads no more shall be gone.
+    runtime.shutdown_background();
+    ended
 }

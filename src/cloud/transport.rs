@@ -232,7 +232,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// It was too late to send.
 #[derive(Debug, thiserror::Error)]
-#[error("too late after the write of the intent")]
+#[error("too late after the write of the intent, or another process leads")]
 struct TooLate;
 
 /// A body that refuses to leave after a moment.

@@ -2,6 +2,8 @@
 //!
 //! Reads are decoded by hand from text: kube's typed read logs the whole body when it can't be decoded.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client, Resource,
@@ -15,6 +17,7 @@ use super::exchange::{Failure, Unavailable, bounded, text};
 use crate::{
     api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus},
     engine::object::job::{HOLD, Meta, REQUESTED_AT},
+    leadership::Leadership,
 };
 
 /// Characters of a request to look that are echoed: as many as the status holds.
@@ -38,6 +41,8 @@ pub struct Live {
     pub uid: String,
     /// resourceVersion of this read.
     pub resource_version: String,
+    /// Labels: whether the object is part of what this process works on.
+    pub labels: BTreeMap<String, String>,
     /// What its metadata ask for.
     pub meta: Meta,
     /// The spec, or why it is none.
@@ -106,13 +111,20 @@ struct Precondition<'a> {
 #[derive(Clone)]
 pub struct ApiServer {
     client: Client,
+    leadership: Leadership,
 }
 
 impl ApiServer {
     /// Talks through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, leadership: Leadership::always() }
+    }
+
+    /// Writes and deletes only while this process leads.
+    #[must_use]
+    pub fn while_leading(self, leadership: Leadership) -> Self {
+        Self { leadership, ..self }
     }
 
     /// The client.
@@ -169,6 +181,7 @@ impl ApiServer {
         let request = requests(&read.key.namespace)
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
+        self.check_lead()?;
         acknowledged(&read.key, text(&self.client, request).await)
     }
 
@@ -182,7 +195,15 @@ impl ApiServer {
         let request = requests(&read.key.namespace)
             .delete(&read.key.name, &parameters)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
+        self.check_lead()?;
         acknowledged(&read.key, text(&self.client, request).await).map(drop)
+    }
+
+    fn check_lead(&self) -> Result<(), WriteError> {
+        if self.leadership.leads() {
+            return Ok(());
+        }
+        Err(WriteError::Unavailable(Unavailable::new(&"this process does not hold its lease now")))
     }
 
     /// Reads a Secret as text; none if it does not exist.
@@ -246,6 +267,7 @@ fn decode(key: &Key, text: &str) -> Result<Live, ReadError> {
         key: key.clone(),
         uid,
         resource_version,
+        labels: meta.labels.unwrap_or_default(),
         meta: Meta {
             generation: meta.generation.unwrap_or(0),
             leaving: meta.deletion_timestamp.is_some(),

@@ -173,7 +173,7 @@ pub fn in_words(reply: &Reply) -> String {
         Reply::Accepted { ids, .. } => format!("accepted: {}", join(ids)),
         Reply::Unknown { note, .. } => format!("outcome unknown: {}", note.text),
         Reply::Refused { note, .. } => format!("refused: {}", note.text),
-        Reply::TooLate => "not sent: too late after its intent".to_owned(),
+        Reply::TooLate => "not sent: too late after its intent, or another process leads".to_owned(),
     }
 }
 
@@ -214,7 +214,13 @@ fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
             "delete call refused"
         ),
         Reply::TooLate => {
-            warn!(namespace, name, batch = number, size, "delete call not sent: too late after its intent");
+            warn!(
+                namespace,
+                name,
+                batch = number,
+                size,
+                "delete call not sent: too late after its intent, or another process leads"
+            );
         }
     }
 }

@@ -15,12 +15,16 @@ use super::{
     api_server::{ApiServer, Key},
     events::Events,
     objects::Objects,
-    watch::Scope,
+    scope::Scope,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Deadline},
     cloud::{Client, Endpoints},
-    engine::Settings,
+    engine::{
+        Mono, Settings,
+        settings::{INTENT_LIFE, LOOK_LIFE},
+    },
+    leadership::Leadership,
     random::Random,
 };
 
@@ -39,6 +43,8 @@ pub struct Options {
     pub clock: Clock,
     /// For claims and jitter.
     pub random: Random,
+    /// Whether this process leads.
+    pub leadership: Leadership,
 }
 
 /// What every reconcile shares.
@@ -50,6 +56,8 @@ pub struct Context {
     pub(super) clock: Clock,
     pub(super) random: Random,
     pub(super) settings: Settings,
+    pub(super) leadership: Leadership,
+    pub(super) scope: Scope,
     pub(super) slots: Semaphore,
     /// Something was heard for some object; for the drain.
     pub(super) heard: Notify,
@@ -67,7 +75,8 @@ impl Context {
         options: Options,
         scope: &Scope,
     ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Key>>) {
-        let Options { settings, rates, endpoints, clock, random } = options;
+        let Options { settings, rates, endpoints, clock, random, leadership } = options;
+        let api = api.while_leading(leadership.clone());
         let channel = |namespace| {
             let (waker, wakes) = mpsc::unbounded_channel();
             ((namespace, waker), wakes)
@@ -83,6 +92,8 @@ impl Context {
             clock,
             random,
             settings,
+            leadership,
+            scope: scope.clone(),
             slots: Semaphore::new(SLOTS),
             heard: Notify::new(),
             draining: AtomicBool::new(false),
@@ -107,6 +118,13 @@ impl Context {
         for key in account.called(self.clock.mono()) {
             self.wake(&key);
         }
+    }
+
+    /// When the calls of a wave must have left whose intent is written now, and whose oldest look was sent at that moment.
+    pub(super) fn leave_by(&self, look_sent: Mono) -> Deadline {
+        Deadline::after(INTENT_LIFE, &self.clock)
+            .no_later_than(look_sent + LOOK_LIFE)
+            .while_leading(&self.leadership)
     }
 
     /// Whether nothing new is started any more.

@@ -21,7 +21,9 @@ mod objects;
 mod reconcile;
 mod renewal;
 mod schedule;
+mod scope;
 mod secrets;
+mod selector;
 mod watch;
 
 pub use api_server::{ApiServer, Key, Live, ReadError, WriteError};
@@ -29,4 +31,6 @@ pub use context::{Context, Options};
 pub use drain::drain;
 pub use exchange::Unavailable;
 pub use reconcile::{forget_if_gone, reconcile};
-pub use watch::{Scope, WatchError, run};
+pub use scope::Scope;
+pub use selector::Selector;
+pub use watch::{WatchError, listable, run};

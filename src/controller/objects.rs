@@ -26,6 +26,13 @@ pub struct Tracked {
     pub gone: bool,
 }
 
+impl Tracked {
+    /// A call is in flight, or no write holds its outcome.
+    fn busy(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.calls_in_flight() || memory.unrecorded())
+    }
+}
+
 /// All objects.
 #[derive(Default)]
 pub struct Objects {
@@ -71,11 +78,26 @@ impl Objects {
             .unwrap_or_default()
     }
 
+    /// Forgets an object that is left to another process, unless a call is in flight or an outcome that no write holds.
+    /// Returns whether nothing of it is left.
+    pub fn forget_idle(&self, key: &Key) -> bool {
+        let mut by_key = lock(&self.by_key);
+        let Some(tracked) = by_key.get(key).cloned() else { return true };
+        let mut tracked = lock(&tracked);
+        if tracked.busy() {
+            return false;
+        }
+        by_key.remove(key);
+        if let Some(account) = tracked.account.take() {
+            account.leave(key);
+        }
+        true
+    }
+
     /// Keys of objects with a call in flight or an outcome that no write holds.
     pub fn unfinished(&self) -> Vec<Key> {
         let all: Vec<_> = lock(&self.by_key).iter().map(|(k, t)| (k.clone(), t.clone())).collect();
-        let busy = |t: &Tracked| t.memory.as_ref().is_some_and(|m| m.calls_in_flight() || m.unrecorded());
-        all.into_iter().filter(|(_, tracked)| busy(&lock(tracked))).map(|(key, _)| key).collect()
+        all.into_iter().filter(|(_, tracked)| lock(tracked).busy()).map(|(key, _)| key).collect()
     }
 }
 

@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     api::InstanceDeletionStatus,
-    clock::Deadline,
     engine::{
         Mono,
         account::permits::Turn,
@@ -36,7 +35,6 @@ use crate::{
             write_ahead::Wave,
         },
         reply::Retry,
-        settings::{INTENT_LIFE, LOOK_LIFE},
     },
 };
 
@@ -80,6 +78,10 @@ async fn passes(context: &Arc<Context>, key: &Key) -> Option<Duration> {
 }
 
 async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
+    if !context.leadership.leads() {
+        // The process is about to end, or holds its lease again a moment later.
+        return Pass::Backoff(None);
+    }
     let live = match context.api.read(key).await {
         Ok(Some(live)) => live,
         Ok(None) => {
@@ -100,15 +102,51 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
             return Pass::At(context.clock.mono() + context.settings.retry_max);
         }
     };
-    let tracked = track(context, &live);
+    if context.scope.holds(&key.namespace, &live.labels) {
+        let tracked = track(context, &live);
+        return decide_and_carry_out(context, key, &live, &tracked, !context.draining()).await;
+    }
+    left(context, key, &live).await
+}
+
+/// An object that was taken out of what this process works on: what its calls came to is recorded, nothing new is started,
+/// and then it is left to whoever works on it now.
+async fn left(context: &Arc<Context>, key: &Key, live: &Live) -> Pass {
+    if context.objects.forget_idle(key) {
+        return Pass::Rest;
+    }
+    let tracked = track(context, live);
+    match decide_and_carry_out(context, key, live, &tracked, false).await {
+        // A call in flight wakes the object when it ends.
+        Pass::At(_) | Pass::Rest => {
+            if context.objects.forget_idle(key) {
+                info!(
+                    namespace = key.namespace,
+                    name = key.name,
+                    "left: its labels are no longer those of --selector"
+                );
+            }
+            Pass::Rest
+        }
+        pass @ (Pass::Again | Pass::Backoff(_)) => pass,
+    }
+}
+
+async fn decide_and_carry_out(
+    context: &Arc<Context>,
+    key: &Key,
+    live: &Live,
+    tracked: &Arc<Mutex<Tracked>>,
+    may_start: bool,
+) -> Pass {
     let now = context.clock.now();
     if is_finished(&live.status) {
         // Nothing will be decided that needs a memory.
-        lock(&tracked).memory = None;
-        calls_at(key, &tracked, None);
+        lock(tracked).memory = None;
+        calls_at(key, tracked, None);
         let ttl = live.spec.as_ref().ok().and_then(ttl);
         let decision = finished(&live.meta, &live.status, ttl, &now);
-        return carry_out(context, None, &live, &tracked, decision).await;
+        return carry_out(context, None, live, tracked, decision).await;
     }
     let spec = live.spec.as_ref().map_err(Clone::clone);
     let job = spec.and_then(|spec| Job::parse(spec, live.meta.clone()).map_err(|e| e.to_string()));
@@ -116,26 +154,26 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
         Ok(job) => job,
         Err(why) => {
             let decision = decide_invalid(&why, &live.meta, &live.status, &now);
-            calls_at(key, &tracked, None);
-            return carry_out(context, None, &live, &tracked, decision).await;
+            calls_at(key, tracked, None);
+            return carry_out(context, None, live, tracked, decision).await;
         }
     };
     let account = match context.accounts.of(&key.namespace, &job) {
         Ok(account) => account,
         Err(why) => {
             let decision = decide_invalid(&why.to_string(), &live.meta, &live.status, &now);
-            calls_at(key, &tracked, None);
-            return carry_out(context, None, &live, &tracked, decision).await;
+            calls_at(key, tracked, None);
+            return carry_out(context, None, live, tracked, decision).await;
         }
     };
     let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
-    calls_at(key, &tracked, Some(&caller.account));
+    calls_at(key, tracked, Some(&caller.account));
     if !job.allows_calls() {
         caller.account.forget(key);
     }
     reread_secret(&caller).await;
-    let Some(decision) = decided(context, &caller, &live, &job) else { return Pass::Backoff(None) };
-    carry_out(context, Some(&caller), &live, &tracked, decision).await
+    let Some(decision) = decided(context, &caller, live, &job, may_start) else { return Pass::Backoff(None) };
+    carry_out(context, Some(&caller), live, tracked, decision).await
 }
 
 /// Notes where an object calls, if anywhere, and leaves where it called before.
@@ -148,7 +186,7 @@ fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>)
 }
 
 /// Decides with what the governor says, and claims the ids of a wave under the same lock.
-fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option<Decision> {
+fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start: bool) -> Option<Decision> {
     let Some(claim) = context.random.claim() else {
         error!("the system gives no random numbers; nothing is sent without");
         return None;
@@ -181,7 +219,7 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job) -> Option
             marks: &marks,
             turn,
             batch_size: context.accounts.batch_size(&caller.account),
-            may_start: !context.draining(),
+            may_start,
             claim: &claim,
             now: &now,
             settings: &context.settings,
@@ -356,7 +394,7 @@ async fn submit(
             return Submitted::Again;
         }
     };
-    let leave_by = Deadline::after(INTENT_LIFE, &context.clock).no_later_than(look_sent + LOOK_LIFE);
+    let leave_by = context.leave_by(look_sent);
     match context.api.write_intent(live, write).await {
         Ok(()) => {}
         Err(WriteError::Conflict | WriteError::Gone) => return Submitted::Again,
@@ -440,10 +478,23 @@ fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
     fresh
 }
 
-/// Forgets an object that left the watch, if it is gone. An object that only lost its label is left to its new owner.
-pub async fn forget_if_gone(context: &Context, key: &Key) {
-    if context.objects.find(key).is_some() && matches!(context.api.read(key).await, Ok(None)) {
-        gone(context, key);
+/// Forgets an object that left the watch: at once if it is gone, and if it only lost its label, once what its calls came to
+/// is recorded.
+pub async fn forget_if_gone(context: &Arc<Context>, key: &Key) {
+    while context.objects.find(key).is_some() {
+        let again = match context.api.read(key).await {
+            Ok(None) => return gone(context, key),
+            // Its queue does not know it any more, so nobody else tries again.
+            Ok(Some(live)) if !context.scope.holds(&key.namespace, &live.labels) => {
+                reconcile(context, key).await
+            }
+            Err(_) if context.objects.unfinished().contains(key) => Some(after_failure(context, key, None)),
+            Ok(Some(_)) | Err(_) => return,
+        };
+        match again {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return,
+        }
     }
 }
 
@@ -490,3 +541,6 @@ fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Durat
     // for ever.
     wait + least.unwrap_or_default().min(context.settings.retry_max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,8 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
+    api::ListParams,
     core::PartialObjectMeta,
     runtime::{
         Config as ControllerConfig, Controller, Predicate, PredicateConfig, WatchStreamExt,
@@ -26,8 +27,11 @@ use super::{
     api_server::Key,
     context::Context,
     drain::drain,
+    exchange::bounded,
     reconcile::{forget_if_gone, reconcile},
     renewal::renewed,
+    scope::Scope,
+    selector::Selector,
 };
 use crate::api::InstanceDeletion;
 
@@ -40,31 +44,11 @@ const PAGE: u32 = 50;
 const WATCH_SECONDS: u32 = 30;
 /// So long may an event stay unheard that a watch, alive by all signs, has lost.
 const RENEWAL: Duration = Duration::from_mins(10);
+/// For a list before the process may lead, and between two of them.
+const TRY: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(2);
 
 type Meta = PartialObjectMeta<InstanceDeletion>;
-
-/// What a process works on.
-#[derive(Clone, Debug, Default)]
-pub struct Scope {
-    /// Namespaces; empty: all.
-    pub namespaces: Vec<String>,
-    /// Label selector; empty: all.
-    pub selector: String,
-}
-
-impl Scope {
-    /// The watches that it takes: one for each namespace, or one for all (none).
-    #[must_use]
-    pub fn watches(&self) -> Vec<Option<String>> {
-        if self.namespaces.is_empty() {
-            return vec![None];
-        }
-        let mut namespaces = self.namespaces.clone();
-        namespaces.sort();
-        namespaces.dedup();
-        namespaces.into_iter().map(Some).collect()
-    }
-}
 
 /// A watch ended although nobody stopped it.
 #[derive(Debug, thiserror::Error)]
@@ -79,15 +63,7 @@ pub async fn run(
     ready: impl FnOnce() + Send + 'static,
     stop: CancellationToken,
 ) -> Result<(), WatchError> {
-    let client = context.api.client().clone();
-    let apis: Vec<Api<Meta>> = scope
-        .watches()
-        .into_iter()
-        .map(|namespace| match namespace {
-            None => Api::all(client.clone()),
-            Some(namespace) => Api::namespaced(client.clone(), &namespace),
-        })
-        .collect();
+    let apis = apis(context.api.client(), &scope);
     let unready = Arc::new(AtomicUsize::new(apis.len()));
     let (synced, all_synced) = tokio::sync::oneshot::channel();
     let synced = Arc::new(std::sync::Mutex::new(Some(synced)));
@@ -103,7 +79,7 @@ pub async fn run(
                     let _ = synced.send(());
                 }
             };
-            watch(context.clone(), api, &scope.selector, wakes, on_sync)
+            watch(context.clone(), api, scope.selector(), wakes, on_sync)
         })
         .collect();
     tokio::spawn(async move {
@@ -123,16 +99,40 @@ pub async fn run(
     }
 }
 
+/// Waits until this process may list what it works on: one that can't must not take the place of one that can.
+pub async fn listable(client: Client, scope: Scope) {
+    let one = ListParams::default().limit(1).labels(&scope.selector().to_string());
+    for api in apis(&client, &scope) {
+        loop {
+            let error = match tokio::time::timeout(TRY, api.list_metadata(&one)).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", TRY.as_secs()),
+            };
+            warn!(error = bounded(&error), "InstanceDeletions can't be listed; tried again");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+fn apis(client: &Client, scope: &Scope) -> Vec<Api<Meta>> {
+    let api = |namespace: Option<String>| match namespace {
+        None => Api::all(client.clone()),
+        Some(namespace) => Api::namespaced(client.clone(), &namespace),
+    };
+    scope.watches().into_iter().map(api).collect()
+}
+
 async fn watch(
     context: Arc<Context>,
     api: Api<Meta>,
-    selector: &str,
+    selector: &Selector,
     wakes: mpsc::UnboundedReceiver<Key>,
     on_sync: impl FnOnce() + Send + 'static,
 ) {
     let config = watcher::Config { page_size: Some(PAGE), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
-    let config = if selector.is_empty() { config } else { config.labels(selector) };
+    let config = if selector.is_empty() { config } else { config.labels(&selector.to_string()) };
     let (reader, writer) = reflector::store();
     let mut on_sync = Some(on_sync);
     let stream = renewed(move || watcher(api.clone(), config.clone()).boxed(), RENEWAL)

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     cloud::{Endpoint, EndpointError, Endpoints},
+    controller::{Scope, Selector},
     engine::Settings,
 };
 
@@ -65,20 +66,21 @@ pub struct RunArgs {
     pub ca_file: Option<PathBuf>,
     /// Namespace to work on; repeatable. All namespaces if left out.
     #[arg(long, env, value_name = "NS", value_parser = values::namespace, value_delimiter = ',')]
-    pub namespace: Vec<String>,
+    namespace: Vec<String>,
     /// Work only on objects with these labels, such as team=fleet,tier!=prod. All objects if empty.
     #[arg(long, env, value_name = "LABELS", default_value = "")]
-    pub selector: String,
+    selector: Selector,
     /// Address and port for /healthz and /readyz; port 0 takes a free one, which is logged.
     #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// Whether replicas elect one that works. Not part of this version, so only false is accepted: run one replica. Safety does
-    /// not rest on it: by design two at once only repeat each other's reads.
-    #[arg(long, env, value_name = "BOOL", default_value_t = false, action = ArgAction::Set)]
-    leader_elect: bool,
-    /// Namespace of the Lease of leader election. Without effect until a later version elects a leader.
-    #[arg(long, env, value_name = "NS")]
-    lease_namespace: Option<String>,
+    /// Whether processes with the same --namespace and --selector elect one that works. Safety does not rest on it: without it, or
+    /// with a lease that is stolen, two at once only repeat each other's reads.
+    #[arg(long, env, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub leader_elect: bool,
+    /// Namespace of the Lease by which they elect; it needs a role there (get, create, update). The process's own if left out: the
+    /// pod's, or that of the kubeconfig's context. The Lease's name is logged at start.
+    #[arg(long, env, value_name = "NS", value_parser = values::namespace)]
+    pub lease_namespace: Option<String>,
     /// Most delete calls per second for one account, above 0 to 1000; a throttled account is called more slowly.
     #[arg(long, env, value_name = "N", default_value = "2", value_parser = values::rate)]
     pub delete_rate: f64,
@@ -123,11 +125,6 @@ pub struct RunArgs {
 /// Flags that contradict each other, or ask for what is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidArgs {
-    /// `--leader-elect true`.
-    #[error(
-        "--leader-elect true: leader election is not part of this version; run one replica with --leader-elect false (safety does not rest on it)"
-    )]
-    LeaderElection,
     /// A lower bound above its upper bound.
     #[error("--{low} is above --{high}; make it smaller")]
     Bounds {
@@ -159,9 +156,6 @@ pub enum InvalidArgs {
 impl RunArgs {
     /// Checks what no single flag can tell, and returns the endpoints.
     pub fn check(&self) -> Result<Endpoints, InvalidArgs> {
-        if self.leader_elect {
-            return Err(InvalidArgs::LeaderElection);
-        }
         if self.poll_min > self.poll_max {
             return Err(InvalidArgs::Bounds { low: "poll-min", high: "poll-max" });
         }
@@ -186,6 +180,12 @@ impl RunArgs {
             }
         }
         Ok(endpoints)
+    }
+
+    /// What the process works on.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope::new(self.namespace.clone(), self.selector.clone())
     }
 
     /// The flags that decisions depend on.
@@ -222,6 +222,7 @@ mod tests {
         let args = run(&[]).unwrap();
         assert_eq!(args.settings(), Settings::default());
         assert!(args.check().is_ok());
+        assert!(args.leader_elect && !run(&["--leader-elect", "false"]).unwrap().leader_elect);
         let bare = Cli::try_parse_from(["controller", "--poll-min", "7s"]).unwrap();
         assert!(bare.command.is_none());
         assert_eq!(bare.run.settings().poll_min, Duration::from_secs(7));
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn repeatable_flags_are_repeated_or_separated_by_commas() {
         for flags in [&["--namespace", "a", "--namespace", "b"][..], &["--namespace", "a,b"]] {
-            assert_eq!(run(flags).unwrap().namespace, ["a", "b"], "{flags:?}");
+            assert_eq!(run(flags).unwrap().scope().namespaces(), ["a", "b"], "{flags:?}");
         }
         let endpoints = run(&["--endpoint", "a=https://x,b=https://y"]).unwrap().check().unwrap();
         assert_eq!(endpoints.of("a").unwrap().to_string(), "https://x");
@@ -265,8 +266,7 @@ mod tests {
 
     #[test]
     fn what_contradicts_itself_is_refused_with_what_to_do() {
-        let table: [(&[&str], &str); 9] = [
-            (&["--leader-elect", "true"], "run one replica"),
+        let table: [(&[&str], &str); 8] = [
             (&["--poll-min", "3m"], "--poll-min is above --poll-max"),
             (&["--retry-min", "10m"], "--retry-min is above --retry-max"),
             (&["--endpoint", "r=http://x"], "--allow-insecure-endpoint"),
@@ -284,7 +284,9 @@ mod tests {
 
     #[test]
     fn values_that_are_none_are_refused_with_what_to_write() {
-        let table: [(&[&str], &str); 12] = [
+        let table: [(&[&str], &str); 14] = [
+            (&["--lease-namespace", ""], "leave the flag out"),
+            (&["--selector", "team=\"fleet\""], "such as team=fleet"),
             (&["--poll-min", "5"], "such as 300ms, 5s"),
             (&["--namespace", ""], "leave the flag out"),
             (&["--namespace", "fleet,"], "leave the flag out"),

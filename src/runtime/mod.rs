@@ -3,11 +3,13 @@
 //! - [`args`]: the command line; `values` and `durations` parse what it holds;
 //! - [`logs`]: log lines, and what may never be in one;
 //! - [`health`]: `/healthz` and `/readyz`, on `connections` that are few and short;
+//! - [`election`]: which of several processes works;
 //! - [`signals`]: the beginning of the end.
 
 pub mod args;
 mod connections;
 mod durations;
+pub mod election;
 pub mod health;
 pub mod logs;
 pub mod signals;

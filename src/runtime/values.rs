@@ -25,7 +25,7 @@ pub fn region_url(text: &str) -> Result<RegionUrl, String> {
 /// undefined variable more often than from a decision.
 pub fn namespace(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Err("a namespace can't be empty; leave the flag out to work on all of them".to_owned());
+        return Err("a namespace can't be empty; leave the flag out for the default".to_owned());
     }
     if !is_label(text) {
         return Err(format!("{text:?} is not a namespace's name such as fleet"));

@@ -16,7 +16,7 @@ use crate::support::{assert_succeeded, binary, count, each_once, instances, opti
 
 const SOON: Duration = Duration::from_mins(1);
 
-fn http_get(address: &str, path: &str) -> String {
+pub fn http_get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
@@ -83,7 +83,7 @@ async fn r03_sigkill_during_the_drain_is_like_any_crash() {
 #[tokio::test(flavor = "multi_thread")]
 async fn flags_are_checked_with_messages_that_say_what_to_do() {
     let table: [(&[&str], &str); 6] = [
-        (&["--leader-elect", "true"], "leader election is not part of this version"),
+        (&["--leader-elect", "maybe"], "true, false"),
         (&["--endpoint", "ap-southeast-3=http://127.0.0.1:1"], "--allow-insecure-endpoint"),
         (&["--poll-min", "5"], "5s"),
         (&["--poll-min", "5m", "--poll-max", "1m"], "poll-min"),

@@ -56,24 +56,23 @@ fn has(rule: &Value, list: &str, what: &str) -> bool {
     rule[list].as_array().is_some_and(|all| all.iter().any(|v| v == what))
 }
 
-/// Every rule of the cluster roles that `deploy/base` binds to the controller.
+/// Every rule of the roles that `deploy/base` binds to the controller.
 fn rules(control_plane: &ControlPlane) -> Vec<Value> {
-    let bindings = control_plane.kubectl(&["get", "clusterrolebindings", "-o", "json"]).ok().unwrap();
-    let bindings: Value = serde_json::from_str(&bindings).unwrap();
+    let read = |arguments: &[&str]| -> Value {
+        let text = control_plane.kubectl(&[arguments, &["-n", "clouddc-system", "-o", "json"]].concat()).ok();
+        serde_json::from_str(&text.unwrap()).unwrap()
+    };
+    let bindings = read(&["get", "clusterrolebindings,rolebindings"]);
     let ours = |b: &&Value| {
         b["subjects"]
             .as_array()
             .is_some_and(|s| s.iter().any(|s| s["name"] == "instance-deletion-controller"))
     };
-    let roles = bindings["items"].as_array().unwrap().iter().filter(ours);
-    roles
-        .flat_map(|binding| {
-            let name = binding["roleRef"]["name"].as_str().unwrap();
-            let role = control_plane.kubectl(&["get", "clusterrole", name, "-o", "json"]).ok().unwrap();
-            let role: Value = serde_json::from_str(&role).unwrap();
-            role["rules"].as_array().unwrap().clone()
-        })
-        .collect()
+    let roles = bindings["items"].as_array().unwrap().iter().filter(ours).map(|binding| {
+        let name = |field: &str| binding["roleRef"][field].as_str().unwrap();
+        read(&["get", &name("kind").to_lowercase(), name("name")])
+    });
+    roles.flat_map(|role| role["rules"].as_array().unwrap().clone()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,12 +94,15 @@ async fn the_role_has_no_verb_that_no_test_below_takes_away() {
         verbs,
         [
             "create events",
+            "create leases",
             "delete instancedeletions",
             "get instancedeletions",
+            "get leases",
             "get secrets",
             "list instancedeletions",
             "patch events",
             "update instancedeletions/status",
+            "update leases",
             "watch instancedeletions",
         ]
     );
@@ -135,6 +137,60 @@ async fn without_list_on_instancedeletions_nothing_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_update_on_the_status_nothing_is_sent() {
     nothing_works_without("instancedeletions/status", "update", "the status was not written").await;
+}
+
+/// Without this verb nobody ever leads.
+async fn nobody_leads_without(verb: &str) {
+    let stage = stage(&format!("no-lease-{verb}")).await;
+    let lesser = account_without(&stage, "leases", verb);
+    let controller = stage.controller_through(&lesser, &["--leader-elect", "true"]).unwrap();
+    stage.apply(&Manifest::new("retire", &instances(&stage, 1))).unwrap();
+    until("the refusal is in the log", || {
+        controller.log().contains("leases.coordination.k8s.io").then_some(())
+    });
+    assert!(condition(&stage.get("retire"), "Ready").1.is_empty());
+    assert!(stage.calls().is_empty());
+    assert_eq!(controller.terminate(std::time::Duration::from_secs(20)).unwrap(), Some(0));
+    // With the whole role it does.
+    let _controller = stage.controller(&["--leader-elect", "true"]).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_get_on_leases_nobody_leads() {
+    nobody_leads_without("get").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_create_on_leases_nobody_leads() {
+    nobody_leads_without("create").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_update_on_leases_a_leader_ends_and_takes_no_other_lease() {
+    let stage = stage("no-lease-update").await;
+    let lesser = account_without(&stage, "leases", "update");
+    let flags = ["--leader-elect", "true"];
+    let controller = stage.controller_through(&lesser, &flags).unwrap();
+    let log = until("it ends", || {
+        let log = controller.log();
+        log.contains("could not be renewed in time").then_some(log)
+    });
+    assert!(log.contains("leases.coordination.k8s.io"), "{log}");
+    assert_eq!(controller.wait_exit(std::time::Duration::from_secs(20)).unwrap(), Some(1));
+    // The Lease is there, and its holder is gone.
+    let next = stage.controller_through(&lesser, &flags).unwrap();
+    until("the refusal is in the log", || next.log().contains("leads=false").then_some(()));
+    assert!(stage.calls().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_list_on_instancedeletions_the_lease_is_left_to_others() {
+    let stage = stage("no-list").await;
+    let lesser = account_without(&stage, "instancedeletions", "list");
+    let controller = stage.controller_through(&lesser, &["--leader-elect", "true"]).unwrap();
+    until("the refusal is in the log", || controller.log().contains("can't be listed").then_some(()));
+    assert!(!stage.kubectl(&["get", "leases", "-o", "name"]).unwrap().contains("instance-deletion"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

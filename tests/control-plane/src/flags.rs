@@ -74,8 +74,8 @@ pub(crate) fn write_secrets(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A kubeconfig with a token. The serving certificate, which the API server makes itself, is the authority too.
-pub(crate) fn kubeconfig(folder: &Path, ports: Ports, token: &str) -> String {
+/// A kubeconfig with a token, in a namespace. The serving certificate, which the API server makes itself, is the authority too.
+pub(crate) fn kubeconfig(folder: &Path, ports: Ports, token: &str, namespace: &str) -> String {
     let server = format!("https://127.0.0.1:{}", ports.api_server);
     let authority = authority(folder);
     serde_json::json!({
@@ -83,7 +83,7 @@ pub(crate) fn kubeconfig(folder: &Path, ports: Ports, token: &str) -> String {
         "kind": "Config",
         "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": authority}}],
         "users": [{"name": "test", "user": {"token": token}}],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": namespace}}],
         "current-context": "test",
     })
     .to_string()

@@ -227,16 +227,20 @@ impl ControlPlane {
 
     /// Writes `NAME.kubeconfig` for a bearer token, whether or not the server accepts it, into the control plane's folder.
     pub fn token_kubeconfig(&self, token: &str, name: &str) -> Result<PathBuf, Error> {
+        self.kubeconfig_in("default", token, name)
+    }
+
+    fn kubeconfig_in(&self, namespace: &str, token: &str, name: &str) -> Result<PathBuf, Error> {
         let path = self.folder.path().join(format!("{name}.kubeconfig"));
-        fs::write(&path, flags::kubeconfig(self.folder.path(), self.ports, token))
+        fs::write(&path, flags::kubeconfig(self.folder.path(), self.ports, token, namespace))
             .map_err(Error::io(format!("writing {}", path.display())))?;
         Ok(path)
     }
 
-    /// kubeconfig of a ServiceAccount that exists.
+    /// kubeconfig of a ServiceAccount that exists, in its namespace, which is its own as a pod's would be.
     pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf, Error> {
         let token = self.kubectl(&["create", "token", name, "-n", namespace, "--duration=24h"]).ok()?;
-        self.token_kubeconfig(token.trim(), &format!("{namespace}-{name}"))
+        self.kubeconfig_in(namespace, token.trim(), &format!("{namespace}-{name}"))
     }
 
     /// Makes a namespace with a name that no other test has.

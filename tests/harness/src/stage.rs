@@ -85,7 +85,8 @@ impl Stage {
         strings(&[&flags[..], &["--allow-insecure-endpoint"]].concat())
     }
 
-    /// Flags that make tests quick: short waits, no ceiling that matters.
+    /// Flags that make tests quick: short waits, no ceiling that matters, and no lease, whose end a process that follows a
+    /// killed one would wait for. Tests of the election ask for it.
     #[must_use]
     pub fn quick_flags(&self) -> Vec<String> {
         let quick = [
@@ -105,13 +106,16 @@ impl Stage {
             "200",
             "--read-rate",
             "500",
+            "--leader-elect",
+            "false",
         ];
         [self.own_flags(), strings(&quick)].concat()
     }
 
-    /// Starts a controller as it comes: with the defaults, but for these flags.
+    /// Starts a controller as it comes: with the defaults, but for these flags, and without a lease, whose end it would wait for
+    /// when another one was killed before it.
     pub fn controller_by_default(&self, flags: &[&str]) -> Result<Controller, Error> {
-        let flags = [self.own_flags(), strings(flags)].concat();
+        let flags = [self.own_flags(), strings(&["--leader-elect", "false"]), strings(flags)].concat();
         Controller::start(&self.binary, &self.kubeconfig, self.control_plane.folder(), &flags)
     }
 

@@ -13,6 +13,7 @@ use instance_deletion_controller::{
     clock::Clock,
     cloud::{Client, Endpoints},
     controller::{ApiServer, Context, Key, Options, Scope, forget_if_gone, reconcile},
+    leadership::Leadership,
     random::Random as ControllerRandom,
 };
 use tokio::{
@@ -56,6 +57,8 @@ pub fn start(sim: &Arc<Sim>) -> usize {
         endpoints: Endpoints::default(),
         clock,
         random,
+        // Two that both believe they lead must do no harm.
+        leadership: Leadership::always(),
     };
     let (context, wakes) = Context::new(api, Arc::new(cloud), options, &Scope::default());
     let driver = Driver {

@@ -46,6 +46,7 @@ async fn demo(keep: bool) -> Result<(), Error> {
     let ids = stage.cloud.ids(PROJECT, INSTANCES);
     say(&format!("the simulated CloudDC runs {INSTANCES} instances of project {PROJECT}"));
     let flags = ["--poll-min", "1s", "--settle", "5s", "--delete-rate", "2", "--read-rate", "10"];
+    let flags = [&flags[..], &["--leader-elect", "true"]].concat();
     let controller = stage.controller(&flags)?;
     say("the controller runs under its own ServiceAccount\n");
 

@@ -1,0 +1,147 @@
+//! The Lease at the API server: read, and replaced by compare-and-swap, each within a deadline.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease as Object, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
+};
+use kube::{Api, Client, api::PostParams};
+
+use super::decide::{Lease, Write};
+
+/// Why a request had no effect, as far as that is known.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The Lease is another version than was to be replaced, or there is one already.
+    #[error("another process wrote it first")]
+    Conflict,
+    /// The Lease that was to be replaced is gone.
+    #[error("it is gone")]
+    Gone,
+    /// It failed, or nobody knows.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// One Lease.
+pub struct Leases {
+    api: Api<Object>,
+    name: String,
+    identity: String,
+    duration: Duration,
+    /// As it was read or written last: a write keeps what it does not know.
+    last: Option<Object>,
+}
+
+impl Leases {
+    /// The Lease with this name, to be held under this identity for so long after each write.
+    pub fn new(client: Client, namespace: &str, name: String, identity: String, duration: Duration) -> Self {
+        Self { api: Api::namespaced(client, namespace), name, identity, duration, last: None }
+    }
+
+    /// Reads it; none if there is none.
+    pub async fn read(&mut self, limit: Duration) -> Result<Option<Lease>, LeaseError> {
+        // get_opt takes every 404 for "there is none", also that of a proxy or of a namespace that does not exist; to create it
+        // is then refused.
+        let read = within(limit, self.api.get_opt(&self.name)).await?;
+        let lease = read.as_ref().map(known).transpose()?;
+        self.last = read;
+        Ok(lease)
+    }
+
+    /// Writes it, with this moment as the time of the write. The API server answers with the version that was made.
+    pub async fn write(
+        &mut self,
+        write: &Write,
+        wall: Timestamp,
+        limit: Duration,
+    ) -> Result<Lease, LeaseError> {
+        let parameters = PostParams::default();
+        let stored = match write {
+            Write::Create => {
+                let mut fresh = Object::default();
+                fresh.metadata.name = Some(self.name.clone());
+                fresh.spec = Some(self.spec(None, true, wall));
+                within(limit, self.api.create(&parameters, &fresh)).await.map_err(|error| match error {
+                    // Of the namespace: there is nothing else to be gone.
+                    LeaseError::Gone => LeaseError::Failed("its namespace does not exist".to_owned()),
+                    error => error,
+                })?
+            }
+            Write::Take(version) | Write::Renew(version) => {
+                let mut next = self.at(version)?;
+                next.spec = Some(self.spec(next.spec, matches!(write, Write::Take(_)), wall));
+                within(limit, self.api.replace(&self.name, &parameters, &next)).await?
+            }
+        };
+        let lease = known(&stored)?;
+        self.last = Some(stored);
+        Ok(lease)
+    }
+
+    /// Gives it back if this process holds it: the next one need not wait. Returns whether it did.
+    pub async fn release(&mut self, wall: Timestamp, limit: Duration) -> Result<bool, LeaseError> {
+        let Some(lease) = self.read(limit).await? else { return Ok(false) };
+        if lease.holder.as_ref() != Some(&self.identity) {
+            return Ok(false);
+        }
+        let mut next = self.at(&lease.version)?;
+        let spec = next.spec.get_or_insert_default();
+        // An empty string is refused; that there is none says that it is free.
+        spec.holder_identity = None;
+        spec.lease_duration_seconds = Some(1);
+        spec.renew_time = Some(MicroTime(wall));
+        within(limit, self.api.replace(&self.name, &PostParams::default(), &next)).await?;
+        Ok(true)
+    }
+
+    /// The object at this very version.
+    fn at(&self, version: &str) -> Result<Object, LeaseError> {
+        let is = |object: &&Object| object.metadata.resource_version.as_deref() == Some(version);
+        self.last.as_ref().filter(is).cloned().ok_or(LeaseError::Conflict)
+    }
+
+    fn spec(&self, before: Option<LeaseSpec>, fresh: bool, wall: Timestamp) -> LeaseSpec {
+        let transitions = before.as_ref().map(|spec| spec.lease_transitions.unwrap_or(0));
+        let mut spec = before.unwrap_or_default();
+        if fresh {
+            spec.acquire_time = Some(MicroTime(wall));
+            spec.lease_transitions = Some(transitions.map_or(0, |before| before.saturating_add(1)));
+        }
+        spec.holder_identity = Some(self.identity.clone());
+        spec.lease_duration_seconds = Some(i32::try_from(self.duration.as_secs()).unwrap_or(i32::MAX));
+        spec.renew_time = Some(MicroTime(wall));
+        spec
+    }
+}
+
+fn known(object: &Object) -> Result<Lease, LeaseError> {
+    let ObjectMeta { resource_version: Some(version), .. } = &object.metadata else {
+        return Err(LeaseError::Failed("it has no resourceVersion".to_owned()));
+    };
+    let spec = object.spec.as_ref();
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
+    Ok(Lease {
+        version: version.clone(),
+        holder: spec.and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty()),
+        duration: seconds.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0).map(Duration::from_secs),
+    })
+}
+
+/// kube has no response timeout of its own for ordinary calls.
+async fn within<T>(
+    limit: Duration,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, LeaseError> {
+    match tokio::time::timeout(limit, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_already_exists() => {
+            Err(LeaseError::Conflict)
+        }
+        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Err(LeaseError::Gone),
+        Ok(Err(error)) => Err(LeaseError::Failed(error.to_string().chars().take(256).collect())),
+        Err(_) => Err(LeaseError::Failed(format!("no answer within {:.1} s", limit.as_secs_f32()))),
+    }
+}
