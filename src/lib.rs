@@ -6,12 +6,14 @@
 //! - [`engine`]: pure decisions, of an object (ledger, batches, attempts, next step) and of an account (how fast to call);
 //! - [`cloud`]: the CloudDC API, which knows nothing of Kubernetes;
 //! - [`controller`]: carries the decisions out, the only place where Kubernetes and the cloud meet;
-//! - [`runtime`]: the process, its flags, logs, health and end; [`clock`] and [`random`] are read for all of them.
+//! - [`runtime`]: the process, its flags, logs, health, metrics and end; [`clock`] and [`random`] are read
+//!   for all of them, and all of them count with [`metrics`].
 
 pub mod api;
 pub mod clock;
 pub mod cloud;
 pub mod controller;
 pub mod engine;
+pub mod metrics;
 pub mod random;
 pub mod runtime;

@@ -13,6 +13,8 @@ use instance_deletion_controller::{
         args::{Cli, Command, RunArgs},
         health::{self, Health},
         logs,
+        metrics::Metrics,
+        panics::Panics,
         signals::cancel_on_signal,
     },
 };
@@ -46,6 +48,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 fn start(args: &RunArgs) -> Result<(), Error> {
     let endpoints = args.check()?;
     logs::init(args.log_format, &args.log_level)?;
+    let panics = Panics::count();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -70,7 +73,12 @@ fn start(args: &RunArgs) -> Result<(), Error> {
         };
         let (context, wakes) = Context::new(api, Arc::new(cloud), options, &scope);
         let health = Health::unready("waiting for the first list of InstanceDeletions");
-        health::serve(args.listen, health.clone(), stop.clone()).await?;
+        let metrics = Metrics::new(|registry| {
+            panics.register(registry);
+            health.register(registry);
+            context.register(registry);
+        });
+        health::serve(args.listen, health.clone(), metrics, stop.clone()).await?;
         info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?scope.namespaces, selector = scope.selector, "started");
         let ready = move || {
             info!("ready");

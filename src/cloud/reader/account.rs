@@ -261,10 +261,10 @@ impl Account {
 
     async fn page(&self, ids: &[InstanceId], marker: Option<&str>) -> Result<(Page, Mono), Missed> {
         let _probe = self.probe().await?;
-        let (mut credential, mut sent) = self.turn().await?;
+        let (mut credential, mut sent) = self.turn_counted().await?;
         let mut read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
         if self.renewed(&read, &credential) {
-            (credential, sent) = self.turn().await?;
+            (credential, sent) = self.turn_counted().await?;
             read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
         }
         self.told(read, &credential).map(|page| (page, sent))
@@ -272,11 +272,11 @@ impl Account {
 
     async fn show(&self, id: InstanceId, line: &Line<'_>) -> Result<(Seen, Mono), Missed> {
         let _probe = self.probe().await?;
-        let (mut credential, mut sent) = self.turn().await?;
+        let (mut credential, mut sent) = self.turn_counted().await?;
         line.begun();
         let mut read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
         if self.renewed(&read, &credential) {
-            (credential, sent) = self.turn().await?;
+            (credential, sent) = self.turn_counted().await?;
             read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
         }
         self.told(read, &credential).map(|seen| (seen, sent))
@@ -292,6 +292,13 @@ impl Account {
             self.pace_of(credential).pace().over();
         }
         renewed
+    }
+
+    async fn turn_counted(&self) -> Result<(Credential, Mono), Missed> {
+        let asked = self.clock.mono();
+        let (credential, now) = self.turn().await?;
+        self.client.metrics().read_waited(now - asked);
+        Ok((credential, now))
     }
 
     /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call. One of another identity
