@@ -23,6 +23,7 @@ mod hostile_replies;
 mod large_lists;
 mod limits;
 mod memory_api_server;
+mod metrics;
 mod outage;
 mod process;
 mod proxy;
