@@ -40,9 +40,12 @@ deny: ## licences, sources and bans of dependencies (installs cargo-deny if it i
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
 	cargo deny check licenses bans sources
 
-generate: ## write the CRD from src/api
+generate: ## write the CRD from src/api, and the rules for the Prometheus operator from the plain ones
 	@cargo run --quiet --bin instance-deletion-controller -- crd > crds/clouddc.dev_instancedeletions.yaml.new
 	@mv crds/clouddc.dev_instancedeletions.yaml.new crds/clouddc.dev_instancedeletions.yaml
+	@cd deploy/monitoring && sed '/^spec:/q' prometheusrule.yaml >prometheusrule.yaml.new
+	@cd deploy/monitoring && sed -e '/^#/d' -e 's/^./  &/' alerts.yaml >>prometheusrule.yaml.new
+	@cd deploy/monitoring && mv prometheusrule.yaml.new prometheusrule.yaml
 
 control-plane: ## build etcd, kube-apiserver and kubectl if they are missing (about ten minutes, once)
 	@cargo run --quiet -p control-plane -- build

@@ -15,6 +15,8 @@ use instance_deletion_controller::{
         election::Election,
         health::{self, Health},
         logs,
+        metrics::Metrics,
+        panics::Panics,
         signals::cancel_on_signal,
     },
 };
@@ -48,6 +50,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 fn start(args: &RunArgs) -> Result<(), Error> {
     let endpoints = args.check()?;
     logs::init(args.log_format, &args.log_level)?;
+    let panics = Panics::count();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
@@ -82,7 +85,12 @@ fn start(args: &RunArgs) -> Result<(), Error> {
         let (context, wakes) =
             Context::new(ApiServer::new(client.clone()), Arc::new(cloud), options, &scope);
         let health = Health::unready("waiting for the first list of InstanceDeletions");
-        health::serve(args.listen, health.clone(), stop.clone()).await?;
+        let metrics = Metrics::new(|registry| {
+            panics.register(registry);
+            health.register(registry);
+            context.register(registry);
+        });
+        health::serve(args.listen, health.clone(), metrics, stop.clone()).await?;
         info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?scope.namespaces(), selector = %scope.selector(), "started");
         let listed = health.clone();
         let ready = move || {

@@ -16,6 +16,7 @@ use super::{
     classify::{self, Heard, printable},
     credential::{Authorization, Credential, Secret, Signed, encoded},
     endpoint::Endpoint,
+    metrics::{CloudMetrics, Operation, Outcome},
     skew::Skew,
     transport::{ClientError, ClientOptions, Exchange, Http, LeaveBy, Lost, Missed, Transport},
     wire::DeleteRequest,
@@ -65,6 +66,7 @@ pub struct Client {
     transport: Transport,
     clock: Clock,
     skew: Skew,
+    metrics: CloudMetrics,
 }
 
 impl Client {
@@ -76,7 +78,14 @@ impl Client {
     /// A client over another wire than HTTP: a simulation's.
     #[must_use]
     pub fn over(wire: impl Exchange, request_timeout: Duration, clock: Clock) -> Self {
-        Self { transport: Transport::new(wire, request_timeout), clock, skew: Skew::default() }
+        let (skew, metrics) = Default::default();
+        Self { transport: Transport::new(wire, request_timeout), clock, skew, metrics }
+    }
+
+    /// What is counted here.
+    #[must_use]
+    pub fn metrics(&self) -> &CloudMetrics {
+        &self.metrics
     }
 
     /// DeleteInstances for 1 to 50 distinct ids. The request leaves before `leave_by`, or not at all.
@@ -88,6 +97,14 @@ impl Client {
         ids: &[InstanceId],
         leave_by: Deadline,
     ) -> Reply {
+        let started = Instant::now();
+        let reply = self.delete(Place { endpoint, project, credential }, ids, leave_by).await;
+        self.metrics.called(Operation::DeleteInstances, Outcome::of_reply(&reply), started.elapsed());
+        reply
+    }
+
+    async fn delete(&self, place: Place<'_>, ids: &[InstanceId], leave_by: Deadline) -> Reply {
+        let credential = place.credential;
         let distinct: HashSet<_> = ids.iter().collect();
         if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {
             // What an empty set means is not documented. No decision makes such a batch.
@@ -100,7 +117,6 @@ impl Client {
             let note = Note { text: "the request can't be encoded".to_owned(), ..Note::default() };
             return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, note };
         };
-        let place = Place { endpoint, project, credential };
         let request = self.request(Method::POST, place, "/batch-delete", &body).map(|mut request| {
             *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
             request
@@ -135,7 +151,14 @@ impl Client {
         credential: &Credential,
         id: InstanceId,
     ) -> Result<Seen, Failure> {
-        let place = Place { endpoint, project, credential };
+        let started = Instant::now();
+        let seen = self.show(Place { endpoint, project, credential }, id).await;
+        self.metrics.called(Operation::ShowInstanceStatus, read_came_to(&seen), started.elapsed());
+        seen
+    }
+
+    async fn show(&self, place: Place<'_>, id: InstanceId) -> Result<Seen, Failure> {
+        let credential = place.credential;
         let request = self.request(Method::GET, place, &format!("/{id}/status"), b"");
         let heard = self.read("ShowInstanceStatus", 1, request, credential, REPLY_CAP).await?;
         let redact = |text: &str| credential.redact(text);
@@ -155,6 +178,19 @@ impl Client {
         ids: &[InstanceId],
         marker: Option<&str>,
     ) -> Result<Page, Failure> {
+        let started = Instant::now();
+        let page = self.list(Place { endpoint, project, credential }, ids, marker).await;
+        self.metrics.called(Operation::ListInstances, read_came_to(&page), started.elapsed());
+        page
+    }
+
+    async fn list(
+        &self,
+        place: Place<'_>,
+        ids: &[InstanceId],
+        marker: Option<&str>,
+    ) -> Result<Page, Failure> {
+        let credential = place.credential;
         if ids.is_empty() || ids.len() > READ_SIZE {
             // A list without ids would be one of the whole project.
             let note =
@@ -167,7 +203,6 @@ impl Client {
                 clock_set: false,
             });
         }
-        let place = Place { endpoint, project, credential };
         let redact = |text: &str| credential.redact(text);
         let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
         let marker = marker.map(|marker| format!("&marker={}", encoded(marker))).unwrap_or_default();
@@ -190,6 +225,19 @@ impl Client {
 
     /// Obtains a token of IAM. Returns it with the body of the reply, which says how long it lives.
     pub(super) async fn obtain_token(
+        &self,
+        endpoint: &Endpoint,
+        body: Vec<u8>,
+        redact: &(dyn Fn(&str) -> String + Sync),
+    ) -> Result<(Secret, Vec<u8>), (Trouble, Note)> {
+        let started = Instant::now();
+        let token = self.ask_iam(endpoint, body, redact).await;
+        let outcome = token.as_ref().err().map_or(Outcome::Ok, |(trouble, _)| Outcome::of_trouble(*trouble));
+        self.metrics.called(Operation::CreateToken, outcome, started.elapsed());
+        token
+    }
+
+    async fn ask_iam(
         &self,
         endpoint: &Endpoint,
         body: Vec<u8>,
@@ -291,6 +339,14 @@ impl Client {
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         debug!(operation, ids, status, request_id, ms, "call to the cloud");
         result
+    }
+}
+
+fn read_came_to<T>(read: &Result<T, Failure>) -> Outcome {
+    match read {
+        Ok(_) => Outcome::Ok,
+        Err(failure) if failure.too_large => Outcome::TooLarge,
+        Err(failure) => Outcome::of_trouble(failure.trouble),
     }
 }
 

@@ -211,6 +211,12 @@ impl Accounts {
         }
     }
 
+    /// How fast identities are called.
+    #[must_use]
+    pub fn governors(&self) -> &Arc<Governors> {
+        &self.governors
+    }
+
     /// The client for calls.
     #[must_use]
     pub fn client(&self) -> &Arc<Client> {

@@ -12,8 +12,12 @@ use kube::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
-use super::exchange::{Failure, Unavailable, bounded, text};
+use super::{
+    exchange::{Failure, Unavailable, bounded, text},
+    metrics::{Asked, Requests},
+};
 use crate::{
     api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus},
     engine::object::job::{HOLD, Meta, REQUESTED_AT},
@@ -45,6 +49,8 @@ pub struct Live {
     pub labels: BTreeMap<String, String>,
     /// What its metadata ask for.
     pub meta: Meta,
+    /// creationTimestamp, in seconds since 1970.
+    pub created: Option<i64>,
     /// The spec, or why it is none.
     pub spec: Result<InstanceDeletionSpec, String>,
     /// The status.
@@ -112,13 +118,14 @@ struct Precondition<'a> {
 pub struct ApiServer {
     client: Client,
     leadership: Leadership,
+    requests: Requests,
 }
 
 impl ApiServer {
     /// Talks through this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, leadership: Leadership::always() }
+        Self { client, requests: Requests::default(), leadership: Leadership::always() }
     }
 
     /// Writes and deletes only while this process leads.
@@ -133,12 +140,24 @@ impl ApiServer {
         &self.client
     }
 
+    /// Its requests, counted.
+    pub(super) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    async fn text(&self, asked: Asked, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
+        let started = Instant::now();
+        let answer = text(&self.client, request).await;
+        self.requests.answered(asked, &answer, started.elapsed());
+        answer
+    }
+
     /// Reads an object with quorum; none if it is gone.
     pub async fn read(&self, key: &Key) -> Result<Option<Live>, ReadError> {
         let request = requests(&key.namespace)
             .get(&key.name, &GetParams::default())
             .map_err(|e| ReadError::Unavailable(Unavailable::new(&e)))?;
-        match text(&self.client, request).await {
+        match self.text(Asked::Object, request).await {
             Ok(text) => decode(key, &text).map(Some),
             Err(failure) if failure.is_gone(&key.name) => Ok(None),
             Err(failure) => Err(ReadError::Unavailable(failure.unavailable())),
@@ -182,7 +201,7 @@ impl ApiServer {
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         self.check_lead()?;
-        acknowledged(&read.key, text(&self.client, request).await)
+        acknowledged(&read.key, self.text(Asked::Status, request).await)
     }
 
     /// Deletes an object if it is still the one that was read, unchanged.
@@ -196,7 +215,7 @@ impl ApiServer {
             .delete(&read.key.name, &parameters)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         self.check_lead()?;
-        acknowledged(&read.key, text(&self.client, request).await).map(drop)
+        acknowledged(&read.key, self.text(Asked::Deletion, request).await).map(drop)
     }
 
     fn check_lead(&self) -> Result<(), WriteError> {
@@ -216,7 +235,7 @@ impl ApiServer {
         let request = Request::new(path)
             .get(name, &GetParams::default())
             .map_err(|e| SecretError::Unavailable(Unavailable::new(&e)))?;
-        match text(&self.client, request).await {
+        match self.text(Asked::Secret, request).await {
             Ok(text) => Ok(Some(text)),
             Err(failure) if failure.is_gone(name) => Ok(None),
             Err(Failure::Refused(status)) if status.is_forbidden() => Err(SecretError::Forbidden),
@@ -274,6 +293,7 @@ fn decode(key: &Key, text: &str) -> Result<Live, ReadError> {
             held: annotation(HOLD).is_some(),
             requested_at: annotation(REQUESTED_AT).map(|value| value.chars().take(REQUEST).collect()),
         },
+        created: meta.creation_timestamp.map(|time| time.0.as_second()),
         spec,
         status,
         other_bytes: text.len() - status_text.len(),

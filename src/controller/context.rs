@@ -12,12 +12,14 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::{
     accounts::{Account, Accounts},
-    api_server::{ApiServer, Key},
+    api_server::{ApiServer, Key, Live},
     events::Events,
-    objects::Objects,
+    metrics::{Census, Metrics, Paces, Row},
+    objects::{Objects, Tracked},
     scope::Scope,
 };
 use crate::{
+    api::InstanceDeletionStatus,
     clock::{Clock, Deadline},
     cloud::{Client, Endpoints},
     engine::{
@@ -25,6 +27,7 @@ use crate::{
         settings::{INTENT_LIFE, LOOK_LIFE},
     },
     leadership::Leadership,
+    metrics::Registry,
     random::Random,
 };
 
@@ -53,6 +56,8 @@ pub struct Context {
     pub(super) accounts: Accounts,
     pub(super) objects: Objects,
     pub(super) events: Events,
+    pub(super) metrics: Metrics,
+    census: Census,
     pub(super) clock: Clock,
     pub(super) random: Random,
     pub(super) settings: Settings,
@@ -82,13 +87,16 @@ impl Context {
             ((namespace, waker), wakes)
         };
         let (wakers, wakes) = scope.watches().into_iter().map(channel).unzip();
-        let events = Events::start(api.client().clone());
+        let metrics = Metrics::default();
+        let events = Events::start(api.client().clone(), metrics.clone());
         let accounts = Accounts::new(api.clone(), client, endpoints, clock.clone(), settings, rates);
         let context = Self {
             api,
             accounts,
             objects: Objects::default(),
             events,
+            metrics,
+            census: Census::new(clock.clone()),
             clock,
             random,
             settings,
@@ -100,6 +108,22 @@ impl Context {
             wakers,
         };
         (Arc::new(context), wakes)
+    }
+
+    /// All that the controller and its clients count.
+    pub fn register(&self, registry: &mut Registry) {
+        self.census.register(registry);
+        self.metrics.register(registry);
+        self.api.requests().register(registry);
+        self.accounts.client().metrics().register(registry);
+        Paces(self.accounts.governors().clone()).register(registry);
+    }
+
+    /// Counts an object by its status, until it is gone.
+    pub(super) fn count(&self, tracked: &mut Tracked, live: &Live, status: &InstanceDeletionStatus) {
+        if !tracked.gone {
+            self.census.enter(&mut tracked.counted, Row::of(status, live.created));
+        }
     }
 
     /// Has an object decided upon soon.

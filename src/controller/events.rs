@@ -10,7 +10,10 @@ use kube::{
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::api_server::Key;
+use super::{
+    api_server::Key,
+    metrics::{Metrics, Told},
+};
 use crate::{
     api::{CONTROLLER_NAME, InstanceDeletion},
     engine::object::events::Event,
@@ -28,15 +31,17 @@ const NOTE: usize = 1000;
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<(ObjectReference, Event)>,
+    metrics: Metrics,
 }
 
 impl Events {
     /// Starts the task that tells events.
     #[must_use]
-    pub fn start(client: Client) -> Self {
+    pub fn start(client: Client, metrics: Metrics) -> Self {
         let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
         let instance = std::env::var("HOSTNAME").ok();
         let reporter = Reporter { controller: CONTROLLER_NAME.to_owned(), instance };
+        let counted = metrics.clone();
         tokio::spawn(async move {
             let mut recorder = Recorder::new(client.clone(), reporter.clone());
             let mut kept = 0;
@@ -48,6 +53,7 @@ impl Events {
                 kept += 1;
                 let event = kube_event(event);
                 let told = tokio::time::timeout(DEADLINE, recorder.publish(&event, &object)).await;
+                counted.told(if matches!(told, Ok(Ok(()))) { Told::Stored } else { Told::Failed });
                 match told {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => debug!(reason = event.reason, %error, "an event was not told"),
@@ -55,7 +61,7 @@ impl Events {
                 }
             }
         });
-        Self { queue }
+        Self { queue, metrics }
     }
 
     /// Tells something about an object, if there is room.
@@ -69,6 +75,7 @@ impl Events {
             ..ObjectReference::default()
         };
         if self.queue.try_send((object, event)).is_err() {
+            self.metrics.told(Told::Dropped);
             debug!(namespace = key.namespace, name = key.name, "an event was dropped: too many wait");
         }
     }

@@ -24,6 +24,33 @@ pub struct Governor {
     pub deletes: Mutex<Deletes>,
 }
 
+/// What all governors together grant at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InForce {
+    /// Governors.
+    pub identities: usize,
+    /// For deletes.
+    pub delete: Granted,
+    /// For reads.
+    pub read: Granted,
+}
+
+/// What they grant of one kind of call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Granted {
+    /// The lowest rate, in calls per second; the ceiling if there is no governor.
+    pub lowest: f64,
+    /// How many are held below the ceiling.
+    pub slowed: usize,
+}
+
+impl Granted {
+    fn add(&mut self, (rate, slowed): (f64, bool)) {
+        self.lowest = self.lowest.min(rate);
+        self.slowed += usize::from(slowed);
+    }
+}
+
 /// The budget for deletes, and whose turn it is.
 pub struct Deletes {
     /// How fast.
@@ -48,6 +75,20 @@ impl Governors {
     #[must_use]
     pub fn new(clock: Clock, settings: Settings, (delete_rate, read_rate): (f64, f64)) -> Self {
         Self { clock, settings, delete_rate, read_rate, by_identity: Mutex::default() }
+    }
+
+    /// What they grant now. Each is held for a moment, and none changes.
+    #[must_use]
+    pub fn in_force(&self) -> InForce {
+        let all: Vec<_> = lock(&self.by_identity).values().cloned().collect();
+        let now = self.clock.mono();
+        let ceiling = |lowest| Granted { lowest, slowed: 0 };
+        let (mut delete, mut read) = (ceiling(self.delete_rate), ceiling(self.read_rate));
+        for governor in &all {
+            delete.add(lock(&governor.deletes).pace.in_force(now));
+            read.add(governor.reads.pace().in_force(now));
+        }
+        InForce { identities: all.len(), delete, read }
     }
 
     /// The governor of an identity.

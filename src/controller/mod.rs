@@ -2,7 +2,7 @@
 //!
 //! [`watch`] says which object to look at; [`reconcile`] reads it live, lets the engine decide, and writes; [`calls`] and
 //! [`looks`] run beside it and leave what they heard in [`objects`], which wakes the object; so does [`schedule`], which looks
-//! at what is on its way for all objects of an account. [`drain`] ends it all.
+//! at what is on its way for all objects of an account. [`drain`] ends it all; [`metrics`] counts it.
 //!
 //! [`run`] is the driver of production: kube's watch and its queue. Another one, such as a simulation's, calls
 //! [`reconcile`](reconcile()) once at a time for a key, again when the returned time is over, for each key of the context's wakes and for
@@ -17,6 +17,7 @@ mod events;
 mod exchange;
 mod governors;
 mod looks;
+mod metrics;
 mod objects;
 mod reconcile;
 mod renewal;

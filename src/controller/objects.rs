@@ -8,8 +8,12 @@ use std::{
 use super::{
     accounts::{Account, lock},
     api_server::Key,
+    metrics::Counted,
 };
-use crate::engine::object::memory::{CallState, Memory};
+use crate::engine::{
+    Mono,
+    object::memory::{CallState, Memory},
+};
 
 /// What this process knows of one object.
 #[derive(Default)]
@@ -22,6 +26,10 @@ pub struct Tracked {
     pub failures: u32,
     /// Where it called last, to give up its turn when it is gone.
     pub account: Option<Arc<Account>>,
+    /// When it first asked for its turn to call, if it waits for it.
+    pub turn_asked: Option<Mono>,
+    /// It is counted among all objects as long as this is here.
+    pub counted: Option<Counted>,
     /// The object is gone: what its calls come to from now on is told elsewhere.
     pub gone: bool,
 }
@@ -70,6 +78,7 @@ impl Objects {
             .map(|tracked| {
                 let mut tracked = lock(&tracked);
                 tracked.gone = true;
+                tracked.counted = None;
                 if let Some(account) = tracked.account.take() {
                     account.leave(key);
                 }

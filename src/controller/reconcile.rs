@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     calls::{self, Caller},
     context::Context,
     looks::{self, Wanted},
+    metrics::{Reconciled, Waved},
     objects::{Orphan, Tracked},
     schedule,
 };
@@ -56,25 +58,30 @@ enum Pass {
 /// Reconciles one object, and says after which time it is to be called again if nothing else calls it: never for none.
 /// Nothing that happens here reaches another object.
 pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
+    let started = Instant::now();
     let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
-    guarded.unwrap_or_else(|_| {
+    let (result, again) = guarded.unwrap_or_else(|_| {
         error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
-        Some(after_failure(context, key, None))
-    })
+        (Reconciled::Panicked, Some(after_failure(context, key, None)))
+    });
+    context.metrics.reconciled(result, started.elapsed());
+    again
 }
 
-async fn passes(context: &Arc<Context>, key: &Key) -> Option<Duration> {
+async fn passes(context: &Arc<Context>, key: &Key) -> (Reconciled, Option<Duration>) {
     // Closed only with the process.
-    let Ok(_slot) = context.slots.acquire().await else { return None };
+    let Ok(_slot) = context.slots.acquire().await else { return (Reconciled::Settled, None) };
     for _ in 0..PASSES {
         match pass(context, key).await {
             Pass::Again => {}
-            Pass::At(moment) => return Some(moment - context.clock.mono()),
-            Pass::Backoff(least) => return Some(after_failure(context, key, least)),
-            Pass::Rest => return None,
+            Pass::At(moment) => return (Reconciled::Waiting, Some(moment - context.clock.mono())),
+            Pass::Backoff(least) => {
+                return (Reconciled::Failed, Some(after_failure(context, key, least)));
+            }
+            Pass::Rest => return (Reconciled::Settled, None),
         }
     }
-    Some(Duration::ZERO)
+    (Reconciled::Again, Some(Duration::ZERO))
 }
 
 async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
@@ -139,10 +146,12 @@ async fn decide_and_carry_out(
     tracked: &Arc<Mutex<Tracked>>,
     may_start: bool,
 ) -> Pass {
+    context.count(&mut lock(tracked), live, &live.status);
     let now = context.clock.now();
     if is_finished(&live.status) {
         // Nothing will be decided that needs a memory.
         lock(tracked).memory = None;
+        lock(tracked).turn_asked = None;
         calls_at(key, tracked, None);
         let ttl = live.spec.as_ref().ok().and_then(ttl);
         let decision = finished(&live.meta, &live.status, ttl, &now);
@@ -169,6 +178,7 @@ async fn decide_and_carry_out(
     let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
     calls_at(key, tracked, Some(&caller.account));
     if !job.allows_calls() {
+        lock(&tracked).turn_asked = None;
         caller.account.forget(key);
     }
     reread_secret(&caller).await;
@@ -193,7 +203,7 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start
     };
     let now = context.clock.now();
     let ledger = Ledger::read(&job.ids, &live.status);
-    let mut tracked = lock(&caller.tracked);
+    let tracked = &mut *lock(&caller.tracked);
     let held = caller.account.held(&caller.key, now.mono);
     let mut turn = (held > 0).then_some(Turn::Now(held));
     let decision = loop {
@@ -228,6 +238,7 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start
         match &decision.next {
             Next::AskPermit(want) => {
                 let said = caller.account.ask(&caller.key, *want, now.mono);
+                context.metrics.asked(&mut tracked.turn_asked, &said, now.mono);
                 if let Turn::Closed(left) = said {
                     let before = memory.call_trouble.as_ref();
                     memory.call_trouble = Some(closed(left, before, &now, &context.settings));
@@ -236,7 +247,8 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start
                 continue;
             }
             // The marks were looked at under this lock of the object, but another object may have claimed meanwhile.
-            Next::Submit(wave) if !calls::claim(caller, &mut tracked, wave) => {
+            Next::Submit(wave) if !calls::claim(caller, tracked, wave) => {
+                context.metrics.waved(Waved::Taken);
                 decision = decision.without_its_wave(now.mono);
             }
             Next::Submit(_) | Next::Delete | Next::Wait => {}
@@ -264,7 +276,7 @@ async fn carry_out(
     if let (Next::Submit(wave), Some(write), Some(caller)) = (next, &write, caller) {
         let pass = submit(context, caller, live, write, wave).await;
         if matches!(pass, Submitted::Stored) {
-            wrote(context, live, tracked, &records, holds_ends, events);
+            wrote(context, live, tracked, Some(write), (&records, holds_ends), events);
         }
         return pass.into();
     }
@@ -283,7 +295,7 @@ async fn carry_out(
             }
         }
     }
-    wrote(context, live, tracked, &records, holds_ends, events);
+    wrote(context, live, tracked, write.as_ref(), (&records, holds_ends), events);
     if let Some(caller) = caller.filter(|_| !look.is_empty()) {
         let now = context.clock.mono();
         if let Some(memory) = &mut lock(tracked).memory {
@@ -321,13 +333,17 @@ fn wrote(
     context: &Context,
     live: &Live,
     tracked: &Mutex<Tracked>,
-    records: &[u32],
-    holds_ends: bool,
+    written: Option<&InstanceDeletionStatus>,
+    (records, holds_ends): (&[u32], bool),
     events: Vec<Event>,
 ) {
     {
         let mut tracked = lock(tracked);
         tracked.failures = 0;
+        if let Some(written) = written {
+            context.metrics.stored(&live.status, written);
+            context.count(&mut tracked, live, written);
+        }
         if let Some(memory) = &mut tracked.memory {
             memory.recorded(records);
             if holds_ends {
@@ -378,6 +394,7 @@ async fn submit(
     let credential = match caller.account.credentials.read().await {
         Ok(credential) => credential,
         Err(problem) => {
+            context.metrics.waved(Waved::NoCredential);
             let now = context.clock.now();
             if let Some(memory) = &mut lock(&caller.tracked).memory {
                 let before = memory.call_trouble.take();
@@ -397,8 +414,12 @@ async fn submit(
     let leave_by = context.leave_by(look_sent);
     match context.api.write_intent(live, write).await {
         Ok(()) => {}
-        Err(WriteError::Conflict | WriteError::Gone) => return Submitted::Again,
+        Err(WriteError::Conflict | WriteError::Gone) => {
+            context.metrics.waved(Waved::Conflict);
+            return Submitted::Again;
+        }
         Err(WriteError::Unavailable(why)) => {
+            context.metrics.waved(Waved::NotStored);
             warn!(
                 namespace = live.key.namespace,
                 name = live.key.name,
@@ -409,6 +430,7 @@ async fn submit(
         }
     }
     let Some(wave) = pending.take() else { return Submitted::Again };
+    context.metrics.waved(Waved::Sent);
     calls::start(context, caller, wave, credential, &leave_by);
     Submitted::Stored
 }

@@ -135,10 +135,16 @@ async fn watch(
     let config = if selector.is_empty() { config } else { config.labels(&selector.to_string()) };
     let (reader, writer) = reflector::store();
     let mut on_sync = Some(on_sync);
+    let (metrics, mut listed) = (context.metrics.clone(), false);
     let stream = renewed(move || watcher(api.clone(), config.clone()).boxed(), RENEWAL)
         .default_backoff()
         // Not `wait_until_ready` of the store: the Controller waits on it too, and only its last waiter is woken.
         .inspect(move |event| {
+            match event {
+                Ok(watcher::Event::Init) if std::mem::replace(&mut listed, true) => metrics.watch_restarted(),
+                Err(_) => metrics.watch_failed(),
+                Ok(_) => {}
+            }
             if matches!(event, Ok(watcher::Event::InitDone))
                 && let Some(on_sync) = on_sync.take()
             {

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`.
+//! `/healthz` and `/readyz`, and the server that answers them and `/metrics`.
 
 use std::{
     net::SocketAddr,
@@ -7,11 +7,20 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::connections::Bounded;
+use super::{
+    connections::Bounded,
+    metrics::{Metrics, scrape},
+};
+use crate::metrics::Registry;
 
 /// A probe takes milliseconds, and several probers at once are rare.
 const AT_ONCE: usize = 32;
@@ -35,8 +44,21 @@ impl Health {
         *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = unready;
     }
 
+    /// Under the registry's own prefix: whether the process is ready, as `/readyz` says until it stops.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+
     fn get(&self) -> Option<&'static str> {
         *self.unready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Health {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let ready = ConstGauge::new(i64::from(self.get().is_none()));
+        let help = "Whether every watch has its first list.";
+        ready.encode(encoder.encode_descriptor("ready", help, None, ready.metric_type())?)
     }
 }
 
@@ -47,6 +69,7 @@ impl Health {
 pub async fn serve(
     address: SocketAddr,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
@@ -55,7 +78,8 @@ pub async fn serve(
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state((health, stop));
+        .with_state((health, stop))
+        .route("/metrics", get(scrape).with_state(metrics));
     tokio::spawn(async move {
         // Its errors are those of single connections; the process goes on without.
         let _ = axum::serve(Bounded::new(listener, AT_ONCE, LIFE), router).await;
@@ -81,6 +105,10 @@ mod tests {
 
     use super::*;
 
+    fn none() -> Arc<Metrics> {
+        Metrics::new(|_| ())
+    }
+
     async fn get(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -94,7 +122,8 @@ mod tests {
     async fn ready_only_when_it_is() {
         let health = Health::unready("waiting for the first list");
         let stop = CancellationToken::new();
-        let address = serve("127.0.0.1:0".parse().unwrap(), health.clone(), stop.clone()).await.unwrap();
+        let address =
+            serve("127.0.0.1:0".parse().unwrap(), health.clone(), none(), stop.clone()).await.unwrap();
         let reply = get(address, "/healthz").await;
         assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("\r\n\r\nok\n"), "{reply}");
         let reply = get(address, "/readyz").await;
@@ -106,16 +135,32 @@ mod tests {
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         health.set(Some("the watch is lost"));
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
-        for path in ["/metrics", "/", "/healthz/x"] {
+        for path in ["/metrics/x", "/", "/healthz/x"] {
             assert!(get(address, path).await.starts_with("HTTP/1.1 404"), "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_there_and_say_whether_it_is_ready() {
+        let health = Health::unready("waiting for the first list");
+        let metrics = Metrics::new(|registry| health.register(registry));
+        let stop = CancellationToken::new();
+        let address = serve("127.0.0.1:0".parse().unwrap(), health.clone(), metrics, stop).await.unwrap();
+        assert!(get(address, "/metrics").await.ends_with("instance_deletion_ready 0\n"));
+        health.set(None);
+        let reply = get(address, "/metrics").await;
+        assert!(
+            reply.starts_with("HTTP/1.1 200") && reply.ends_with("instance_deletion_ready 1\n"),
+            "{reply}"
+        );
     }
 
     #[tokio::test]
     async fn a_stopping_process_is_alive_and_not_ready() {
         let health = Health::unready("waiting for the first list");
         let stop = CancellationToken::new();
-        let address = serve("127.0.0.1:0".parse().unwrap(), health.clone(), stop.clone()).await.unwrap();
+        let address =
+            serve("127.0.0.1:0".parse().unwrap(), health.clone(), none(), stop.clone()).await.unwrap();
         stop.cancel();
         health.set(None);
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
@@ -125,7 +170,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_in_use_is_an_error() {
-        let serve = |address| serve(address, Health::unready("x"), CancellationToken::new());
+        let serve = |address| serve(address, Health::unready("x"), none(), CancellationToken::new());
         let taken = serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
         assert_eq!(serve(taken).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     }

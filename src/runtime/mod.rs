@@ -2,8 +2,9 @@
 //!
 //! - [`args`]: the command line; `values` and `durations` parse what it holds;
 //! - [`logs`]: log lines, and what may never be in one;
-//! - [`health`]: `/healthz` and `/readyz`, on `connections` that are few and short;
 //! - [`election`]: which of several processes works;
+//! - [`health`]: `/healthz` and `/readyz`, on `connections` that are few and short; there too `/metrics` of [`metrics`];
+//! - [`panics`]: counted, whoever catches them;
 //! - [`signals`]: the beginning of the end.
 
 pub mod args;
@@ -12,5 +13,7 @@ mod durations;
 pub mod election;
 pub mod health;
 pub mod logs;
+pub mod metrics;
+pub mod panics;
 pub mod signals;
 mod values;

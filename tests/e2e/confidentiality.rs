@@ -86,7 +86,7 @@ async fn s11_a_cloud_that_echoes_secrets_has_them_in_no_event_of_any_kind() {
     stage.cloud.script(Fault::on(Operation::ListInstances).with_id(&odd).reply_json(200, &row(&odd, SECRET)));
     stage.apply(&Manifest::new("odd", std::slice::from_ref(&odd))).unwrap();
     told("odd", "StateUnknown");
-    stage.cloud.fail_deletions(PROJECT, &failed, 9);
+    assert!(stage.cloud.fail_deletions(PROJECT, &failed, 9));
     let status = json!({"state": "error", "error": {"error_code": SECRET, "error_msg": echo(), "error_type": "delete_instance_error"}});
     stage.cloud.script(Fault::on(Operation::ShowInstanceStatus).with_id(&failed).reply_json(200, &status));
     stage

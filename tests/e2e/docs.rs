@@ -97,7 +97,7 @@ async fn stage() -> Stage {
     stage.cloud.add_access_key(AccessKey::new("guide", KEY.0, KEY.1, Projects::All));
     let ids = GONE.into_iter().chain([REFRACTORY, BESIDE_IT]);
     stage.cloud.add_instances(PROJECT, ids.map(str::to_owned));
-    stage.cloud.fail_deletions(PROJECT, REFRACTORY, 1);
+    assert!(stage.cloud.fail_deletions(PROJECT, REFRACTORY, 1));
     stage
 }
 

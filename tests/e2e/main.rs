@@ -26,6 +26,7 @@ mod large_lists;
 mod leader;
 mod limits;
 mod memory_api_server;
+mod metrics;
 mod outage;
 mod process;
 mod proxy;

@@ -267,7 +267,7 @@ impl Account {
         let _probe = self.probe().await?;
         let mut tries = Tries::default();
         loop {
-            let (credential, sent) = self.turn().await?;
+            let (credential, sent) = self.turn_counted().await?;
             let read = self.client.list_page(&self.endpoint, &self.project, &credential, ids, marker).await;
             if let Some(told) = self.told(read, &credential, &mut tries) {
                 return told.map(|page| (page, sent));
@@ -278,7 +278,7 @@ impl Account {
     async fn show(&self, id: InstanceId, line: &Line<'_>) -> Result<(Seen, Mono), Missed> {
         let _probe = self.probe().await?;
         let mut tries = Tries::default();
-        let mut turn = self.turn().await?;
+        let mut turn = self.turn_counted().await?;
         line.begun();
         loop {
             let (credential, sent) = turn;
@@ -286,7 +286,7 @@ impl Account {
             if let Some(told) = self.told(read, &credential, &mut tries) {
                 return told.map(|seen| (seen, sent));
             }
-            turn = self.turn().await?;
+            turn = self.turn_counted().await?;
         }
     }
 
@@ -296,6 +296,13 @@ impl Account {
             failure.trouble == Trouble::CredentialsRejected
                 && (failure.clock_set || self.source.refused(credential))
         })
+    }
+
+    async fn turn_counted(&self) -> Result<(Credential, Mono), Missed> {
+        let asked = self.clock.mono();
+        let (credential, now) = self.turn().await?;
+        self.client.metrics().read_waited(now - asked);
+        Ok((credential, now))
     }
 
     /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call. One of another identity

@@ -170,6 +170,15 @@ impl Pace {
         at
     }
 
+    /// Calls per second in force now, and whether that is less than the ceiling or nothing at all may be called. Whoever asks
+    /// changes nothing.
+    #[must_use]
+    pub fn in_force(&self, now: Mono) -> (f64, bool) {
+        let mut pace = self.clone();
+        pace.advance(now);
+        (pace.rate, pace.rate < pace.ceiling || !pace.closed_for(now).is_zero())
+    }
+
     /// For how long the cloud asks that no call be made.
     #[must_use]
     pub fn closed_for(&self, now: Mono) -> Duration {

@@ -234,3 +234,19 @@ fn granted_calls_leave_as_far_apart_as_the_pace_says_whenever_they_are_ready() {
         assert_eq!(left, leaves.iter().map(|ms| at(*ms)).collect::<Vec<_>>(), "{ready:?}");
     }
 }
+
+#[test]
+fn what_is_in_force_is_told_without_a_change() {
+    let mut pace = Pace::new(10.0, at(0));
+    assert_eq!(pace.in_force(at(5000)), (10.0, false));
+    pace.refused(Refusal::Unavailable, None, at(5000));
+    let before = format!("{pace:?}");
+    let (rate, slowed) = pace.in_force(at(6000));
+    near(rate, 5.5);
+    assert!(slowed);
+    assert_eq!(format!("{pace:?}"), before);
+    let mut closed = Pace::new(0.1, at(0));
+    closed.refused(Refusal::TooManyRequests, Some(Duration::from_secs(3)), at(0));
+    assert_eq!(closed.in_force(at(1000)), (0.1, true), "nothing may be called, at whatever rate");
+    assert_eq!(closed.in_force(at(4000)), (0.1, false));
+}

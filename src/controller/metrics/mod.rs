@@ -1,0 +1,216 @@
+//! What the controller counts: a row for each way in which something can go, in a small struct for each part of it.
+//!
+//! [`census`] counts objects, [`requests`] what the API server is asked, [`paces`] how fast the cloud may be called; the rest,
+//! what reconciles come to, is here.
+
+mod census;
+mod paces;
+mod requests;
+
+use std::time::Duration;
+
+pub use self::{
+    census::{Census, Counted, Row},
+    paces::Paces,
+    requests::{Asked, Requests},
+};
+use crate::{
+    api::InstanceDeletionStatus,
+    engine::{Mono, account::permits::Turn, object::surface::is_finished},
+    metrics::{Counter, Counters, Histogram, Registry, Unit, counters, observe, quick, slow},
+};
+
+/// What a reconcile came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// Nothing to do until someone edits the object.
+    Settled,
+    /// Again after a time, or when something is heard.
+    Waiting,
+    /// Again at once; others come first.
+    Again,
+    /// The API server failed.
+    Failed,
+    /// It panicked.
+    Panicked,
+}
+
+impl Reconciled {
+    const ALL: [Self; 5] = [Self::Settled, Self::Waiting, Self::Again, Self::Failed, Self::Panicked];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Settled => "settled",
+            Self::Waiting => "waiting",
+            Self::Again => "again",
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+        }
+    }
+}
+
+/// What became of a wave of delete calls that was decided upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waved {
+    /// Its intent was stored, and its calls are made.
+    Sent,
+    /// Another call names one of its ids, or the cloud has fallen silent.
+    Taken,
+    /// There are no credentials for it.
+    NoCredential,
+    /// The object changed meanwhile.
+    Conflict,
+    /// The API server did not store its intent.
+    NotStored,
+}
+
+impl Waved {
+    const ALL: [Self; 5] = [Self::Sent, Self::Taken, Self::NoCredential, Self::Conflict, Self::NotStored];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Taken => "taken",
+            Self::NoCredential => "no_credential",
+            Self::Conflict => "conflict",
+            Self::NotStored => "not_stored",
+        }
+    }
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It was stored.
+    Stored,
+    /// The API server did not take it.
+    Failed,
+    /// Too many waited.
+    Dropped,
+}
+
+impl Told {
+    const ALL: [Self; 3] = [Self::Stored, Self::Failed, Self::Dropped];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+const ANSWERS: [&str; 4] = ["now", "soon", "later", "closed"];
+
+fn answer(turn: &Turn) -> &'static str {
+    match turn {
+        Turn::Now(_) => "now",
+        Turn::Soon { .. } => "soon",
+        Turn::Later(_) => "later",
+        Turn::Closed(_) => "closed",
+    }
+}
+
+/// Counted by reconciles and by what runs beside them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reconciles: Counters<1>,
+    reconcile_took: Histogram,
+    waves: Counters<1>,
+    turns: Counters<1>,
+    delete_wait: Histogram,
+    finished: Counters<1>,
+    events: Counters<1>,
+    watch_restarts: Counter,
+    watch_failures: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let ends = ["Succeeded", "Failed", "DeadlineExceeded", "Expired", "InvalidSpec"];
+        Self {
+            reconciles: counters(Reconciled::ALL.map(|result| [("result", result.name())])),
+            reconcile_took: quick(),
+            waves: counters(Waved::ALL.map(|result| [("result", result.name())])),
+            turns: counters(ANSWERS.map(|answer| [("answer", answer)])),
+            delete_wait: slow(),
+            finished: counters(ends.map(|phase| [("phase", phase)])),
+            events: counters(Told::ALL.map(|result| [("result", result.name())])),
+            watch_restarts: Counter::default(),
+            watch_failures: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Under the registry's own prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("reconciles", "Reconciles by what they came to", self.reconciles.clone());
+        let took = "How long reconciles took, waiting for a free slot included";
+        registry.register_with_unit("reconcile_duration", took, Unit::Seconds, self.reconcile_took.clone());
+        registry.register("waves", "Waves of delete calls by what became of them", self.waves.clone());
+        let turns = "Answers to objects that asked for their turn to call";
+        registry.register("turns", turns, self.turns.clone());
+        let wait = "How long objects waited for their turn to call, from when they first asked";
+        registry.register_with_unit("cloud_delete_wait", wait, Unit::Seconds, self.delete_wait.clone());
+        let finished = "Objects that this process brought to their end, by phase";
+        registry.register("objects_finished", finished, self.finished.clone());
+        registry.register("events", "Events by what became of them", self.events.clone());
+        let restarts = "Watches that listed anew after their first list";
+        registry.register("watch_restarts", restarts, self.watch_restarts.clone());
+        registry.register("watch_failures", "Errors of watches", self.watch_failures.clone());
+    }
+
+    /// A reconcile is over.
+    pub fn reconciled(&self, result: Reconciled, took: Duration) {
+        self.reconciles.get_or_create(&[("result", result.name())]).inc();
+        observe(&self.reconcile_took, took);
+    }
+
+    /// What became of a wave is known.
+    pub fn waved(&self, result: Waved) {
+        self.waves.get_or_create(&[("result", result.name())]).inc();
+    }
+
+    /// An object asked for its turn, first at `since`, and was told this. It goes on waiting, or none is left to wait.
+    pub fn asked(&self, since: &mut Option<Mono>, said: &Turn, now: Mono) {
+        self.turns.get_or_create(&[("answer", answer(said))]).inc();
+        match said {
+            Turn::Now(_) => observe(&self.delete_wait, now - since.take().unwrap_or(now)),
+            Turn::Soon { .. } | Turn::Later(_) | Turn::Closed(_) => {
+                since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// A status was stored.
+    pub fn stored(&self, before: &InstanceDeletionStatus, status: &InstanceDeletionStatus) {
+        if is_finished(status) && !is_finished(before) {
+            let name =
+                |phase| census::PHASES.into_iter().find_map(|(p, name)| (Some(p) == phase).then_some(name));
+            if let Some(counter) = name(status.phase).and_then(|phase| self.finished.get(&[("phase", phase)]))
+            {
+                counter.inc();
+            }
+        }
+    }
+
+    /// What became of an event is known.
+    pub fn told(&self, result: Told) {
+        self.events.get_or_create(&[("result", result.name())]).inc();
+    }
+
+    /// A watch listed anew.
+    pub fn watch_restarted(&self) {
+        self.watch_restarts.inc();
+    }
+
+    /// A watch failed.
+    pub fn watch_failed(&self) {
+        self.watch_failures.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use std::time::Duration;
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+use super::*;
+use crate::{
+    api::Phase,
+    metrics::testing::{sample, scraped},
+};
+
+fn scrape(metrics: &Metrics) -> String {
+    scraped(|registry| metrics.register(registry))
+}
+
+fn is(metrics: &Metrics, name: &str, value: f64) {
+    let scrape = scrape(metrics);
+    assert!((sample(&scrape, name) - value).abs() < 1e-9, "{name} is not {value}: {scrape}");
+}
+
+fn at(seconds: u64) -> Mono {
+    Mono::at(Duration::from_secs(seconds))
+}
+
+#[test]
+fn every_row_is_there_from_the_start_and_no_other_comes() {
+    let metrics = Metrics::default();
+    let before = scrape(&metrics);
+    assert!(before.lines().filter(|l| l.contains("_total")).all(|l| l.ends_with(" 0")), "{before}");
+    for result in Reconciled::ALL {
+        metrics.reconciled(result, Duration::ZERO);
+    }
+    for result in Waved::ALL {
+        metrics.waved(result);
+    }
+    for result in Told::ALL {
+        metrics.told(result);
+    }
+    for turn in
+        [Turn::Now(1), Turn::Soon { calls: 1, at: None }, Turn::Later(at(1)), Turn::Closed(Duration::ZERO)]
+    {
+        metrics.asked(&mut None, &turn, at(0));
+    }
+    for (phase, _) in census::PHASES {
+        metrics.stored(&InstanceDeletionStatus::default(), &finished(phase));
+    }
+    metrics.watch_restarted();
+    metrics.watch_failed();
+    let after = scrape(&metrics);
+    assert_eq!(after.lines().count(), before.lines().count(), "{after}");
+    assert!(after.lines().filter(|l| l.contains("_total")).all(|l| l.ends_with(" 1")), "{after}");
+}
+
+#[test]
+fn a_wait_for_a_turn_is_counted_from_the_first_question_to_the_permit() {
+    let (metrics, mut since) = (Metrics::default(), None);
+    metrics.asked(&mut since, &Turn::Later(at(9)), at(10));
+    metrics.asked(&mut since, &Turn::Soon { calls: 1, at: None }, at(12));
+    is(&metrics, "cloud_delete_wait_seconds_count", 0.0);
+    metrics.asked(&mut since, &Turn::Now(1), at(17));
+    is(&metrics, "cloud_delete_wait_seconds_sum", 7.0);
+    metrics.asked(&mut since, &Turn::Now(1), at(30));
+    is(&metrics, "cloud_delete_wait_seconds_sum", 7.0);
+    is(&metrics, "cloud_delete_wait_seconds_count", 2.0);
+}
+
+fn finished(phase: Phase) -> InstanceDeletionStatus {
+    let condition = Condition {
+        type_: "Finished".into(),
+        status: "True".into(),
+        reason: String::new(),
+        message: String::new(),
+        observed_generation: None,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+    };
+    InstanceDeletionStatus {
+        phase: Some(phase),
+        conditions: vec![condition],
+        ..InstanceDeletionStatus::default()
+    }
+}
+
+#[test]
+fn an_end_is_counted_when_it_is_stored_and_once() {
+    let metrics = Metrics::default();
+    let (open, ended) = (InstanceDeletionStatus::default(), finished(Phase::Failed));
+    metrics.stored(&open, &open);
+    is(&metrics, r#"objects_finished_total{phase="Failed"}"#, 0.0);
+    metrics.stored(&open, &ended);
+    metrics.stored(&ended, &ended);
+    is(&metrics, r#"objects_finished_total{phase="Failed"}"#, 1.0);
+}

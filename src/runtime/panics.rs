@@ -1,0 +1,48 @@
+//! Counts panics, whoever catches them: a task that ends in one is not heard of otherwise.
+
+use std::panic;
+
+use crate::metrics::{Counter, Registry};
+
+/// How many there were since [`Panics::count`].
+#[derive(Clone, Debug, Default)]
+pub struct Panics {
+    counter: Counter,
+}
+
+impl Panics {
+    /// Counts from now on, in all threads, before they are reported as before.
+    #[must_use]
+    pub fn count() -> Self {
+        let panics = Self::default();
+        let (counter, before) = (panics.counter.clone(), panic::take_hook());
+        panic::set_hook(Box::new(move |info| {
+            counter.inc();
+            before(info);
+        }));
+        panics
+    }
+
+    /// Under the registry's own prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("panics", "Panics, all of them caught: the process goes on", self.counter.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::{sample, scraped};
+
+    #[test]
+    fn a_panic_that_is_caught_is_counted() {
+        let panics = Panics::count();
+        let counted = || sample(&scraped(|registry| panics.register(registry)), "panics_total");
+        let before = counted();
+        for _ in 0..3 {
+            assert!(std::thread::spawn(|| panic!("counted")).join().is_err());
+        }
+        // Other tests may panic meanwhile.
+        assert!(counted() >= before + 3.0);
+    }
+}

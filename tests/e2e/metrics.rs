@@ -1,0 +1,288 @@
+//! `/metrics`: its figures are those of the cloud's log and of the objects' histories, and the tools of Prometheus take it.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use clouddc_simulator::{EndTime, Fault, Operation, Options};
+use harness::{Controller, Manifest, Stage, TOKEN, until};
+use serde_json::Value;
+
+use crate::support::{assert_succeeded, instances, options, stage, stage_with};
+
+const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4";
+
+/// The head of the reply, and its body.
+fn scrape(controller: &Controller, accept: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(controller.health()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET /metrics HTTP/1.0\r\nAccept: {accept}\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(" 200 "), "{head}");
+    (head.to_lowercase(), body.to_owned())
+}
+
+/// A figure, by its name after the prefix, and its labels.
+fn figure(scrape: &str, name: &str) -> f64 {
+    let name = format!("instance_deletion_{name} ");
+    let value = scrape.lines().find_map(|line| line.strip_prefix(&name));
+    value.unwrap_or_else(|| panic!("{name} in {scrape}")).parse().unwrap()
+}
+
+/// Whether these figures are so.
+fn are(controller: &Controller, figures: &[(String, u32)]) -> bool {
+    let (_, scrape) = scrape(controller, OPEN_METRICS);
+    figures.iter().all(|(name, n)| (figure(&scrape, name) - f64::from(*n)).abs() < f64::EPSILON)
+}
+
+/// Waits until these figures are so.
+fn become_so(controller: &Controller, figures: &[(String, u32)]) {
+    let so = std::panic::catch_unwind(|| {
+        until("the figures are right", || are(controller, figures).then_some(()))
+    });
+    if so.is_err() {
+        let (_, scrape) = scrape(controller, OPEN_METRICS);
+        let told: Vec<_> = figures.iter().map(|(name, n)| (name, figure(&scrape, name), n)).collect();
+        panic!("name, figure, what it should be: {told:?}");
+    }
+}
+
+fn by(name: &str, label: &str, value: &str, n: u32) -> (String, u32) {
+    (format!("{name}{{{label}=\"{value}\"}}"), n)
+}
+
+/// What the cloud has heard, as the controller should have counted it.
+fn calls_of_the_log(stage: &Stage) -> Vec<(String, u32)> {
+    let mut figures = Vec::new();
+    for operation in [Operation::DeleteInstances, Operation::ListInstances, Operation::ShowInstanceStatus] {
+        let log = stage.cloud.calls(operation);
+        let delete = operation == Operation::DeleteInstances;
+        let unavailable = if delete { "unknown" } else { "unreachable" };
+        // That an instance is not known is what a look at its status asks for.
+        let ok: &[u16] = if operation == Operation::ShowInstanceStatus { &[200, 404] } else { &[200, 202] };
+        let answers: [(&str, &[u16]); 3] = [("ok", ok), ("throttled", &[429]), (unavailable, &[503])];
+        let mut told = 0;
+        for (outcome, statuses) in answers {
+            let n = log.iter().filter(|e| e.status.is_some_and(|s| statuses.contains(&s))).count();
+            let labels = format!("operation=\"{operation:?}\",outcome=\"{outcome}\"");
+            figures.push((format!("cloud_calls_total{{{labels}}}"), u32::try_from(n).unwrap()));
+            told += n;
+        }
+        assert_eq!(told, log.len(), "{operation:?}: every answer is among these");
+        let all = u32::try_from(log.len()).unwrap();
+        figures.push(by("cloud_call_duration_seconds_count", "operation", &format!("{operation:?}"), all));
+    }
+    figures
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_those_of_the_clouds_log_and_of_the_objects_history() {
+    let stage = stage("figures").await;
+    let (ids, unknown) = (instances(&stage, 170), stage.cloud.fresh_ids(3));
+    let (retired, planned) = ids.split_at(150);
+    for (operation, status, code, times) in [
+        (Operation::DeleteInstances, 429, "iMetal.0005", 2),
+        (Operation::DeleteInstances, 503, "iMetal.0003", 1),
+        (Operation::ListInstances, 429, "iMetal.0005", 2),
+        (Operation::ListInstances, 503, "iMetal.0003", 1),
+    ] {
+        stage.cloud.script(Fault::on(operation).reply_error(status, code, "as scripted").times(times));
+    }
+    let history = stage.history().unwrap();
+    let controller = stage.controller(&["--parallel-calls", "1"]).unwrap();
+    stage.apply(&Manifest::new("retire", retired)).unwrap();
+    stage.apply(&Manifest::new("never-known", &unknown).with("notFoundPolicy", "Fail")).unwrap();
+    stage.apply(&Manifest::new("plan", planned).with("dryRun", true)).unwrap();
+    let ended = [
+        stage.wait_finished("retire"),
+        stage.wait_finished("never-known"),
+        stage.wait_reason("plan", "Planned"),
+    ];
+    assert_succeeded(&ended[0], 150);
+    assert_eq!(ended[1]["status"]["phase"], "Failed");
+    // Each version after the user's is a write of the controller's.
+    let writes: u32 = ended.iter().map(|object| versions(&history, object) - 1).sum();
+    let stored = r#"api_requests_total{verb="update",resource="instancedeletions/status",result="ok"}"#;
+
+    let calls = calls_of_the_log(&stage);
+    let of = |name: &str| calls.iter().find(|(n, _)| n.contains(name)).unwrap().1;
+    assert_eq!(of(r#"DeleteInstances",outcome="throttled"#), 2, "the faults were met");
+    assert_eq!(of(r#"DeleteInstances",outcome="unknown"#), 1);
+    assert_eq!(of(r#"ListInstances",outcome="throttled"#), 2);
+    assert!(of(r#"ShowInstanceStatus",outcome="ok"#) >= 6, "not found needs two reads of each");
+    become_so(&controller, &calls);
+    let objects = [
+        by("objects", "phase", "Succeeded", 1),
+        by("objects", "phase", "Failed", 1),
+        by("objects", "phase", "Planned", 1),
+        by("objects", "phase", "Deleting", 0),
+        by("instances", "phase", "Terminated", 150),
+        by("instances", "phase", "Failed", 3),
+        by("instances", "phase", "Pending", 20),
+        by("instances", "phase", "Accepted", 0),
+        ("oldest_unfinished_age_seconds".to_owned(), 0),
+    ];
+    become_so(&controller, &objects);
+    let counted = [
+        (stored.to_owned(), writes),
+        by("objects_finished_total", "phase", "Succeeded", 1),
+        by("objects_finished_total", "phase", "Failed", 1),
+        by("objects_finished_total", "phase", "Expired", 0),
+        by("reconciles_total", "result", "panicked", 0),
+        ("panics_total".to_owned(), 0),
+        ("ready".to_owned(), 1),
+        ("cloud_identities".to_owned(), 1),
+    ];
+    become_so(&controller, &counted);
+    let (_, text) = scrape(&controller, OPEN_METRICS);
+    assert!(figure(&text, "cloud_delete_wait_seconds_count") >= 3.0, "three waves at least");
+    assert!(figure(&text, r#"waves_total{result="sent"}"#) >= 3.0);
+    assert!(figure(&text, r#"cloud_identities_slowed{kind="delete"}"#) <= 1.0);
+    nothing_of_anybody_is_told(&controller, &stage, &ids);
+
+    // A process that comes after counts what is there, and no end that was another's.
+    assert_eq!(controller.terminate(Duration::from_mins(1)).unwrap(), Some(0));
+    let controller = stage.controller(&[]).unwrap();
+    become_so(&controller, &objects);
+    become_so(&controller, &[by("objects_finished_total", "phase", "Failed", 0), (stored.to_owned(), 0)]);
+    stage.kubectl(&["delete", "idel", "retire", "never-known"]).unwrap();
+    become_so(
+        &controller,
+        &[
+            by("objects", "phase", "Succeeded", 0),
+            by("objects", "phase", "Failed", 0),
+            by("objects", "phase", "Planned", 1),
+            by("instances", "phase", "Terminated", 0),
+            by("instances", "phase", "Failed", 0),
+            by("instances", "phase", "Pending", 20),
+        ],
+    );
+}
+
+/// How many versions the object had up to this one.
+fn versions(history: &harness::History, object: &Value) -> u32 {
+    let metadata = &object["metadata"];
+    until("the last version is seen", || {
+        let versions = history.of(metadata["name"].as_str()?);
+        let last = versions.last()?;
+        (last["metadata"]["resourceVersion"] == metadata["resourceVersion"])
+            .then(|| u32::try_from(versions.len()).unwrap())
+    })
+}
+
+/// A scrape holds no secret, no name, no namespace and no id.
+fn nothing_of_anybody_is_told(controller: &Controller, stage: &Stage, ids: &[String]) {
+    for accept in [OPEN_METRICS, "text/plain"] {
+        let (_, text) = scrape(controller, accept);
+        let names = ["retire", "never-known", "plan\"", "clouddc\"", harness::PROJECT, "ap-southeast"];
+        let told: Vec<_> = [TOKEN, &stage.namespace]
+            .into_iter()
+            .chain(names)
+            .chain(ids.iter().map(String::as_str))
+            .collect();
+        assert!(told.iter().all(|told| !text.contains(*told)), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_way_is_counted_while_it_does() {
+    let stage = stage_with("hindered", Options { end: EndTime::Never, ..options() }).await;
+    let ids = instances(&stage, 60);
+    let refusal = Fault::on(Operation::DeleteInstances).reply_error(429, "iMetal.0005", "Too many requests");
+    stage.cloud.script(refusal.header("Retry-After", "20").times(1));
+    let controller = stage.controller(&["--retry-max", "1m", "--stuck-after", "1s"]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    become_so(
+        &controller,
+        &[
+            by("objects", "phase", "Throttled", 1),
+            by("objects_hindered", "reason", "Throttled", 1),
+            by("cloud_identities_slowed", "kind", "delete", 1),
+            by("cloud_identities_slowed", "kind", "read", 0),
+            by("cloud_lowest_rate", "kind", "read", 500),
+        ],
+    );
+    let (_, text) = scrape(&controller, OPEN_METRICS);
+    let rate = figure(&text, r#"cloud_lowest_rate{kind="delete"}"#);
+    assert!((0.1..200.0).contains(&rate), "{rate} is below the ceiling of 200");
+    become_so(
+        &controller,
+        &[
+            by("objects", "phase", "Deleting", 1),
+            by("objects_hindered", "reason", "Throttled", 0),
+            by("instances", "phase", "Accepted", 60),
+            ("objects_stuck".to_owned(), 1),
+        ],
+    );
+    let (_, text) = scrape(&controller, OPEN_METRICS);
+    let age = figure(&text, "oldest_unfinished_age_seconds");
+    assert!(age >= 1.0, "{age}: it has waited");
+    stage.patch("retire", &serde_json::json!({"suspend": true})).unwrap();
+    become_so(
+        &controller,
+        &[
+            by("objects", "phase", "Suspended", 1),
+            ("objects_stuck".to_owned(), 0),
+            ("oldest_unfinished_age_seconds".to_owned(), 0),
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_loses_its_label_is_counted_by_its_new_owner() {
+    let stage = stage("owner").await;
+    let mut manifest = Manifest::new("retire", &instances(&stage, 3));
+    manifest.value["metadata"]["labels"] = serde_json::json!({"work": "here"});
+    let here = stage.controller(&["--selector", "work=here"]).unwrap();
+    let there = stage.controller(&["--selector", "work=there"]).unwrap();
+    stage.apply(&manifest).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 3);
+    let counted = |n| [by("objects", "phase", "Succeeded", n), by("instances", "phase", "Terminated", 3 * n)];
+    become_so(&here, &counted(1));
+    assert!(are(&there, &counted(0)));
+    stage.kubectl(&["label", "--overwrite", "idel", "retire", "work=there"]).unwrap();
+    become_so(&here, &counted(0));
+    become_so(&there, &counted(1));
+}
+
+/// Runs a program of the Go module `tests/monitoring`.
+fn monitoring(arguments: &[&str], input: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitoring");
+    let mut go = Command::new("go")
+        .args(arguments)
+        .current_dir(folder)
+        .envs([("GOFLAGS", "-tags=remove_all_sd"), ("GOWORK", "off")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("Go is installed");
+    let mut stdin = go.stdin.take().unwrap();
+    let input = input.to_owned();
+    let write = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = go.wait_with_output().unwrap();
+    let _ = write.join().unwrap();
+    let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(output.status.success(), "{arguments:?}: {told}");
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_takes_it_and_the_rules_and_the_dashboard_name_what_is_there() {
+    let stage = stage("tools").await;
+    let controller = stage.controller(&[]).unwrap();
+    let (head, text) = scrape(&controller, "*/*");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert_eq!(monitoring(&["tool", "promtool", "check", "metrics"], &text), "");
+    let (head, text) = scrape(&controller, OPEN_METRICS);
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    let file = stage.control_plane.folder().join("scrape.txt");
+    std::fs::write(&file, text).unwrap();
+    print!("figure: monitoring: {}", monitoring(&["run", ".", file.to_str().unwrap()], ""));
+}
