@@ -20,6 +20,7 @@ mod faults;
 mod further_faults;
 mod gateway;
 mod hostile_replies;
+mod install;
 mod large_lists;
 mod limits;
 mod memory_api_server;
