@@ -224,6 +224,8 @@ async fn helm_installs_upgrades_and_leaves_every_object_at_the_end() {
     // And back again, over the CRD that was kept.
     run(control_plane, INSTALL);
     let again = deployment(control_plane, NAME);
+    // The account is another one of the same name: it has another token, which takes the place of the first.
+    super::account(control_plane, &again);
     let controller = start(&stage, &again);
     deletes(&stage, "again");
     assert_eq!(stage.get("first"), before, "what had ended is not touched");

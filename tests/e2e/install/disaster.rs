@@ -53,7 +53,9 @@ async fn after_a_restore_nothing_is_sent_until_the_hold_is_taken_away_and_nothin
         "kubectl scale deployment/instance-deletion-controller -n clouddc-system --replicas=0",
     );
     assert_eq!(deployment(control_plane, NAME)["spec"]["replicas"], 0);
-    backups.iter().for_each(|backup| restore(&stage, backup));
+    for backup in &backups {
+        restore(&stage, backup);
+    }
     let hold = "kubectl annotate --field-manager=hold idel --all --all-namespaces clouddc.dev/hold";
     run(control_plane, &format!("{hold}=restored"));
     let controller = start(&stage, &deployment_then);
