@@ -175,14 +175,20 @@ async fn each_object_is_worked_on_by_one_shard() {
     labelled("none", None, &ids[0]);
     labelled("first", Some("a"), &ids[1]);
     labelled("second", Some("b"), &ids[2]);
-    let first = start(&stage, &shards[0]);
+    // Each shard alone, while there is work of the other's.
+    let untouched =
+        |name: &str| assert_eq!(condition(&stage.get(name), "Ready").1, "", "{name} is the other's");
+    let second = start(&stage, &shards[1]);
+    assert_succeeded(&stage.wait_finished("second"), 3);
+    untouched("none");
+    untouched("first");
+    second.kill();
+    labelled("later", Some("b"), &instances(&stage, 1));
+    let _first = start(&stage, &shards[0]);
     for name in ["none", "first"] {
         assert_succeeded(&stage.wait_finished(name), 3);
     }
-    assert_eq!(condition(&stage.get("second"), "Ready").1, "", "it is the other shard's");
-    first.kill();
-    let _second = start(&stage, &shards[1]);
-    assert_succeeded(&stage.wait_finished("second"), 3);
+    untouched("later");
     each_once(&stage.calls(), &ids.concat());
 }
 
