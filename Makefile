@@ -1,6 +1,6 @@
 # The bare call lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-schedule soak explore mutants lint deny generate control-plane clean
+.PHONY: help demo test bench bench-schedule soak explore mutants lint deny generate control-plane image-root sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -10,6 +10,7 @@ demo: ## delete 150 simulated instances on a real kube-apiserver; KEEP=1 leaves 
 	@cargo run --quiet -p harness --bin demo -- $(if $(KEEP),--keep)
 
 test: control-plane ## run every test, and print their counts
+	@$(MAKE) --silent image-root PROFILE=dev IMAGE_ROOT=target/image-root-of-tests
 	@tests/run.sh
 
 bench-schedule: ## measure the schedule of looks in virtual time, and print a table; SEEDS=n runs of each kind
@@ -36,19 +37,46 @@ lint: ## formatting, clippy, and the generated CRD
 	@cargo run --quiet --bin instance-deletion-controller -- crd | diff -u crds/clouddc.dev_instancedeletions.yaml - \
 	  || { echo "the CRD has drifted: run make generate"; exit 1; }
 
-deny: ## licences, sources and bans of dependencies (installs cargo-deny if it is missing)
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
-	cargo deny check licenses bans sources
+CARGO_DENY := command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
 
-generate: ## write the CRD from src/api, and the rules for the Prometheus operator from the plain ones
+deny: ## licences, sources and bans of dependencies (installs cargo-deny if it is missing)
+	@$(CARGO_DENY)
+	cargo deny --workspace check licenses bans sources
+
+sbom: ## list what is compiled into the binary (CycloneDX), and its licences, in target/sbom
+	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx@0.5.9
+	@$(CARGO_DENY)
+	@mkdir -p target/sbom
+	cargo cyclonedx -q --format json --spec-version 1.5 --target $(MUSL) --describe binaries --no-build-deps
+	@mv instance-deletion-controller_bin.cdx.json target/sbom/instance-deletion-controller.cdx.json
+	@find deploy tests -name '*_bin.cdx.json' -delete
+	cargo deny --target $(MUSL) --exclude-dev list --layout crate > target/sbom/licences.txt
+
+CHART := deploy/helm/instance-deletion-controller
+
+generate: ## write the CRD from src/api, the chart's copies of it and of the policies, and the Prometheus operator's rules
 	@cargo run --quiet --bin instance-deletion-controller -- crd > crds/clouddc.dev_instancedeletions.yaml.new
 	@mv crds/clouddc.dev_instancedeletions.yaml.new crds/clouddc.dev_instancedeletions.yaml
+	@cp crds/clouddc.dev_instancedeletions.yaml $(CHART)/files/crd.yaml
+	@cp deploy/policy/guard.yaml deploy/policy/advice.yaml deploy/base/users.yaml $(CHART)/files/
 	@cd deploy/monitoring && sed '/^spec:/q' prometheusrule.yaml >prometheusrule.yaml.new
 	@cd deploy/monitoring && sed -e '/^#/d' -e 's/^./  &/' alerts.yaml >>prometheusrule.yaml.new
 	@cd deploy/monitoring && mv prometheusrule.yaml.new prometheusrule.yaml
 
 control-plane: ## build etcd, kube-apiserver and kubectl if they are missing (about ten minutes, once)
 	@cargo run --quiet -p control-plane -- build
+	@cargo run --quiet -p control-plane -- build helm >/dev/null
+
+MUSL := x86_64-unknown-linux-musl
+PROFILE ?= release
+IMAGE_ROOT ?= target/image-root
+
+image-root: ## build the static binary, and lay out the image's root in target/image-root
+	@command -v musl-gcc >/dev/null || { echo "musl-gcc is missing: install musl-tools" >&2; exit 1; }
+	@if command -v rustup >/dev/null; then rustup target add $(MUSL); fi
+	cargo build --locked --quiet --target $(MUSL) --profile $(PROFILE) --bin instance-deletion-controller
+	@cargo run --locked --quiet -p image-root -- \
+	  $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/$(PROFILE:dev=debug)/instance-deletion-controller $(IMAGE_ROOT)
 
 clean: ## remove what was built, but not the control plane's programs
 	cargo clean

@@ -178,7 +178,7 @@ async fn decide_and_carry_out(
     let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
     calls_at(key, tracked, Some(&caller.account));
     if !job.allows_calls() {
-        lock(&tracked).turn_asked = None;
+        lock(tracked).turn_asked = None;
         caller.account.forget(key);
     }
     reread_secret(&caller).await;

@@ -22,6 +22,7 @@ mod faults;
 mod further_faults;
 mod gateway;
 mod hostile_replies;
+mod install;
 mod large_lists;
 mod leader;
 mod limits;

@@ -20,11 +20,13 @@ pub enum Error {
     NoGo,
     /// The programs are not there, and were not to be built.
     #[error(
-        "{folder} does not hold etcd, kube-apiserver and kubectl: `cargo run -p control-plane -- build` makes them"
+        "{folder} does not hold what is built from tests/control-plane/{module}: `cargo run -p control-plane -- build {module}` makes it"
     )]
     NotBuilt {
         /// Where they would be.
         folder: PathBuf,
+        /// What they are built from.
+        module: &'static str,
     },
     /// The build failed.
     #[error("building {program} failed; the end of its output:\n{output}")]
@@ -53,10 +55,10 @@ pub enum Error {
     /// The control plane that all tests of the process share did not come up; the first test's attempt counts for all.
     #[error("{0}")]
     Shared(&'static Error),
-    /// kubectl answered with an error.
-    #[error("kubectl {command} failed: {stderr}")]
+    /// kubectl, or helm, answered with an error.
+    #[error("{command} failed: {stderr}")]
     Kubectl {
-        /// Its arguments.
+        /// What was called.
         command: String,
         /// What it said.
         stderr: String,

@@ -1,4 +1,4 @@
-//! The real kubectl, with a deadline and no trace outside the control plane's folder.
+//! The real kubectl, or helm, with a deadline and no trace outside the control plane's folder.
 
 use std::{
     io::{Read, Write},
@@ -23,11 +23,12 @@ const NOT_OURS: [&str; 8] = [
     "KUBECTL_EXTERNAL_DIFF",
 ];
 
-/// One call of kubectl.
+/// One call of kubectl, or of another client of the API server.
 #[derive(Debug)]
 pub struct Kubectl {
     command: Command,
-    arguments: String,
+    /// The command as a person would write it.
+    written: String,
     stdin: Option<String>,
     limit: Duration,
 }
@@ -51,6 +52,8 @@ impl Kubectl {
         arguments: &[S],
     ) -> Self {
         let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let written = format!("{name} {}", arguments.join(" "));
         let mut command = Command::new(program);
         command
             .args(&arguments)
@@ -62,7 +65,7 @@ impl Kubectl {
         for setting in NOT_OURS {
             command.env_remove(setting);
         }
-        Self { command, arguments: arguments.join(" "), stdin: None, limit: LIMIT }
+        Self { command, written, stdin: None, limit: LIMIT }
     }
 
     /// Gives it something to read.
@@ -90,7 +93,8 @@ impl Kubectl {
     pub fn run(mut self) -> Result<Output, Error> {
         self.command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         let leash = Leash::new()?;
-        let mut child = leash.spawn(&mut self.command).map_err(Error::io("starting kubectl"))?;
+        let mut child =
+            leash.spawn(&mut self.command).map_err(Error::io(format!("starting {}", self.written)))?;
         if let (Some(text), Some(mut pipe)) = (self.stdin.take(), child.stdin.take()) {
             std::thread::spawn(move || {
                 // kubectl may refuse and end before it has read everything.
@@ -101,13 +105,15 @@ impl Kubectl {
         let stderr = collect(child.stderr.take());
         let end = Instant::now() + self.limit;
         let status = loop {
-            if let Some(status) = child.try_wait().map_err(Error::io("waiting for kubectl"))? {
+            if let Some(status) =
+                child.try_wait().map_err(Error::io(format!("waiting for {}", self.written)))?
+            {
                 break status;
             }
             if Instant::now() >= end {
                 drop(leash);
                 let _ = child.wait();
-                return Err(Error::Deadline(format!("kubectl {} did not end", self.arguments)));
+                return Err(Error::Deadline(format!("{} did not end", self.written)));
             }
             std::thread::sleep(Duration::from_millis(5));
         };
@@ -119,7 +125,7 @@ impl Kubectl {
 
     /// Runs it and returns what it printed; an error if it failed.
     pub fn ok(self) -> Result<String, Error> {
-        let command = self.arguments.clone();
+        let command = self.written.clone();
         let output = self.run()?;
         if output.status.success() {
             Ok(output.stdout)

@@ -2,13 +2,18 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use control_plane::{ControlPlane, Error, programs::Programs};
+use control_plane::{
+    ControlPlane, Error,
+    programs::{CONTROL_PLANE, MODULES, Module, Programs},
+};
 
-const USAGE: &str = "usage: control-plane build | path | run
+const USAGE: &str = "usage: control-plane build [MODULE] | path [MODULE] | run
 
-  build   builds etcd, kube-apiserver and kubectl if they are missing, and prints their folder
+  build   builds the programs of a module if they are missing, and prints their folder
   path    prints their folder, and builds nothing
   run     starts a control plane, prints how to use it, and stops it at Ctrl-C
+
+A module is a folder beside src/; without one it is programs, with etcd, kube-apiserver and kubectl.
 
 KUBEBUILDER_ASSETS      a folder with the three programs: it is used, and nothing is built
 CONTROL_PLANE_CACHE     where to keep what is built, instead of .cache/control-plane of the workspace";
@@ -16,11 +21,13 @@ CONTROL_PLANE_CACHE     where to keep what is built, instead of .cache/control-p
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next();
-    let done = match (command.as_deref(), arguments.next()) {
-        (Some("build"), None) => Programs::find_or_build(&mut |line| eprintln!("{line}")).map(print),
-        (Some("path"), None) => Programs::find().map(print),
-        (Some("run"), None) => run(),
-        (Some("help" | "--help" | "-h"), None) => {
+    let named = arguments.next();
+    let module = named.as_ref().map_or(Some(&CONTROL_PLANE), |name| module(name));
+    let done = match (command.as_deref(), module) {
+        (Some("build"), Some(module)) => module.find_or_build(&mut |line| eprintln!("{line}")).map(print),
+        (Some("path"), Some(module)) => module.find().map(print),
+        (Some("run"), _) if named.is_none() => run(),
+        (Some("help" | "--help" | "-h"), _) if named.is_none() => {
             println!("{USAGE}");
             Ok(())
         }
@@ -36,6 +43,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn module(name: &str) -> Option<&'static Module> {
+    MODULES.into_iter().find(|module| module.name == name)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map`")]

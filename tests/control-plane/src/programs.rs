@@ -1,4 +1,5 @@
-//! The three programs: those of `KUBEBUILDER_ASSETS`, or built from the Go module in `programs/` and kept.
+//! Programs that tests need, each set of them a Go module of this crate: built from it and kept. Those of the control plane
+//! may come from `KUBEBUILDER_ASSETS` instead.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -9,46 +10,53 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, go};
 
-/// What is built, and from which package.
-const PROGRAMS: [(&str, &str); 3] = [
-    ("etcd", "go.etcd.io/etcd/server/v3"),
-    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-];
+/// A Go module in a folder of this crate, and what is built from it.
+#[derive(Debug)]
+pub struct Module {
+    /// The folder, which is its name on the command line too.
+    pub name: &'static str,
+    /// What a person who waits for the build is told.
+    takes: &'static str,
+    /// Each program, and the package that it is built from.
+    programs: &'static [(&'static str, &'static str)],
+}
 
-/// A folder with `etcd`, `kube-apiserver` and `kubectl`.
+/// etcd, kube-apiserver and kubectl.
+pub const CONTROL_PLANE: Module = Module {
+    name: "programs",
+    takes: "building etcd, kube-apiserver and kubectl from source: about ten minutes on two cores, once",
+    programs: &[
+        ("etcd", "go.etcd.io/etcd/server/v3"),
+        ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+        ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    ],
+};
+
+/// Helm, for the chart.
+pub const HELM: Module = Module {
+    name: "helm",
+    takes: "building helm from source: some minutes on two cores, once",
+    programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
+};
+
+/// Every module.
+pub const MODULES: [&Module; 2] = [&CONTROL_PLANE, &HELM];
+
+/// A folder with the programs of a module.
 #[derive(Clone, Debug)]
 pub struct Programs {
     folder: PathBuf,
 }
 
 impl Programs {
-    /// Finds the programs and builds nothing.
+    /// Finds the control plane's programs and builds nothing.
     pub fn find() -> Result<Self, Error> {
-        if let Some(assets) = assets()? {
-            return Ok(assets);
-        }
-        let (folder, _) = cached()?;
-        if !is_complete(&folder) {
-            return Err(Error::NotBuilt { folder });
-        }
-        Ok(Self { folder })
+        CONTROL_PLANE.find()
     }
 
-    /// Finds the programs, or builds them; `say` hears how it goes.
+    /// Finds the control plane's programs, or builds them; `say` hears how it goes.
     pub fn find_or_build(say: &mut dyn FnMut(&str)) -> Result<Self, Error> {
-        if let Some(assets) = assets()? {
-            return Ok(assets);
-        }
-        let (folder, ldflags) = cached()?;
-        if !is_complete(&folder) {
-            let _lock = lock(&folder, say)?;
-            // Another process may have built them while this one waited.
-            if !is_complete(&folder) {
-                build(&folder, &ldflags, say)?;
-            }
-        }
-        Ok(Self { folder })
+        CONTROL_PLANE.find_or_build(say)
     }
 
     /// Where they are.
@@ -64,47 +72,93 @@ impl Programs {
     }
 }
 
-/// The programs of a person who has them already, in the layout of envtest.
-fn assets() -> Result<Option<Programs>, Error> {
-    let Some(folder) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|f| !f.is_empty()) else {
-        return Ok(None);
-    };
-    let folder = PathBuf::from(folder);
-    match PROGRAMS.iter().find(|(program, _)| !folder.join(program).is_file()) {
-        Some((program, _)) => Err(Error::Assets { folder, program }),
-        None => Ok(Some(Programs { folder })),
+impl Module {
+    /// Finds the programs and builds nothing.
+    pub fn find(&self) -> Result<Programs, Error> {
+        if let Some(assets) = self.assets()? {
+            return Ok(assets);
+        }
+        let (folder, _) = self.cached()?;
+        if !self.is_complete(&folder) {
+            return Err(Error::NotBuilt { folder, module: self.name });
+        }
+        Ok(Programs { folder })
     }
-}
 
-fn is_complete(folder: &Path) -> bool {
-    PROGRAMS.iter().all(|(program, _)| folder.join(program).is_file())
-}
-
-fn module() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
-}
-
-/// Where programs of this go.mod and go.sum are kept, which is outside `target/` so that `cargo clean` leaves them alone;
-/// and the flags of the linker, which belong to the key too.
-fn cached() -> Result<(PathBuf, String), Error> {
-    let read = |file: &str| {
-        let path = module().join(file);
-        fs::read_to_string(&path).map_err(Error::io(format!("reading {}", path.display())))
-    };
-    let go_mod = read("go.mod")?;
-    let ldflags = go::ldflags(&go_mod);
-    let mut hash = Sha256::new();
-    for part in [&go_mod, &read("go.sum")?, &ldflags] {
-        hash.update(part);
+    /// Finds the programs, or builds them; `say` hears how it goes.
+    pub fn find_or_build(&self, say: &mut dyn FnMut(&str)) -> Result<Programs, Error> {
+        if let Some(assets) = self.assets()? {
+            return Ok(assets);
+        }
+        let (folder, ldflags) = self.cached()?;
+        if !self.is_complete(&folder) {
+            let _lock = lock(&folder, say)?;
+            // Another process may have built them while this one waited.
+            if !self.is_complete(&folder) {
+                self.build(&folder, &ldflags, say)?;
+            }
+        }
+        Ok(Programs { folder })
     }
-    let key = hash.finalize().iter().take(8).fold(0_u64, |key, byte| (key << 8) | u64::from(*byte));
-    let root = match std::env::var_os("CONTROL_PLANE_CACHE").filter(|f| !f.is_empty()) {
-        Some(folder) => PathBuf::from(folder),
-        None => workspace().join(".cache").join("control-plane"),
-    };
-    // go runs in the module's folder.
-    let root = std::path::absolute(root).map_err(Error::io("finding the cache"))?;
-    Ok((root.join(format!("{key:016x}")), ldflags))
+
+    /// The programs of a person who has them already, in the layout of envtest, which knows the control plane's alone.
+    fn assets(&self) -> Result<Option<Programs>, Error> {
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|f| !f.is_empty());
+        let Some(folder) = assets.filter(|_| self.name == CONTROL_PLANE.name) else {
+            return Ok(None);
+        };
+        let folder = PathBuf::from(folder);
+        match self.programs.iter().find(|(program, _)| !folder.join(program).is_file()) {
+            Some((program, _)) => Err(Error::Assets { folder, program }),
+            None => Ok(Some(Programs { folder })),
+        }
+    }
+
+    fn is_complete(&self, folder: &Path) -> bool {
+        self.programs.iter().all(|(program, _)| folder.join(program).is_file())
+    }
+
+    fn folder(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name)
+    }
+
+    /// Where programs of this go.mod and go.sum are kept, which is outside `target/` so that `cargo clean` leaves them
+    /// alone; and the flags of the linker, which belong to the key too.
+    fn cached(&self) -> Result<(PathBuf, String), Error> {
+        let read = |file: &str| {
+            let path = self.folder().join(file);
+            fs::read_to_string(&path).map_err(Error::io(format!("reading {}", path.display())))
+        };
+        let go_mod = read("go.mod")?;
+        let ldflags = go::ldflags(&go_mod);
+        let mut hash = Sha256::new();
+        for part in [&go_mod, &read("go.sum")?, &ldflags] {
+            hash.update(part);
+        }
+        let key = hash.finalize().iter().take(8).fold(0_u64, |key, byte| (key << 8) | u64::from(*byte));
+        let root = match std::env::var_os("CONTROL_PLANE_CACHE").filter(|f| !f.is_empty()) {
+            Some(folder) => PathBuf::from(folder),
+            None => workspace().join(".cache").join("control-plane"),
+        };
+        // go runs in the module's folder.
+        let root = std::path::absolute(root).map_err(Error::io("finding the cache"))?;
+        Ok((root.join(format!("{key:016x}")), ldflags))
+    }
+
+    fn build(&self, folder: &Path, ldflags: &str, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
+        say(self.takes);
+        let unfinished = folder.with_extension("unfinished");
+        fs::create_dir_all(&unfinished).map_err(Error::io("making the build folder"))?;
+        for (program, package) in self.programs {
+            say(&format!("building {program}"));
+            go::build(&self.folder(), program, package, ldflags, &unfinished.join(program), say)?;
+        }
+        // One that lacks a program; a folder can't be renamed onto it.
+        if folder.exists() {
+            fs::remove_dir_all(folder).map_err(Error::io(format!("removing {}", folder.display())))?;
+        }
+        fs::rename(&unfinished, folder).map_err(Error::io("keeping the programs"))
+    }
 }
 
 fn workspace() -> &'static Path {
@@ -124,19 +178,4 @@ fn lock(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<File, Error> {
     }
     lock.lock().map_err(Error::io("waiting for another build"))?;
     Ok(lock)
-}
-
-fn build(folder: &Path, ldflags: &str, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
-    say("building etcd, kube-apiserver and kubectl from source: about ten minutes on two cores, once");
-    let unfinished = folder.with_extension("unfinished");
-    fs::create_dir_all(&unfinished).map_err(Error::io("making the build folder"))?;
-    for (program, package) in PROGRAMS {
-        say(&format!("building {program}"));
-        go::build(&module(), program, package, ldflags, &unfinished.join(program), say)?;
-    }
-    // One that lacks a program; a folder can't be renamed onto it.
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(Error::io(format!("removing {}", folder.display())))?;
-    }
-    fs::rename(&unfinished, folder).map_err(Error::io("keeping the programs"))
 }

@@ -15,7 +15,7 @@ use crate::{
     Error, Kubectl, Signal, Supervised,
     flags::{self, Ports},
     leash::Folder,
-    programs::Programs,
+    programs::{HELM, Programs},
 };
 
 /// For a start in all, with every attempt; the build of the programs apart.
@@ -44,8 +44,7 @@ struct Servers {
 impl ControlPlane {
     /// Starts one, and builds the programs first if they are missing. Blocks until it is ready.
     pub fn start() -> Result<Self, Error> {
-        // Not eprintln!, which a test's harness captures: a build of ten minutes must not look like a hang.
-        Self::start_with(&mut |line| drop(writeln!(std::io::stderr(), "{line}")))
+        Self::start_with(&mut say)
     }
 
     /// [`start`](Self::start), telling `say` what goes on.
@@ -225,6 +224,12 @@ impl ControlPlane {
         Kubectl::new(self.kubectl_path(), kubeconfig, self.folder.path(), arguments)
     }
 
+    /// A call of helm as an administrator. Builds it first if it is missing.
+    pub fn helm<S: AsRef<str>>(&self, arguments: &[S]) -> Result<Kubectl, Error> {
+        let program = HELM.find_or_build(&mut say)?.path("helm");
+        Ok(Kubectl::new(program, &self.kubeconfig, self.folder.path(), arguments))
+    }
+
     /// Writes `NAME.kubeconfig` for a bearer token, whether or not the server accepts it, into the control plane's folder.
     pub fn token_kubeconfig(&self, token: &str, name: &str) -> Result<PathBuf, Error> {
         self.kubeconfig_in("default", token, name)
@@ -261,6 +266,11 @@ impl Servers {
         }
         Error::NotReady { what, log }
     }
+}
+
+/// Not eprintln!, which a test's harness captures: a build of ten minutes must not look like a hang.
+fn say(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 fn is_collision(error: &Error) -> bool {

@@ -124,6 +124,23 @@ fn a_program_that_was_removed_is_built_again() {
     assert!(have_all(&folder));
 }
 
+#[test]
+fn a_module_of_another_name_is_built_beside_and_no_assets_stand_for_it() {
+    let place = Place::new();
+    let folder = printed(&place.command("build", "work").output().unwrap());
+    let helm = |does: &str| {
+        let mut command = place.command("build", does);
+        command.arg("helm").env("KUBEBUILDER_ASSETS", place.path("none"));
+        command.output().unwrap()
+    };
+    let beside = printed(&helm("work"));
+    assert!(beside != folder && beside.starts_with(place.path("cache")) && beside.join("helm").is_file());
+    assert_eq!(place.calls().len(), PROGRAMS.len() + 1);
+    assert_eq!(printed(&helm("fail")), beside);
+    let said = complaint(&place.command("build", "work").arg("nothing").output().unwrap());
+    assert!(said.contains("usage:"), "{said}");
+}
+
 /// It would go on for minutes, without the lock that the next build waits for.
 #[test]
 fn killing_a_build_ends_go() {

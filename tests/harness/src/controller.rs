@@ -32,9 +32,19 @@ impl Controller {
         folder: &Path,
         flags: &[String],
     ) -> Result<Self, Error> {
+        Self::start_command(Command::new(binary), environment, kubeconfig, folder, flags)
+    }
+
+    /// The same with a command that leads to the binary.
+    pub fn start_command(
+        mut command: Command,
+        environment: &[(&str, &str)],
+        kubeconfig: &Path,
+        folder: &Path,
+        flags: &[String],
+    ) -> Result<Self, Error> {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let log = folder.join(format!("controller-{}.log", STARTED.fetch_add(1, Ordering::SeqCst)));
-        let mut command = Command::new(binary);
         command
             .arg("run")
             .args(["--listen", "127.0.0.1:0", "--log-format", "text"])

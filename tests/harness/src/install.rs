@@ -15,7 +15,8 @@ use crate::{manifest::Manifest, stage::until};
 pub(crate) const ACCOUNT: (&str, &str) = ("clouddc-system", "instance-deletion-controller");
 
 /// The top folder of the project.
-pub(crate) fn project() -> PathBuf {
+#[must_use]
+pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

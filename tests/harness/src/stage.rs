@@ -66,9 +66,27 @@ impl Stage {
     ) -> Result<Self, Error> {
         let kubeconfig = install(control_plane)?;
         let namespace = control_plane.create_namespace(name)?;
+        Self::installed(control_plane, &namespace, &kubeconfig, binary, options).await
+    }
+
+    /// The same where the test itself has installed what it tests: in a namespace that exists, for the account of a
+    /// kubeconfig.
+    pub async fn installed(
+        control_plane: &'static ControlPlane,
+        namespace: &str,
+        kubeconfig: &Path,
+        binary: &Path,
+        options: Options,
+    ) -> Result<Self, Error> {
         let cloud = Simulator::start(options).await.map_err(Error::io("starting the simulator"))?;
         cloud.add_token("user", TOKEN, Projects::All);
-        let stage = Self { control_plane, namespace, cloud, kubeconfig, binary: binary.to_owned() };
+        let stage = Self {
+            control_plane,
+            namespace: namespace.to_owned(),
+            cloud,
+            kubeconfig: kubeconfig.to_owned(),
+            binary: binary.to_owned(),
+        };
         stage.secret(TOKEN)?;
         Ok(stage)
     }
@@ -80,15 +98,24 @@ impl Stage {
 
     /// Flags that name this part of the world.
     fn own_flags(&self) -> Vec<String> {
+        [strings(&["--namespace", &self.namespace]), self.cloud_flags()].concat()
+    }
+
+    fn cloud_flags(&self) -> Vec<String> {
         let endpoint = format!("ap-southeast-3={}", self.cloud.url());
-        let flags = ["--namespace", &self.namespace, "--endpoint", &endpoint, "--iam-endpoint", &endpoint];
-        strings(&[&flags[..], &["--allow-insecure-endpoint"]].concat())
+        strings(&["--endpoint", &endpoint, "--iam-endpoint", &endpoint, "--allow-insecure-endpoint"])
     }
 
     /// Flags that make tests quick: short waits, no ceiling that matters, and no lease, whose end a process that follows a
     /// killed one would wait for. Tests of the election ask for it.
     #[must_use]
     pub fn quick_flags(&self) -> Vec<String> {
+        [strings(&["--namespace", &self.namespace]), self.quick_flags_anywhere()].concat()
+    }
+
+    /// The same without a namespace.
+    #[must_use]
+    pub fn quick_flags_anywhere(&self) -> Vec<String> {
         let quick = [
             "--poll-min",
             "300ms",
@@ -109,7 +136,7 @@ impl Stage {
             "--leader-elect",
             "false",
         ];
-        [self.own_flags(), strings(&quick)].concat()
+        [self.cloud_flags(), strings(&quick)].concat()
     }
 
     /// Starts a controller as it comes: with the defaults, but for these flags, and without a lease, whose end it would wait for
@@ -184,7 +211,7 @@ impl Stage {
         if output.status.success() {
             return Ok(());
         }
-        Err(Error::Kubectl { command: "create".to_owned(), stderr: output.stderr })
+        Err(Error::Kubectl { command: "kubectl create".to_owned(), stderr: output.stderr })
     }
 
     /// Applies a manifest, client-side, as a person would.
@@ -193,7 +220,7 @@ impl Stage {
         if output.status.success() {
             return Ok(());
         }
-        Err(Error::Kubectl { command: "apply".to_owned(), stderr: output.stderr })
+        Err(Error::Kubectl { command: "kubectl apply".to_owned(), stderr: output.stderr })
     }
 
     /// Changes the spec.

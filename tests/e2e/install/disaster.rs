@@ -1,0 +1,106 @@
+//! What docs/install.md says of a restored etcd and of a cluster that moved.
+
+use harness::{Manifest, condition};
+use serde_json::{Value, json};
+
+use super::{cluster, deployment, run, stage, start};
+use crate::support::{assert_succeeded, each_once, instances, sizes};
+
+const NAME: &str = "instance-deletion-controller";
+
+/// An object as a backup brings it back: of the same name, with the record of then.
+fn restore(stage: &harness::Stage, backup: &Value) {
+    let name = backup["metadata"]["name"].as_str().unwrap();
+    stage.kubectl(&["delete", "idel", name]).unwrap();
+    let mut object = backup.clone();
+    for own in ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"] {
+        object["metadata"].as_object_mut().unwrap().remove(own);
+    }
+    let put = |arguments: &[&str], object: &Value| {
+        let output = stage.kubectl_in(arguments, &object.to_string()).unwrap();
+        assert!(output.status.success(), "{}", output.stderr);
+    };
+    put(&["create", "-f", "-"], &object);
+    put(&["replace", "--subresource=status", "-f", "-"], &object);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_nothing_is_sent_until_the_hold_is_taken_away_and_nothing_twice() {
+    let (control_plane, _ends) = cluster();
+    run(control_plane, "kubectl apply -k deploy/base");
+    let deployment_then = deployment(control_plane, NAME);
+    let namespace = control_plane.create_namespace("restored").unwrap();
+    let stage = stage(control_plane, &namespace, &deployment_then).await;
+    let ended = instances(&stage, 60);
+    let stopped = instances(&stage, 2);
+    stage.apply(&Manifest::new("ended", &ended).with("suspend", true)).unwrap();
+    stage.apply(&Manifest::new("stopped", &stopped).with("suspend", true)).unwrap();
+    let controller = start(&stage, &deployment_then);
+    let backups = ["ended", "stopped"].map(|name| {
+        stage.wait_reason(name, "Suspended");
+        let mut backup = stage.get(name);
+        // As if it had not been suspended at the time of the backup.
+        backup["spec"]["suspend"] = json!(false);
+        backup
+    });
+    stage.patch("ended", &json!({"suspend": false})).unwrap();
+    assert_succeeded(&stage.wait_finished("ended"), 60);
+    controller.kill();
+
+    // Restored; the controller is kept away until everything is held.
+    run(
+        control_plane,
+        "kubectl scale deployment/instance-deletion-controller -n clouddc-system --replicas=0",
+    );
+    assert_eq!(deployment(control_plane, NAME)["spec"]["replicas"], 0);
+    for backup in &backups {
+        restore(&stage, backup);
+    }
+    let hold = "kubectl annotate --field-manager=hold idel --all --all-namespaces clouddc.dev/hold";
+    run(control_plane, &format!("{hold}=restored"));
+    let controller = start(&stage, &deployment_then);
+    for name in ["ended", "stopped"] {
+        stage.wait(name, "held", |object| {
+            let message = condition(object, "Ready").2;
+            condition(object, "Ready").1 == "Suspended" && message.contains("clouddc.dev/hold")
+        });
+    }
+    assert_eq!(sizes(&stage.calls()), [50, 10], "nothing but the calls of before");
+    // What is not meant is removed; the rest goes on.
+    stage.kubectl(&["delete", "idel", "stopped"]).unwrap();
+    run(control_plane, &format!("{hold}-"));
+    run(
+        control_plane,
+        "kubectl scale deployment/instance-deletion-controller -n clouddc-system --replicas=2",
+    );
+    assert_eq!(condition(&stage.wait_finished("ended"), "Finished").0, "True");
+    each_once(&stage.calls(), &ended);
+    controller.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_new_cluster_what_is_gone_counts_and_only_the_rest_is_deleted() {
+    let ((old, _old), (new, _new)) = (cluster(), cluster());
+    run(old, "kubectl apply -k deploy/base");
+    run(new, "kubectl apply -k deploy/base");
+    let account = deployment(old, NAME);
+    let namespace = old.create_namespace("moved").unwrap();
+    let first = stage(old, &namespace, &account).await;
+    let ids = instances(&first, 60);
+    let controller = start(&first, &account);
+    first.apply(&Manifest::new("retire", &ids[..50])).unwrap();
+    assert_succeeded(&first.wait_finished("retire"), 50);
+    controller.kill();
+    // The manifest from git, with ten more, and no record; the same cloud.
+    let namespace = new.create_namespace("moved").unwrap();
+    let second = stage(new, &namespace, &deployment(new, NAME)).await;
+    let endpoint = format!("ap-southeast-3={}", first.cloud.url());
+    let controller = second.controller(&["--endpoint", &endpoint]).unwrap();
+    second.apply(&Manifest::new("retire", &ids)).unwrap();
+    let object = second.wait_finished("retire");
+    assert_succeeded(&object, 60);
+    assert_eq!(sizes(&first.calls()), [50, 10]);
+    each_once(&first.calls(), &ids);
+    assert!(second.calls().is_empty());
+    controller.kill();
+}

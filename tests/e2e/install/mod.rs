@@ -1,0 +1,156 @@
+//! The ways to install, applied to an empty cluster as they are shipped.
+//!
+//! This control plane runs no Deployment: the controller is started here with the arguments of the Deployment that the API
+//! server holds and as its ServiceAccount, and a Pod of its template is created.
+
+mod chart;
+mod disaster;
+mod image;
+mod kustomize;
+mod objects;
+
+use std::path::PathBuf;
+
+use control_plane::ControlPlane;
+use harness::{Controller, Manifest, Stage, project, until};
+use serde_json::{Value, json};
+
+use crate::support::{assert_succeeded, binary, each_once, instances, options};
+
+/// Where everything is installed.
+const SYSTEM: &str = "clouddc-system";
+
+/// An empty cluster, and what ends it: each takes the memory of an API server.
+fn cluster() -> (&'static ControlPlane, Ends) {
+    let control_plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().unwrap()));
+    (control_plane, Ends(control_plane))
+}
+
+/// Stops the API server when it is dropped.
+struct Ends(&'static ControlPlane);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.stop_api_server();
+    }
+}
+
+/// A command of docs/install.md, which says it in these words: what it calls, and its arguments.
+fn documented(command: &str) -> Vec<String> {
+    let path = project().join("docs/install.md");
+    let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&text).contains(&words(command)), "docs/install.md does not say: {command}");
+    let root = project().canonicalize().unwrap();
+    // Folders are meant from the top folder of the project.
+    let absolute = |word: &str| match word.strip_prefix("deploy/") {
+        Some(rest) => root.join("deploy").join(rest).display().to_string(),
+        None => word.trim_matches('\'').to_owned(),
+    };
+    command.split_whitespace().map(absolute).collect()
+}
+
+/// Runs a documented command of kubectl or helm as an administrator.
+fn run(control_plane: &ControlPlane, command: &str) -> String {
+    let words = documented(command);
+    let call = if words[0] == "helm" {
+        control_plane.helm(&words[1..]).unwrap()
+    } else {
+        assert_eq!(words[0], "kubectl");
+        control_plane.kubectl(&words[1..])
+    };
+    call.ok().unwrap()
+}
+
+/// An object as the API server has it.
+fn read(control_plane: &ControlPlane, what: &[&str]) -> Value {
+    let text = control_plane.kubectl(&[&["get", "-o", "json"], what].concat()).ok().unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn deployment(control_plane: &ControlPlane, name: &str) -> Value {
+    read(control_plane, &["deployment", name, "-n", SYSTEM])
+}
+
+fn account(control_plane: &ControlPlane, deployment: &Value) -> PathBuf {
+    let name = deployment["spec"]["template"]["spec"]["serviceAccountName"].as_str().unwrap();
+    control_plane.service_account_kubeconfig(SYSTEM, name).unwrap()
+}
+
+/// A namespace with a Secret and a cloud, and the account of a Deployment.
+async fn stage(control_plane: &'static ControlPlane, namespace: &str, deployment: &Value) -> Stage {
+    run(
+        control_plane,
+        "kubectl wait --for=condition=Established crd/instancedeletions.clouddc.dev --timeout=60s",
+    );
+    let account = account(control_plane, deployment);
+    Stage::installed(control_plane, namespace, &account, binary(), options()).await.unwrap()
+}
+
+/// The controller with the arguments of the Deployment, and those of a test that name its cloud.
+fn start(stage: &Stage, deployment: &Value) -> Controller {
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+    assert_eq!(args[0], "run");
+    let environment: Vec<(&str, &str)> = container["env"].as_array().map_or(Vec::new(), |all| {
+        all.iter().map(|e| (e["name"].as_str().unwrap(), e["value"].as_str().unwrap())).collect()
+    });
+    let mut flags = stage.quick_flags_anywhere();
+    // A flag of the Deployment's wins over one that only makes the test quick.
+    let name = |flag: &str| flag.split('=').next().unwrap().to_owned();
+    for arg in &args[1..] {
+        if let Some(position) = flags.iter().position(|flag| *flag == name(arg)) {
+            flags.drain(position..position + 2);
+        }
+    }
+    flags.extend_from_slice(&args[1..]);
+    // A Pod knows its namespace.
+    flags.push(format!("--lease-namespace={SYSTEM}"));
+    let folder = stage.control_plane.folder();
+    Controller::start_in(&environment, binary(), stage.kubeconfig(), folder, &flags).unwrap()
+}
+
+/// A deletion from its manifest to its end, each id in one call.
+fn deletes(stage: &Stage, name: &str) {
+    let ids = instances(stage, 60);
+    stage.apply(&Manifest::new(name, &ids)).unwrap();
+    assert_succeeded(&stage.wait_finished(name), 60);
+    let calls: Vec<_> = stage.calls().into_iter().filter(|call| ids.contains(&call.ids[0])).collect();
+    each_once(&calls, &ids);
+}
+
+/// A Pod of the Deployment's template, with a change.
+fn pod(deployment: &Value, change: impl FnOnce(&mut Value)) -> Value {
+    let template = &deployment["spec"]["template"];
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template["spec"], "metadata": template["metadata"]});
+    pod["metadata"]["generateName"] = json!("admitted-");
+    change(&mut pod);
+    pod
+}
+
+/// The namespace enforces Pod Security `restricted`: a Pod of the template is admitted, one that asks for more is not.
+fn runs_under_pod_security(control_plane: &ControlPlane, deployment: &Value) {
+    let create = |pod: &Value| {
+        let call = control_plane.kubectl(&["create", "-n", SYSTEM, "-f", "-"]);
+        call.stdin(pod.to_string()).run().unwrap()
+    };
+    let admitted = create(&pod(deployment, |_| ()));
+    assert!(admitted.status.success() && admitted.stderr.is_empty(), "{}", admitted.stderr);
+    let refused = create(&pod(deployment, |pod| {
+        pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
+    }));
+    assert!(refused.stderr.contains("violates PodSecurity \"restricted"), "{}", refused.stderr);
+}
+
+/// Whether the account of a kubeconfig may do this. The authorizer learns of roles a moment later.
+fn may(control_plane: &ControlPlane, kubeconfig: &std::path::Path, what: &[&str]) -> bool {
+    let can = [&["auth", "can-i"], what].concat();
+    let answer = control_plane.kubectl_as(kubeconfig, &can).run().unwrap();
+    let said = answer.stdout.trim();
+    assert!(["yes", "no"].contains(&said), "{}", answer.stderr);
+    said == "yes"
+}
+
+fn until_may(control_plane: &ControlPlane, kubeconfig: &std::path::Path, what: &[&str]) {
+    until("the roles are in force", || may(control_plane, kubeconfig, what).then_some(()));
+}

@@ -1,0 +1,113 @@
+//! Rendered objects, for comparison.
+
+use std::collections::BTreeMap;
+
+use control_plane::ControlPlane;
+use harness::project;
+use serde_json::Value;
+
+/// Kind, namespace and name.
+pub type Key = (String, String, String);
+pub type Objects = BTreeMap<Key, Value>;
+
+/// What the chart adds to every object of its own: who made it.
+const OF_HELM: [&str; 4] = [
+    "helm.sh/chart",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "app.kubernetes.io/version",
+];
+
+/// `kubectl kustomize` of a folder below `deploy/`.
+pub fn kustomized(control_plane: &ControlPlane, folder: &str) -> Objects {
+    let path = project().join("deploy").join(folder).display().to_string();
+    parsed(&control_plane.kubectl(&["kustomize", &path]).ok().unwrap())
+}
+
+/// `helm template` of the chart with further arguments, as it would be installed by the documents.
+pub fn rendered(control_plane: &ControlPlane, arguments: &[&str]) -> Result<Objects, String> {
+    let chart = chart();
+    let all = ["template", "instance-deletion-controller", &chart, "--namespace", super::SYSTEM];
+    let output = control_plane.helm(&[&all, arguments].concat()).unwrap().run().unwrap();
+    if output.status.success() { Ok(parsed(&output.stdout)) } else { Err(output.stderr) }
+}
+
+pub fn chart() -> String {
+    project().join("deploy/helm/instance-deletion-controller").display().to_string()
+}
+
+pub fn parsed(yaml: &str) -> Objects {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    let mut objects = Objects::new();
+    for mut object in documents.into_iter().filter(|document| !document.is_null()) {
+        let metadata = &mut object["metadata"];
+        without(metadata, "labels", &OF_HELM);
+        without(metadata, "annotations", &["helm.sh/resource-policy"]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let key = (
+            text(&object["kind"]),
+            text(&object["metadata"]["namespace"]),
+            text(&object["metadata"]["name"]),
+        );
+        assert!(objects.insert(key.clone(), object).is_none(), "{key:?} twice");
+    }
+    objects
+}
+
+/// Takes these keys away, and the map when it is empty then.
+fn without(metadata: &mut Value, map: &str, keys: &[&str]) {
+    let Some(found) = metadata[map].as_object_mut() else {
+        metadata.as_object_mut().unwrap().remove(map);
+        return;
+    };
+    found.retain(|key, _| !keys.contains(&key.as_str()));
+    if found.is_empty() {
+        metadata.as_object_mut().unwrap().remove(map);
+    }
+}
+
+/// Both are the same, but for objects of these kinds that only the first has.
+pub fn assert_same(first: &Objects, second: &Objects, but: &[&str]) {
+    let keys = |objects: &Objects| -> Vec<Key> {
+        objects.keys().filter(|(kind, ..)| !but.contains(&kind.as_str())).cloned().collect()
+    };
+    assert_eq!(keys(first), keys(second));
+    assert!(second.keys().all(|(kind, ..)| !but.contains(&kind.as_str())));
+    for (key, object) in second {
+        assert_eq!(&first[key], object, "{key:?}");
+    }
+}
+
+/// Those of a kind.
+pub fn of_kind<'a>(objects: &'a Objects, kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|((k, ..), _)| k == kind).map(|(_, object)| object).collect()
+}
+
+/// Whatever selects Pods selects those of the Deployments, each of exactly one.
+pub fn assert_selectors(objects: &Objects) {
+    let labels = |value: &Value| serde_json::from_value::<BTreeMap<String, String>>(value.clone()).unwrap();
+    let templates: Vec<_> = of_kind(objects, "Deployment")
+        .iter()
+        .map(|d| labels(&d["spec"]["template"]["metadata"]["labels"]))
+        .collect();
+    let mut selectors = Vec::new();
+    for deployment in of_kind(objects, "Deployment") {
+        let spec = &deployment["spec"]["template"]["spec"];
+        let term = &spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0];
+        selectors.push(labels(&deployment["spec"]["selector"]["matchLabels"]));
+        selectors.push(labels(&term["podAffinityTerm"]["labelSelector"]["matchLabels"]));
+        selectors.push(labels(&spec["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"]));
+    }
+    for budget in of_kind(objects, "PodDisruptionBudget") {
+        selectors.push(labels(&budget["spec"]["selector"]["matchLabels"]));
+    }
+    for policy in of_kind(objects, "NetworkPolicy") {
+        selectors.push(labels(&policy["spec"]["podSelector"]["matchLabels"]));
+    }
+    assert_eq!(selectors.len(), templates.len() * 5, "each Deployment has its budget and its policy");
+    for selector in selectors {
+        let selects =
+            |template: &&BTreeMap<String, String>| selector.iter().all(|(k, v)| template.get(k) == Some(v));
+        assert_eq!(templates.iter().filter(selects).count(), 1, "{selector:?}");
+    }
+}
