@@ -79,22 +79,14 @@ pub async fn run(
     ready: impl FnOnce() + Send + 'static,
     stop: CancellationToken,
 ) -> Result<(), WatchError> {
-    let client = context.api.client().clone();
-    let apis: Vec<Api<Meta>> = scope
-        .watches()
-        .into_iter()
-        .map(|namespace| match namespace {
-            None => Api::all(client.clone()),
-            Some(namespace) => Api::namespaced(client.clone(), &namespace),
-        })
-        .collect();
-    let unready = Arc::new(AtomicUsize::new(apis.len()));
+    let namespaces = scope.watches();
+    let unready = Arc::new(AtomicUsize::new(namespaces.len()));
     let (synced, all_synced) = tokio::sync::oneshot::channel();
     let synced = Arc::new(std::sync::Mutex::new(Some(synced)));
-    let mut watches: FuturesUnordered<_> = apis
+    let mut watches: FuturesUnordered<_> = namespaces
         .into_iter()
         .zip(wakes)
-        .map(|(api, wakes)| {
+        .map(|(namespace, wakes)| {
             let (unready, synced) = (unready.clone(), synced.clone());
             let on_sync = move || {
                 if unready.fetch_sub(1, Ordering::SeqCst) == 1
@@ -103,7 +95,7 @@ pub async fn run(
                     let _ = synced.send(());
                 }
             };
-            watch(context.clone(), api, &scope.selector, wakes, on_sync)
+            watch(context.clone(), namespace, &scope.selector, wakes, on_sync)
         })
         .collect();
     tokio::spawn(async move {
@@ -125,11 +117,16 @@ pub async fn run(
 
 async fn watch(
     context: Arc<Context>,
-    api: Api<Meta>,
+    namespace: Option<String>,
     selector: &str,
     wakes: mpsc::UnboundedReceiver<Key>,
     on_sync: impl FnOnce() + Send + 'static,
 ) {
+    let client = context.api.client().clone();
+    let api: Api<Meta> = match &namespace {
+        None => Api::all(client),
+        Some(namespace) => Api::namespaced(client, namespace),
+    };
     let config = watcher::Config { page_size: Some(PAGE), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
     let config = if selector.is_empty() { config } else { config.labels(selector) };
@@ -155,18 +152,33 @@ async fn watch(
             object.metadata.managed_fields = None;
             object.annotations_mut().remove(LAST_APPLIED);
         })
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation.combine(predicates::annotations),
-            PredicateConfig::default(),
-        );
+        .reflect(writer);
+    let (leave, mut left) = mpsc::unbounded_channel();
+    let by_event = (leave.clone(), context.clone(), reader.clone());
+    let stream = stream.inspect(move |event| {
+        let (leave, context, store) = &by_event;
+        for key in gone_by(event, context, store, namespace.as_deref()) {
+            let _ = leave.send(key);
+        }
+    });
+    let forget = {
+        let context = context.clone();
+        async move {
+            while let Some(key) = left.recv().await {
+                forget_if_gone(&context, &key).await;
+            }
+        }
+    };
+    let stream = stream.applied_objects().predicate_filter(
+        predicates::generation.combine(predicates::annotations),
+        PredicateConfig::default(),
+    );
     let wakes = futures::stream::unfold(wakes, |mut wakes| async move {
         let key: Key = wakes.recv().await?;
         let object = reflector::ObjectRef::<Meta>::new(&key.name).within(&key.namespace);
         Some((object, wakes))
     });
-    Controller::for_stream(stream, reader)
+    let work = Controller::for_stream(stream, reader)
         // Unbounded here, since kube's own bound starves objects; the slots of the context are taken in order.
         .with_config(ControllerConfig::default().concurrency(0))
         .reconcile_on(wakes)
@@ -184,16 +196,38 @@ async fn watch(
                 // An object that is gone: no delete ever reaches reconcile.
                 Err(ControllerError::ObjectNotFound(object)) => {
                     let namespace = object.namespace.clone().unwrap_or_default();
-                    let key = Key { namespace, name: object.name.clone() };
-                    let context = context.clone();
-                    tokio::spawn(async move { forget_if_gone(&context, &key).await });
+                    let _ = leave.send(Key { namespace, name: object.name.clone() });
                 }
                 Err(error) => warn!(%error, "the watch failed; it goes on by itself"),
                 Ok((object, _)) => debug!(object = object.name, "reconciled"),
             }
             futures::future::ready(())
-        })
-        .await;
+        });
+    // One after the other is forgotten, beside the work: a thousand deletes at once are no thousand reads at once.
+    tokio::select! {
+        () = work => {}
+        () = forget => {}
+    }
+}
+
+/// What has left the watch by this event. An object that waits for nothing is not heard of otherwise: the one that a delete
+/// names, and after a list whatever is known and not in it.
+fn gone_by(
+    event: &watcher::Result<watcher::Event<Meta>>,
+    context: &Context,
+    store: &reflector::Store<Meta>,
+    namespace: Option<&str>,
+) -> Vec<Key> {
+    let watched = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+    let listed =
+        |key: &Key| store.get(&reflector::ObjectRef::<Meta>::new(&key.name).within(&key.namespace)).is_some();
+    match event {
+        Ok(watcher::Event::Delete(object)) => vec![key_of(object)],
+        Ok(watcher::Event::InitDone) => {
+            context.objects.keys().into_iter().filter(|key| watched(key) && !listed(key)).collect()
+        }
+        Ok(_) | Err(_) => Vec::new(),
+    }
 }
 
 fn key_of(object: &Meta) -> Key {
