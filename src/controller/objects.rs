@@ -71,6 +71,11 @@ impl Objects {
         lock(&self.by_key).get(key).cloned()
     }
 
+    /// All that anything is known of.
+    pub fn keys(&self) -> Vec<Key> {
+        lock(&self.by_key).keys().cloned().collect()
+    }
+
     /// Forgets an object that is gone. What its calls came to, if no write holds it, is returned to be told elsewhere.
     pub fn forget(&self, key: &Key) -> Vec<Orphan> {
         let removed = lock(&self.by_key).remove(key);

@@ -44,6 +44,8 @@ const PAGE: u32 = 50;
 const WATCH_SECONDS: u32 = 30;
 /// So long may an event stay unheard that a watch, alive by all signs, has lost.
 const RENEWAL: Duration = Duration::from_mins(10);
+/// Objects that are forgotten at once: a thousand deletes together are no thousand reads together.
+const FORGET_AT_ONCE: usize = 4;
 /// For a list before the process may lead, and between two of them.
 const TRY: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(2);
@@ -63,14 +65,14 @@ pub async fn run(
     ready: impl FnOnce() + Send + 'static,
     stop: CancellationToken,
 ) -> Result<(), WatchError> {
-    let apis = apis(context.api.client(), &scope);
-    let unready = Arc::new(AtomicUsize::new(apis.len()));
+    let namespaces = scope.watches();
+    let unready = Arc::new(AtomicUsize::new(namespaces.len()));
     let (synced, all_synced) = tokio::sync::oneshot::channel();
     let synced = Arc::new(std::sync::Mutex::new(Some(synced)));
-    let mut watches: FuturesUnordered<_> = apis
+    let mut watches: FuturesUnordered<_> = namespaces
         .into_iter()
         .zip(wakes)
-        .map(|(api, wakes)| {
+        .map(|(namespace, wakes)| {
             let (unready, synced) = (unready.clone(), synced.clone());
             let on_sync = move || {
                 if unready.fetch_sub(1, Ordering::SeqCst) == 1
@@ -79,7 +81,7 @@ pub async fn run(
                     let _ = synced.send(());
                 }
             };
-            watch(context.clone(), api, scope.selector(), wakes, on_sync)
+            watch(context.clone(), namespace, scope.selector(), wakes, on_sync)
         })
         .collect();
     tokio::spawn(async move {
@@ -102,7 +104,8 @@ pub async fn run(
 /// Waits until this process may list what it works on: one that can't must not take the place of one that can.
 pub async fn listable(client: Client, scope: Scope) {
     let one = ListParams::default().limit(1).labels(&scope.selector().to_string());
-    for api in apis(&client, &scope) {
+    for namespace in scope.watches() {
+        let api = api_of(&client, namespace.as_deref());
         loop {
             let error = match tokio::time::timeout(TRY, api.list_metadata(&one)).await {
                 Ok(Ok(_)) => break,
@@ -115,21 +118,21 @@ pub async fn listable(client: Client, scope: Scope) {
     }
 }
 
-fn apis(client: &Client, scope: &Scope) -> Vec<Api<Meta>> {
-    let api = |namespace: Option<String>| match namespace {
+fn api_of(client: &Client, namespace: Option<&str>) -> Api<Meta> {
+    match namespace {
         None => Api::all(client.clone()),
-        Some(namespace) => Api::namespaced(client.clone(), &namespace),
-    };
-    scope.watches().into_iter().map(api).collect()
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+    }
 }
 
 async fn watch(
     context: Arc<Context>,
-    api: Api<Meta>,
+    namespace: Option<String>,
     selector: &Selector,
     wakes: mpsc::UnboundedReceiver<Key>,
     on_sync: impl FnOnce() + Send + 'static,
 ) {
+    let api = api_of(context.api.client(), namespace.as_deref());
     let config = watcher::Config { page_size: Some(PAGE), ..watcher::Config::default() };
     let config = config.timeout(WATCH_SECONDS);
     let config = if selector.is_empty() { config } else { config.labels(&selector.to_string()) };
@@ -155,18 +158,33 @@ async fn watch(
             object.metadata.managed_fields = None;
             object.annotations_mut().remove(LAST_APPLIED);
         })
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation.combine(predicates::annotations),
-            PredicateConfig::default(),
-        );
+        .reflect(writer);
+    let (leave, left) = mpsc::unbounded_channel();
+    let by_event = (leave.clone(), context.clone(), reader.clone());
+    let stream = stream.inspect(move |event| {
+        let (leave, context, store) = &by_event;
+        for key in gone_by(event, context, store, namespace.as_deref()) {
+            let _ = leave.send(key);
+        }
+    });
+    let left = futures::stream::unfold(left, |mut left| async move { Some((left.recv().await?, left)) });
+    let forget = left.for_each_concurrent(FORGET_AT_ONCE, {
+        let context = context.clone();
+        move |key: Key| {
+            let context = context.clone();
+            async move { forget_if_gone(&context, &key).await }
+        }
+    });
+    let stream = stream.applied_objects().predicate_filter(
+        predicates::generation.combine(predicates::annotations),
+        PredicateConfig::default(),
+    );
     let wakes = futures::stream::unfold(wakes, |mut wakes| async move {
         let key: Key = wakes.recv().await?;
         let object = reflector::ObjectRef::<Meta>::new(&key.name).within(&key.namespace);
         Some((object, wakes))
     });
-    Controller::for_stream(stream, reader)
+    let work = Controller::for_stream(stream, reader)
         // Unbounded here, since kube's own bound starves objects; the slots of the context are taken in order.
         .with_config(ControllerConfig::default().concurrency(0))
         .reconcile_on(wakes)
@@ -184,16 +202,38 @@ async fn watch(
                 // An object that is gone: no delete ever reaches reconcile.
                 Err(ControllerError::ObjectNotFound(object)) => {
                     let namespace = object.namespace.clone().unwrap_or_default();
-                    let key = Key { namespace, name: object.name.clone() };
-                    let context = context.clone();
-                    tokio::spawn(async move { forget_if_gone(&context, &key).await });
+                    let _ = leave.send(Key { namespace, name: object.name.clone() });
                 }
                 Err(error) => warn!(%error, "the watch failed; it goes on by itself"),
                 Ok((object, _)) => debug!(object = object.name, "reconciled"),
             }
             futures::future::ready(())
-        })
-        .await;
+        });
+    // Beside the work.
+    tokio::select! {
+        () = work => {}
+        () = forget => {}
+    }
+}
+
+/// What has left the watch by this event. An object that waits for nothing is not heard of otherwise: the one that a delete
+/// names, and after a list whatever is known and not in it.
+fn gone_by(
+    event: &watcher::Result<watcher::Event<Meta>>,
+    context: &Context,
+    store: &reflector::Store<Meta>,
+    namespace: Option<&str>,
+) -> Vec<Key> {
+    let watched = |key: &Key| namespace.is_none_or(|namespace| key.namespace == namespace);
+    let listed =
+        |key: &Key| store.get(&reflector::ObjectRef::<Meta>::new(&key.name).within(&key.namespace)).is_some();
+    match event {
+        Ok(watcher::Event::Delete(object)) => vec![key_of(object)],
+        Ok(watcher::Event::InitDone) => {
+            context.objects.keys().into_iter().filter(|key| watched(key) && !listed(key)).collect()
+        }
+        Ok(_) | Err(_) => Vec::new(),
+    }
 }
 
 fn key_of(object: &Meta) -> Key {

@@ -145,6 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::await_holding_lock, reason = "that is what the scrape waits for")]
     async fn a_scrape_that_waits_is_told_so_and_holds_up_nobody() {
         let lock = Arc::new(Mutex::new(()));
         let metrics = Metrics::new(|registry| registry.register_collector(Box::new(Waits(lock.clone()))));

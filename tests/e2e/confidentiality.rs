@@ -112,7 +112,8 @@ async fn s11_a_cloud_that_echoes_secrets_has_them_in_no_event_of_any_kind() {
     assert!(!message.is_empty(), "people are told something");
     let names = (0..10).map(|number| format!("echo-{number}"));
     let names = names.chain(["outage", "odd", "failed", "broken"].map(str::to_owned));
-    let versions = names.map(|name| format!("{:?}", history.of(&name))).collect::<String>();
+    let versions = names.flat_map(|name| history.of(&name)).map(|version| version.to_string());
+    let versions = versions.collect::<String>();
     let objects = stage.kubectl(&["get", "idel", "-o", "json"]).unwrap();
     let all = [
         ("the log", controller.log()),

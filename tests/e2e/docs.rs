@@ -45,7 +45,7 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     while let Some(line) = lines.next() {
         if let Some(language) = line.strip_prefix("```") {
             let text =
-                lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+                lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
             blocks.push(Block { language, text, before });
         } else if !line.is_empty() {
             before = line;
@@ -116,7 +116,7 @@ async fn the_guide_leads_to_a_finished_deletion() {
     for Block { language, text, before } in blocks(&text) {
         match language {
             "yaml" => {
-                let file = before.split('`').find(|part| part.ends_with(".yaml"));
+                let file = before.split('`').find(|part| part.contains(".yaml"));
                 std::fs::write(shell.folder.path().join(file.unwrap()), text).unwrap();
             }
             "sh" => shown += &shell.run(shell.folder.path(), &text),

@@ -32,7 +32,8 @@ fn scrape(controller: &Controller, accept: &str) -> (String, String) {
 fn figure(scrape: &str, name: &str) -> f64 {
     let name = format!("instance_deletion_{name} ");
     let value = scrape.lines().find_map(|line| line.strip_prefix(&name));
-    value.unwrap_or_else(|| panic!("{name} in {scrape}")).parse().unwrap()
+    assert!(value.is_some(), "{name} in {scrape}");
+    value.unwrap().parse().unwrap()
 }
 
 /// Whether these figures are so.
@@ -43,13 +44,13 @@ fn are(controller: &Controller, figures: &[(String, u32)]) -> bool {
 
 /// Waits until these figures are so.
 fn become_so(controller: &Controller, figures: &[(String, u32)]) {
-    let so = std::panic::catch_unwind(|| {
-        until("the figures are right", || are(controller, figures).then_some(()))
-    });
-    if so.is_err() {
+    let so = || until("the figures are right", || are(controller, figures).then_some(()));
+    if let Err(panic) = std::panic::catch_unwind(so) {
         let (_, scrape) = scrape(controller, OPEN_METRICS);
-        let told: Vec<_> = figures.iter().map(|(name, n)| (name, figure(&scrape, name), n)).collect();
-        panic!("name, figure, what it should be: {told:?}");
+        for (name, n) in figures {
+            eprintln!("{name} is {}, and should be {n}", figure(&scrape, name));
+        }
+        std::panic::resume_unwind(panic);
     }
 }
 
@@ -262,7 +263,7 @@ fn monitoring(arguments: &[&str], input: &str) -> String {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("Go is installed");
+        .unwrap();
     let mut stdin = go.stdin.take().unwrap();
     let input = input.to_owned();
     let write = std::thread::spawn(move || stdin.write_all(input.as_bytes()));

@@ -153,5 +153,5 @@ fn an_object_whose_instances_stay_open_is_stuck_while_it_goes_on() {
 
 #[test]
 fn a_row_is_small() {
-    assert!(size_of::<Option<Counted>>() <= 48, "{}", size_of::<Option<Counted>>());
+    assert!(size_of::<Option<Counted>>() <= 40, "{}", size_of::<Option<Counted>>());
 }
