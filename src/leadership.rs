@@ -1,8 +1,13 @@
 //! Whether this process leads: kept by [`crate::runtime::election`], asked before everything that only a leader may do.
 
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+};
 use tokio::sync::watch;
 
-use crate::clock::Deadline;
+use crate::{clock::Deadline, metrics::Registry};
 
 /// Whether this process leads at this moment. Clones see the same.
 #[derive(Clone, Debug)]
@@ -34,6 +39,30 @@ impl Leadership {
             Term::Until(end) => !end.is_over(),
             Term::Always => true,
         }
+    }
+}
+
+/// A row of `leader`: whether this process leads, by the name of the Lease.
+#[derive(Debug)]
+struct Leader {
+    lease: String,
+    leadership: Leadership,
+}
+
+impl Leadership {
+    /// Under the registry's own prefix. Without election the name of the Lease is empty.
+    pub fn register(&self, registry: &mut Registry, lease: &str) {
+        let row = Leader { lease: lease.to_owned(), leadership: self.clone() };
+        registry.register_collector(Box::new(row));
+    }
+}
+
+impl Collector for Leader {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let leads = ConstGauge::new(i64::from(self.leadership.leads()));
+        let help = "Whether this process leads, by the Lease for which it stands.";
+        let mut family = encoder.encode_descriptor("leader", help, None, leads.metric_type())?;
+        leads.encode(family.encode_family(&[("lease", self.lease.as_str())])?)
     }
 }
 
@@ -82,6 +111,21 @@ mod tests {
     use crate::clock::Clock;
 
     const TERM: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_told_by_the_lease() {
+        let told = |leadership: &Leadership, lease: &str| {
+            let text = crate::metrics::testing::scraped(|registry| leadership.register(registry, lease));
+            crate::metrics::testing::sample(&text, &format!("leader{{lease=\"{lease}\"}}")).to_string()
+        };
+        let (keeper, leadership) = Keeper::new();
+        assert_eq!(told(&leadership, "all"), "0");
+        keeper.until(Deadline::after(TERM, &Clock::start()));
+        assert_eq!(told(&leadership, "all"), "1");
+        tokio::time::advance(TERM).await;
+        assert_eq!(told(&leadership, "all"), "0", "whoever kept it says nothing");
+        assert_eq!(told(&Leadership::always(), ""), "1");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn r06_it_ends_by_either_clock_or_by_a_word() {

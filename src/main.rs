@@ -80,7 +80,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
             endpoints,
             clock,
             random,
-            leadership,
+            leadership: leadership.clone(),
         };
         let (context, wakes) =
             Context::new(ApiServer::new(client.clone()), Arc::new(cloud), options, &scope);
@@ -88,6 +88,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
         let metrics = Metrics::new(|registry| {
             panics.register(registry);
             health.register(registry);
+            leadership.register(registry, election.as_ref().map_or("", Election::lease));
             context.register(registry);
         });
         health::serve(args.listen, health.clone(), metrics, stop.clone()).await?;

@@ -77,6 +77,12 @@ impl Election {
         Some((this, leadership))
     }
 
+    /// The name of the Lease.
+    #[must_use]
+    pub fn lease(&self) -> &str {
+        &self.name
+    }
+
     /// Does the work as long as this process leads: waits until it is `able` to, and for the lease, then keeps it until the work
     /// has ended, then gives it back. None if it was stopped before it led. The work itself must end when `stop` is cancelled.
     pub async fn lead<T>(
