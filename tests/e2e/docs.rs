@@ -109,7 +109,7 @@ fn object(stage: &Stage, name: &str) -> serde_json::Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guide_leads_to_a_finished_deletion() {
     let stage = stage().await;
-    let controller = stage.controller(&["--namespace", "fleet", "--log-format", "json"]).unwrap();
+    let controller = stage.controller(&["--namespace", "fleet"]).unwrap();
     let shell = Shell::new(&stage);
     let text = read("docs/guide.md");
     let mut shown = String::new();
@@ -134,7 +134,7 @@ async fn the_guide_leads_to_a_finished_deletion() {
     for line in promised.flat_map(|block| block.text.lines().map(str::to_owned).collect::<Vec<_>>()) {
         assert!(line.starts_with('$') || has(&line), "{line}\n{shown}");
     }
-    assert!(controller.log().contains(r#""name":"retire-rack-12""#), "as the log is searched");
+    assert!(controller.log().contains(r#"name="retire-rack-12""#), "as the log is searched, in JSON");
     // The judge is the cloud.
     let calls = named(&stage.calls());
     assert!(GONE.iter().all(|id| calls.get(*id) == Some(&1)), "{calls:?}");
@@ -182,7 +182,7 @@ async fn every_command_of_the_other_documents_does_what_it_is_for() {
         for command in commands(&read(document)) {
             // Each finds the object as its reader would: planned, or at its end.
             shell.run(&top, &apply);
-            if !command.contains("Planned") {
+            if !command.contains("Planned") && !command.contains("apply -f") {
                 shell.run(&top, "kubectl patch idel -n fleet retire-rack-12 --type=merge -p '{\"spec\":{\"dryRun\":false}}'");
             }
             let names = [
