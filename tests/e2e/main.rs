@@ -12,6 +12,7 @@ mod bulk_reads;
 mod cloud_faults;
 mod cloud_front;
 mod confidentiality;
+mod control_plane_changes;
 mod crash;
 mod credential_kinds;
 mod credentials;
