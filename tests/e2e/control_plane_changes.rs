@@ -33,7 +33,10 @@ async fn a_definition_that_is_removed_stops_all_and_one_that_comes_back_sends_no
     until("the watch fails", || controller.log().contains("the watch failed").then_some(()));
     assert_eq!(sizes(&stage.calls()), [50], "no object, no call");
     admin(&stage, &["apply", "-k", &harness::base()]);
-    admin(&stage, &["wait", "--for=condition=Established", "crd/instancedeletions.clouddc.dev", "--timeout=60s"]);
+    admin(
+        &stage,
+        &["wait", "--for=condition=Established", "crd/instancedeletions.clouddc.dev", "--timeout=60s"],
+    );
     stage.apply(&manifest).unwrap();
     assert_succeeded(&stage.wait_finished("retire"), 120);
     each_once(&stage.calls(), &ids);
@@ -63,7 +66,11 @@ async fn an_object_that_always_fails_and_one_without_a_secret_delay_no_other() {
     let stage = Stage::new("others", binary(), options).await.unwrap();
     let _controller = stage.controller(&[]).unwrap();
     let [bad, good] = [instances(&stage, 50), instances(&stage, 120)];
-    stage.cloud.script(Fault::on(Operation::DeleteInstances).with_id(&bad[0]).reply_error(500, "iMetal.0099", "no"));
+    stage.cloud.script(Fault::on(Operation::DeleteInstances).with_id(&bad[0]).reply_error(
+        500,
+        "iMetal.0099",
+        "no",
+    ));
     stage.apply(&Manifest::new("bad", &bad)).unwrap();
     let mut without = Manifest::new("without", &instances(&stage, 1));
     without.value["spec"]["credentialsSecretRef"]["name"] = "nowhere".into();
