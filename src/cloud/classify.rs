@@ -97,10 +97,9 @@ fn trouble(heard: &Heard, now: Timestamp) -> (Trouble, Certainty) {
         401 => (Trouble::CredentialsRejected, Definite),
         403 => (Trouble::Forbidden, Definite),
         429 => {
-            let (_, message) = error_of(&heard.body);
             // A date is of the clock of whoever states it.
             let now = heard.date.as_deref().and_then(http_date).unwrap_or(now);
-            let wait = retry_after(heard.retry_after.as_deref(), &message, now);
+            let wait = heard.retry_after.as_deref().and_then(|header| retry_after(header, now));
             (Trouble::Throttled { retry_after: wait }, Definite)
         }
         // An error of the service, not of the gateway: the request was understood and refused.

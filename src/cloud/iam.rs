@@ -15,8 +15,10 @@ use super::{
     client::Client,
     credential::{CredentialProblem, Login, Secret},
     endpoint::Endpoint,
+    retry_after::stated_limit,
 };
 use crate::engine::{
+    account::pace::STATED,
     reply::{Note, Trouble},
     time::Mono,
 };
@@ -176,6 +178,13 @@ impl Iam {
         }});
         let redact = |text: &str| password.redact(&username.redact(&domain.redact(text)));
         let problem = |trouble, note: Note| {
+            let trouble = match (trouble, stated_limit(&note.text)) {
+                // How many of these requests others made is not known: its window is waited for.
+                (Trouble::Throttled { retry_after: None }, Some(limit)) => {
+                    Trouble::Throttled { retry_after: Some(limit.window.min(STATED)) }
+                }
+                (trouble, _) => trouble,
+            };
             let note = Note { text: format!("IAM: {}", note.text), ..note };
             CredentialProblem { trouble, note, version: Some(version.to_owned()) }
         };

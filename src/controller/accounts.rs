@@ -133,19 +133,19 @@ impl Account {
         pace.leaves(now)
     }
 
-    /// Takes note of how a delete call of this identity ended. Returns what the account's calls say about its requests by now.
-    pub fn ended(&self, identity: &Identity, reply: &Reply, now: Mono) -> Evidence {
+    /// Takes note of how a delete call of this identity ended, and writes into a 429 when the account goes on. Returns what the
+    /// account's calls say about its requests by now.
+    pub fn ended(&self, identity: &Identity, reply: &mut Reply, now: Mono) -> Evidence {
         let governor = self.governors.of(&self.endpoint, &self.project, identity);
         let pace = &mut lock(&governor.deletes).pace;
         match reply {
             Reply::Accepted { .. } => pace.accepted(),
             Reply::Refused { trouble: Trouble::Throttled { retry_after }, note, .. } => {
-                pace.refused(Refusal::TooManyRequests, *retry_after, now);
-                if let Some(limit) = stated_limit(&note.text) {
-                    pace.stated(limit, now);
-                }
+                let limit = stated_limit(&note.text);
+                pace.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
+                *retry_after = pace.closed(now);
             }
-            Reply::Unknown { unavailable: true, .. } => pace.refused(Refusal::Unavailable, None, now),
+            Reply::Unknown { unavailable: true, .. } => pace.refused(Refusal::Unavailable, now),
             Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => pace.over(),
         }
         let health = &mut lock(&self.health);

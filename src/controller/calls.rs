@@ -132,23 +132,23 @@ impl Drop for Guard {
             unavailable: false,
             note: Note { text: "the call was cut off".to_owned(), ..Note::default() },
         });
-        ended(&self.context, &self.caller, &self.batch, &self.credential, &reply);
+        ended(&self.context, &self.caller, &self.batch, &self.credential, reply);
     }
 }
 
 /// Enters what a call came to and wakes the object once its wave is over.
-fn ended(context: &Context, caller: &Caller, batch: &Batch, credential: &Credential, reply: &Reply) {
+fn ended(context: &Context, caller: &Caller, batch: &Batch, credential: &Credential, mut reply: Reply) {
     let now = context.clock.now();
     let ids = batch.ids();
-    log(caller, batch, reply);
-    lock(&caller.account.marks).release(&ids, now.mono, |id| Effect::of(reply, id));
-    let evidence = caller.account.ended(&credential.identity, reply, now.mono);
+    log(caller, batch, &reply);
+    lock(&caller.account.marks).release(&ids, now.mono, |id| Effect::of(&reply, id));
+    let evidence = caller.account.ended(&credential.identity, &mut reply, now.mono);
     let mut tracked = lock(&caller.tracked);
     if tracked.uid == caller.uid
         && let Some(memory) = &mut tracked.memory
     {
         let end = CallEnd {
-            reply,
+            reply: &reply,
             secret_version: &credential.version,
             evidence,
             now: &now,

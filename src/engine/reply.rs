@@ -81,7 +81,7 @@ pub enum Trouble {
     Forbidden,
     /// 429, and how long the cloud asked to wait.
     Throttled {
-        /// `Retry-After`, where the reply has one.
+        /// `Retry-After`, where the reply has one; once the account has taken note of it, when calls may be made again.
         retry_after: Option<Duration>,
     },
     /// Timeout, reset, refused connection, 5xx.

@@ -1,7 +1,10 @@
 //! Tables of replies and what they mean.
 
 use super::*;
-use crate::engine::state::Live;
+use crate::{
+    cloud::stated_limit,
+    engine::{account::pace::Limit, state::Live},
+};
 
 fn heard(status: u16, body: &str) -> Heard {
     Heard {
@@ -126,7 +129,7 @@ fn c20_a_success_of_another_type_is_no_answer_of_this_api() {
 }
 
 #[test]
-fn c07_the_wait_is_found_in_any_body() {
+fn c07_a_stated_limit_is_found_in_any_body() {
     let message = "policy user over ratelimit,limit:10,time:1 minute";
     let bodies = [
         message.to_owned(),
@@ -135,9 +138,10 @@ fn c07_the_wait_is_found_in_any_body() {
         format!(r#"{{"e":{{"code":"APIGW.0308","message":{message:?}}}}}"#),
     ];
     for body in bodies {
-        let Reply::Refused { trouble, .. } = reply(429, &body) else { panic!("{body}") };
+        let Reply::Refused { trouble, note, .. } = reply(429, &body) else { panic!("{body}") };
+        assert_eq!(trouble, Trouble::Throttled { retry_after: None }, "{body}");
         let minute = std::time::Duration::from_mins(1);
-        assert_eq!(trouble, Trouble::Throttled { retry_after: Some(minute) }, "{body}");
+        assert_eq!(stated_limit(&note.text), Some(Limit { calls: 10, window: minute }), "{body}");
     }
 }
 

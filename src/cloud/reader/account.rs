@@ -366,17 +366,16 @@ impl Account {
         let turns = self.pace_of(credential);
         let mut pace = turns.pace();
         read.inspect(|_| pace.accepted()).map_err(|failure| {
-            match failure.trouble {
+            let Failure { mut trouble, note, too_large, unavailable, .. } = failure;
+            match &mut trouble {
                 Trouble::Throttled { retry_after } => {
-                    pace.refused(Refusal::TooManyRequests, retry_after, now);
-                    if let Some(limit) = stated_limit(&failure.note.text) {
-                        pace.stated(limit, now);
-                    }
+                    let limit = stated_limit(&note.text);
+                    pace.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
+                    *retry_after = pace.closed(now);
                 }
-                _ if failure.unavailable => pace.refused(Refusal::Unavailable, None, now),
+                _ if unavailable => pace.refused(Refusal::Unavailable, now),
                 _ => pace.over(),
             }
-            let Failure { trouble, note, too_large, .. } = failure;
             let secret_version = Some(credential.version.clone());
             let failure = ReadFailure { trouble, note, secret_version };
             if !answered {

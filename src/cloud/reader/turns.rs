@@ -40,8 +40,7 @@ impl ReadPace {
         loop {
             let due = {
                 let (mut pace, now) = (self.pace(), clock.mono());
-                let closed = pace.closed_for(now);
-                if closed > PATIENCE {
+                if let Some(closed) = pace.closed(now).filter(|closed| *closed > PATIENCE) {
                     return Err(closed);
                 }
                 if pace.take(1, now) > 0 {
@@ -68,6 +67,10 @@ mod tests {
 
     use super::*;
     use crate::engine::account::pace::Refusal;
+
+    fn asks(wait: Duration) -> Refusal {
+        Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn turns_come_in_the_order_in_which_they_were_asked_for() {
@@ -97,7 +100,7 @@ mod tests {
             let clock = Clock::start();
             let turns = ReadPace::new(Pace::new(2.0, clock.mono()));
             let wait = Duration::from_secs(seconds);
-            turns.pace().refused(Refusal::TooManyRequests, Some(wait), clock.mono());
+            turns.pace().refused(asks(wait), clock.mono());
             assert_eq!(turns.turn(&clock).await, if told { Err(wait) } else { Ok(()) });
             let waited = clock.mono() - Mono::START;
             assert!(if told { waited.is_zero() } else { waited >= wait }, "{waited:?}");
@@ -111,7 +114,7 @@ mod tests {
         turns.turn(&clock).await.unwrap();
         let close = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            turns.pace().refused(Refusal::TooManyRequests, Some(Duration::from_mins(1)), clock.mono());
+            turns.pace().refused(asks(Duration::from_mins(1)), clock.mono());
         };
         let ((), turn) = tokio::join!(close, turns.turn(&clock));
         assert!(turn.is_err());

@@ -14,9 +14,9 @@ use crate::engine::time::Mono;
 const SLOWEST: f64 = 0.1;
 /// A tenth of a second's calls, at least one, may be granted together: enough for a wave of parallel calls at a high rate.
 const TOGETHER_SECONDS: f64 = 0.1;
-/// What half a second brings beyond that is kept for whoever comes late for its turn, so that nothing of the rate is lost. It
+/// What this time brings beyond that is kept for whoever comes late for its turn, so that nothing of the rate is lost. It
 /// is no burst at the cloud: calls that are granted together [leave](Pace::leaves) one after the other.
-const LATE_SECONDS: f64 = 0.5;
+const LATE_SECONDS: f64 = 0.9;
 /// A token that sums of fractions have brought this near to one is one.
 const WHOLE: f64 = 1.0 - 1e-9;
 
@@ -24,9 +24,11 @@ const WHOLE: f64 = 1.0 - 1e-9;
 const OVER: Duration = Duration::from_mins(1);
 /// Calls go out at this share of a limit that the cloud states: they are spread evenly, and the cloud's windows begin when
 /// they like.
-const SHARE: f64 = 0.95;
-/// A stated limit is believed so long: it may be raised, and then nobody says so.
-const STATED: Duration = Duration::from_hours(1);
+const SHARE: f64 = 0.97;
+/// A stated limit is believed so long, and nobody waits longer for its window to end: it may be raised, and then nobody says so.
+pub const STATED: Duration = Duration::from_hours(1);
+/// Of so many calls it is remembered when they left. Of a limit above that, no window is known to be filled by them.
+const REMEMBERED: usize = 1024;
 
 /// A granted call is held back no longer than this to keep its distance: what lies between a grant and its call seldom
 /// takes longer, and a call must leave soon after its intent.
@@ -40,9 +42,19 @@ fn together(rate: f64) -> f64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// 429.
-    TooManyRequests,
+    TooManyRequests {
+        /// How long the cloud asks to wait.
+        retry_after: Option<Duration>,
+        /// The limit that it states.
+        limit: Option<Limit>,
+    },
     /// 503.
     Unavailable,
+}
+
+impl Refusal {
+    /// 429 that says no more than that.
+    pub const UNEXPLAINED: Self = Self::TooManyRequests { retry_after: None, limit: None };
 }
 
 /// A limit that a refusal states.
@@ -68,8 +80,8 @@ pub struct Pace {
     under_way: VecDeque<Mono>,
     /// When the rate was last cut.
     cut: Option<Mono>,
-    /// When the call that leaves last does.
-    left: Option<Mono>,
+    /// When the last [`REMEMBERED`] calls left, the oldest first; the last one may be about to.
+    left: VecDeque<Mono>,
     closed_until: Mono,
     /// The rate that a limit stated by the cloud allows, and until when it is believed.
     stated: Option<(f64, Mono)>,
@@ -88,7 +100,7 @@ impl Pace {
             refused_in_a_row: 0,
             under_way: VecDeque::new(),
             cut: None,
-            left: None,
+            left: VecDeque::new(),
             closed_until: Mono::START,
             stated: None,
         }
@@ -165,8 +177,11 @@ impl Pace {
     pub fn leaves(&mut self, now: Mono) -> Mono {
         self.advance(now);
         let apart = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
-        let at = self.left.map_or(now, |left| (left + apart).clamp(now, now + HELD_BACK));
-        self.left = Some(at);
+        let at = self.left.back().map_or(now, |left| (*left + apart).clamp(now, now + HELD_BACK));
+        if self.left.len() == REMEMBERED {
+            self.left.pop_front();
+        }
+        self.left.push_back(at);
         at
     }
 
@@ -176,13 +191,13 @@ impl Pace {
     pub fn in_force(&self, now: Mono) -> (f64, bool) {
         let mut pace = self.clone();
         pace.advance(now);
-        (pace.rate, pace.rate < pace.ceiling || !pace.closed_for(now).is_zero())
+        (pace.rate, pace.rate < pace.ceiling || pace.closed(now).is_some())
     }
 
-    /// For how long the cloud asks that no call be made.
+    /// For how long no call may be made, since the cloud asks so; none if calls may be made.
     #[must_use]
-    pub fn closed_for(&self, now: Mono) -> Duration {
-        self.closed_until - now
+    pub fn closed(&self, now: Mono) -> Option<Duration> {
+        Some(self.closed_until - now).filter(|left| !left.is_zero())
     }
 
     /// Gives back calls that were taken and not made.
@@ -203,15 +218,38 @@ impl Pace {
         self.heard_before();
     }
 
-    /// Notes that a call was refused for its pace, and how long the cloud asked to wait.
-    pub fn refused(&mut self, refusal: Refusal, retry_after: Option<Duration>, now: Mono) {
+    /// Notes that a call was refused for its pace.
+    pub fn refused(&mut self, refusal: Refusal, now: Mono) {
         self.advance(now);
-        if let Some(wait) = retry_after {
-            self.closed_until = self.closed_until.max(now + wait);
+        self.close(refusal, now);
+        if !self.heard_before() {
+            self.cut(refusal, now);
         }
-        if self.heard_before() {
-            return;
+        if let Refusal::TooManyRequests { limit: Some(limit), .. } = refusal {
+            self.keep_to(limit, now);
         }
+    }
+
+    /// Closes the gate for as long as the cloud asks, else until the window of the limit that it states is over.
+    fn close(&mut self, refusal: Refusal, now: Mono) {
+        let until = match refusal {
+            Refusal::TooManyRequests { retry_after: Some(wait), .. } => now + wait,
+            Refusal::TooManyRequests { limit: Some(limit), .. } => self.window_over(limit, now),
+            Refusal::TooManyRequests { .. } | Refusal::Unavailable => return,
+        };
+        self.closed_until = self.closed_until.max(until);
+    }
+
+    /// When the window is over that a refusal speaks of. If the calls made here fill it, that is its length after the first of
+    /// them, whether it slides or not. If they don't, others use the same limit, and nothing is known but its length.
+    fn window_over(&self, limit: Limit, now: Mono) -> Mono {
+        let last_but = usize::try_from(limit.calls).unwrap_or(usize::MAX).checked_sub(1);
+        let first = last_but.and_then(|last_but| self.left.iter().rev().nth(last_but));
+        let over = first.map(|first| *first + limit.window).filter(|over| *over > now);
+        over.unwrap_or(now + limit.window).min(now + STATED)
+    }
+
+    fn cut(&mut self, refusal: Refusal, now: Mono) {
         let first = self.refused_in_a_row == 0;
         if first {
             self.before_refusals = Some(self.rate);
@@ -223,9 +261,8 @@ impl Pace {
         self.cut = Some(now);
     }
 
-    /// Notes a limit that the cloud states: for an hour, calls are spread so that no window holds more.
-    pub fn stated(&mut self, limit: Limit, now: Mono) {
-        self.advance(now);
+    /// For an hour, calls are spread so that no window holds more.
+    fn keep_to(&mut self, limit: Limit, now: Mono) {
         let rate = f64::from(limit.calls) / limit.window.as_secs_f64() * SHARE;
         self.stated = rate.is_finite().then_some((rate.max(SLOWEST), now + STATED));
         self.rate = self.rate.min(self.most(now));

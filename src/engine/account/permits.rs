@@ -103,7 +103,7 @@ impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
 
     /// Calls granted to an object that it has not used. None while the cloud asks that nobody calls.
     pub fn held(&mut self, key: &K, pace: &mut Pace, now: Mono) -> usize {
-        if !pace.closed_for(now).is_zero() {
+        if pace.closed(now).is_some() {
             self.use_up(key, 0, pace);
         }
         self.granted.retain(|_, grant| grant.until > now);
@@ -118,10 +118,10 @@ impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
         }
         let index = self.waiting.iter().position(|place| place.key == *key).unwrap_or(self.waiting.len());
         let before = self.waiting.iter().take(index);
-        let closed = pace.closed_for(now);
+        let closed = pace.closed(now).filter(|left| *left > NEAR);
         let share = self.share(index, pace, now);
         let calls = want.calls.min(share);
-        let (state, due, turn) = if closed > NEAR {
+        let (state, due, turn) = if let Some(closed) = closed {
             (State::Behind, now + closed, Turn::Closed(closed))
         } else if want.ready > 0 {
             let ahead = before.filter(|p| p.state == State::Ready && now <= p.due + LATE).count();

@@ -224,16 +224,12 @@ impl Run {
             }
             Err(stated) => {
                 let limit = stated.map(|(calls, window)| Limit { calls, window });
-                self.pace.refused(Refusal::TooManyRequests, limit.map(|limit| limit.window), now);
-                if let Some(limit) = limit {
-                    self.pace.stated(limit, now);
-                }
+                self.pace.refused(Refusal::TooManyRequests { retry_after: None, limit }, now);
                 let failures = self.callers[caller].refused_in_a_row;
                 self.callers[caller].refused_in_a_row += 1;
-                wait = limit.map_or_else(
-                    || crate::engine::backoff::backoff(failures, Duration::from_secs(1), OVER, self.random),
-                    |limit| limit.window,
-                );
+                wait = self.pace.closed(now).unwrap_or_else(|| {
+                    crate::engine::backoff::backoff(failures, Duration::from_secs(1), OVER, self.random)
+                });
             }
         }
         let caller_now = &mut self.callers[caller];

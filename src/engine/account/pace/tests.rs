@@ -6,6 +6,14 @@ fn at(ms: u64) -> Mono {
     Mono::at(Duration::from_millis(ms))
 }
 
+fn asks(wait: Duration) -> Refusal {
+    Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
+}
+
+fn states(limit: Limit) -> Refusal {
+    Refusal::TooManyRequests { retry_after: None, limit: Some(limit) }
+}
+
 #[test]
 fn grants_its_rate_and_no_burst_beyond_a_tenth_of_a_second() {
     for (ceiling, burst) in [(2.0, 1), (10.0, 1), (100.0, 10)] {
@@ -32,9 +40,9 @@ fn a_call_is_due_when_it_says() {
 #[test]
 fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
     let mut pace = Pace::new(10.0, at(0));
-    pace.refused(Refusal::TooManyRequests, None, at(0));
+    pace.refused(Refusal::UNEXPLAINED, at(0));
     assert!((pace.rate - 9.5).abs() < 1e-9, "a twentieth");
-    pace.refused(Refusal::TooManyRequests, None, at(0));
+    pace.refused(Refusal::UNEXPLAINED, at(0));
     assert!((pace.rate - 4.75).abs() < 1e-9, "a half, the second time in a row");
     pace.accepted();
     for s in 1..=8 {
@@ -43,10 +51,10 @@ fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
     assert!((8.99..9.01).contains(&pace.rate), "{}: back to 0.9 of 10 at 10 % a second", pace.rate);
     pace.advance(at(9000));
     assert!((9.01..9.3).contains(&pace.rate), "{}: then slowly, and beyond", pace.rate);
-    pace.refused(Refusal::Unavailable, None, at(9000));
+    pace.refused(Refusal::Unavailable, at(9000));
     assert!(pace.rate < 4.7, "503 halves at once: {}", pace.rate);
     for _ in 0..100 {
-        pace.refused(Refusal::TooManyRequests, None, at(9000));
+        pace.refused(Refusal::UNEXPLAINED, at(9000));
     }
     assert!((pace.rate - 0.1).abs() < 1e-9, "never below one call in ten seconds");
 }
@@ -54,7 +62,7 @@ fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
 #[test]
 fn retry_after_is_a_hard_gate() {
     let mut pace = Pace::new(10.0, at(0));
-    pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(7)), at(0));
+    pace.refused(asks(Duration::from_secs(7)), at(0));
     assert_eq!(pace.take(1, at(6_999)), 0);
     assert!(pace.due(1, at(10)) >= at(7000));
     assert_eq!(pace.take(1, at(7_001)), 1);
@@ -87,8 +95,8 @@ fn what_is_given_back_may_be_taken_again_and_fills_no_more_than_the_bucket() {
     pace.give_back(100);
     assert_eq!(pace.take(100, at(0)), 4, "a tenth of a second's calls");
     let all = |pace: &mut Pace, now| (0..100).map(|_| pace.take(100, now)).sum::<usize>();
-    assert_eq!(all(&mut pace, at(0)), 20, "and those of half a second, for who comes late");
-    assert_eq!(all(&mut pace, at(10_000)), 24, "nor does time fill it more");
+    assert_eq!(all(&mut pace, at(0)), 36, "and those of nine tenths, for who comes late");
+    assert_eq!(all(&mut pace, at(10_000)), 40, "nor does time fill it more");
 }
 
 #[test]
@@ -98,7 +106,7 @@ fn the_rate_climbs_by_a_tenth_a_second_then_by_a_thousandth_and_then_by_two() {
     pace.advance(at(1000));
     near(pace.rate, 10.0);
     for _ in 0..3 {
-        pace.refused(Refusal::Unavailable, None, at(1000));
+        pace.refused(Refusal::Unavailable, at(1000));
     }
     near(pace.rate, 1.25);
     pace.accepted();
@@ -123,22 +131,22 @@ fn the_rate_climbs_by_a_tenth_a_second_then_by_a_thousandth_and_then_by_two() {
 fn a_refusal_after_an_acceptance_is_a_first_one_and_empties_the_bucket() {
     let mut pace = Pace::new(10.0, at(0));
     for expected in [9.5, 9.025] {
-        pace.refused(Refusal::TooManyRequests, None, at(0));
+        pace.refused(Refusal::UNEXPLAINED, at(0));
         near(pace.rate, expected);
         near(pace.tokens, 0.0);
         near(pace.before_refusals.unwrap(), expected / 0.95);
         pace.accepted();
     }
     let mut slow = Pace::new(0.05, at(0));
-    slow.refused(Refusal::Unavailable, None, at(0));
+    slow.refused(Refusal::Unavailable, at(0));
     near(slow.rate, 0.05);
 }
 
 #[test]
 fn a_gate_opens_at_its_time_and_a_shorter_one_does_not_open_it_sooner() {
     let mut pace = Pace::new(10.0, at(0));
-    pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(7)), at(0));
-    pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(2)), at(0));
+    pace.refused(asks(Duration::from_secs(7)), at(0));
+    pace.refused(asks(Duration::from_secs(2)), at(0));
     assert_eq!(pace.due(1, at(6_000)), at(7_000));
     assert_eq!(pace.take(1, at(7_000)), 1);
 }
@@ -148,18 +156,18 @@ fn c07_refusals_of_calls_that_were_under_way_together_are_one() {
     let mut pace = Pace::new(40.0, at(0));
     assert_eq!(pace.take(4, at(0)), 4);
     let minute = Duration::from_mins(1);
-    pace.refused(Refusal::TooManyRequests, None, at(500));
+    pace.refused(Refusal::UNEXPLAINED, at(500));
     near(pace.rate, 38.0);
     assert_eq!(pace.take(1, at(600)), 1, "the first call at the new rate");
     let rate = pace.rate;
-    pace.refused(Refusal::TooManyRequests, Some(minute), at(700));
-    pace.refused(Refusal::Unavailable, None, at(700));
+    pace.refused(asks(minute), at(700));
+    pace.refused(Refusal::Unavailable, at(700));
     assert!(pace.rate > rate, "nothing new: {} after {rate}", pace.rate);
     assert_eq!(pace.due(1, at(700)), at(700) + minute, "its gate counts all the same");
     // The last one of the four was accepted, at the old rate: that ends no run of refusals at the new one.
     pace.accepted();
     let rate = pace.rate;
-    pace.refused(Refusal::TooManyRequests, None, at(700));
+    pace.refused(Refusal::UNEXPLAINED, at(700));
     near(pace.rate, rate / 2.0);
 }
 
@@ -168,10 +176,10 @@ fn a_call_whose_outcome_is_never_told_is_over_after_a_minute() {
     for (ms, factor) in [(60_000, 1.0), (60_001, 0.5)] {
         let mut pace = Pace::new(20.0, at(0));
         assert_eq!(pace.take(2, at(0)), 2);
-        pace.refused(Refusal::TooManyRequests, None, at(0));
+        pace.refused(Refusal::UNEXPLAINED, at(0));
         pace.advance(at(ms));
         let rate = pace.rate;
-        pace.refused(Refusal::TooManyRequests, None, at(ms));
+        pace.refused(Refusal::UNEXPLAINED, at(ms));
         near(pace.rate, rate * factor);
     }
 }
@@ -181,40 +189,81 @@ fn a_call_that_was_not_made_was_never_under_way() {
     let mut pace = Pace::new(40.0, at(0));
     assert_eq!(pace.take(4, at(0)), 4);
     pace.give_back(3);
-    pace.refused(Refusal::TooManyRequests, None, at(0));
-    pace.refused(Refusal::TooManyRequests, None, at(0));
+    pace.refused(Refusal::UNEXPLAINED, at(0));
+    pace.refused(Refusal::UNEXPLAINED, at(0));
     near(pace.rate, 40.0 * 0.95 * 0.5);
+}
+
+fn limit(calls: u32, seconds: u64) -> Limit {
+    Limit { calls, window: Duration::from_secs(seconds) }
 }
 
 #[test]
 fn a_limit_that_is_stated_is_kept_for_an_hour() {
     let hour = 3_600_000;
-    let limit = |calls, seconds| Limit { calls, window: Duration::from_secs(seconds) };
     let table = [
-        (limit(60, 60), 0.95),
-        (limit(600, 60), 2.0),
+        (limit(60, 60), 0.97),
+        (limit(600, 60), 1.9),
         (limit(1, 3600), 0.1),
         (limit(0, 60), 0.1),
-        (limit(5, 0), 2.0),
-        (limit(0, 0), 2.0),
+        (limit(5, 0), 1.9),
+        (limit(0, 0), 1.9),
     ];
     for (limit, rate) in table {
         let mut pace = Pace::new(2.0, at(0));
-        pace.stated(limit, at(0));
-        for second in [0, 60, 3_599] {
+        pace.refused(states(limit), at(0));
+        near(pace.rate, rate);
+        for second in [60, 3_599] {
             pace.advance(at(second * 1000));
-            near(pace.rate, rate);
+            near(pace.rate, if rate < 1.9 { rate } else { 2.0 });
         }
         pace.advance(at(hour));
         pace.advance(at(hour + 1_000));
-        assert!(pace.rate > rate || rate >= 2.0, "{limit:?}: it climbs again");
+        assert!(pace.rate > rate || rate >= 1.9, "{limit:?}: it climbs again");
     }
     let mut pace = Pace::new(10.0, at(0));
-    pace.stated(limit(300, 60), at(0));
-    pace.refused(Refusal::TooManyRequests, None, at(0));
-    near(pace.rate, 4.75 * 0.95);
-    pace.stated(limit(30, 60), at(0));
-    near(pace.rate, 0.475);
+    pace.refused(states(limit(300, 60)), at(0));
+    near(pace.rate, 4.85);
+    pace.accepted();
+    pace.refused(Refusal::UNEXPLAINED, at(0));
+    near(pace.rate, 4.85 * 0.95);
+    pace.accepted();
+    pace.refused(states(limit(30, 60)), at(0));
+    near(pace.rate, 0.485);
+}
+
+#[test]
+fn c07_a_window_that_the_calls_made_here_fill_is_over_its_length_after_the_first_of_them() {
+    const MINUTE: u64 = 60_000;
+    // When calls left, the limit that is stated to the last of them, and when the next one may be made; milliseconds.
+    let every_half_second: Vec<u64> = (0..=60).map(|n| n * 500).collect();
+    let table: [(&[u64], Limit, u64); 8] = [
+        // The first call of the window is the first of the sixty before the one that is refused, or came sooner.
+        (&every_half_second, limit(60, 60), 500 + MINUTE),
+        (&every_half_second[..=30], limit(30, 60), 500 + MINUTE),
+        (&[0, 500, 1000], limit(2, 60), 500 + MINUTE),
+        (&[0], limit(1, 60), MINUTE),
+        // Too few calls: others use the same limit.
+        (&every_half_second, limit(62, 60), 30_000 + MINUTE),
+        (&[0, 70_000, 70_500], limit(3, 60), 70_500 + MINUTE),
+        (&[0, 500], limit(0, 60), 500 + MINUTE),
+        // No longer than an hour.
+        (&[0, 500], limit(1, 10 * 3600), 500 + 60 * MINUTE),
+    ];
+    for (left, limit, opens) in table {
+        let mut pace = Pace::new(2.0, at(0));
+        for ms in left {
+            assert_eq!(pace.leaves(at(*ms)), at(*ms));
+        }
+        let now = at(*left.last().unwrap());
+        pace.refused(states(limit), now);
+        assert_eq!(pace.closed(now).map(|wait| now + wait), Some(at(opens)), "{limit:?} after {left:?}");
+    }
+    // What the cloud asks for counts for more than what follows from a limit.
+    let mut pace = Pace::new(2.0, at(0));
+    let (_, retry_after) = (pace.leaves(at(0)), Some(Duration::from_secs(7)));
+    pace.refused(Refusal::TooManyRequests { retry_after, limit: Some(limit(1, 60)) }, at(0));
+    assert_eq!(pace.closed(at(0)), retry_after);
 }
 
 #[test]
@@ -239,14 +288,14 @@ fn granted_calls_leave_as_far_apart_as_the_pace_says_whenever_they_are_ready() {
 fn what_is_in_force_is_told_without_a_change() {
     let mut pace = Pace::new(10.0, at(0));
     assert_eq!(pace.in_force(at(5000)), (10.0, false));
-    pace.refused(Refusal::Unavailable, None, at(5000));
+    pace.refused(Refusal::Unavailable, at(5000));
     let before = format!("{pace:?}");
     let (rate, slowed) = pace.in_force(at(6000));
     near(rate, 5.5);
     assert!(slowed);
     assert_eq!(format!("{pace:?}"), before);
     let mut closed = Pace::new(0.1, at(0));
-    closed.refused(Refusal::TooManyRequests, Some(Duration::from_secs(3)), at(0));
+    closed.refused(asks(Duration::from_secs(3)), at(0));
     assert_eq!(closed.in_force(at(1000)), (0.1, true), "nothing may be called, at whatever rate");
     assert_eq!(closed.in_force(at(4000)), (0.1, false));
 }

@@ -13,6 +13,10 @@ const READY: Want = Want { calls: 4, ready: 4 };
 /// Four calls, none of them looked at.
 const UNREADY: Want = Want { calls: 4, ready: 0 };
 
+fn asks(wait: Duration) -> Refusal {
+    Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
+}
+
 type Queue = (Permits<&'static str>, Pace);
 
 /// A queue at a pace whose first call was made.
@@ -70,7 +74,7 @@ fn a_permit_that_is_not_used_passes_on() {
 fn a_permit_counts_no_more_once_the_cloud_asks_that_nobody_calls() {
     let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(40.0, at(0)));
     assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(4));
-    pace.refused(Refusal::TooManyRequests, Some(Duration::from_secs(5)), at(1));
+    pace.refused(asks(Duration::from_secs(5)), at(1));
     assert_eq!(permits.held(&"a", &mut pace, at(1)), 0);
     assert_eq!(permits.held(&"a", &mut pace, at(6_000)), 0, "it went back");
 }
@@ -192,7 +196,7 @@ fn a_long_wait_that_the_cloud_asks_for_is_told() {
     for (seconds, told) in [(10, false), (11, true)] {
         let mut queue = queue(1.0);
         let wait = Duration::from_secs(seconds);
-        queue.1.refused(Refusal::TooManyRequests, Some(wait), at(0));
+        queue.1.refused(asks(wait), at(0));
         for want in [READY, UNREADY] {
             let turn = ask(&mut queue, "b", want, at(0));
             assert_eq!(turn == Turn::Closed(wait), told, "{turn:?}");
@@ -201,7 +205,7 @@ fn a_long_wait_that_the_cloud_asks_for_is_told() {
     }
     // Whoever was told so is called when the wait is nearly over.
     let mut queue = queue(1.0);
-    queue.1.refused(Refusal::TooManyRequests, Some(Duration::from_mins(1)), at(0));
+    queue.1.refused(asks(Duration::from_mins(1)), at(0));
     assert!(matches!(ask(&mut queue, "b", UNREADY, at(0)), Turn::Closed(_)));
     assert!(queue.0.called(&mut queue.1, at(49_000)).is_empty());
     assert_eq!(queue.0.called(&mut queue.1, at(50_000)), ["b"]);
