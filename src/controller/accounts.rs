@@ -83,6 +83,11 @@ impl Account {
         }
     }
 
+    /// When an object goes on that waits for its turn to call, and is near it.
+    pub fn goes_on(&self, key: &Key) -> Option<Mono> {
+        lock(&self.governor().deletes).permits.goes_on(key)
+    }
+
     /// Objects whose turn has come near, for whoever wakes them.
     pub fn called(&self, now: Mono) -> Vec<Key> {
         let governor = self.governor();

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
     accounts::{Account, Accounts},
@@ -17,6 +17,7 @@ use super::{
     metrics::{Census, Metrics, Paces, Row},
     objects::{Objects, Tracked},
     scope::Scope,
+    slots::Slots,
 };
 use crate::{
     api::InstanceDeletionStatus,
@@ -30,9 +31,6 @@ use crate::{
     metrics::Registry,
     random::Random,
 };
-
-/// Objects loaded at once, first come first served: an object of 5,000 ids takes some MB while it is decided upon.
-const SLOTS: usize = 4;
 
 /// What the process was started with.
 pub struct Options {
@@ -63,9 +61,11 @@ pub struct Context {
     pub(super) settings: Settings,
     pub(super) leadership: Leadership,
     pub(super) scope: Scope,
-    pub(super) slots: Semaphore,
+    pub(super) slots: Slots,
     /// Something was heard for some object; for the drain.
     pub(super) heard: Notify,
+    /// The API server was found to hold older data than before; for the watches.
+    pub(super) set_back: watch::Sender<()>,
     draining: AtomicBool,
     /// Of each watch, by namespace; a watch of all namespaces has none.
     wakers: HashMap<Option<String>, mpsc::UnboundedSender<Key>>,
@@ -102,8 +102,9 @@ impl Context {
             settings,
             leadership,
             scope: scope.clone(),
-            slots: Semaphore::new(SLOTS),
+            slots: Slots::new(),
             heard: Notify::new(),
+            set_back: watch::Sender::default(),
             draining: AtomicBool::new(false),
             wakers,
         };

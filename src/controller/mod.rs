@@ -25,6 +25,8 @@ mod schedule;
 mod scope;
 mod secrets;
 mod selector;
+mod slots;
+mod submit;
 mod watch;
 
 pub use api_server::{ApiServer, Key, Live, ReadError, WriteError};

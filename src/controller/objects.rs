@@ -15,11 +15,32 @@ use crate::engine::{
     object::memory::{CallState, Memory},
 };
 
+/// A resourceVersion, which is a number that grows (Kubernetes API concepts, *Resource versions*). None of a server that counts
+/// in another way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revision(Option<u64>);
+
+impl Revision {
+    /// Reads one.
+    #[must_use]
+    pub fn parse(resource_version: &str) -> Self {
+        Self(resource_version.parse().ok())
+    }
+
+    /// Whether this was read of a server that held older data than when the other was read.
+    #[must_use]
+    pub fn is_older_than(self, other: Self) -> bool {
+        self.0.zip(other.0).is_some_and(|(this, other)| this < other)
+    }
+}
+
 /// What this process knows of one object.
 #[derive(Default)]
 pub struct Tracked {
     /// uid of the object that `memory` is about.
     pub uid: String,
+    /// The newest that was read of it; a finished object, of which nothing else is kept, knows it too.
+    pub revision: Revision,
     /// None before its spec was first read.
     pub memory: Option<Memory>,
     /// Reads and writes at the API server that failed in a row.
@@ -36,7 +57,7 @@ pub struct Tracked {
 
 impl Tracked {
     /// A call is in flight, or no write holds its outcome.
-    fn busy(&self) -> bool {
+    pub fn busy(&self) -> bool {
         self.memory.as_ref().is_some_and(|memory| memory.calls_in_flight() || memory.unrecorded())
     }
 }
@@ -133,4 +154,24 @@ pub fn orphans(tracked: &Tracked) -> Vec<Orphan> {
             outcome,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_smaller_number_is_older() {
+        let table = [
+            ("7", "8", true),
+            ("9", "10", true),
+            ("8", "8", false),
+            ("9", "8", false),
+            ("x", "8", false),
+            ("8", "", false),
+        ];
+        for (this, other, older) in table {
+            assert_eq!(Revision::parse(this).is_older_than(Revision::parse(other)), older, "{this} {other}");
+        }
+    }
 }

@@ -17,8 +17,9 @@ use super::{
     context::Context,
     looks::{self, Wanted},
     metrics::{Reconciled, Waved},
-    objects::{Orphan, Tracked},
+    objects::{Orphan, Revision, Tracked},
     schedule,
+    submit::{Submitted, submit},
 };
 use crate::{
     api::InstanceDeletionStatus,
@@ -32,9 +33,8 @@ use crate::{
             job::{Job, ttl},
             ledger::Ledger,
             memory::{Memory, Observed},
-            standing::{Standing, closed, standing},
+            standing::{Standing, closed},
             surface::is_finished,
-            write_ahead::Wave,
         },
         reply::Retry,
     },
@@ -59,7 +59,11 @@ enum Pass {
 /// Nothing that happens here reaches another object.
 pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
     let started = Instant::now();
-    let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
+    let calls = calls(context, key).map(|moment| context.clock.instant(moment));
+    let slot = context.slots.take(calls).await?;
+    // Boxed: at the start ten thousand objects may wait for a slot, and only who has one needs the room to be decided upon.
+    let guarded = AssertUnwindSafe(Box::pin(passes(context, key))).catch_unwind().await;
+    drop(slot);
     let (result, again) = guarded.unwrap_or_else(|_| {
         error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
         (Reconciled::Panicked, Some(after_failure(context, key, None)))
@@ -69,8 +73,6 @@ pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
 }
 
 async fn passes(context: &Arc<Context>, key: &Key) -> (Reconciled, Option<Duration>) {
-    // Closed only with the process.
-    let Ok(_slot) = context.slots.acquire().await else { return (Reconciled::Settled, None) };
     for _ in 0..PASSES {
         match pass(context, key).await {
             Pass::Again => {}
@@ -82,6 +84,19 @@ async fn passes(context: &Arc<Context>, key: &Key) -> (Reconciled, Option<Durati
         }
     }
     (Reconciled::Again, Some(Duration::ZERO))
+}
+
+/// From when on an object goes on with its calls: at once if what a call came to is to be recorded, else near its turn.
+fn calls(context: &Context, key: &Key) -> Option<Mono> {
+    let tracked = context.objects.find(key)?;
+    let account = {
+        let tracked = lock(&tracked);
+        if tracked.busy() {
+            return Some(Mono::START);
+        }
+        tracked.account.clone()?
+    };
+    account.goes_on(key)
 }
 
 async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
@@ -274,11 +289,15 @@ async fn carry_out(
         return delete(context, live).await;
     }
     if let (Next::Submit(wave), Some(write), Some(caller)) = (next, &write, caller) {
-        let pass = submit(context, caller, live, write, wave).await;
-        if matches!(pass, Submitted::Stored) {
-            wrote(context, live, tracked, Some(write), (&records, holds_ends), events);
-        }
-        return pass.into();
+        return match submit(context, caller, live, write, wave).await {
+            Submitted::Stored => {
+                wrote(context, live, tracked, Some(write), (&records, holds_ends), events);
+                // The next wave's ids are looked at while this wave's calls run.
+                Pass::Again
+            }
+            Submitted::Again => Pass::Again,
+            Submitted::Failed(least) => Pass::Backoff(least),
+        };
     }
     if let Some(write) = &write {
         match context.api.write_status(live, write).await {
@@ -360,102 +379,6 @@ fn wrote(
     }
 }
 
-/// How the write of an intent ended.
-enum Submitted {
-    /// Stored; its calls are being made.
-    Stored,
-    /// Not stored, or nobody knows: read again.
-    Again,
-    /// The API server failed, and wishes to be left alone for so long.
-    Failed(Option<Duration>),
-}
-
-impl From<Submitted> for Pass {
-    fn from(submitted: Submitted) -> Self {
-        match submitted {
-            // The next wave's ids are looked at while this wave's calls run.
-            Submitted::Stored | Submitted::Again => Pass::Again,
-            Submitted::Failed(least) => Pass::Backoff(least),
-        }
-    }
-}
-
-/// Stores the intent of a wave, and makes its calls only if that write is acknowledged.
-async fn submit(
-    context: &Arc<Context>,
-    caller: &Caller,
-    live: &Live,
-    write: &InstanceDeletionStatus,
-    wave: Wave,
-) -> Submitted {
-    // Claimed ids are given back if this future is dropped or panics before the calls take them over.
-    let look_sent = wave.look_sent;
-    let pending = Pending { context, caller, wave: Some(wave) };
-    let credential = match caller.account.credentials.read().await {
-        Ok(credential) => credential,
-        Err(problem) => {
-            context.metrics.waved(Waved::NoCredential);
-            let now = context.clock.now();
-            if let Some(memory) = &mut lock(&caller.tracked).memory {
-                let before = memory.call_trouble.take();
-                memory.call_trouble = Some(standing(
-                    problem.trouble,
-                    problem.note,
-                    before.as_ref(),
-                    problem.version,
-                    &now,
-                    &context.settings,
-                    context.random.jitter(),
-                ));
-            }
-            return Submitted::Again;
-        }
-    };
-    let leave_by = context.leave_by(look_sent);
-    match context.api.write_intent(live, write).await {
-        Ok(()) => {}
-        Err(WriteError::Conflict | WriteError::Gone) => {
-            context.metrics.waved(Waved::Conflict);
-            return Submitted::Again;
-        }
-        Err(WriteError::Unavailable(why)) => {
-            context.metrics.waved(Waved::NotStored);
-            warn!(
-                namespace = live.key.namespace,
-                name = live.key.name,
-                error = %why,
-                "the intent was not stored; nothing is sent"
-            );
-            return Submitted::Failed(why.retry_after);
-        }
-    }
-    let Some(wave) = pending.take() else { return Submitted::Again };
-    context.metrics.waved(Waved::Sent);
-    calls::start(context, caller, wave, credential, &leave_by);
-    Submitted::Stored
-}
-
-/// A wave whose ids are claimed and whose calls are not started.
-struct Pending<'a> {
-    context: &'a Context,
-    caller: &'a Caller,
-    wave: Option<Wave>,
-}
-
-impl Pending<'_> {
-    fn take(mut self) -> Option<Wave> {
-        self.wave.take()
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if let Some(wave) = &self.wave {
-            calls::give_up(self.context, self.caller, wave);
-        }
-    }
-}
-
 /// While the cloud rejects the credentials, another version of the Secret is tried at once.
 async fn reread_secret(caller: &Caller) {
     let waits = |s: &Option<Standing>| {
@@ -490,6 +413,17 @@ fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
             tracked.uid.clone_from(&live.uid);
         }
         if tracked.uid == live.uid {
+            // Reads are made with quorum, and of one object one after the other.
+            let revision = Revision::parse(&live.resource_version);
+            if revision.is_older_than(tracked.revision) {
+                warn!(
+                    namespace = live.key.namespace,
+                    name = live.key.name,
+                    "the API server holds older data than before, as after a restore; all objects are listed anew"
+                );
+                context.set_back.send_replace(());
+            }
+            tracked.revision = revision;
             drop(tracked);
             return known;
         }

@@ -1,4 +1,5 @@
-//! A watch that lists anew from time to time, and whenever what it resumes from is too old.
+//! A watch that lists anew from time to time, whenever what it resumes from is too old, and when the API server is found to hold
+//! older data than before.
 //!
 //! kube's watcher lists again only when an event in the stream says 410. It never does after an HTTP 410, which a proxy may
 //! send, and a watch that resumes from the future, after etcd was restored, stays silent.
@@ -10,23 +11,42 @@ use kube::{
     Error as ClientError,
     runtime::watcher::{Error, Event, Result},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch::Receiver,
+    time::{Instant, timeout_at},
+};
 
-/// The events of the watches that `make` makes, one after the other, none longer than `every`.
-pub fn renewed<K, W>(make: impl FnMut() -> W, every: Duration) -> impl Stream<Item = Result<Event<K>>>
+/// The events of the watches that `make` makes, one after the other, none longer than `every`, and none longer than until
+/// `set_back` tells something.
+pub fn renewed<K, W>(
+    make: impl FnMut() -> W,
+    every: Duration,
+    set_back: Receiver<()>,
+) -> impl Stream<Item = Result<Event<K>>>
 where
     W: Stream<Item = Result<Event<K>>> + Unpin,
 {
-    stream::unfold((None, make), move |(watch, mut make)| async move {
+    stream::unfold((None, make, set_back), move |(watch, mut make, mut set_back)| async move {
         let mut current = watch;
         loop {
             let (mut watch, until) = current.take().unwrap_or_else(|| (make(), Instant::now() + every));
-            if let Ok(Some(event)) = timeout_at(until, watch.next()).await {
+            let event = tokio::select! {
+                event = timeout_at(until, watch.next()) => event.ok().flatten(),
+                () = told(&mut set_back) => None,
+            };
+            if let Some(event) = event {
                 let next = (!too_old(&event)).then_some((watch, until));
-                return Some((event, (next, make)));
+                return Some((event, (next, make, set_back)));
             }
         }
     })
+}
+
+async fn told(set_back: &mut Receiver<()>) {
+    if set_back.changed().await.is_err() {
+        // Nobody is left who could tell.
+        std::future::pending::<()>().await;
+    }
 }
 
 fn too_old<K>(event: &Result<Event<K>>) -> bool {
@@ -53,7 +73,8 @@ mod tests {
             made.set(made.get() + 1);
             stream::iter(events()).chain(stream::pending())
         };
-        let watches = pin!(renewed(make, Duration::from_mins(10)));
+        let (_tells, set_back) = tokio::sync::watch::channel(());
+        let watches = pin!(renewed(make, Duration::from_mins(10), set_back));
         assert_eq!(watches.take(n).count().await, n);
         made.get()
     }
@@ -63,6 +84,25 @@ mod tests {
         let started = Instant::now();
         assert_eq!(made(|| vec![Ok(Event::Init), Ok(Event::InitDone)], 6).await, 3);
         assert_eq!(started.elapsed(), Duration::from_mins(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn x01_a_watch_is_made_anew_when_older_data_is_found_and_goes_on_when_nobody_can_tell() {
+        let started = Instant::now();
+        let made = Cell::new(0);
+        let make = || {
+            made.set(made.get() + 1);
+            stream::iter([Ok(Event::<u32>::Init)]).chain(stream::pending())
+        };
+        let (tells, set_back) = tokio::sync::watch::channel(());
+        let mut watches = pin!(renewed(make, Duration::from_mins(10), set_back));
+        assert!(matches!(watches.next().await, Some(Ok(Event::Init))));
+        tells.send(()).unwrap();
+        assert!(matches!(watches.next().await, Some(Ok(Event::Init))));
+        assert_eq!((made.get(), started.elapsed()), (2, Duration::ZERO));
+        drop(tells);
+        assert!(matches!(watches.next().await, Some(Ok(Event::Init))));
+        assert_eq!((made.get(), started.elapsed()), (3, Duration::from_mins(10)));
     }
 
     #[tokio::test(start_paused = true)]

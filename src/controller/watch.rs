@@ -139,7 +139,8 @@ async fn watch(
     let (reader, writer) = reflector::store();
     let mut on_sync = Some(on_sync);
     let (metrics, mut listed) = (context.metrics.clone(), false);
-    let stream = renewed(move || watcher(api.clone(), config.clone()).boxed(), RENEWAL)
+    let make = move || watcher(api.clone(), config.clone()).boxed();
+    let stream = renewed(make, RENEWAL, context.set_back.subscribe())
         .default_backoff()
         // Not `wait_until_ready` of the store: the Controller waits on it too, and only its last waiter is woken.
         .inspect(move |event| {

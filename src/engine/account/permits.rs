@@ -153,6 +153,14 @@ impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
         turn
     }
 
+    /// When an object that waits here goes on: one that has ids to send when its turn comes, one whose turn is near as soon as it
+    /// has looked at them. None of any other.
+    #[must_use]
+    pub fn goes_on(&self, key: &K) -> Option<Mono> {
+        let place = self.waiting.iter().find(|place| place.key == *key)?;
+        (place.state != State::Behind).then_some(place.due)
+    }
+
     /// Calls that each object may make in a row, so that all that wait have as many while a turn is near; at least one.
     fn share(&self, index: usize, pace: &mut Pace, now: Mono) -> usize {
         let waiting = self.waiting.len() + usize::from(index == self.waiting.len());

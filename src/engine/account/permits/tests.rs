@@ -115,6 +115,20 @@ fn a_turn_is_told_by_the_place_in_the_queue() {
 }
 
 #[test]
+fn whoever_is_near_its_turn_goes_on_at_once_and_whoever_is_ready_when_it_comes() {
+    let mut queue = queue(0.1);
+    assert_eq!(queue.0.goes_on(&"b"), None);
+    assert_eq!(ask(&mut queue, "b", UNREADY, at(7)), Turn::Soon { calls: 1, at: None });
+    assert!(matches!(ask(&mut queue, "c", UNREADY, at(7)), Turn::Later(_)));
+    assert_eq!((queue.0.goes_on(&"b"), queue.0.goes_on(&"c")), (Some(at(7)), None));
+    let turn = again(&mut queue, "b", at(8));
+    assert!(turn > at(9_000));
+    assert_eq!(queue.0.goes_on(&"b"), Some(turn));
+    assert_eq!(ask(&mut queue, "b", READY, turn), Turn::Now(1));
+    assert_eq!(queue.0.goes_on(&"b"), None);
+}
+
+#[test]
 fn whoever_is_first_asks_again_when_its_call_is_due_and_no_later() {
     let mut queue = queue(40.0);
     assert_eq!(again(&mut queue, "first", at(0)), at(25) + MICRO);
