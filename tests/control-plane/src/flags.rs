@@ -34,13 +34,18 @@ pub(crate) fn etcd(programs: &Programs, folder: &Path, ports: Ports) -> Command 
     let mut command = Command::new(programs.path("etcd"));
     command
         .arg("--data-dir")
-        .arg(folder.join("etcd"))
+        .arg(data(folder))
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
         // The host is not crashed here.
         .args(["--unsafe-no-fsync", "--log-level", "warn"]);
     command
+}
+
+/// Where etcd keeps what it holds.
+pub(crate) fn data(folder: &Path) -> std::path::PathBuf {
+    folder.join("etcd")
 }
 
 pub(crate) fn api_server(programs: &Programs, folder: &Path, ports: Ports) -> Command {

@@ -38,7 +38,7 @@ pub struct ControlPlane {
 #[derive(Debug)]
 struct Servers {
     api_server: Option<Supervised>,
-    etcd: Supervised,
+    etcd: Option<Supervised>,
 }
 
 impl ControlPlane {
@@ -70,10 +70,8 @@ impl ControlPlane {
         let folder = Folder::new("control-plane-")?;
         let ports = Ports::free()?;
         flags::write_secrets(folder.path())?;
-        let etcd =
-            Supervised::spawn(flags::etcd(&programs, folder.path(), ports), &folder.path().join("etcd.log"))?;
         let this = Self {
-            servers: Mutex::new(Servers { api_server: None, etcd }),
+            servers: Mutex::new(Servers { api_server: None, etcd: None }),
             programs,
             ports,
             kubeconfig: folder.path().join("admin.kubeconfig"),
@@ -81,6 +79,7 @@ impl ControlPlane {
             folder,
         };
         this.token_kubeconfig(flags::ADMIN_TOKEN, "admin")?;
+        this.launch_etcd()?;
         this.launch_api_server(end)?;
         Ok(this)
     }
@@ -96,6 +95,14 @@ impl ControlPlane {
                 done => return done,
             }
         }
+    }
+
+    fn launch_etcd(&self) -> Result<(), Error> {
+        let folder = self.folder.path();
+        let command = flags::etcd(&self.programs, folder, self.ports);
+        let etcd = Supervised::spawn(command, &folder.join("etcd.log"))?;
+        self.servers().etcd = Some(etcd);
+        Ok(())
     }
 
     fn launch_api_server(&self, end: Instant) -> Result<(), Error> {
@@ -144,7 +151,8 @@ impl ControlPlane {
     /// An error, with the logs, if a server has ended though nobody stopped it.
     pub fn check(&self) -> Result<(), Error> {
         let mut servers = self.servers();
-        if let Some(status) = servers.etcd.try_status()? {
+        let etcd = servers.etcd.as_mut();
+        if let Some(status) = etcd.map_or(Ok(None), Supervised::try_status)? {
             return Err(servers.not_ready(format!("etcd ended with {status}")));
         }
         let api_server = servers.api_server.as_mut();
@@ -161,6 +169,35 @@ impl ControlPlane {
     /// Stops the API server at once; etcd goes on.
     pub fn stop_api_server(&self) {
         self.servers().api_server.take();
+    }
+
+    /// Stops etcd at once; the API server goes on, and can neither read nor write.
+    pub fn stop_etcd(&self) {
+        self.servers().etcd.take();
+    }
+
+    /// Starts etcd again after [`stop_etcd`](Self::stop_etcd), on the same port with what is in its folder then. Blocks until
+    /// the API server is ready, if it runs.
+    pub fn start_etcd(&self) -> Result<(), Error> {
+        self.launch_etcd()?;
+        if self.servers().api_server.is_none() {
+            return Ok(());
+        }
+        self.wait_ready(Instant::now() + READY_WITHIN)
+    }
+
+    /// Copies what etcd holds, which is stopped, into a folder for [`set_back`](Self::set_back).
+    pub fn back_up(&self) -> Result<PathBuf, Error> {
+        let backup = self.folder.path().join("backup");
+        copy(&flags::data(self.folder.path()), &backup)?;
+        Ok(backup)
+    }
+
+    /// Puts back what etcd held, which is stopped: revisions go back too, as after a restore that does not bump them.
+    pub fn set_back(&self, backup: &Path) -> Result<(), Error> {
+        let data = flags::data(self.folder.path());
+        fs::remove_dir_all(&data).map_err(Error::io("removing etcd's data"))?;
+        copy(backup, &data)
     }
 
     /// Stops the API server in its tracks: it accepts connections and answers nothing.
@@ -201,11 +238,11 @@ impl ControlPlane {
         self.folder.path()
     }
 
-    /// Process ids of etcd and, if it runs, kube-apiserver.
+    /// Process ids of etcd and kube-apiserver, of what runs.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         let servers = self.servers();
-        std::iter::once(&servers.etcd).chain(&servers.api_server).map(Supervised::pid).collect()
+        servers.etcd.iter().chain(&servers.api_server).map(Supervised::pid).collect()
     }
 
     /// Path of kubectl, for commands that a person may copy.
@@ -260,12 +297,25 @@ impl Servers {
     /// Both logs: one server's failure is often told by the other. The folder with the logs goes when a start fails.
     fn not_ready(&self, what: String) -> Error {
         let tail = |name: &str, server: &Supervised| format!("== {name}\n{}", server.log_tail(20));
-        let mut log = tail("etcd", &self.etcd);
-        if let Some(api_server) = &self.api_server {
-            log = format!("{log}\n{}", tail("kube-apiserver", api_server));
-        }
-        Error::NotReady { what, log }
+        let servers = [("etcd", &self.etcd), ("kube-apiserver", &self.api_server)];
+        let logs = servers.iter().filter_map(|(name, server)| Some(tail(name, server.as_ref()?)));
+        Error::NotReady { what, log: logs.collect::<Vec<_>>().join("\n") }
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let failed = || Error::io(format!("copying {}", from.display()));
+    fs::create_dir_all(to).map_err(failed())?;
+    for entry in fs::read_dir(from).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to)?;
+        } else {
+            fs::copy(&path, &to).map_err(failed())?;
+        }
+    }
+    Ok(())
 }
 
 /// Not eprintln!, which a test's harness captures: a build of ten minutes must not look like a hang.

@@ -98,6 +98,34 @@ fn the_api_server_can_be_stopped_started_and_paused() {
 }
 
 #[test]
+fn etcd_can_be_stopped_started_and_set_back() {
+    let control_plane = ControlPlane::start().unwrap();
+    let kept = control_plane.create_namespace("kept").unwrap();
+    control_plane.stop_api_server();
+    control_plane.stop_etcd();
+    assert_eq!(control_plane.pids().len(), 0);
+    let backup = control_plane.back_up().unwrap();
+    control_plane.start_etcd().unwrap();
+    control_plane.start_api_server().unwrap();
+    let lost = control_plane.create_namespace("lost").unwrap();
+
+    control_plane.stop_etcd();
+    let write = ["create", "namespace", "refused", "--request-timeout=2s"];
+    assert!(control_plane.kubectl(&write).ok().is_err(), "nothing can be stored");
+    control_plane.start_etcd().unwrap();
+    control_plane.kubectl(&["get", "namespace", &kept, &lost]).ok().unwrap();
+
+    control_plane.stop_api_server();
+    control_plane.stop_etcd();
+    control_plane.set_back(&backup).unwrap();
+    control_plane.start_etcd().unwrap();
+    control_plane.start_api_server().unwrap();
+    control_plane.kubectl(&["get", "namespace", &kept]).ok().unwrap();
+    let gone = control_plane.kubectl(&["get", "namespace", &lost]).ok().unwrap_err().to_string();
+    assert!(gone.contains("NotFound"), "{gone}");
+}
+
+#[test]
 fn a_restart_waits_for_its_port_while_another_has_it() {
     let control_plane = ControlPlane::start().unwrap();
     let address = control_plane.url().replace("https://", "");

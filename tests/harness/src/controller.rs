@@ -114,6 +114,11 @@ impl Controller {
         self.process.kill();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.try_status().is_ok_and(|status| status.is_some())
+    }
+
     /// Waits for its end; its exit code.
     pub fn wait_exit(mut self, limit: Duration) -> Result<Option<i32>, Error> {
         Ok(self.process.wait_exit(limit)?.code())
