@@ -34,6 +34,25 @@ const REMEMBERED: usize = 1024;
 /// takes longer, and a call must leave soon after its intent.
 const HELD_BACK: Duration = Duration::from_secs(1);
 
+/// What is left of the rate after a refusal, after a second one that came before so many calls were accepted, and after each
+/// that follows: an unknown limit is come down to in few steps, and left by small ones.
+const CUTS: [f64; 3] = [0.95, 0.85, 0.75];
+const SETTLED: u32 = 20;
+/// What was accepted before is come back to fast up to this share of the rate that was refused.
+const SAFE: f64 = 0.9;
+
+/// By how much of itself the rate climbs in a second.
+mod climb {
+    /// Up to where the last refusal leaves no doubt.
+    pub const FAST: f64 = 0.10;
+    /// From there to nine tenths of what was refused.
+    pub const STEADY: f64 = 0.01;
+    /// Most calls are made just below what was refused last: the slower it is come near to, the fewer are refused.
+    pub const NEAR: f64 = 0.001;
+    /// Where nothing was refused lately.
+    pub const BEYOND: f64 = 0.002;
+}
+
 fn together(rate: f64) -> f64 {
     (rate * TOGETHER_SECONDS).max(1.0)
 }
@@ -73,9 +92,15 @@ pub struct Pace {
     rate: f64,
     tokens: f64,
     updated: Mono,
-    /// The rate in force when the present run of refusals began; it climbs fast up to nine tenths of that.
+    /// The rate in force when the present run of refusals began.
     before_refusals: Option<f64>,
     refused_in_a_row: u32,
+    /// First refusals that came close after one another.
+    cuts: usize,
+    /// Calls accepted since the last cut.
+    accepted: u32,
+    /// Seconds for which the rate was used since then and has not climbed yet: what nobody uses proves nothing.
+    used: f64,
     /// When the calls were granted of which no outcome was told yet, the oldest first.
     under_way: VecDeque<Mono>,
     /// When the rate was last cut.
@@ -98,6 +123,9 @@ impl Pace {
             updated: now,
             before_refusals: None,
             refused_in_a_row: 0,
+            cuts: 0,
+            accepted: 0,
+            used: 0.0,
             under_way: VecDeque::new(),
             cut: None,
             left: VecDeque::new(),
@@ -116,17 +144,31 @@ impl Pace {
         while self.under_way.front().is_some_and(|granted| *granted + OVER < now) {
             self.under_way.pop_front();
         }
-        let fast_until = self.before_refusals.map_or(self.ceiling, |before| before * 0.9);
-        let climbed = if self.rate < fast_until {
-            (self.rate * (1.0 + 0.10 * elapsed)).min(fast_until)
-        } else if self.before_refusals.is_some_and(|before| self.rate < before) {
-            // Most of the time is spent just below what was refused last: the slower it is come near to, the fewer are refused.
-            self.rate * (1.0 + 0.001 * elapsed)
-        } else {
-            self.rate * (1.0 + 0.002 * elapsed)
-        };
-        self.rate = climbed.min(self.most(now));
+        self.rate = self.climbed(elapsed).min(self.most(now));
         self.tokens = (self.tokens + self.rate * elapsed).min(self.capacity());
+    }
+
+    /// The rate after so many further seconds.
+    fn climbed(&mut self, elapsed: f64) -> f64 {
+        let refused = self.before_refusals.unwrap_or(self.ceiling);
+        let fast_until = refused * self.left_by_cuts().min(SAFE);
+        if self.rate < fast_until {
+            return (self.rate * (1.0 + climb::FAST * elapsed)).min(fast_until);
+        }
+        let proved = elapsed.min(self.used);
+        self.used -= proved;
+        let (speed, until) = match self.rate {
+            rate if rate < refused * SAFE => (climb::STEADY, refused * SAFE),
+            rate if rate < refused => (climb::NEAR, f64::INFINITY),
+            _ => (climb::BEYOND, f64::INFINITY),
+        };
+        (self.rate * (1.0 + speed * proved)).min(until)
+    }
+
+    /// What the last refusal left of the rate, if it was the first in a row.
+    fn left_by_cuts(&self) -> f64 {
+        let [first, .., last] = CUTS;
+        self.cuts.checked_sub(1).map_or(first, |earlier| CUTS.get(earlier).copied().unwrap_or(last))
     }
 
     /// The rate that is not exceeded now.
@@ -210,6 +252,8 @@ impl Pace {
     pub fn accepted(&mut self) {
         if !self.heard_before() {
             self.refused_in_a_row = 0;
+            self.accepted = self.accepted.saturating_add(1);
+            self.used += 1.0 / self.rate.max(SLOWEST);
         }
     }
 
@@ -253,9 +297,11 @@ impl Pace {
         let first = self.refused_in_a_row == 0;
         if first {
             self.before_refusals = Some(self.rate);
+            self.cuts = if self.accepted < SETTLED { self.cuts + 1 } else { 1 };
         }
         self.refused_in_a_row += 1;
-        let factor = if refusal == Refusal::Unavailable || !first { 0.5 } else { 0.95 };
+        (self.accepted, self.used) = (0, 0.0);
+        let factor = if refusal == Refusal::Unavailable || !first { 0.5 } else { self.left_by_cuts() };
         self.rate = (self.rate * factor).max(SLOWEST.min(self.ceiling));
         self.tokens = 0.0;
         self.cut = Some(now);
