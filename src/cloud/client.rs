@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::{
     classify::{self, Heard, printable},
-    credential::{Authorization, Credential, Secret, Signed, encoded},
+    credential::{Authorization, Credential, Known, Secret, Signed, encoded},
     endpoint::Endpoint,
     metrics::{CloudMetrics, Operation, Outcome},
     skew::Skew,
@@ -67,6 +67,7 @@ pub struct Client {
     clock: Clock,
     skew: Skew,
     metrics: CloudMetrics,
+    known: Known,
 }
 
 impl Client {
@@ -78,8 +79,8 @@ impl Client {
     /// A client over another wire than HTTP: a simulation's.
     #[must_use]
     pub fn over(wire: impl Exchange, request_timeout: Duration, clock: Clock) -> Self {
-        let (skew, metrics) = Default::default();
-        Self { transport: Transport::new(wire, request_timeout), clock, skew, metrics }
+        let (skew, metrics, known) = Default::default();
+        Self { transport: Transport::new(wire, request_timeout), clock, skew, metrics, known }
     }
 
     /// What is counted here.
@@ -104,7 +105,6 @@ impl Client {
     }
 
     async fn delete(&self, place: Place<'_>, ids: &[InstanceId], leave_by: Deadline) -> Reply {
-        let credential = place.credential;
         let distinct: HashSet<_> = ids.iter().collect();
         if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {
             // What an empty set means is not documented. No decision makes such a batch.
@@ -121,9 +121,9 @@ impl Client {
             *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
             request
         });
-        let redact = |text: &str| credential.redact(text);
+        let redact = |text: &str| self.known.redact(text);
         let unreachable = Trouble::CloudUnreachable;
-        match self.exchange("DeleteInstances", ids.len(), request, credential, REPLY_CAP).await {
+        match self.exchange("DeleteInstances", ids.len(), request, REPLY_CAP).await {
             Ok(heard) => {
                 self.set_clock(place, &heard);
                 classify::deleted(&heard, ids, &redact, self.clock.wall())
@@ -158,10 +158,9 @@ impl Client {
     }
 
     async fn show(&self, place: Place<'_>, id: InstanceId) -> Result<Seen, Failure> {
-        let credential = place.credential;
         let request = self.request(Method::GET, place, &format!("/{id}/status"), b"");
-        let heard = self.read("ShowInstanceStatus", 1, request, credential, REPLY_CAP).await?;
-        let redact = |text: &str| credential.redact(text);
+        let heard = self.read("ShowInstanceStatus", 1, request, REPLY_CAP).await?;
+        let redact = |text: &str| self.known.redact(text);
         classify::shown(&heard, &redact).ok_or_else(|| {
             let (trouble, note) = classify::read_failed(&heard, &redact, self.clock.wall());
             self.refused(place, &heard, trouble, note)
@@ -190,7 +189,6 @@ impl Client {
         ids: &[InstanceId],
         marker: Option<&str>,
     ) -> Result<Page, Failure> {
-        let credential = place.credential;
         if ids.is_empty() || ids.len() > READ_SIZE {
             // A list without ids would be one of the whole project.
             let note =
@@ -203,12 +201,12 @@ impl Client {
                 clock_set: false,
             });
         }
-        let redact = |text: &str| credential.redact(text);
+        let redact = |text: &str| self.known.redact(text);
         let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
         let marker = marker.map(|marker| format!("&marker={}", encoded(marker))).unwrap_or_default();
         let path = format!("?instance_id={joined}&limit={LIMIT}{marker}");
         let request = self.request(Method::GET, place, &path, b"");
-        let heard = self.read("ListInstances", ids.len(), request, credential, LIST_CAP).await?;
+        let heard = self.read("ListInstances", ids.len(), request, LIST_CAP).await?;
         let page = classify::listed(&heard, &redact, self.clock.wall())
             .map_err(|(trouble, note)| self.refused(place, &heard, trouble, note))?;
         let asked: HashSet<InstanceId> = ids.iter().copied().collect();
@@ -223,15 +221,18 @@ impl Client {
         Ok(Page { rows: rows.into_iter().collect(), next })
     }
 
-    /// Obtains a token of IAM. Returns it with the body of the reply, which says how long it lives.
+    /// Obtains a token of IAM for a password. Returns it with the body of the reply, which says how long it lives. `redact`
+    /// takes out of a text what else the request holds.
     pub(super) async fn obtain_token(
         &self,
         endpoint: &Endpoint,
+        password: &Secret,
         body: Vec<u8>,
         redact: &(dyn Fn(&str) -> String + Sync),
     ) -> Result<(Secret, Vec<u8>), (Trouble, Note)> {
         let started = Instant::now();
-        let token = self.ask_iam(endpoint, body, redact).await;
+        self.known.learn([password]);
+        let token = self.ask_iam(endpoint, body, &|text| redact(&self.known.redact(text))).await;
         let outcome = token.as_ref().err().map_or(Outcome::Ok, |(trouble, _)| Outcome::of_trouble(*trouble));
         self.metrics.called(Operation::CreateToken, outcome, started.elapsed());
         token
@@ -283,6 +284,7 @@ impl Client {
     /// A request with all that belongs to it but its body.
     fn request(&self, method: Method, place: Place<'_>, path: &str, body: &[u8]) -> Result<Request, Lost> {
         let Place { endpoint, project, credential } = place;
+        self.known.learn(credential.secrets());
         // Whoever calls has parsed the project; it can't become another path all the same.
         let url = format!("{endpoint}/v1/{}/instances{path}", encoded(project));
         let url = Url::parse(&url).map_err(|_| no_url())?;
@@ -303,12 +305,11 @@ impl Client {
         operation: &str,
         ids: usize,
         request: Result<Request, Lost>,
-        credential: &Credential,
         cap: usize,
     ) -> Result<Heard, Failure> {
-        self.exchange(operation, ids, request, credential, cap).await.map_err(|missed| Failure {
+        self.exchange(operation, ids, request, cap).await.map_err(|missed| Failure {
             trouble: Trouble::CloudUnreachable,
-            note: note_of(&missed, &|text| credential.redact(text), cap),
+            note: note_of(&missed, &|text| self.known.redact(text), cap),
             too_large: matches!(missed.lost, Lost::TooLarge),
             unavailable: false,
             clock_set: false,
@@ -322,7 +323,6 @@ impl Client {
         operation: &str,
         ids: usize,
         request: Result<Request, Lost>,
-        credential: &Credential,
         cap: usize,
     ) -> Result<Heard, Missed> {
         let started = Instant::now();
@@ -335,7 +335,7 @@ impl Client {
             Ok(heard) => heard.request_id.as_deref(),
             Err(missed) => missed.request_id.as_deref(),
         };
-        let request_id = request_id.map(|id| printable(&credential.redact(id), 64));
+        let request_id = request_id.map(|id| printable(&self.known.redact(id), 64));
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         debug!(operation, ids, status, request_id, ms, "call to the cloud");
         result

@@ -1,5 +1,6 @@
 //! Credentials: types that can't be printed.
 
+mod known;
 mod secret;
 mod set;
 mod sign;
@@ -9,6 +10,7 @@ use http::{HeaderMap, header::InvalidHeaderValue};
 use k8s_openapi::jiff::Timestamp;
 
 pub use self::{
+    known::Known,
     secret::{Secret, Unusable},
     set::{InvalidSet, Login, Set},
     sign::{AccessKey, Signed},
@@ -76,11 +78,13 @@ impl Credential {
         }
     }
 
-    /// Text with every part of the credential replaced: a server may echo it in an error.
-    pub(super) fn redact(&self, text: &str) -> String {
+    /// Every part of it, none of which may be told.
+    pub(super) fn secrets(&self) -> Vec<&Secret> {
         match &self.authorization {
-            Authorization::Token(token) => token.redact(text),
-            Authorization::AccessKey(key) => key.redact(text),
+            Authorization::Token(token) => vec![token],
+            Authorization::AccessKey(AccessKey { id, secret, security_token }) => {
+                [id, secret].into_iter().chain(security_token).collect()
+            }
         }
     }
 }

@@ -176,7 +176,7 @@ impl Iam {
             }}},
             "scope": {"project": {"id": self.project}},
         }});
-        let redact = |text: &str| password.redact(&username.redact(&domain.redact(text)));
+        let redact = |text: &str| username.redact(&domain.redact(text));
         let problem = |trouble, note: Note| {
             let trouble = match (trouble, stated_limit(&note.text)) {
                 // How many of these requests others made is not known: its window is waited for.
@@ -190,7 +190,7 @@ impl Iam {
         };
         let (token, body) = self
             .client
-            .obtain_token(&self.endpoint, body.to_string().into_bytes(), &redact)
+            .obtain_token(&self.endpoint, password, body.to_string().into_bytes(), &redact)
             .await
             .map_err(|(trouble, note)| problem(trouble, note))?;
         Ok((token, life(&body)))

@@ -101,7 +101,7 @@ async fn s11_a_cloud_that_echoes_secrets_has_them_in_no_event_of_any_kind() {
     stage.cloud.script(Fault::on(Operation::CreateToken).reply_error(
         401,
         PASSWORD,
-        &format!("you sent {PASSWORD}"),
+        &format!("{} {PASSWORD}", echo()),
     ));
     stage
         .secret_data(&json!({"username": "deleter", "password": PASSWORD, "domainName": "acme corp"}))

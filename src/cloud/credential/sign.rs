@@ -72,15 +72,6 @@ impl AccessKey {
     }
 }
 
-impl AccessKey {
-    /// Text with every part of the key replaced.
-    #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        let text = self.id.redact(&self.secret.redact(text));
-        self.security_token.as_ref().map_or(text.clone(), |token| token.redact(&text))
-    }
-}
-
 /// As it goes into the header: with the port if the URL carries one.
 fn host(url: &Url) -> Option<String> {
     let host = url.host_str()?;

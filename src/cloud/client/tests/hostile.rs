@@ -194,7 +194,8 @@ async fn a_password_does_not_follow_a_redirect() {
         let server = serve(Script::Bytes(head.into_bytes())).await;
         let endpoint = Endpoint::parse(&server.url, true).unwrap();
         let body = br#"{"password":"very-secret"}"#.to_vec();
-        let obtained = client(30).obtain_token(&endpoint, body, &str::to_owned).await;
+        let password = Secret::parse(b"a-password").unwrap();
+        let obtained = client(30).obtain_token(&endpoint, &password, body, &str::to_owned).await;
         let Err((trouble, _)) = obtained else { panic!("{status}") };
         assert_eq!((trouble, server.requests().len()), (Trouble::EndpointMisconfigured, 1), "{status}");
     }

@@ -1,0 +1,62 @@
+//! What was sent lately and must not be told.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+};
+
+use super::secret::Secret;
+
+/// Secrets that are remembered. A rotation brings three at the most.
+const MOST: usize = 64;
+
+/// Every secret that this process has sent lately, whoever it belongs to, the newest last. A server may echo in one reply what it
+/// was sent in another, also after a rotation.
+#[derive(Default)]
+pub struct Known(Mutex<VecDeque<Secret>>);
+
+impl Known {
+    /// Remembers what is about to be sent.
+    pub fn learn<'a>(&self, secrets: impl IntoIterator<Item = &'a Secret>) {
+        let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets {
+            known.retain(|other| other.expose() != secret.expose());
+            if known.len() == MOST {
+                known.pop_front();
+            }
+            known.push_back(secret.clone());
+        }
+    }
+
+    /// Text with every occurrence of each replaced.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<_> = known.iter().filter(|secret| text.contains(secret.expose())).collect();
+        // One that is part of another must not leave the rest of it.
+        found.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        found.into_iter().fold(text.to_owned(), |text, secret| secret.redact(&text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn s11_what_was_sent_lately_is_told_in_no_text() {
+        let known = Known::default();
+        assert_eq!(known.redact("old-key"), "old-key");
+        known.learn(&[secret("old"), secret("old-key")]);
+        assert_eq!(known.redact("an old-key, an old one"), "an [redacted], an [redacted] one");
+        for number in 0..MOST {
+            // Used all the time.
+            known.learn([&secret("old-key"), &secret(&format!("token-{number:02}"))]);
+        }
+        assert_eq!(known.redact("old old-key token-00 token-63"), "old [redacted] token-00 [redacted]");
+    }
+}
