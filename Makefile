@@ -58,7 +58,7 @@ generate: ## write the CRD from src/api, the chart's copies of it and of the pol
 	@cargo run --quiet --bin instance-deletion-controller -- crd > crds/clouddc.dev_instancedeletions.yaml.new
 	@mv crds/clouddc.dev_instancedeletions.yaml.new crds/clouddc.dev_instancedeletions.yaml
 	@cp crds/clouddc.dev_instancedeletions.yaml $(CHART)/files/crd.yaml
-	@cp deploy/policy/guard.yaml deploy/policy/advice.yaml deploy/base/users.yaml $(CHART)/files/
+	@cp deploy/policy/guard.yaml deploy/policy/advice.yaml deploy/base/users.yaml deploy/monitoring/alerts.yaml $(CHART)/files/
 	@cd deploy/monitoring && sed '/^spec:/q' prometheusrule.yaml >prometheusrule.yaml.new
 	@cd deploy/monitoring && sed -e '/^#/d' -e 's/^./  &/' alerts.yaml >>prometheusrule.yaml.new
 	@cd deploy/monitoring && mv prometheusrule.yaml.new prometheusrule.yaml

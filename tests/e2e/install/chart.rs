@@ -33,6 +33,15 @@ fn the_chart_holds_the_objects_of_the_base() {
     assert_same(&base, &chart, &["Namespace"]);
     let narrowed = rendered(shared(), &["--set-json", r#"flags.namespace=["fleet"]"#]).unwrap();
     assert_same(&kustomized(shared(), "overlays/single-namespace"), &narrowed, &["Namespace"]);
+    // For clusters with the Prometheus operator.
+    let monitored = rendered(shared(), &["--set", "monitoring.enabled=true"]).unwrap();
+    let mut both = kustomized(shared(), "monitoring");
+    both.extend(base);
+    assert_same(&both, &monitored, &["Namespace"]);
+    let labels = ["--set", "monitoring.enabled=true,monitoring.rules=false,monitoring.labels.release=stack"];
+    let scraped = rendered(shared(), &labels).unwrap();
+    assert_eq!(of_kind(&scraped, "PodMonitor")[0]["metadata"]["labels"]["release"], "stack");
+    assert!(of_kind(&scraped, "PrometheusRule").is_empty());
     let without = rendered(shared(), &["--set", "rbac.secrets=false"]).unwrap();
     assert_same(&kustomized(shared(), "overlays/secrets-by-namespace"), &without, &["Namespace"]);
 }
@@ -47,6 +56,7 @@ fn the_copies_in_the_chart_are_those_of_the_base() {
         ("guard.yaml", "deploy/policy/guard.yaml"),
         ("advice.yaml", "deploy/policy/advice.yaml"),
         ("users.yaml", "deploy/base/users.yaml"),
+        ("alerts.yaml", "deploy/monitoring/alerts.yaml"),
     ] {
         let text = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(text(&files.join(copy)), text(&project().join(source)), "run make generate: {copy}");
