@@ -20,7 +20,7 @@ pub struct Mistake {
 pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "call without an acknowledged intent",
-        file: "src/controller/reconcile.rs",
+        file: "src/controller/submit.rs",
         find: "            return Submitted::Failed(why.retry_after);\n        }\n    }\n    let Some(wave)",
         replace: "            drop(why);\n        }\n    }\n    let Some(wave)",
         found_by: &[Simulation],
@@ -217,8 +217,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "what was known of an object serves the next one of its name",
         file: "src/controller/reconcile.rs",
-        find: "        if tracked.uid == live.uid {\n            drop(tracked);\n            return known;",
-        replace: "        if !tracked.uid.is_empty() {\n            drop(tracked);\n            return known;",
+        find: "        if tracked.uid == live.uid {\n            // Reads are made",
+        replace: "        if !tracked.uid.is_empty() {\n            // Reads are made",
         found_by: &[Simulation],
     },
     Mistake {
@@ -266,8 +266,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a status written without the lease",
         file: "src/controller/api_server.rs",
-        find: "        self.check_lead()?;\n        acknowledged(&read.key, text(&self.client, request).await)\n",
-        replace: "        acknowledged(&read.key, text(&self.client, request).await)\n",
+        find: "        self.check_lead()?;\n        acknowledged(&read.key, self.text(Asked::Status, request).await)\n",
+        replace: "        acknowledged(&read.key, self.text(Asked::Status, request).await)\n",
         found_by: &[Client],
     },
     Mistake {
@@ -285,3 +285,17 @@ pub const MISTAKES: &[Mistake] = &[
         found_by: &[Client],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stands_where_it_says_exactly_once() {
+        let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        for mistake in MISTAKES {
+            let text = std::fs::read_to_string(format!("{project}/{}", mistake.file)).unwrap();
+            assert_eq!(text.matches(mistake.find).count(), 1, "{}", mistake.name);
+        }
+    }
+}
