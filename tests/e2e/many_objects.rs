@@ -85,7 +85,7 @@ fn counted(controller: &Controller) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn l04_ten_thousand_objects_at_the_start_and_three_that_never_end_delay_nobody() {
+async fn k24_ten_thousand_objects_at_the_start_and_three_that_never_end_delay_nobody() {
     let stage = Stage::alone("many", binary(), options()).await.unwrap();
     let api = api(&stage).await;
     let controller = stage.controller(&[]).unwrap();

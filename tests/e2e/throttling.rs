@@ -120,6 +120,24 @@ async fn c07_a_limit_that_a_refusal_states_is_kept() {
     assert_eq!(refused, [false, false, true, false, false, false], "one refusal tells");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn c07_a_window_that_the_controller_filled_is_waited_for_from_its_first_calls_on() {
+    let window = Duration::from_secs(16);
+    let limit = RateLimit::fixed(4, window).body(ThrottleBody::Apigw);
+    let stage = stage_with("filled", Options { delete_limit: Some(limit), ..options() }).await;
+    let ids = instances(&stage, 300);
+    let flags = ["--parallel-calls", "1", "--retry-max", "1m", "--delete-rate", "0.5"];
+    let _controller = stage.controller(&flags).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 300);
+    let calls = stage.calls();
+    let refused: Vec<_> = calls.iter().map(|call| call.status == Some(429)).collect();
+    assert_eq!(refused, [false, false, false, false, true, false, false]);
+    let after = |call: usize| Duration::from_millis(calls[5].received_ms - calls[call].received_ms);
+    assert!(after(0) >= window, "{:?} after the first call", after(0));
+    assert!(after(4) < window, "{:?} after the refusal, half a window of it for nothing", after(4));
+}
+
 fn unix(time: &Value) -> i64 {
     time.as_str().unwrap().parse::<Timestamp>().unwrap().as_second()
 }
