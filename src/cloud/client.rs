@@ -121,9 +121,9 @@ impl Client {
             *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
             request
         });
-        let redact = |text: &str| self.known.redact(text);
+        let redact = |text: &str| self.known.redact(place.credential.secrets(), text);
         let unreachable = Trouble::CloudUnreachable;
-        match self.exchange("DeleteInstances", ids.len(), request, REPLY_CAP).await {
+        match self.exchange("DeleteInstances", ids.len(), request, place.credential, REPLY_CAP).await {
             Ok(heard) => {
                 self.set_clock(place, &heard);
                 classify::deleted(&heard, ids, &redact, self.clock.wall())
@@ -159,8 +159,8 @@ impl Client {
 
     async fn show(&self, place: Place<'_>, id: InstanceId) -> Result<Seen, Failure> {
         let request = self.request(Method::GET, place, &format!("/{id}/status"), b"");
-        let heard = self.read("ShowInstanceStatus", 1, request, REPLY_CAP).await?;
-        let redact = |text: &str| self.known.redact(text);
+        let heard = self.read("ShowInstanceStatus", 1, request, place.credential, REPLY_CAP).await?;
+        let redact = |text: &str| self.known.redact(place.credential.secrets(), text);
         classify::shown(&heard, &redact).ok_or_else(|| {
             let (trouble, note) = classify::read_failed(&heard, &redact, self.clock.wall());
             self.refused(place, &heard, trouble, note)
@@ -201,12 +201,12 @@ impl Client {
                 clock_set: false,
             });
         }
-        let redact = |text: &str| self.known.redact(text);
+        let redact = |text: &str| self.known.redact(place.credential.secrets(), text);
         let joined = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("%2C");
         let marker = marker.map(|marker| format!("&marker={}", encoded(marker))).unwrap_or_default();
         let path = format!("?instance_id={joined}&limit={LIMIT}{marker}");
         let request = self.request(Method::GET, place, &path, b"");
-        let heard = self.read("ListInstances", ids.len(), request, LIST_CAP).await?;
+        let heard = self.read("ListInstances", ids.len(), request, place.credential, LIST_CAP).await?;
         let page = classify::listed(&heard, &redact, self.clock.wall())
             .map_err(|(trouble, note)| self.refused(place, &heard, trouble, note))?;
         let asked: HashSet<InstanceId> = ids.iter().copied().collect();
@@ -232,7 +232,7 @@ impl Client {
     ) -> Result<(Secret, Vec<u8>), (Trouble, Note)> {
         let started = Instant::now();
         self.known.learn([password]);
-        let token = self.ask_iam(endpoint, body, &|text| redact(&self.known.redact(text))).await;
+        let token = self.ask_iam(endpoint, body, &|text| redact(&self.known.redact([password], text))).await;
         let outcome = token.as_ref().err().map_or(Outcome::Ok, |(trouble, _)| Outcome::of_trouble(*trouble));
         self.metrics.called(Operation::CreateToken, outcome, started.elapsed());
         token
@@ -305,11 +305,12 @@ impl Client {
         operation: &str,
         ids: usize,
         request: Result<Request, Lost>,
+        credential: &Credential,
         cap: usize,
     ) -> Result<Heard, Failure> {
-        self.exchange(operation, ids, request, cap).await.map_err(|missed| Failure {
+        self.exchange(operation, ids, request, credential, cap).await.map_err(|missed| Failure {
             trouble: Trouble::CloudUnreachable,
-            note: note_of(&missed, &|text| self.known.redact(text), cap),
+            note: note_of(&missed, &|text| self.known.redact(credential.secrets(), text), cap),
             too_large: matches!(missed.lost, Lost::TooLarge),
             unavailable: false,
             clock_set: false,
@@ -323,6 +324,7 @@ impl Client {
         operation: &str,
         ids: usize,
         request: Result<Request, Lost>,
+        credential: &Credential,
         cap: usize,
     ) -> Result<Heard, Missed> {
         let started = Instant::now();
@@ -335,7 +337,7 @@ impl Client {
             Ok(heard) => heard.request_id.as_deref(),
             Err(missed) => missed.request_id.as_deref(),
         };
-        let request_id = request_id.map(|id| printable(&self.known.redact(id), 64));
+        let request_id = request_id.map(|id| printable(&self.known.redact(credential.secrets(), id), 64));
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         debug!(operation, ids, status, request_id, ms, "call to the cloud");
         result

@@ -17,25 +17,30 @@ pub struct Known(Mutex<VecDeque<Secret>>);
 
 impl Known {
     /// Remembers what is about to be sent.
-    pub fn learn<'a>(&self, secrets: impl IntoIterator<Item = &'a Secret>) {
-        let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for secret in secrets {
-            known.retain(|other| other.expose() != secret.expose());
-            if known.len() == MOST {
-                known.pop_front();
-            }
-            known.push_back(secret.clone());
-        }
+    pub fn learn<'a>(&self, sent: impl IntoIterator<Item = &'a Secret>) {
+        remember(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), sent);
     }
 
-    /// Text with every occurrence of each replaced.
+    /// Text with every occurrence of each replaced, and of what was `sent` in the request that it answers: however many others
+    /// were sent meanwhile, that is known.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn redact<'a>(&self, sent: impl IntoIterator<Item = &'a Secret>, text: &str) -> String {
+        let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remember(known, sent);
         let mut found: Vec<_> = known.iter().filter(|secret| text.contains(secret.expose())).collect();
         // One that is part of another must not leave the rest of it.
         found.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         found.into_iter().fold(text.to_owned(), |text, secret| secret.redact(&text))
+    }
+}
+
+fn remember<'a>(known: &mut VecDeque<Secret>, sent: impl IntoIterator<Item = &'a Secret>) {
+    for secret in sent {
+        known.retain(|other| other.expose() != secret.expose());
+        if known.len() == MOST {
+            known.pop_front();
+        }
+        known.push_back(secret.clone());
     }
 }
 
@@ -50,13 +55,15 @@ mod tests {
     #[test]
     fn s11_what_was_sent_lately_is_told_in_no_text() {
         let known = Known::default();
-        assert_eq!(known.redact("old-key"), "old-key");
-        known.learn(&[secret("old"), secret("old-key")]);
-        assert_eq!(known.redact("an old-key, an old one"), "an [redacted], an [redacted] one");
+        assert_eq!(known.redact([], "old-key"), "old-key");
+        let (old, key) = (secret("old"), secret("old-key"));
+        assert_eq!(known.redact([&old, &key], "an old-key, an old one"), "an [redacted], an [redacted] one");
+        assert_eq!(known.redact([], "an old one"), "an [redacted] one", "also in another's reply");
         for number in 0..MOST {
-            // Used all the time.
-            known.learn([&secret("old-key"), &secret(&format!("token-{number:02}"))]);
+            // The key is used all the time.
+            known.learn([&key, &secret(&format!("token-{number:02}"))]);
         }
-        assert_eq!(known.redact("old old-key token-00 token-63"), "old [redacted] token-00 [redacted]");
+        assert_eq!(known.redact([], "old old-key token-00 token-63"), "old [redacted] token-00 [redacted]");
+        assert_eq!(known.redact([&old], "old"), "[redacted]", "its own request's");
     }
 }
