@@ -140,11 +140,9 @@ impl Objects {
 pub fn orphans(tracked: &Tracked) -> Vec<Orphan> {
     let Some(memory) = &tracked.memory else { return Vec::new() };
     let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
-        CallState::Ended { reply, recorded: false, .. } => {
-            Some((number, call, super::calls::in_words(reply)))
-        }
+        CallState::Ended { reply, .. } => Some((number, call, super::calls::in_words(reply))),
         // A call in flight is told when it ends.
-        CallState::InFlight | CallState::Ended { .. } | CallState::NotSent => None,
+        CallState::InFlight | CallState::Recorded { .. } | CallState::NotSent => None,
     });
     ended
         .map(|(number, call, outcome)| Orphan {

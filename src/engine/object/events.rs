@@ -151,7 +151,7 @@ mod tests {
     fn told(reply: Reply, ids: usize) -> Vec<(bool, &'static str, String, String)> {
         let mut case = Case::pending();
         let ids = (0..ids).map(|n| (crate::engine::InstanceId::from_u128(n as u128), 0)).collect();
-        let state = CallState::Ended { at: then(), reply, recorded: false };
+        let state = CallState::Ended { at: then(), reply };
         case.memory.calls.insert(7, OwnCall { claim: "mine".into(), ids, state });
         let events = outcomes(&case.memory, &[7, 8]);
         events.into_iter().map(|e| (e.warning, e.reason, e.action, e.note)).collect()

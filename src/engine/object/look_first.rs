@@ -6,13 +6,12 @@ use super::{
     job::Job,
     ledger::{Ledger, Progress, Row},
     marks::{Effect, Ended, Marks},
-    memory::{CallState, Memory},
+    memory::{CallState, CameTo, Memory},
     sightings::Sighting,
 };
 use crate::{
     api::FailureReason,
     engine::{
-        reply::Reply,
         settings::{INTENT_LIFE, LOOK_LIFE, PATIENCE, Settings},
         state::{Live, Seen},
         time::Mono,
@@ -162,19 +161,20 @@ impl Own {
 fn own_call(row: &Row, ledger: &Ledger, memory: &Memory) -> Own {
     let Some(number) = row.progress.batch() else { return Own::None };
     if let Some(call) = memory.own(number, ledger) {
-        return match &call.state {
-            CallState::NotSent => Own::None,
-            CallState::InFlight => Own::InFlight,
-            CallState::Ended { reply: Reply::Refused { .. } | Reply::TooLate, .. } => Own::None,
-            CallState::Ended { at, reply, .. } => {
-                let effect = match reply {
-                    Reply::Accepted { ids, .. } if ids.contains(&row.id) => Effect::Accepted,
-                    _ if matches!(row.progress, Progress::Accepted { resent: false, .. }) => Effect::Accepted,
-                    _ => Effect::Unknown,
-                };
-                Own::Ended(Ended { at: *at, effect, before: None })
+        let (at, told) = match &call.state {
+            CallState::NotSent => return Own::None,
+            CallState::InFlight => return Own::InFlight,
+            CallState::Ended { at, reply } => (*at, Effect::of(reply, row.id)),
+            CallState::Recorded { came_to: CameTo::RefusedWhole | CameTo::Nothing, .. } => return Own::None,
+            CallState::Recorded { at, came_to: CameTo::Accepted | CameTo::Unknown } => {
+                (*at, Some(Effect::Unknown))
             }
         };
+        let Some(told) = told else { return Own::None };
+        // The record holds the outcome, or a read that came after it.
+        let accepted = matches!(row.progress, Progress::Accepted { resent: false, .. });
+        let effect = if accepted { Effect::Accepted } else { told };
+        return Own::Ended(Ended { at, effect, before: None });
     }
     // Another process stored it: once the object was observed, the marks hold what is known of that call.
     if memory.foreign_end(number, ledger).is_some() { Own::None } else { Own::InFlight }

@@ -35,7 +35,7 @@ use crate::{
 pub struct OwnCall {
     /// The claim that its intent was stored with.
     pub claim: String,
-    /// Its ids, each with the attempts that were recorded before it.
+    /// Its ids, each with the attempts that were recorded before it; none once its outcome is recorded.
     pub ids: Vec<(InstanceId, u32)>,
     /// How far it is.
     pub state: CallState,
@@ -45,11 +45,9 @@ impl OwnCall {
     /// Whether what it came to stands in the way of other calls too.
     #[must_use]
     pub fn came_to_trouble(&self) -> bool {
-        match &self.state {
-            CallState::Ended { reply, .. } => {
-                matches!(reply, Reply::Unknown { .. } | Reply::Refused { refusal: Refusal::Whole, .. })
-            }
-            CallState::NotSent | CallState::InFlight => false,
+        match self.state.came_to() {
+            Some(CameTo::Unknown | CameTo::RefusedWhole) => true,
+            Some(CameTo::Accepted | CameTo::Nothing) | None => false,
         }
     }
 
@@ -67,15 +65,58 @@ pub enum CallState {
     NotSent,
     /// The request may be on the wire.
     InFlight,
-    /// It ended.
+    /// It ended, and no acknowledged write holds its outcome.
     Ended {
         /// When.
         at: Mono,
         /// With what.
         reply: Reply,
-        /// A write that holds the outcome was acknowledged.
-        recorded: bool,
     },
+    /// It ended, and an acknowledged write holds its outcome: the record says what it came to for each of its ids.
+    Recorded {
+        /// When it ended.
+        at: Mono,
+        /// What it came to.
+        came_to: CameTo,
+    },
+}
+
+impl CallState {
+    /// What it came to; none of a call that has not ended.
+    #[must_use]
+    pub fn came_to(&self) -> Option<CameTo> {
+        match self {
+            Self::NotSent | Self::InFlight => None,
+            Self::Ended { reply, .. } => Some(CameTo::of(reply)),
+            Self::Recorded { came_to, .. } => Some(*came_to),
+        }
+    }
+}
+
+/// What a call came to as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CameTo {
+    /// The cloud accepted some of its ids.
+    Accepted,
+    /// Nobody knows.
+    Unknown,
+    /// The cloud refused the request as a whole: what it said stands in the way of other calls too.
+    RefusedWhole,
+    /// It deleted nothing, and nothing stands in the way of other calls.
+    Nothing,
+}
+
+impl CameTo {
+    /// What a call that was answered so came to.
+    #[must_use]
+    pub fn of(reply: &Reply) -> Self {
+        match reply {
+            Reply::Accepted { .. } => Self::Accepted,
+            Reply::Unknown { .. } => Self::Unknown,
+            Reply::Refused { refusal: Refusal::Whole, .. } => Self::RefusedWhole,
+            Reply::Refused { .. } | Reply::TooLate => Self::Nothing,
+        }
+    }
 }
 
 /// A refusal that concerned one id: its state is read, and after a backoff it may be sent again.
@@ -387,8 +428,9 @@ impl Memory {
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         self.sightings.moments(visit);
         for call in self.calls.values_mut() {
-            if let CallState::Ended { at, .. } = &mut call.state {
-                visit(at);
+            match &mut call.state {
+                CallState::Ended { at, .. } | CallState::Recorded { at, .. } => visit(at),
+                CallState::NotSent | CallState::InFlight => {}
             }
         }
         self.foreign.values_mut().for_each(|(_, end)| visit(end));

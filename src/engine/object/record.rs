@@ -23,7 +23,7 @@ use crate::{
 pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
     let mut entered = Vec::new();
     for (number, call) in &memory.calls {
-        let CallState::Ended { reply, recorded: false, .. } = &call.state else { continue };
+        let CallState::Ended { reply, .. } = &call.state else { continue };
         entered.push(*number);
         outcome(ledger, *number, call, reply);
     }

@@ -506,8 +506,7 @@ fn ends_are_written_together_at_most_once_in_twice_poll_min() {
 fn an_outcome_is_recorded_with_its_wave_or_with_whatever_is_written_before() {
     let (mut case, mut asked) = one_of_two_ended();
     let call = |state| crate::engine::object::memory::OwnCall { claim: "lost".into(), ids: vec![], state };
-    let too_late =
-        CallState::Ended { at: then(), reply: crate::engine::reply::Reply::TooLate, recorded: false };
+    let too_late = CallState::Ended { at: then(), reply: crate::engine::reply::Reply::TooLate };
     case.memory.calls.insert(8, call(too_late));
     case.memory.calls.insert(9, call(CallState::InFlight));
     let with_the_end = decided(&mut case, &asked);

@@ -7,7 +7,7 @@ use crate::engine::{
         case::{Case, MICRO, just_before, then},
         memory::RefusedId,
     },
-    reply::{Note, Refusal, Trouble},
+    reply::{Note, Refusal, Reply, Trouble},
 };
 
 impl Case {
@@ -136,7 +136,8 @@ fn accepted(resent: bool) -> Progress {
 fn what_ones_own_call_came_to_says_how_long_to_wait() {
     let (settle, patience) = (Settings::default().settle, Settings::default().settle * PATIENCE);
     let submitted = || Progress::Submitted { batch: 7 };
-    let ended = |reply| CallState::Ended { at: then(), reply, recorded: true };
+    let ended = |reply| CallState::Ended { at: then(), reply };
+    let recorded = |came_to| CallState::Recorded { at: then(), came_to };
     let returned =
         |n: u128| Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, note: Note::default() };
     let unknown =
@@ -158,6 +159,14 @@ fn what_ones_own_call_came_to_says_how_long_to_wait() {
         (accepted(false), ended(returned(2)), Some(patience)),
         (submitted(), ended(refused()), None),
         (submitted(), ended(Reply::TooLate), None),
+        // Once it is recorded, the record says which of its ids it brought the acceptance.
+        (accepted(false), recorded(CameTo::Accepted), Some(patience)),
+        (accepted(false), recorded(CameTo::Unknown), Some(patience)),
+        (submitted(), recorded(CameTo::Accepted), Some(settle)),
+        (submitted(), recorded(CameTo::Unknown), Some(settle)),
+        (accepted(true), recorded(CameTo::Accepted), Some(settle)),
+        (submitted(), recorded(CameTo::RefusedWhole), None),
+        (submitted(), recorded(CameTo::Nothing), None),
         (submitted(), CallState::NotSent, None),
     ];
     for (progress, state, expected) in table {
@@ -237,7 +246,7 @@ fn what_a_record_says_of_others_calls_is_known_to_every_object_that_names_the_id
 
 #[test]
 fn a_call_of_this_process_is_not_heard_of_from_the_record() {
-    let ended = CallState::Ended { at: then(), reply: Reply::TooLate, recorded: true };
+    let ended = CallState::Recorded { at: then(), came_to: CameTo::Nothing };
     let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended);
     case.observe(then() + MICRO);
     assert_eq!(case.settling_until(), None, "it was never sent");
@@ -245,11 +254,7 @@ fn a_call_of_this_process_is_not_heard_of_from_the_record() {
 
 #[test]
 fn the_last_end_is_the_latest_and_any_call_in_flight_counts() {
-    let ended = |at| CallState::Ended {
-        at,
-        reply: Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() },
-        recorded: true,
-    };
+    let ended = |at| CallState::Recorded { at, came_to: CameTo::Accepted };
     let earlier = Mono::at(Duration::from_secs(10));
     let later = then() + MICRO;
     let own = |at| Case::new(Progress::Submitted { batch: 7 }).own(ended(at));

@@ -1,6 +1,6 @@
 //! What becomes of a call of this process, from its claim to its record.
 
-use super::{CallEnd, CallState, Memory, OwnCall, RefusedId};
+use super::{CallEnd, CallState, CameTo, Memory, OwnCall, RefusedId};
 use crate::{
     api::FailureReason,
     engine::{
@@ -36,7 +36,7 @@ impl Memory {
     pub fn call_ended(&mut self, number: u32, end: &CallEnd<'_>) {
         let CallEnd { reply, evidence, now, .. } = *end;
         let Some(call) = self.calls.get_mut(&number) else { return };
-        call.state = CallState::Ended { at: now.mono, reply: reply.clone(), recorded: false };
+        call.state = CallState::Ended { at: now.mono, reply: reply.clone() };
         let (with_attempts, claim) = (call.ids.clone(), call.claim.clone());
         let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
         if !matches!(reply, Reply::TooLate | Reply::Refused { refusal: Refusal::Whole, .. }) {
@@ -150,16 +150,17 @@ impl Memory {
     /// Whether an outcome waits to be recorded.
     #[must_use]
     pub fn unrecorded(&self) -> bool {
-        self.calls.values().any(|c| matches!(c.state, CallState::Ended { recorded: false, .. }))
+        self.calls.values().any(|c| matches!(c.state, CallState::Ended { .. }))
     }
 
     /// Takes note that the write of an outcome was acknowledged, for the batches it held.
     pub fn recorded(&mut self, batches: &[u32]) {
         for number in batches {
             if let Some(call) = self.calls.get_mut(number)
-                && let CallState::Ended { recorded, .. } = &mut call.state
+                && let CallState::Ended { at, reply } = &call.state
             {
-                *recorded = true;
+                // An account may have made thousands of calls.
+                call.state = CallState::Recorded { at: *at, came_to: CameTo::of(reply) };
                 call.ids = Vec::new();
             }
         }

@@ -48,6 +48,35 @@ fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
 }
 
 #[test]
+fn a_recorded_call_tells_what_it_came_to_and_keeps_no_ids() {
+    let note = Note::default;
+    let unknown = Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: note() };
+    let refused = |refusal| Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: note() };
+    let id = Case::pending().id();
+    let table = [
+        (Reply::Accepted { ids: vec![id], foreign: 0, note: note() }, CameTo::Accepted, false),
+        (unknown, CameTo::Unknown, true),
+        (refused(Refusal::Whole), CameTo::RefusedWhole, true),
+        (refused(Refusal::Conflict(vec![id])), CameTo::Nothing, false),
+        (refused(Refusal::Unnamed), CameTo::Nothing, false),
+        (Reply::TooLate, CameTo::Nothing, false),
+    ];
+    for (reply, came_to, trouble) in table {
+        let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
+        end(&mut case, &reply);
+        let said = |case: &Case| {
+            let call = &case.memory.calls[&7];
+            (call.state.came_to(), call.came_to_trouble())
+        };
+        assert_eq!(said(&case), (Some(came_to), trouble), "{reply:?}");
+        case.memory.recorded(&[7]);
+        let call = &case.memory.calls[&7];
+        assert_eq!(call.state, CallState::Recorded { at: then(), came_to });
+        assert_eq!((said(&case), call.ids.is_empty()), ((Some(came_to), trouble), true), "{reply:?}");
+    }
+}
+
+#[test]
 fn a_look_is_open_from_when_it_was_asked_for_until_it_is_answered() {
     let mut case = Case::pending();
     let id = case.id();
@@ -104,7 +133,7 @@ fn a_generation_is_planned_from_when_it_was_first_seen() {
 fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
     let unknown =
         Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
-    let ended = || CallState::Ended { at: then(), reply: unknown.clone(), recorded: true };
+    let ended = || CallState::Ended { at: then(), reply: unknown.clone() };
     let series = |reads: &[Mono]| {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended());
         for sent in reads {

@@ -39,7 +39,7 @@ fn accepted(resent: bool) -> Progress {
 }
 
 fn ended(reply: Reply) -> CallState {
-    CallState::Ended { at: then(), reply, recorded: false }
+    CallState::Ended { at: then(), reply }
 }
 
 fn returned(n: u128) -> Reply {

@@ -3,7 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::*;
-use crate::api::{BatchStatus, FailureReason, InstanceStatus};
+use crate::{
+    api::{BatchStatus, FailureReason, InstanceStatus},
+    engine::settings::PATIENCE,
+};
 
 /// A few ids in flight, and the record as it was before and after their acceptance.
 fn accepted(n: usize) -> (World, InstanceDeletionStatus) {
@@ -30,6 +33,24 @@ fn x01_a_record_that_was_wiped_or_set_back_sends_nothing_that_is_on_its_way() {
         world.run_to_rest(Duration::from_mins(5));
         assert_eq!(world.status.phase, Some(Phase::Succeeded));
     }
+}
+
+#[test]
+fn x01_a_record_that_was_set_back_to_its_intent_is_as_patient_as_before() {
+    let mut world = World::new(60);
+    let (wave, _) = world.run();
+    let intent = world.status.clone();
+    for batch in &wave.unwrap().batches {
+        let ids = batch.ids();
+        world.end(batch, &Reply::Accepted { ids, foreign: 0, note: Note::default() });
+    }
+    let sent = world.calls.len();
+    world.run();
+    assert_eq!(world.phase(0), InstancePhase::Accepted);
+    world.status = intent;
+    // The cloud shows the state of before for as long as it can be.
+    world.run_to_rest(SETTINGS.settle * (PATIENCE - 1));
+    assert_eq!(world.calls.len(), sent, "the outcome is recorded no more, and known still");
 }
 
 #[test]
