@@ -13,7 +13,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
@@ -39,6 +39,12 @@ use crate::{
 
 /// Gatherings read at once: one that hangs delays no other.
 const AT_ONCE: usize = 8;
+
+/// Ids that may wait in looks that are registered in turn: so many calls that none is sent half empty for want of the next
+/// look, and few enough to take no room to speak of.
+const ROOM: u32 = 2_000;
+/// A look needs room for so many at most: two find some, so that the last call of one is filled from the next.
+const LARGE: u32 = ROOM / 2;
 
 /// What a read showed of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +87,7 @@ pub type PaceOf = Arc<dyn Fn(&Identity) -> Arc<ReadPace> + Send + Sync>;
 #[derive(Clone)]
 pub struct Reader {
     looks: mpsc::UnboundedSender<Look>,
+    room: Arc<Semaphore>,
     account: Arc<Account>,
 }
 
@@ -99,7 +106,7 @@ impl Reader {
         let (looks, registered) = mpsc::unbounded_channel();
         let account = Arc::new(Account::new(client, endpoint, project, source, pace_of, clock, witness));
         tokio::spawn(work(account.clone(), registered));
-        Self { looks, account }
+        Self { looks, room: Arc::new(Semaphore::new(ROOM as usize)), account }
     }
 
     /// Whether the cloud answered nothing when it was read last: a 5xx, a timeout, or no connection.
@@ -111,9 +118,22 @@ impl Reader {
     /// Registers a look and returns. The receiver fails only if the runtime ends.
     #[must_use]
     pub fn register(&self, ids: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
+        self.send(ids, None)
+    }
+
+    /// Registers a look once few enough ids of looks in turn wait. All instances of an account may be looked at: they don't wait
+    /// at the desk all at once, where each takes memory and stands before whatever a decision waits for.
+    pub async fn register_in_turn(&self, ids: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
+        let size = u32::try_from(ids.len()).map_or(LARGE, |size| size.min(LARGE));
+        // Never closed, so there always is a permit.
+        let room = self.room.clone().acquire_many_owned(size).await.ok();
+        self.send(ids, room)
+    }
+
+    fn send(&self, ids: Vec<InstanceId>, room: Option<OwnedSemaphorePermit>) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
         // A reader that is gone drops the look, and the receiver says so.
-        let _ = self.looks.send(Look { ids, answer });
+        let _ = self.looks.send(Look { ids, answer, room });
         answered
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::{accounts::lock, calls::Caller, context::Context};
@@ -16,16 +17,33 @@ use crate::{
 
 /// Who wants a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+enum Wanted {
     /// A decision about the object; it is decided again when the answer is there.
     ByDecision,
     /// The account's schedule; the object is decided again if the answer brings anything new.
     BySchedule,
 }
 
-/// Asks for a look at these ids and returns.
-pub fn register(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>, wanted: Wanted) {
+/// Asks for a look at these ids, which a decision waits for, and returns.
+pub fn register(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
     let answer = caller.account.reader.register(ids.clone());
+    take_answer(context, caller, ids, answer, Wanted::ByDecision);
+}
+
+/// Asks for a look of the account's schedule at these ids, and returns when it is registered.
+pub async fn register_in_turn(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
+    let answer = caller.account.reader.register_in_turn(ids.clone()).await;
+    take_answer(context, caller, ids, answer, Wanted::BySchedule);
+}
+
+/// Takes the answer when it comes, beside everything else.
+fn take_answer(
+    context: &Arc<Context>,
+    caller: &Caller,
+    ids: Vec<InstanceId>,
+    answer: oneshot::Receiver<Answer>,
+    wanted: Wanted,
+) {
     let (context, caller) = (context.clone(), caller.clone());
     tokio::spawn(async move {
         // A reader that drops the look without an answer has read nothing.

@@ -15,7 +15,7 @@ use super::{
     api_server::{Key, Live, ReadError, WriteError},
     calls::{self, Caller},
     context::Context,
-    looks::{self, Wanted},
+    looks,
     metrics::{Reconciled, Waved},
     objects::{Orphan, Revision, Tracked},
     schedule,
@@ -320,7 +320,7 @@ async fn carry_out(
         if let Some(memory) = &mut lock(tracked).memory {
             memory.looking(&look, regular, now, &context.settings);
         }
-        looks::register(context, caller, look, Wanted::ByDecision);
+        looks::register(context, caller, look);
     }
     if let Some(caller) = caller {
         schedule::watch(context, caller, &watch);

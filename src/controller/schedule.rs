@@ -10,7 +10,7 @@ use super::{
     api_server::Key,
     calls::Caller,
     context::Context,
-    looks::{self, Wanted},
+    looks,
 };
 use crate::engine::{
     InstanceId, Mono, Settings,
@@ -92,8 +92,11 @@ async fn carry_out(context: Arc<Context>, account: Arc<Account>) {
         let scheduled = &account.schedule;
         match scheduled.step(context.clock.mono(), || context.random.jitter()) {
             Step::Look(looks) => {
-                for (key, ids) in looks {
-                    look(&context, &account, &key, ids);
+                // All of them count as asked for from now on, though some will wait for room.
+                let looks = looks.into_iter().filter_map(|(key, ids)| asked(&context, &account, key, ids));
+                let looks: Vec<_> = looks.collect();
+                for (caller, ids) in looks {
+                    look(&context, &caller, ids).await;
                 }
             }
             Step::Wait(Some(due)) => tokio::select! {
@@ -106,10 +109,16 @@ async fn carry_out(context: Arc<Context>, account: Arc<Account>) {
     }
 }
 
-fn look(context: &Arc<Context>, account: &Arc<Account>, key: &Key, ids: Vec<InstanceId>) {
-    let Some(tracked) = context.objects.find(key).filter(|_| !context.draining()) else {
-        account.schedule.forget(key);
-        return;
+/// Notes that a look at these ids is asked for; none if their object is gone.
+fn asked(
+    context: &Context,
+    account: &Arc<Account>,
+    key: Key,
+    ids: Vec<InstanceId>,
+) -> Option<(Caller, Vec<InstanceId>)> {
+    let Some(tracked) = context.objects.find(&key).filter(|_| !context.draining()) else {
+        account.schedule.forget(&key);
+        return None;
     };
     let uid = {
         let mut tracked = lock(&tracked);
@@ -118,6 +127,15 @@ fn look(context: &Arc<Context>, account: &Arc<Account>, key: &Key, ids: Vec<Inst
         }
         tracked.uid.clone()
     };
-    let caller = Caller { key: key.clone(), uid, tracked, account: account.clone() };
-    looks::register(context, &caller, ids, Wanted::BySchedule);
+    Some((Caller { key, uid, tracked, account: account.clone() }, ids))
+}
+
+async fn look(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
+    let ended = {
+        let tracked = lock(&caller.tracked);
+        tracked.gone || tracked.memory.is_none()
+    };
+    if !ended && !context.draining() {
+        looks::register_in_turn(context, caller, ids).await;
+    }
 }

@@ -7,7 +7,10 @@ use std::{
     vec,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use super::{Answer, Reading, account::Round};
 use crate::engine::{InstanceId, settings::READ_SIZE};
@@ -23,6 +26,8 @@ pub struct Look {
     pub ids: Vec<InstanceId>,
     /// Who wants to know.
     pub answer: oneshot::Sender<Answer>,
+    /// Given back once all of it is in calls.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 type LookId = u64;
@@ -40,6 +45,7 @@ struct Waiting {
     came: Instant,
     /// When their call goes at the latest.
     due: Instant,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// Ids of one call, with the looks that want them.
@@ -66,7 +72,7 @@ impl Desk {
     pub fn register(&mut self, look: Look, now: Instant) {
         let id = self.next;
         self.next += 1;
-        let Look { mut ids, answer } = look;
+        let Look { mut ids, answer, room } = look;
         // Whoever asks for more than one call's worth does not wait for the rest: it would be a call of its own anyway.
         let due = if ids.len() > READ_SIZE { now } else { now + LONGEST };
         let mut left = 0;
@@ -89,7 +95,7 @@ impl Desk {
         });
         if !ids.is_empty() {
             self.last_came = Some(now);
-            self.waiting.push_back(Waiting { ids: ids.into_iter(), came: now, due });
+            self.waiting.push_back(Waiting { ids: ids.into_iter(), came: now, due, _room: room });
         }
         if left == 0 {
             let _ = answer.send(Answer::default());
@@ -156,6 +162,10 @@ impl Desk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
     use super::*;
     use crate::engine::{
         Mono,
@@ -163,14 +173,37 @@ mod tests {
     };
 
     fn look(desk: &mut Desk, ids: std::ops::Range<u128>, now: Instant) -> oneshot::Receiver<Answer> {
+        look_with(desk, ids, now, None)
+    }
+
+    fn look_with(
+        desk: &mut Desk,
+        ids: std::ops::Range<u128>,
+        now: Instant,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
-        desk.register(Look { ids: ids.map(InstanceId::from_u128).collect(), answer }, now);
+        desk.register(Look { ids: ids.map(InstanceId::from_u128).collect(), answer, room }, now);
         answered
     }
 
     fn read(wanted: &Wanted) -> Round {
         let reading = |id| Reading { id, seen: Seen::Live(Live::Running), sent: Mono::START };
         Round { readings: wanted.iter().map(|(id, _)| reading(*id)).collect(), failure: None }
+    }
+
+    #[tokio::test]
+    async fn room_is_given_back_once_all_of_a_look_is_in_calls() {
+        let (mut desk, start) = (Desk::default(), Instant::now());
+        let room = Arc::new(Semaphore::new(200));
+        let take = |n| room.clone().try_acquire_many_owned(n).ok();
+        let _first = look_with(&mut desk, 0..150, start, take(150));
+        let _same = look_with(&mut desk, 0..50, start, take(50));
+        assert_eq!(room.available_permits(), 50, "nothing new is to be read for the second");
+        desk.take();
+        assert_eq!(room.available_permits(), 50);
+        desk.take();
+        assert_eq!(room.available_permits(), 200, "though no call is answered yet");
     }
 
     #[tokio::test]
@@ -239,7 +272,7 @@ mod tests {
     async fn an_id_named_twice_in_a_look_is_read_once() {
         let (mut desk, now) = (Desk::default(), Instant::now());
         let (answer, mut answered) = oneshot::channel();
-        desk.register(Look { ids: vec![InstanceId::from_u128(1); 2], answer }, now);
+        desk.register(Look { ids: vec![InstanceId::from_u128(1); 2], answer, room: None }, now);
         let wanted = desk.take();
         let round = read(&wanted);
         desk.answered(wanted, round);

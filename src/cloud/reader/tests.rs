@@ -2,6 +2,8 @@
 
 mod pacing;
 
+use std::pin::pin;
+
 use super::*;
 use crate::{
     cloud::{
@@ -108,11 +110,15 @@ fn ids(range: std::ops::Range<u128>) -> Vec<InstanceId> {
 
 /// Lists what is asked as running, but ids above 900.
 fn list(request: &str) -> (u16, String) {
+    list_below(900, request)
+}
+
+fn list_below(end: u128, request: &str) -> (u16, String) {
     let query = request.split_once("instance_id=").unwrap().1;
     let asked = query.split(['&', ' ']).next().unwrap();
     let rows: Vec<_> = asked
         .split("%2C")
-        .filter(|id| InstanceId::parse(id).unwrap() < InstanceId::from_u128(900))
+        .filter(|id| InstanceId::parse(id).unwrap() < InstanceId::from_u128(end))
         .map(|id| format!(r#"{{"id":"{id}","state":"running"}}"#))
         .collect();
     (200, format!(r#"{{"instances":[{}],"page_info":{{"next_marker":null}},"count":1}}"#, rows.join(",")))
@@ -136,6 +142,35 @@ async fn looks_of_many_objects_share_calls() {
     }
     assert_eq!(both.await.unwrap().readings.len(), 20);
     assert_eq!(server.requests().len(), 2, "a full call and the rest");
+}
+
+#[tokio::test]
+async fn looks_in_turn_wait_for_room_and_no_other_look_waits_with_them() {
+    let server = serve(Script::Reply(Box::new(|request| list_below(u128::MAX, request)))).await;
+    let reader = reader(&server.url);
+    let each = 100;
+    let in_turn = |n: u128| reader.register_in_turn(ids(n * each..(n + 1) * each));
+    // The reader itself has not run yet.
+    let full = u128::from(ROOM) / each;
+    let early: Vec<_> = (0..full).map(|n| in_turn(n).now_or_never().unwrap()).collect();
+    let mut late = pin!(in_turn(full));
+    assert!(futures::poll!(&mut late).is_pending());
+    let own = reader.register(vec![InstanceId::from_u128(7 << 64)]);
+    for look in early {
+        assert_eq!(look.await.unwrap().readings.len(), 100);
+    }
+    assert_eq!(own.await.unwrap().readings.len(), 1, "the late one is not registered yet");
+    assert_eq!(late.await.await.unwrap().readings.len(), 100);
+}
+
+#[tokio::test]
+async fn two_looks_of_any_size_find_room() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let reader = reader(&server.url);
+    let large = |n: u128| reader.register_in_turn(ids(n * 5_000..(n + 1) * 5_000));
+    let two = [large(0).now_or_never().unwrap(), large(1).now_or_never().unwrap()];
+    assert!(large(2).now_or_never().is_none());
+    drop(two);
 }
 
 #[tokio::test]

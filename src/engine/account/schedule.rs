@@ -224,11 +224,15 @@ impl<K: Ord + Clone> Schedule<K> {
     }
 }
 
+/// Where an instance is: the place of its object in [`Desk::objects`], and its own in there. An account may have a hundred
+/// thousand instances, and all of them may be free.
+type Place = (u32, u32);
+
 /// The instances that may be looked at, and those that are taken.
 struct Desk<'a, K> {
     objects: Vec<(&'a K, &'a mut Watched)>,
-    /// For each cohort: those that are not asked for, by their places in `objects` and in there.
-    free: Vec<Vec<(usize, usize)>>,
+    /// For each cohort: those that are not asked for.
+    free: Vec<Vec<Place>>,
     looks: Looks<K>,
     taken: usize,
     draw: Draw,
@@ -238,8 +242,8 @@ impl<'a, K: Ord + Clone> Desk<'a, K> {
     fn open(objects: &'a mut BTreeMap<K, Watched>, cohorts: &[Cohort], draw: Draw) -> Self {
         let objects: Vec<_> = objects.iter_mut().collect();
         let mut free = vec![Vec::new(); cohorts.len()];
-        for (object, (_, watched)) in objects.iter().enumerate() {
-            for (place, one) in watched.open.iter().enumerate().filter(|(_, one)| !one.asked) {
+        for (object, (_, watched)) in (0..).zip(&objects) {
+            for (place, one) in (0..).zip(&watched.open).filter(|(_, one)| !one.asked) {
                 if let Some(free) = cohort::of(cohorts, one.accepted).and_then(|at| free.get_mut(at)) {
                     free.push((object, place));
                 }
@@ -255,8 +259,8 @@ impl<'a, K: Ord + Clone> Desk<'a, K> {
         Size { open: free.len(), finishers }
     }
 
-    fn few(&self, object: usize) -> bool {
-        self.objects.get(object).is_some_and(|(_, watched)| watched.few())
+    fn few(&self, object: u32) -> bool {
+        self.objects.get(object as usize).is_some_and(|(_, watched)| watched.few())
     }
 
     /// Room that is left in the last call.
@@ -287,8 +291,9 @@ impl<'a, K: Ord + Clone> Desk<'a, K> {
     fn draw(&mut self, at: usize, most: usize) -> Vec<InstanceId> {
         let Some(free) = self.free.get_mut(at) else { return Vec::new() };
         let drawn = self.draw.some_of(free, most);
-        let id = |(object, place): &(usize, usize)| {
-            self.objects.get(*object).and_then(|(_, watched)| watched.open.get(*place)).map(|one| one.id)
+        let id = |(object, place): &Place| {
+            let (_, watched) = self.objects.get(*object as usize)?;
+            watched.open.get(*place as usize).map(|one| one.id)
         };
         let ids = drawn.iter().filter_map(id).collect();
         for place in drawn {
@@ -297,9 +302,9 @@ impl<'a, K: Ord + Clone> Desk<'a, K> {
         ids
     }
 
-    fn take(&mut self, (object, place): (usize, usize)) {
-        let Some((key, watched)) = self.objects.get_mut(object) else { return };
-        let Some(one) = watched.open.get_mut(place) else { return };
+    fn take(&mut self, (object, place): Place) {
+        let Some((key, watched)) = self.objects.get_mut(object as usize) else { return };
+        let Some(one) = watched.open.get_mut(place as usize) else { return };
         one.asked = true;
         self.taken += 1;
         match self.looks.get_mut(*key) {
