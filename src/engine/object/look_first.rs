@@ -123,14 +123,15 @@ fn proof_from(
     let now_error = sighting.last.as_ref().filter(|(seen, _)| *seen == Seen::Live(Live::Error));
     let patience = settings.settle * PATIENCE;
     let after_call = |call: &Ended| {
-        let on_its_way_since = on_its_way.is_some_and(|at| at > call.at);
-        let was_fine = call.before.is_some_and(|before| before != Live::Error);
+        let Ended { at: ended, effect, before } = *call;
+        let on_its_way_since = on_its_way.is_some_and(|at| at > ended);
+        let was_fine = before.is_some_and(|before| before != Live::Error);
         let error_came_after =
-            now_error.is_some_and(|(_, sent)| *sent > call.at) && (was_fine || on_its_way_since);
-        match call.effect {
-            Effect::Unknown => call.at + settings.settle,
-            Effect::Accepted if error_came_after => call.at + settings.settle,
-            Effect::Accepted => call.at + patience,
+            now_error.is_some_and(|(_, sent)| *sent > ended) && (was_fine || on_its_way_since);
+        match effect {
+            Effect::Unknown => ended + settings.settle,
+            Effect::Accepted if error_came_after => ended + settings.settle,
+            Effect::Accepted => ended + patience,
         }
     };
     // Shutting down was seen, so some call was accepted, whoever made it.

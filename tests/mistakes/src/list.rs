@@ -98,8 +98,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "no wait after an unknown outcome",
         file: "src/engine/object/look_first.rs",
-        find: "            Effect::Unknown => call.at + settings.settle,",
-        replace: "            Effect::Unknown => call.at,",
+        find: "            Effect::Unknown => ended + settings.settle,",
+        replace: "            Effect::Unknown => ended,",
         found_by: &[Tables, Simulation],
     },
     Mistake {
@@ -182,8 +182,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "an error after acceptance sent again at once",
         file: "src/engine/object/look_first.rs",
-        find: "            Effect::Accepted if error_came_after => call.at + settings.settle,",
-        replace: "            Effect::Accepted if now_error.is_some() => call.at,",
+        find: "            Effect::Accepted if error_came_after => ended + settings.settle,",
+        replace: "            Effect::Accepted if now_error.is_some() => ended,",
         found_by: &[Tables],
     },
     Mistake {
