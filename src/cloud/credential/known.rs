@@ -18,29 +18,29 @@ pub struct Known(Mutex<VecDeque<Secret>>);
 impl Known {
     /// Remembers what is about to be sent.
     pub fn learn<'a>(&self, sent: impl IntoIterator<Item = &'a Secret>) {
-        remember(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), sent);
+        let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in sent {
+            known.retain(|other| other.expose() != secret.expose());
+            if known.len() == MOST {
+                known.pop_front();
+            }
+            known.push_back(secret.clone());
+        }
     }
 
     /// Text with every occurrence of each replaced, and of what was `sent` in the request that it answers: however many others
     /// were sent meanwhile, that is known.
     #[must_use]
     pub fn redact<'a>(&self, sent: impl IntoIterator<Item = &'a Secret>, text: &str) -> String {
-        let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        remember(known, sent);
-        let mut found: Vec<_> = known.iter().filter(|secret| text.contains(secret.expose())).collect();
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<&Secret> = known.iter().collect();
+        for secret in sent {
+            found.push(secret);
+        }
+        found.retain(|secret| text.contains(secret.expose()));
         // One that is part of another must not leave the rest of it.
         found.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         found.into_iter().fold(text.to_owned(), |text, secret| secret.redact(&text))
-    }
-}
-
-fn remember<'a>(known: &mut VecDeque<Secret>, sent: impl IntoIterator<Item = &'a Secret>) {
-    for secret in sent {
-        known.retain(|other| other.expose() != secret.expose());
-        if known.len() == MOST {
-            known.pop_front();
-        }
-        known.push_back(secret.clone());
     }
 }
 
@@ -57,6 +57,7 @@ mod tests {
         let known = Known::default();
         assert_eq!(known.redact([], "old-key"), "old-key");
         let (old, key) = (secret("old"), secret("old-key"));
+        known.learn([&old, &key]);
         assert_eq!(known.redact([&old, &key], "an old-key, an old one"), "an [redacted], an [redacted] one");
         assert_eq!(known.redact([], "an old one"), "an [redacted] one", "also in another's reply");
         for number in 0..MOST {
