@@ -23,9 +23,9 @@ explore: ## run the large configurations of the model check
 	cargo run --quiet --release -p model --bin explore -- --config all
 
 mutants: ## put mistakes into the protocol, and mutants into the engine; the checks must find them (hours)
-	cargo run --quiet -p mistakes
+	cargo run --quiet -p protocol-mutants
 	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants@27.1.0
-	cargo mutants -p engine-alone --timeout 30
+	cargo mutants -p engine-purity --timeout 30
 
 bench: ## measure the release build beside a plain loop, against the simulator (more than an hour); SEEDS=n ONLY=scenario
 	@cargo build --quiet --release --bin instance-deletion-controller

@@ -29,7 +29,7 @@ mod large_lists;
 mod leader;
 mod limits;
 mod many_objects;
-mod memory_api_server;
+mod fake_api_server;
 mod metrics;
 mod outage;
 mod process;

@@ -252,9 +252,9 @@ async fn an_object_that_loses_its_label_is_counted_by_its_new_owner() {
     become_so(&there, &counted(1));
 }
 
-/// Runs a program of the Go module `tests/monitoring`.
+/// Runs a program of the Go module `tests/conformance/monitoring`.
 fn monitoring(arguments: &[&str], input: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/monitoring");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/monitoring");
     let mut go = Command::new("go")
         .args(arguments)
         .current_dir(folder)

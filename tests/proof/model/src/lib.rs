@@ -1,0 +1,85 @@
+//! Explores every order of events around the engine's decisions, and judges each state.
+//!
+//! The decisions are the real ones: `Memory`, `Marks`, `Health`, `decide` and what carries outcomes and reads into them are
+//! those of `src/engine`, compiled without the rest of the controller. Everything around them is a model in which each step that can interleave, fail, be lost, or come
+//! late is an action of its own.
+//!
+//! In reading order:
+//!
+//! - [`configuration`]: numbers, and how often each fault may strike: every bound of the search; [`configurations`]: the list;
+//! - [`world`]: the state; [`facts`]: what the judge remembers;
+//! - [`actions`]: what can happen next; [`carry`] does it, with [`process`], [`beside`], [`api_server`] and [`cloud`];
+//! - [`judge`]: the properties, by what the model itself knows and never by the engine's word;
+//! - [`canonical`]: which states are one; [`digest`];
+//! - [`explore`]: the search, traces, and property L1, for which [`fair`] says what happens when nothing fails.
+//!
+//! The explorer is its own, not `stateright`: that keeps each state whole for its traces and knows 64-bit digests only. Here
+//! a state that was explored is a digest of 128 bits and the step that led to it, 40 bytes; a trace is made by doing
+//! its steps again.
+
+pub mod actions;
+pub mod api_server;
+pub mod beside;
+pub mod canonical;
+pub mod carry;
+pub mod cloud;
+pub mod configuration;
+pub mod configurations;
+pub mod digest;
+pub mod explore;
+pub mod facts;
+pub mod fair;
+pub mod judge;
+pub mod process;
+pub mod world;
+
+use engine_purity::engine::{InstanceId, Now, Settings, object::job::Job};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{
+    configuration::{Configuration, WALL_START},
+    judge::Judge,
+    world::World,
+};
+
+/// A configuration made ready.
+pub struct Model {
+    /// The configuration.
+    pub configuration: Configuration,
+    /// Its flags.
+    pub settings: Settings,
+    /// Its spec.
+    pub job: Job,
+}
+
+impl Model {
+    /// The model of a configuration.
+    pub fn new(configuration: Configuration) -> Result<Self, String> {
+        Ok(Self { settings: configuration.settings(), job: configuration.job()?, configuration })
+    }
+
+    /// Reads the clocks. Two readings never bring the same moment.
+    pub fn clock(&self, world: &mut World) -> Now {
+        world.now = world.now + std::time::Duration::from_millis(1);
+        let second = WALL_START + i64::from(world.wall) * i64::from(self.configuration.tick);
+        Now { mono: world.now, wall: Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH) }
+    }
+
+    /// The position of an id of the spec.
+    #[must_use]
+    pub fn position(&self, id: InstanceId) -> usize {
+        self.job.ids.iter().position(|own| *own == id).unwrap_or(usize::MAX)
+    }
+
+    /// Positions of ids of the spec.
+    #[must_use]
+    pub fn positions(&self, ids: &[InstanceId]) -> Vec<usize> {
+        ids.iter().map(|id| self.position(*id)).collect()
+    }
+
+    /// The judge of one step.
+    #[must_use]
+    pub fn judge(&self) -> Judge {
+        Judge::default()
+    }
+}

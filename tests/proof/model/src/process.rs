@@ -1,0 +1,344 @@
+//! One controller carries decisions out, as `src/controller` does: live read, decision, write by compare-and-swap, calls
+//! and looks beside it.
+
+use std::mem;
+
+use engine_purity::engine::{
+    account::permits::Turn,
+    object::{
+        decide::{Decision, Input, Next, decide, finished},
+        job::Meta,
+        ledger::Ledger,
+        memory::{Memory, Observed},
+        surface::is_finished,
+        write_ahead::Wave,
+    },
+    settings::{INTENT_LIFE, LOOK_LIFE},
+};
+
+use crate::{
+    Model,
+    configuration::Mistake,
+    judge::Judge,
+    world::{Call, CallState, Process, Read, Step, Stored, World, Write, WriteAnswer, Writing},
+};
+
+impl Model {
+    /// A process that has just started.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        Process {
+            up: true,
+            stopped: false,
+            uid: 0,
+            memory: None,
+            marks: engine_purity::engine::object::marks::Marks::default(),
+            health: engine_purity::engine::account::health::Health::default(),
+            batch_size: self.configuration.batch_size,
+            step: Step::Idle,
+            due: None,
+            woken: true,
+            looks: Vec::new(),
+            watch: Vec::new(),
+            look_at: None,
+            closed_at: None,
+            generation: 0,
+            known: vec![crate::facts::Known::default(); self.configuration.ids],
+        }
+    }
+
+    /// Whether a process is about to read the object.
+    #[must_use]
+    pub fn runnable(world: &World, process: &Process) -> bool {
+        matches!(process.step, Step::Idle)
+            && (process.woken || process.due.is_some_and(|due| due <= world.now))
+    }
+
+    /// The live read.
+    pub fn read(&self, world: &mut World, p: usize) {
+        let now = self.clock(world).mono;
+        let process = &mut world.processes[p];
+        (process.woken, process.due) = (false, None);
+        let Some(object) = world.object.clone() else {
+            (process.memory, process.uid) = (None, 0);
+            process.watch.clear();
+            return;
+        };
+        if process.uid != object.uid {
+            let known_ids_stay = self.configuration.mistake == Some(Mistake::UidIgnored);
+            if !known_ids_stay {
+                process.memory = None;
+            }
+            process.uid = object.uid;
+            process.watch.clear();
+            process.known.iter_mut().for_each(|known| known.heard = false);
+        }
+        self.heard_of_record(&mut world.processes[p], &world.facts, &object, now);
+        if object.suspend || object.leaving {
+            let own = |call: &&mut Call| call.owner == Some(p) && call.uid == object.uid;
+            world.calls.iter_mut().filter(own).for_each(|call| call.closed = true);
+        }
+        world.processes[p].step = Step::HasRead(Read { object, fresh: true });
+    }
+
+    /// The decision. `denied`: another object of the account got in the way of its wave.
+    pub fn decide(&self, world: &mut World, p: usize, denied: bool, judge: &mut Judge) {
+        let Step::HasRead(read) = mem::replace(&mut world.processes[p].step, Step::Idle) else { return };
+        let now = self.clock(world);
+        let status = &read.object.stored.status;
+        if is_finished(status) {
+            world.processes[p].memory = None;
+            world.processes[p].watch.clear();
+            let meta = Meta { generation: read.object.generation, ..Meta::default() };
+            let decision = finished(&meta, status, None, &now);
+            judge.at_rest(&read.object, &decision);
+            self.carry_out(world, p, read, decision, judge);
+            return;
+        }
+        let mut job = self.job.clone();
+        job.meta.generation = read.object.generation;
+        (job.suspend, job.meta.leaving) = (read.object.suspend, read.object.leaving);
+        let ledger = Ledger::read(&job.ids, status);
+        let claim = Self::fresh_claim(world, p);
+        let process = &mut world.processes[p];
+        let memory = process.memory.get_or_insert_with(|| Memory::new(&job, now.mono));
+        memory.observe(
+            &Observed {
+                job: &job,
+                status,
+                ledger: &ledger,
+                evidence: process.health.evidence(),
+                now: &now,
+                settings: &self.settings,
+            },
+            &mut process.marks,
+        );
+        let calls = self.settings.parallel_calls;
+        let turn = match calls.min(process.health.allowed()) {
+            0 => Turn::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
+            permitted => Turn::Now(permitted),
+        };
+        process.batch_size = memory.isolation.take_learned().unwrap_or(process.batch_size);
+        let mut decision = decide(&Input {
+            job: &job,
+            status,
+            other_bytes: 500,
+            memory,
+            marks: &process.marks,
+            turn: Some(turn),
+            batch_size: process.batch_size,
+            may_start: true,
+            claim: &claim,
+            now: &now,
+            settings: &self.settings,
+        });
+        match &decision.next {
+            Next::Submit(wave) if denied || !claim_wave(process, wave) => {
+                decision = decision.without_its_wave(now.mono + self.configuration.tick());
+            }
+            Next::Submit(_) | Next::AskPermit(_) | Next::Delete | Next::Wait => {}
+        }
+        self.carry_out(world, p, read, decision, judge);
+    }
+
+    /// A claim that nothing in the state holds: as good as a random one, and the state space stays finite.
+    fn fresh_claim(world: &World, p: usize) -> String {
+        let in_status = |stored: &Stored, claim: &str| stored.status.batches.iter().any(|b| b.claim == claim);
+        let used = |claim: &str| {
+            world.object.iter().any(|object| in_status(&object.stored, claim))
+                || world.writes.iter().any(|write| in_status(&write.stored, claim))
+                || world.calls.iter().any(|call| call.claim == claim)
+                || world.processes.iter().any(|process| {
+                    process.memory.iter().flat_map(|m| m.calls.values()).any(|call| call.claim == claim)
+                        || match &process.step {
+                            Step::Idle => false,
+                            Step::HasRead(read) => in_status(&read.object.stored, claim),
+                            Step::Writing(writing) => in_status(&writing.stored, claim),
+                        }
+                })
+        };
+        let mut number = 0_u32;
+        loop {
+            let claim = format!("{p}-{number}");
+            if !used(&claim) {
+                return claim;
+            }
+            number += 1;
+        }
+    }
+
+    fn carry_out(&self, world: &mut World, p: usize, read: Read, decision: Decision, judge: &mut Judge) {
+        let Decision { write, records, holds_ends, next, look, regular, watch, wake, events: _ } = decision;
+        let look = self.positions(&look);
+        let free = watch.on_their_way.iter().filter(|one| !one.asked);
+        let watch = self.positions(&free.map(|one| one.id).collect::<Vec<_>>());
+        let wave = match next {
+            Next::Submit(wave) => Some(wave),
+            Next::AskPermit(_) | Next::Delete | Next::Wait => None,
+        };
+        let Some(write) = write else {
+            Self::wrote(world, p, &records, holds_ends);
+            self.look(world, p, look, regular);
+            (world.processes[p].watch, world.processes[p].due) = (watch, wake);
+            return;
+        };
+        let stored = Stored::new(write);
+        self.judge_version(world, p, &read.object, &stored, judge);
+        if let Some(wave) = &wave {
+            self.judge_wave(world, p, wave, judge);
+        }
+        let known = world.processes[p].known.iter().enumerate();
+        let settles = known.filter(|(_, known)| known.call == 2).map(|(position, _)| position).collect();
+        let wall = world.wall;
+        let writing = Writing {
+            read,
+            stored,
+            wave,
+            records,
+            holds_ends,
+            look,
+            regular,
+            watch,
+            wake,
+            sent: None,
+            answer: None,
+            settles,
+            wall,
+        };
+        world.processes[p].step = Step::Writing(Box::new(writing));
+    }
+
+    /// Sends the write.
+    pub fn send(&self, world: &mut World, p: usize) {
+        let now = self.clock(world).mono;
+        let process = &mut world.processes[p];
+        let base = process.known.iter().map(|known| known.base).collect();
+        let Step::Writing(writing) = &mut process.step else { return };
+        writing.sent = Some(now);
+        let write = Write {
+            owner: Some(p),
+            uid: writing.read.object.uid,
+            fresh: writing.read.fresh,
+            stored: writing.stored.clone(),
+            base,
+            settles: writing.settles.clone(),
+        };
+        if self.configuration.mistake == Some(Mistake::RecordedWhenSent)
+            && let Some(memory) = &mut process.memory
+        {
+            memory.recorded(&writing.records);
+        }
+        world.writes.push(write);
+    }
+
+    /// Goes on with the answer to its write.
+    pub fn answered(&self, world: &mut World, p: usize) {
+        let now = self.clock(world).mono;
+        let Step::Writing(writing) = mem::replace(&mut world.processes[p].step, Step::Idle) else { return };
+        let Writing {
+            read,
+            stored,
+            wave,
+            records,
+            holds_ends,
+            look,
+            regular,
+            watch,
+            wake,
+            sent,
+            answer,
+            wall,
+            ..
+        } = *writing;
+        let mistake = self.configuration.mistake;
+        let mut acknowledged = answer == Some(WriteAnswer::Stored);
+        if mistake == Some(Mistake::ClaimIgnored) && answer == Some(WriteAnswer::Conflict) {
+            let numbers = wave.iter().flat_map(|w| &w.batches).map(|b| b.number).collect::<Vec<_>>();
+            let stored = world.object.iter().flat_map(|o| &o.stored.status.batches);
+            acknowledged = !numbers.is_empty() && stored.filter(|b| numbers.contains(&b.number)).count() > 0;
+        }
+        if mistake == Some(Mistake::NoAcknowledgement) && wave.is_some() {
+            acknowledged = true;
+        }
+        if !acknowledged {
+            if let Some(wave) = wave {
+                let process = &mut world.processes[p];
+                process.health.abandoned(wave.batches.len());
+                for batch in &wave.batches {
+                    process.marks.release(&batch.ids(), now, |_| None);
+                }
+            }
+            match answer {
+                Some(WriteAnswer::Lost) => world.processes[p].due = Some(now + self.configuration.tick()),
+                Some(WriteAnswer::Conflict | WriteAnswer::Stored) | None => world.processes[p].woken = true,
+            }
+            return;
+        }
+        Self::wrote(world, p, &records, holds_ends);
+        let Some(wave) = wave else {
+            self.look(world, p, look, regular);
+            (world.processes[p].watch, world.processes[p].due) = (watch, wake);
+            return;
+        };
+        let process = &mut world.processes[p];
+        if let Some(memory) = &mut process.memory {
+            memory.started(&wave);
+        }
+        process.woken = true;
+        let intent_sent = sent.unwrap_or(now);
+        for batch in &wave.batches {
+            world.calls.push(Call {
+                serial: 0,
+                owner: Some(p),
+                uid: read.object.uid,
+                number: batch.number,
+                claim: wave.claim.clone(),
+                ids: self.positions(&batch.ids()),
+                intent_sent,
+                leave_by: (intent_sent + INTENT_LIFE).min(wave.look_sent + LOOK_LIFE),
+                intent: (answer == Some(WriteAnswer::Stored)).then(|| stored.clone()),
+                based_on: read.object.clone(),
+                wall,
+                closed: false,
+                accounted: false,
+                ended: None,
+                state: CallState::Waiting,
+            });
+        }
+    }
+
+    fn wrote(world: &mut World, p: usize, records: &[u32], holds_ends: bool) {
+        let now = world.now;
+        if let Some(memory) = &mut world.processes[p].memory {
+            memory.recorded(records);
+            if holds_ends {
+                memory.ends_written = Some(now);
+            }
+        }
+    }
+
+    /// Everything that was only in this process is lost; what it sent is on its way.
+    pub fn crash(&self, world: &mut World, p: usize) {
+        self.judge_crash(world, p);
+        world.processes[p] = Process { up: false, woken: false, ..self.process() };
+        world.calls.retain(|call| call.owner != Some(p) || !matches!(call.state, CallState::Waiting));
+        for call in &mut world.calls {
+            call.owner = call.owner.filter(|owner| *owner != p);
+        }
+        for write in &mut world.writes {
+            write.owner = write.owner.filter(|owner| *owner != p);
+        }
+        self.bury(world);
+    }
+}
+
+fn claim_wave(process: &mut Process, wave: &Wave) -> bool {
+    let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
+    let Some(memory) = &mut process.memory else { return false };
+    if process.health.allowed() < wave.batches.len() || !process.marks.claim(&ids) {
+        return false;
+    }
+    process.health.started(wave.batches.len());
+    memory.claimed(wave);
+    true
+}

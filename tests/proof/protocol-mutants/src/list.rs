@@ -1,0 +1,301 @@
+//! Mistakes that an engineer could make in this protocol.
+
+use crate::checks::Check::{self, Client, Model, Simulation, Tables};
+
+/// One mistake.
+pub struct Mistake {
+    /// Its name.
+    pub name: &'static str,
+    /// The file that holds it.
+    pub file: &'static str,
+    /// The text that it takes the place of; it stands there exactly once.
+    pub find: &'static str,
+    /// The mistake.
+    pub replace: &'static str,
+    /// The checks that must find it, each of them.
+    pub found_by: &'static [Check],
+}
+
+/// All of them.
+pub const MISTAKES: &[Mistake] = &[
+    Mistake {
+        name: "call without an acknowledged intent",
+        file: "src/controller/submit.rs",
+        find: "            return Submitted::Failed(why.retry_after);\n        }\n    }\n    let Some(wave)",
+        replace: "            drop(why);\n        }\n    }\n    let Some(wave)",
+        found_by: &[Simulation],
+    },
+    Mistake {
+        name: "another process's equal intent taken as one's own",
+        file: "src/engine/object/memory.rs",
+        find: "ledger.batch(number).is_none_or(|stored| stored.claim == call.claim)",
+        replace: "ledger.batch(number).is_none_or(|stored| !stored.claim.is_empty())",
+        found_by: &[Tables, Model],
+    },
+    Mistake {
+        name: "omission from a list taken as gone",
+        file: "src/cloud/reader/account.rs",
+        find: "                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
+        replace: "                    round.readings.extend(ids.drain(..).map(|id| Reading { id, seen: Seen::Terminated, sent: self.clock.mono() }));\n                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "foreign id recorded",
+        file: "src/cloud/classify.rs",
+        find: "Some(Ok(id)) if sent.contains(&id) => {",
+        replace: "Some(Ok(id)) if !sent.is_empty() => {",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "compare-and-swap without version",
+        file: "src/controller/api_server.rs",
+        find: "                resource_version: &read.resource_version,\n            },\n            status,",
+        replace: "                resource_version: \"\",\n            },\n            status,",
+        found_by: &[Simulation],
+    },
+    Mistake {
+        name: "attempt counted on a refusal of the whole call (429)",
+        file: "src/engine/object/record.rs",
+        find: "if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) {",
+        replace: "if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) || *refusal == Refusal::Whole {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "deadline reset by suspend",
+        file: "src/engine/object/surface.rs",
+        find: "        start_time: before.start_time.clone(),",
+        replace: "        start_time: before.start_time.clone().filter(|_| !job.suspend),",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "one not-found read enough",
+        file: "src/engine/object/record.rs",
+        find: "        && *last - since >= settings.settle\n",
+        replace: "        && *last >= since\n",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "retry without a look",
+        file: "src/engine/object/look_first.rs",
+        find: "            && now - sent < LOOK_LIFE_AT_DECISION\n            && proof_from.is_none_or(|needed| sent > needed)\n",
+        replace: "            && now >= sent\n",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a read from before the call taken as proof",
+        file: "src/engine/object/look_first.rs",
+        find: "            && proof_from.is_none_or(|needed| sent > needed)\n",
+        replace: "",
+        found_by: &[Tables, Simulation],
+    },
+    Mistake {
+        name: "a call long after its intent",
+        file: "src/clock.rs",
+        find: "        Instant::now() >= self.mono || self.clock.wall() >= self.wall",
+        replace: "        Instant::now() >= self.mono + Duration::from_hours(1)",
+        found_by: &[Client, Simulation],
+    },
+    Mistake {
+        name: "no wait after an unknown outcome",
+        file: "src/engine/object/look_first.rs",
+        find: "            Effect::Unknown => ended + settings.settle,",
+        replace: "            Effect::Unknown => ended,",
+        found_by: &[Tables, Simulation],
+    },
+    Mistake {
+        name: "a look from before a suspension counts",
+        file: "src/engine/object/memory.rs",
+        find: "        if closed || job.meta.generation != self.generation {\n            self.gate = now;",
+        replace: "        if closed && job.meta.generation < self.generation {\n            self.gate = now;",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a suspended object still sends",
+        file: "src/engine/object/job.rs",
+        find: "        !self.suspend && !self.dry_run && !self.meta.leaving",
+        replace: "        !self.dry_run && !self.meta.leaving",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "after a restart an intent is taken as over at once",
+        file: "src/engine/object/memory.rs",
+        find: "let end = if over { now } else { now + INTENT_LIFE + settings.request_timeout };",
+        replace: "let end = if over { now } else { Mono::START };",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an unknown outcome recorded as accepted",
+        file: "src/engine/object/record.rs",
+        find: "            Reply::Unknown { .. } => {}\n        }\n    }\n}",
+        replace: "            Reply::Unknown { .. } => accept(row),\n        }\n    }\n}",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a 202 accepts what it leaves out",
+        file: "src/engine/object/record.rs",
+        find: "                if ids.contains(&row.id) {\n                    accept(row);",
+        replace: "                if !ids.is_empty() {\n                    accept(row);",
+        found_by: &[Tables, Model],
+    },
+    Mistake {
+        name: "an id in two calls of two objects at once",
+        file: "src/engine/object/marks.rs",
+        find: "        if ids.iter().any(|(id, _)| self.get(*id).in_flight.is_some()) {\n            return false;\n        }\n",
+        replace: "",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a phase goes back when an id is sent again",
+        file: "src/engine/object/write_ahead.rs",
+        find: "                        Progress::Accepted { .. } => Progress::Accepted { batch: Some(number), resent: true },\n",
+        replace: "",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an outcome forgotten when its write conflicts",
+        file: "src/controller/reconcile.rs",
+        find: "            Err(WriteError::Conflict | WriteError::Gone) => return Pass::Again,\n            Err(WriteError::Unavailable(why)) => {\n                warn!(",
+        replace: "            Err(WriteError::Conflict | WriteError::Gone) => {}\n            Err(WriteError::Unavailable(why)) => {\n                warn!(",
+        found_by: &[Simulation],
+    },
+    Mistake {
+        name: "a finished object is worked on again",
+        file: "src/engine/object/surface.rs",
+        find: "    status.conditions.iter().any(|c| c.type_ == \"Finished\" && c.status == \"True\")",
+        replace: "    status.conditions.iter().any(|c| c.type_ == \"Finished\" && c.status == \"Never\")",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a repeated id of the spec sent twice in a call",
+        file: "src/engine/object/job.rs",
+        find: "            if seen.insert(id) {",
+        replace: "            seen.insert(id);\n            {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a look never grows old",
+        file: "src/engine/object/look_first.rs",
+        find: "            && now - sent < LOOK_LIFE_AT_DECISION\n",
+        replace: "",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an error after acceptance sent again at once",
+        file: "src/engine/object/look_first.rs",
+        find: "            Effect::Accepted if error_came_after => ended + settings.settle,",
+        replace: "            Effect::Accepted if now_error.is_some() => ended,",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "notAfter forgotten",
+        file: "src/engine/object/limits.rs",
+        find: "        } else if over(self.not_after) {",
+        replace: "        } else if over(self.not_after) && over(self.deadline) {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "any 404 taken as not found",
+        file: "src/cloud/classify.rs",
+        find: "    (heard.status == StatusCode::NOT_FOUND && heard.code().starts_with(\"iMetal.\")).then_some(Seen::NotFound)",
+        replace: "    (heard.status == StatusCode::NOT_FOUND).then_some(Seen::NotFound)",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "an id that a 404 names taken as gone",
+        file: "src/engine/object/memory/calls.rs",
+        find: "                    self.refused.insert(*id, refused);\n                }\n                self.isolation.named(named, evidence)",
+        replace: "                    self.refused.insert(*id, refused);\n                    if missing.is_some() {\n                        self.isolation.give_up(*id, FailureReason::NotFound, note.clone());\n                    }\n                }\n                self.isolation.named(named, evidence)",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a bad request marks every id",
+        file: "src/engine/object/isolate.rs",
+        find: "        if !good {\n",
+        replace: "        if !good && trial.alone.is_empty() {\n",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "what was known of an object serves the next one of its name",
+        file: "src/controller/reconcile.rs",
+        find: "        if tracked.uid == live.uid {\n            // Reads are made",
+        replace: "        if !tracked.uid.is_empty() {\n            // Reads are made",
+        found_by: &[Simulation],
+    },
+    Mistake {
+        name: "an unknown state taken as the end",
+        file: "src/engine/state.rs",
+        find: "            \"terminated\" | \"teminated\" => Self::Terminated,",
+        replace: "            \"terminated\" | \"teminated\" | \"deleted\" | \"destroyed\" | \"melting\" => Self::Terminated,",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a lease taken while its holder renews it",
+        file: "src/runtime/election/decide.rs",
+        find: "Some(_) if now < self.over(lease, *first_seen) => Next::Read,",
+        replace: "Some(_) if now < *first_seen => Next::Read,",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "the time of a lease begun anew by every read",
+        file: "src/runtime/election/decide.rs",
+        find: "if known.version == lease.version => *first_seen,",
+        replace: "if known.version == lease.version => now.max(*first_seen),",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a leader that leads for longer than its lease",
+        file: "src/runtime/election/decide.rs",
+        find: "renew: Duration::from_secs(10)",
+        replace: "renew: Duration::from_secs(16)",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a leader that believes in a lease which another one holds",
+        file: "src/runtime/election/decide.rs",
+        find: "Some(holder) => return Next::Lost(Loss::Taken(holder.clone())),",
+        replace: "Some(_) => {}",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a call without the lease",
+        file: "src/controller/context.rs",
+        find: "            .while_leading(&self.leadership)\n",
+        replace: "",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a status written without the lease",
+        file: "src/controller/api_server.rs",
+        find: "        self.check_lead()?;\n        acknowledged(&read.key, self.text(Asked::Status, request).await)\n",
+        replace: "        acknowledged(&read.key, self.text(Asked::Status, request).await)\n",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a standby that works",
+        file: "src/controller/reconcile.rs",
+        find: "    if !context.leadership.leads() {\n",
+        replace: "    if !context.leadership.leads() && context.draining() {\n",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "an object of another shard worked on",
+        file: "src/controller/reconcile.rs",
+        find: "    if context.scope.holds(&key.namespace, &live.labels) {\n",
+        replace: "    if context.scope.holds(&key.namespace, &live.labels) || !context.draining() {\n",
+        found_by: &[Client],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stands_where_it_says_exactly_once() {
+        let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../../..");
+        for mistake in MISTAKES {
+            let text = std::fs::read_to_string(format!("{project}/{}", mistake.file)).unwrap();
+            assert_eq!(text.matches(mistake.find).count(), 1, "{}", mistake.name);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! `deploy/base`, applied as a person would.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
+
+use control_plane::{ControlPlane, Error, Supervised};
+use serde_json::json;
+
+use crate::{manifest::Manifest, stage::until};
+
+/// Namespace and ServiceAccount of `deploy/base`.
+pub(crate) const ACCOUNT: (&str, &str) = ("clouddc-system", "instance-deletion-controller");
+
+/// The top folder of the project.
+#[must_use]
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
+}
+
+/// The folder `deploy/base`.
+#[must_use]
+pub fn base() -> String {
+    project().join("deploy/base").display().to_string()
+}
+
+/// Applies `deploy/base` once to a control plane and waits until the CRD is served. Returns a kubeconfig of the
+/// controller's ServiceAccount.
+pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
+    // Once: a controller that starts must not find the file half written by the next test.
+    static DONE: Mutex<Vec<(String, PathBuf)>> = Mutex::new(Vec::new());
+    let mut done = DONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some((_, kubeconfig)) = done.iter().find(|(url, _)| *url == control_plane.url()) {
+        return Ok(kubeconfig.clone());
+    }
+    control_plane.kubectl(&["apply", "-k", &base()]).ok()?;
+    let crd = "crd/instancedeletions.clouddc.dev";
+    control_plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]).ok()?;
+    let (namespace, name) = ACCOUNT;
+    raise_the_cap(control_plane, namespace)?;
+    watch_versions(control_plane, done.len())?;
+    let kubeconfig = control_plane.service_account_kubeconfig(namespace, name)?;
+    done.push((control_plane.url(), kubeconfig.clone()));
+    Ok(kubeconfig)
+}
+
+/// By default one object may list fewer ids than tests do. The API server learns of policies and their parameters a moment
+/// later: the new ones are in force once they refuse what they protect.
+fn raise_the_cap(control_plane: &ControlPlane, namespace: &str) -> Result<(), Error> {
+    const PROBE: &str = "00000000-0000-0000-0000-000000000001";
+    let data = json!({"data": {"maxInstanceIDs": "5000", PROBE: "probe"}}).to_string();
+    let guard = ["patch", "configmap", "instance-deletion-guard", "--type=merge", "--patch", &data];
+    control_plane.kubectl(&[&guard[..], &["--namespace", namespace]].concat()).ok()?;
+    let probe = Manifest::new("probe", &[PROBE.to_owned()]).text();
+    until("the policy is in force", || {
+        let tried = control_plane.kubectl(&["create", "--dry-run=server", "--namespace=default", "-f", "-"]);
+        let output = tried.stdin(probe.clone()).run().ok()?;
+        output.stderr.contains("are protected").then_some(())
+    });
+    Ok(())
+}
+
+/// Keeps every version of every object for `tests/conformance/gitops`, in the folder that `RECORDED_VERSIONS` names.
+fn watch_versions(control_plane: &ControlPlane, number: usize) -> Result<(), Error> {
+    // Each ends with this process.
+    static WATCHES: Mutex<Vec<Supervised>> = Mutex::new(Vec::new());
+    let Some(folder) = std::env::var_os("RECORDED_VERSIONS") else { return Ok(()) };
+    let log = Path::new(&folder).join(format!("watch-{}-{number}.json", std::process::id()));
+    let mut command = Command::new(control_plane.kubectl_path());
+    command
+        .args(["get", "--raw", "/apis/clouddc.dev/v1alpha1/instancedeletions?watch=true"])
+        .env("KUBECONFIG", control_plane.kubeconfig())
+        .env("HOME", control_plane.folder());
+    let watch = Supervised::spawn(command, &log)?;
+    WATCHES.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(watch);
+    Ok(())
+}
