@@ -15,6 +15,8 @@ pub mod cloud;
 pub mod controller;
 pub mod engine;
 pub mod leadership;
+pub mod lock;
 pub mod metrics;
 pub mod random;
 pub mod runtime;
+pub mod scope;

@@ -13,7 +13,8 @@ use instance_deletion_controller::{
     runtime::{
         args::{Cli, Command, RunArgs},
         election::Election,
-        health::{self, Health},
+        health,
+        health::Health,
         logs,
         metrics::Metrics,
         panics::Panics,

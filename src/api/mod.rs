@@ -7,11 +7,13 @@ mod crd;
 mod spec;
 mod status;
 
-pub use crd::{crd, crd_yaml};
-pub use spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, NotFoundPolicy, SecretRef};
-pub use status::{
-    BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus, Phase,
-    PlanStatus, Summary,
+pub use self::{
+    crd::{crd, crd_yaml},
+    spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, NotFoundPolicy, SecretRef},
+    status::{
+        BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus,
+        Phase, PlanStatus, Summary,
+    },
 };
 
 /// Name of this controller: in events, in the User-Agent and as field manager.

@@ -6,9 +6,9 @@ use k8s_openapi::jiff::Timestamp;
 use reqwest::StatusCode;
 
 use super::{
+    bodies::{DeleteReply, ListReply, Row, error_of, starts_as_page},
     credential::Secret,
     retry_after::{http_date, retry_after},
-    wire::{DeleteReply, ListReply, Row, error_of, starts_as_page},
 };
 use crate::engine::{
     InstanceId,

@@ -13,13 +13,14 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
-    classify::{self, Heard, printable},
+    bodies::DeleteRequest,
+    classify,
+    classify::{Heard, printable},
     credential::{Authorization, Credential, Known, Secret, Signed, encoded},
     endpoint::Endpoint,
     metrics::{CloudMetrics, Operation, Outcome},
     skew::Skew,
     transport::{ClientError, ClientOptions, Exchange, Http, LeaveBy, Lost, Missed, Transport},
-    wire::DeleteRequest,
 };
 use crate::{
     clock::{Clock, Deadline},

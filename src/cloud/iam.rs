@@ -18,7 +18,7 @@ use super::{
     retry_after::stated_limit,
 };
 use crate::engine::{
-    account::pace::STATED,
+    account::rate::STATED,
     reply::{Note, Trouble},
     time::Mono,
 };

@@ -3,6 +3,7 @@
 //! Knows nothing of Kubernetes. [`client`] makes the three calls over [`transport`]; [`classify`] says what a reply means;
 //! [`reader`] gathers looks and paces them; [`credential`] signs; [`metrics`] counts.
 
+mod bodies;
 mod classify;
 mod client;
 mod credential;
@@ -15,16 +16,17 @@ mod skew;
 #[cfg(test)]
 mod testing;
 mod transport;
-mod wire;
 
-pub use client::{Client, Failure};
-pub use credential::{
-    Authorization, Credential, CredentialProblem, CredentialSource, Identity, InvalidSet, Login, Secret, Set,
-    Unusable,
+pub use self::{
+    client::{Client, Failure},
+    credential::{
+        Authorization, Credential, CredentialProblem, CredentialSource, Identity, InvalidSet, Login, Secret,
+        Set, Unusable,
+    },
+    endpoint::{Endpoint, EndpointError, Endpoints},
+    iam::Iam,
+    metrics::CloudMetrics,
+    reader::{Answer, PaceOf, ReadFailure, ReadPace, Reader, Reading},
+    retry_after::stated_limit,
+    transport::{ClientError, ClientOptions, Exchange, Heard, Lost},
 };
-pub use endpoint::{Endpoint, EndpointError, Endpoints};
-pub use iam::Iam;
-pub use metrics::CloudMetrics;
-pub use reader::{Answer, PaceOf, ReadFailure, ReadPace, Reader, Reading};
-pub use retry_after::stated_limit;
-pub use transport::{ClientError, ClientOptions, Exchange, Heard, Lost};

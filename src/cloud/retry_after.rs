@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 
-use crate::engine::account::pace::Limit;
+use crate::engine::account::rate::Limit;
 
 /// Whoever asks for a longer wait is asked again after this.
 const LONGEST: Duration = Duration::from_hours(1);

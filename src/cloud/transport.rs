@@ -280,10 +280,8 @@ impl Body for LeaveBy {
 mod tests {
     use futures::FutureExt;
 
-    use crate::clock::Clock;
-
     use super::*;
-    use crate::cloud::testing::options;
+    use crate::{clock::Clock, cloud::testing::options};
 
     /// A root that signs nothing; valid until 2126.
     const ROOT: &str = "-----BEGIN CERTIFICATE-----\n\

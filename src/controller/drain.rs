@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::context::Context;
+use super::state::context::Context;
 
 /// Beyond the time that a call may take: for the write of its outcome. The sum stays below the 60 s of grace that the
 /// Deployment gives.

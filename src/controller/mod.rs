@@ -10,30 +10,17 @@
 
 mod accounts;
 mod api_server;
-mod calls;
-mod context;
+mod deletes;
 mod drain;
-mod events;
-mod exchange;
-mod governors;
-mod looks;
 mod metrics;
-mod objects;
+mod reads;
 mod reconcile;
-mod renewal;
-mod schedule;
-mod scope;
-mod secrets;
-mod selector;
 mod slots;
-mod submit;
+mod state;
 mod watch;
 
-pub use api_server::{ApiServer, Key, Live, ReadError, WriteError};
-pub use context::{Context, Options};
+pub use api_server::{ApiServer, Key, Live, ReadError, Unavailable, WriteError};
 pub use drain::drain;
-pub use exchange::Unavailable;
 pub use reconcile::{forget_if_gone, reconcile};
-pub use scope::Scope;
-pub use selector::Selector;
+pub use state::context::{Context, Options};
 pub use watch::{WatchError, listable, run};

@@ -12,6 +12,8 @@ pub mod settings;
 pub mod state;
 pub mod time;
 
-pub use id::InstanceId;
-pub use settings::Settings;
-pub use time::{Mono, Now};
+pub use self::{
+    id::InstanceId,
+    settings::Settings,
+    time::{Mono, Now},
+};

@@ -4,14 +4,11 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::{
-    durations,
-    values::{self, RegionUrl},
-};
+use super::{durations, values, values::RegionUrl};
 use crate::{
     cloud::{Endpoint, EndpointError, Endpoints},
-    controller::{Scope, Selector},
     engine::Settings,
+    scope::{Scope, Selector},
 };
 
 /// Deletes CloudDC bare-metal instances listed in InstanceDeletion objects, and says when they are gone.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fake_api_server::MemoryApiServer;
 use instance_deletion_controller::api::InstanceDeletion;
 use kube::{
     Resource,
@@ -9,7 +10,6 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
     core::{DynamicObject, Request, WatchEvent},
 };
-use fake_api_server::MemoryApiServer;
 use serde_json::{Value, json};
 
 use crate::support::stage;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     cloud::stated_limit,
-    engine::{account::pace::Limit, state::Live},
+    engine::{account::rate::Limit, state::Live},
 };
 
 fn heard(status: u16, body: &str) -> Heard {

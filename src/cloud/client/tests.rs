@@ -21,7 +21,8 @@ use super::*;
 use crate::{
     cloud::{
         credential::{AccessKey, Identity},
-        testing::{self, Script, client, serve},
+        testing,
+        testing::{Script, client, serve},
     },
     engine::state::Live,
 };

@@ -10,7 +10,7 @@ use crate::{
         Credential, CredentialProblem,
         testing::{Script, client, credential, serve},
     },
-    engine::{account::pace::Pace, state::Live},
+    engine::{account::rate::Pace, state::Live},
 };
 
 struct Fixed;

@@ -3,20 +3,20 @@
 //! [`census`] counts objects, [`requests`] what the API server is asked, [`paces`] how fast the cloud may be called; the rest,
 //! what reconciles come to, is here.
 
-mod census;
-mod paces;
+mod object_gauges;
+mod rate_gauges;
 mod requests;
 
 use std::time::Duration;
 
 pub use self::{
-    census::{Census, Counted, Row},
-    paces::Paces,
+    object_gauges::{Census, Counted, Row},
+    rate_gauges::Paces,
     requests::{Asked, Requests},
 };
 use crate::{
     api::InstanceDeletionStatus,
-    engine::{Mono, account::permits::Turn, object::surface::is_finished},
+    engine::{Mono, account::delete_queue::Turn, object::report::status::is_finished},
     metrics::{Counter, Counters, Histogram, Registry, Unit, counters, observe, quick, slow},
 };
 
@@ -187,8 +187,9 @@ impl Metrics {
     /// A status was stored.
     pub fn stored(&self, before: &InstanceDeletionStatus, status: &InstanceDeletionStatus) {
         if is_finished(status) && !is_finished(before) {
-            let name =
-                |phase| census::PHASES.into_iter().find_map(|(p, name)| (Some(p) == phase).then_some(name));
+            let name = |phase| {
+                object_gauges::PHASES.into_iter().find_map(|(p, name)| (Some(p) == phase).then_some(name))
+            };
             if let Some(counter) = name(status.phase).and_then(|phase| self.finished.get(&[("phase", phase)]))
             {
                 counter.inc();

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::exchange::Failure;
-use crate::metrics::{Counters, Durations, Labels, Registry, Unit, counters, durations, observe};
+use crate::{
+    controller::api_server::requests::Failure,
+    metrics::{Counters, Durations, Labels, Registry, Unit, counters, durations, observe},
+};
 
 /// A request that this process makes by itself; kube's watches and events are counted elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,11 @@ use super::*;
 use crate::{
     clock::{Clock, Deadline},
     cloud::{Client, ClientOptions, Endpoints},
-    controller::{ApiServer, Context, Options, Scope},
+    controller::{ApiServer, Context, Options},
     engine::Settings,
     leadership::{Keeper, Leadership},
     random::Random,
+    scope::Scope,
 };
 
 const OBJECT: &str = r#"{"apiVersion":"clouddc.dev/v1alpha1","kind":"InstanceDeletion","metadata":{"name":"retire","namespace":"fleet","uid":"u","resourceVersion":"7","generation":1},"spec":{},"status":{"observedGeneration":-1}}"#;

@@ -3,24 +3,32 @@
 use std::time::Duration;
 
 use super::{
-    batch, close,
-    events::{self, Event},
-    job::{Job, Meta},
-    ledger::{Ledger, Progress},
-    limits::Limit,
-    marks::Marks,
-    memory::Memory,
-    plan::{Planning, plan},
-    poll, record,
-    standing::Standing,
-    surface::{self, Hindrance, Stage, Stuck},
-    write_ahead::{self, Wave},
+    report::{
+        events,
+        events::Event,
+        status,
+        status::{Hindrance, Stage, Stuck},
+    },
+    rules::{
+        batch, close,
+        plan::{Planning, plan},
+        poll, record, write_ahead,
+    },
+    state::{
+        blocker::Standing,
+        deadlines::Limit,
+        ledger::{Ledger, Progress},
+        memory::Memory,
+        spec::{Job, Meta},
+        wave::Wave,
+    },
 };
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
         account::{
-            permits::{Turn, Want},
+            call_history::Marks,
+            delete_queue::{Turn, Want},
             schedule::Watch,
         },
         id::InstanceId,
@@ -105,7 +113,7 @@ pub enum Next {
 #[must_use]
 pub fn decide(input: &Input<'_>) -> Decision {
     let Input { job, status, memory, now, settings, .. } = *input;
-    if surface::is_finished(status) {
+    if status::is_finished(status) {
         return finished(&job.meta, status, job.ttl, now);
     }
     let mut ledger = Ledger::read(&job.ids, status);
@@ -167,7 +175,7 @@ pub fn decide(input: &Input<'_>) -> Decision {
     let mut looking = Looking::nothing();
     if blocked_look.is_none() && input.may_start {
         let started = status.start_time.as_ref().map(|time| time.0);
-        let requested = surface::look_requested(&job.meta, status);
+        let requested = status::look_requested(&job.meta, status);
         let due = poll::due(job, &ledger, memory, &queue, (now, started, requested), settings);
         looking = Looking { ids: due.ids, regular: due.regular, watch: due.watch, next: due.next };
     }
@@ -203,10 +211,10 @@ pub fn decide(input: &Input<'_>) -> Decision {
 /// Decides about an object whose stored spec the schema refuses: say so, and send nothing.
 #[must_use]
 pub fn decide_invalid(why: &str, meta: &Meta, status: &InstanceDeletionStatus, now: &Now) -> Decision {
-    if surface::is_finished(status) {
+    if status::is_finished(status) {
         return finished(meta, status, None, now);
     }
-    let write = surface::invalid_spec(why, meta, status, now);
+    let write = status::invalid_spec(why, meta, status, now);
     Decision { events: vec![events::invalid_spec(why)], write: Some(write), ..rest() }
 }
 
@@ -214,9 +222,9 @@ pub fn decide_invalid(why: &str, meta: &Meta, status: &InstanceDeletionStatus, n
 /// completion is over.
 #[must_use]
 pub fn finished(meta: &Meta, status: &InstanceDeletionStatus, ttl: Option<Duration>, now: &Now) -> Decision {
-    if status.observed_generation != Some(meta.generation) || surface::look_requested(meta, status) {
+    if status.observed_generation != Some(meta.generation) || status::look_requested(meta, status) {
         let wake = ttl.map(|_| now.mono);
-        return Decision { write: Some(surface::observed(status, meta)), wake, ..rest() };
+        return Decision { write: Some(status::observed(status, meta)), wake, ..rest() };
     }
     let ended = status.completion_time.as_ref().map(|time| time.0);
     let Some(delete_at) = ended.zip(ttl).and_then(|(ended, ttl)| ended.checked_add(ttl).ok()) else {
@@ -291,7 +299,7 @@ impl Draft<'_> {
         let Input { memory, status, now, job, .. } = *self.input;
         let planned = status.phase == Some(crate::api::Phase::Planned);
         let seen = status.observed_generation == Some(job.meta.generation);
-        if planned && seen && !surface::look_requested(&job.meta, status) {
+        if planned && seen && !status::look_requested(&job.meta, status) {
             return rest();
         }
         let mut looking = Looking::nothing();
@@ -395,7 +403,7 @@ impl Draft<'_> {
         const BATCH: usize = 96;
         const MESSAGES: usize = 16 * 1024;
         let status =
-            surface::status(self.input.job, ledger, stage, self.input.status, self.input.now, (None, None));
+            status::status(self.input.job, ledger, stage, self.input.status, self.input.now, (None, None));
         let written = serde_json::to_vec(&status).map_or(usize::MAX, |bytes| bytes.len());
         let open = ledger.rows.iter().filter(|r| !r.progress.ended()).count();
         let growth = open * ROW + ledger.batches.len() * BATCH + MESSAGES;
@@ -410,7 +418,7 @@ impl Draft<'_> {
         let ended = matches!(stage, Stage::Ended(_));
         let stuck = if ended { None } else { self.stuck(ledger) };
         let surface_of = |ledger: &Ledger| {
-            surface::status(job, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
+            status::status(job, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
         };
         let submits = matches!(next, Next::Submit(_));
 

@@ -19,25 +19,9 @@
 //!      │              │ is on its way    │                                            │
 //! ```
 
-pub mod batch;
-#[cfg(test)]
-mod case;
-pub mod close;
 pub mod decide;
-pub mod events;
-pub mod isolate;
-pub mod job;
-pub mod ledger;
-pub mod limits;
-pub mod look_first;
-pub mod marks;
-pub mod memory;
-pub mod plan;
-pub mod poll;
-pub mod record;
+pub mod report;
+pub mod rules;
+pub mod state;
 #[cfg(test)]
-mod scenario;
-pub mod sightings;
-pub mod standing;
-pub mod surface;
-pub mod write_ahead;
+pub(in crate::engine) mod tests;

@@ -221,6 +221,4 @@ impl Candidate {
 }
 
 #[cfg(test)]
-mod contest;
-#[cfg(test)]
 mod tests;

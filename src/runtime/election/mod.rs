@@ -24,9 +24,9 @@ use self::{
 use super::health::Health;
 use crate::{
     clock::{Clock, Deadline},
-    controller::Scope,
     leadership::{Keeper, Leadership},
     random::Random,
+    scope::Scope,
 };
 
 /// For one request: two fit into the time in which a leader must have written.

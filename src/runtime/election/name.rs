@@ -2,7 +2,7 @@
 
 use ring::digest::{SHA256, digest};
 
-use crate::{api::CONTROLLER_NAME, controller::Scope, random::Random};
+use crate::{api::CONTROLLER_NAME, random::Random, scope::Scope};
 
 /// Longest part of the host's name in an identity.
 const HOST: usize = 64;

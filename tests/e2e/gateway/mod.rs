@@ -15,17 +15,15 @@ use std::{
     },
 };
 
+pub use asked::{Asked, events, gets, intents, lists, outcomes, secrets, status_writes, watches};
 use axum::body::{Body, to_bytes};
 use harness::{Controller, Stage};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, sync::watch};
-
-pub use asked::{Asked, events, gets, intents, lists, outcomes, secrets, status_writes, watches};
+use rules::{Active, Then};
 pub use rules::{Rule, RuleHandle};
 pub use stream::Watching;
-
-use rules::{Active, Then};
+use tokio::{net::TcpListener, sync::watch};
 
 /// The API server takes no larger request either.
 const LARGEST: usize = 8 << 20;

@@ -4,15 +4,17 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::*;
 use crate::engine::{
-    account::health::Evidence,
+    account::outage::Evidence,
     object::{
-        case::{Case, MICRO, just_before, then},
-        job::{
-            Meta,
-            tests::{job_of, meta},
+        report::status::tests::ready,
+        state::{
+            memory::{CallState, Observed, OwnCall},
+            spec::{
+                Meta,
+                tests::{job_of, meta},
+            },
         },
-        memory::{CallState, Observed, OwnCall},
-        surface::tests::ready,
+        tests::case::{Case, MICRO, just_before, then},
     },
     reply::Trouble,
     state::{Live, Seen, StateText},
@@ -333,12 +335,12 @@ fn an_invalid_spec_is_said_once() {
 
 #[test]
 fn a_finished_object_says_that_an_edit_was_seen_and_goes_when_its_time_is_over() {
-    let status = surface::invalid_spec("x", &meta(2), &InstanceDeletionStatus::default(), &now());
+    let status = status::invalid_spec("x", &meta(2), &InstanceDeletionStatus::default(), &now());
     let ttl = |seconds| Some(Duration::from_secs(seconds));
     let at = |seconds| Now { mono: then(), wall: now().wall + Duration::from_secs(seconds) };
     assert_eq!(finished(&meta(2), &status, None, &now()), rest());
     let edited = finished(&meta(3), &status, ttl(9), &now());
-    assert_eq!((edited.write, edited.wake), (Some(surface::observed(&status, &meta(3))), Some(then())));
+    assert_eq!((edited.write, edited.wake), (Some(status::observed(&status, &meta(3))), Some(then())));
     assert_eq!(finished(&meta(3), &status, None, &now()).wake, None);
     let wakes = |seconds, passed| finished(&meta(2), &status, ttl(seconds), &at(passed)).wake;
     assert_eq!(wakes(9, 0), Some(then() + Duration::from_secs(9)));
@@ -505,7 +507,8 @@ fn ends_are_written_together_at_most_once_in_twice_poll_min() {
 #[test]
 fn an_outcome_is_recorded_with_its_wave_or_with_whatever_is_written_before() {
     let (mut case, mut asked) = one_of_two_ended();
-    let call = |state| crate::engine::object::memory::OwnCall { claim: "lost".into(), ids: vec![], state };
+    let call =
+        |state| crate::engine::object::state::memory::OwnCall { claim: "lost".into(), ids: vec![], state };
     let too_late = CallState::Ended { at: then(), reply: crate::engine::reply::Reply::TooLate };
     case.memory.calls.insert(8, call(too_late));
     case.memory.calls.insert(9, call(CallState::InFlight));
@@ -540,7 +543,7 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
     };
     let draft = Draft { input: &input, outcome_only: case.ledger.clone(), records: vec![], events: vec![] };
     let stage = Stage::Deleting(None);
-    let written = surface::status(&case.job, &case.ledger, &stage, &status, &now, (None, None));
+    let written = status::status(&case.job, &case.ledger, &stage, &status, &now, (None, None));
     let written = serde_json::to_vec(&written).unwrap().len();
     let room = 2 * 64 + 96 + 16 * 1024;
     assert_eq!(draft.largest(&case.ledger, &stage), written + room + 1_000_000);

@@ -1,3 +1,5 @@
+mod contest;
+
 use super::*;
 
 const ME: &str = "me";

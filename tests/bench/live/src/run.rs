@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::{
-    BenchError,
-    baseline::{self, Task},
+    BenchError, baseline,
+    baseline::Task,
     cloud_log, ends,
     figure::{Figure, Sample, number},
     finish::{wait_finished, wait_ready},

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use bench::{
-    baseline::{self, Task},
-    stored::Writes,
-};
+use bench::{baseline, baseline::Task, stored::Writes};
 use clouddc_simulator::{EndTime, Fault, Operation, Options, Projects, Simulator};
 use harness::{Manifest, PROJECT, Stage, TOKEN};
 use serde_json::json;

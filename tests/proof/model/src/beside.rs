@@ -1,10 +1,8 @@
 //! What goes on beside the reconcile: calls that leave and end, and looks that are answered.
 
 use engine_purity::engine::{
-    object::{
-        marks::Effect,
-        memory::{CallEnd, LookEnd, LookFailure},
-    },
+    account::call_history::Effect,
+    object::state::memory::{CallEnd, LookEnd, LookFailure},
     reply::{Note, Reply, Trouble},
 };
 

@@ -19,8 +19,8 @@ use engine_purity::{
     api::InstancePhase,
     engine::{
         Mono,
-        account::health::Health,
-        object::{marks::Marks, surface::is_finished},
+        account::{call_history::Marks, outage::Health},
+        object::report::status::is_finished,
     },
 };
 

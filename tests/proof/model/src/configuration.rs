@@ -6,7 +6,7 @@ use engine_purity::{
     api::{InstanceDeletionSpec, NotFoundPolicy, SecretRef},
     engine::{
         InstanceId, Settings,
-        object::job::{Job, Meta},
+        object::state::spec::{Job, Meta},
     },
 };
 use k8s_openapi::jiff::Timestamp;

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt::{self, Write as _},
+    fmt,
+    fmt::Write as _,
     hash::{BuildHasherDefault, Hasher},
     time::{Duration, Instant},
 };
 
-use engine_purity::engine::object::surface::is_finished;
+use engine_purity::engine::object::report::status::is_finished;
 
 use crate::{Model, digest::digest, judge::Violation, world::World};
 

@@ -6,7 +6,7 @@ mod requests;
 use engine_purity::{
     api::{InstanceDeletionStatus, InstancePhase, InstanceStatus},
     engine::{
-        object::{decide::Decision, surface::is_finished},
+        object::{decide::Decision, report::status::is_finished},
         settings::BATCH_ROWS,
     },
 };

@@ -33,7 +33,7 @@ pub mod judge;
 pub mod process;
 pub mod world;
 
-use engine_purity::engine::{InstanceId, Now, Settings, object::job::Job};
+use engine_purity::engine::{InstanceId, Now, Settings, object::state::spec::Job};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{

@@ -4,14 +4,16 @@
 use std::mem;
 
 use engine_purity::engine::{
-    account::permits::Turn,
+    account::delete_queue::Turn,
     object::{
         decide::{Decision, Input, Next, decide, finished},
-        job::Meta,
-        ledger::Ledger,
-        memory::{Memory, Observed},
-        surface::is_finished,
-        write_ahead::Wave,
+        report::status::is_finished,
+        state::{
+            ledger::Ledger,
+            memory::{Memory, Observed},
+            spec::Meta,
+            wave::Wave,
+        },
     },
     settings::{INTENT_LIFE, LOOK_LIFE},
 };
@@ -32,8 +34,8 @@ impl Model {
             stopped: false,
             uid: 0,
             memory: None,
-            marks: engine_purity::engine::object::marks::Marks::default(),
-            health: engine_purity::engine::account::health::Health::default(),
+            marks: engine_purity::engine::account::call_history::Marks::default(),
+            health: engine_purity::engine::account::outage::Health::default(),
             batch_size: self.configuration.batch_size,
             step: Step::Idle,
             due: None,

@@ -10,8 +10,8 @@ use engine_purity::{
     api::InstanceDeletionStatus,
     engine::{
         Mono,
-        account::health::Health,
-        object::{marks::Marks, memory::Memory, write_ahead::Wave},
+        account::{call_history::Marks, outage::Health},
+        object::state::{memory::Memory, wave::Wave},
         reply::Reply,
         state::Seen,
     },

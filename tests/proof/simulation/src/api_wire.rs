@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fake_api_server::{Path, Reply, refusal};
 use http::{Request, Response};
 use instance_deletion_controller::controller::Key;
 use kube::client::Body;
-use fake_api_server::{Path, Reply, refusal};
 use serde_json::{Value, json};
 use tokio::{
     sync::{oneshot, watch},

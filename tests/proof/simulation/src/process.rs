@@ -12,9 +12,10 @@ use std::{
 use instance_deletion_controller::{
     clock::Clock,
     cloud::{Client, Endpoints},
-    controller::{ApiServer, Context, Key, Options, Scope, forget_if_gone, reconcile},
+    controller::{ApiServer, Context, Key, Options, forget_if_gone, reconcile},
     leadership::Leadership,
     random::Random as ControllerRandom,
+    scope::Scope,
 };
 use tokio::{
     sync::{mpsc, watch},

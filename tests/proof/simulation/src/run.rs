@@ -8,7 +8,8 @@ use tokio::time::sleep;
 
 use crate::{
     faults::Faults,
-    judge::{self, Violation},
+    judge,
+    judge::Violation,
     machines,
     plan::{Act, Course, NAMESPACES, PROJECT, Plan, SecretAct, TOKENS},
     process::start,

@@ -10,9 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use clouddc_simulator::InMemoryCloud;
+use fake_api_server::{MemoryApiServer, Place};
 use instance_deletion_controller::controller::Key;
 use k8s_openapi::jiff::Timestamp;
-use fake_api_server::{MemoryApiServer, Place};
 use serde_json::Value;
 use tokio::{
     sync::{mpsc, watch},

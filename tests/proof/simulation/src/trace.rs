@@ -1,9 +1,6 @@
 //! The log of a run: hashed always, kept if wanted.
 
-use std::{
-    fmt::{self, Write as _},
-    time::Duration,
-};
+use std::{fmt, fmt::Write as _, time::Duration};
 
 /// Lines, one for each message and each act.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use fake_api_server::Place;
 use instance_deletion_controller::controller::Key;
 use k8s_openapi::ByteString;
-use fake_api_server::Place;
 use serde_json::{Value, json};
 
 use crate::{

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use instance_deletion_controller::controller::Key;
 use fake_api_server::Change;
+use instance_deletion_controller::controller::Key;
 use serde_json::Value;
 use tokio::time::sleep;
 

@@ -2,7 +2,8 @@
 //! may come from `KUBEBUILDER_ASSETS` instead.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs,
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
 };
 

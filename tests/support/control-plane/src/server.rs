@@ -12,8 +12,8 @@ use std::{
 };
 
 use crate::{
-    Error, Kubectl, Signal, Supervised,
-    flags::{self, Ports},
+    Error, Kubectl, Signal, Supervised, flags,
+    flags::Ports,
     leash::Folder,
     programs::{HELM, Programs},
 };

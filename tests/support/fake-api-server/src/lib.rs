@@ -13,10 +13,9 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Value, json};
-
 pub use path::{Path, Place};
 pub use refusal::{Reply, refusal};
+use serde_json::{Value, json};
 
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

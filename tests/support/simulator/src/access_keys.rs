@@ -1,7 +1,6 @@
 //! Access keys: pairs of an id, which requests name, and a secret, with which they are signed.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use crate::projects::Projects;
 

@@ -2,27 +2,30 @@
 
 mod callers;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
-use axum::{Json, Router};
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{delete, get, post, put},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::calendar::http_date;
-use crate::durations;
-use crate::fault_book::FaultHandle;
-use crate::faults::Fault;
-use crate::instance::{Status, StatusError};
-use crate::log::{Entry, Operation};
-use crate::options::EndTime;
-use crate::rate_limit::RateLimit;
-use crate::shared::Shared;
+use crate::{
+    calendar::http_date,
+    durations,
+    fault_book::FaultHandle,
+    faults::Fault,
+    instance::{Status, StatusError},
+    log::{Entry, Operation},
+    options::EndTime,
+    rate_limit::RateLimit,
+    shared::Shared,
+};
 
 type App = State<Arc<Shared>>;
 

@@ -1,7 +1,9 @@
 //! The simulator's time: real time, plus what a test has skipped; and its wall clock, which a test may set wrong.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 #[derive(Debug)]
 pub(crate) struct Clock {

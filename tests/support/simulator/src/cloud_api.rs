@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clock::Moment;
-use crate::errors::ApiError;
-use crate::faults::Fault;
-use crate::iam;
-use crate::log::Operation;
-use crate::options::LastPage;
-use crate::paging::{ListQuery, write_marker};
-use crate::rate_limit::Class;
-use crate::request::Asked;
-use crate::shared::State;
-use crate::world::Page;
+use crate::{
+    clock::Moment,
+    errors::ApiError,
+    faults::Fault,
+    iam,
+    log::Operation,
+    options::LastPage,
+    paging::{ListQuery, write_marker},
+    rate_limit::Class,
+    request::Asked,
+    shared::State,
+    world::Page,
+};
 
 /// A reply and what it means.
 #[derive(Clone, Default)]

@@ -1,26 +1,23 @@
 //! The cloud API's connections, and the parts of faults that need time or a socket.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::{Body, to_bytes};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::{net::TcpListener, sync::oneshot};
 
-use crate::calendar::http_date;
-use crate::cloud_api::{Answer, answer};
-use crate::fault_book::{Active, Traits};
-use crate::faults::{CannedReply, Stage};
-use crate::iam;
-use crate::log::{Delivery, Entry, Operation};
-use crate::random::Random;
-use crate::request::Asked;
-use crate::shared::Shared;
+use crate::{
+    calendar::http_date,
+    cloud_api::{Answer, answer},
+    fault_book::{Active, Traits},
+    faults::{CannedReply, Stage},
+    iam,
+    log::{Delivery, Entry, Operation},
+    random::Random,
+    request::Asked,
+    shared::Shared,
+};
 
 /// "body > 12 MB" (gateway).
 const LARGEST_BODY: usize = 12 * 1024 * 1024;

@@ -1,15 +1,15 @@
 //! Who a request comes from, and whether that is believed.
 
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
-use hyper::http::request::Parts;
+use hyper::{HeaderMap, header::AUTHORIZATION, http::request::Parts};
 
-use crate::clock::Moment;
-use crate::errors::ApiError;
-use crate::options::UnauthorizedCode;
-use crate::projects::Projects;
-use crate::shared::State;
-use crate::signature::{SignatureError, SignedRequest, authorization, verify_signature};
+use crate::{
+    clock::Moment,
+    errors::ApiError,
+    options::UnauthorizedCode,
+    projects::Projects,
+    shared::State,
+    signature::{SignatureError, SignedRequest, authorization, verify_signature},
+};
 
 /// What a request proves itself with. With both headers the signature counts.
 #[derive(Clone)]

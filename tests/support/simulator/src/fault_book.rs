@@ -1,14 +1,20 @@
 //! The scripted faults: which one a request meets, how often, and who waits at a gate.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
-use crate::faults::{Fault, Stage};
-use crate::log::{Operation, TimedOut};
+use crate::{
+    faults::{Fault, Stage},
+    log::{Operation, TimedOut},
+};
 
 /// Holds on to a scripted fault. Dropping the handle does not end the fault.
 #[derive(Debug, Clone)]

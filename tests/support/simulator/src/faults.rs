@@ -1,13 +1,11 @@
 //! What can be scripted to go wrong.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::durations;
-use crate::log::Operation;
+use crate::{durations, log::Operation};
 
 /// Something that happens to matching requests.
 ///

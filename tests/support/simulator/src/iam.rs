@@ -3,16 +3,18 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::calendar::rfc3339_micros;
-use crate::clock::{Moment, millis};
-use crate::cloud_api::Answer;
-use crate::errors::ApiError;
-use crate::issued_tokens::Issued;
-use crate::projects::Projects;
-use crate::random::Random;
-use crate::request::Asked;
-use crate::shared::State;
-use crate::users::{Rejected, User};
+use crate::{
+    calendar::rfc3339_micros,
+    clock::{Moment, millis},
+    cloud_api::Answer,
+    errors::ApiError,
+    issued_tokens::Issued,
+    projects::Projects,
+    random::Random,
+    request::Asked,
+    shared::State,
+    users::{Rejected, User},
+};
 
 /// No Debug anywhere here: there is a password in it.
 #[derive(Deserialize)]

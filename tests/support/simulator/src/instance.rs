@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::calendar::rfc3339;
-use crate::clock::millis;
-use crate::options::{EndTime, Vocabulary};
-use crate::random::Random;
+use crate::{
+    calendar::rfc3339,
+    clock::millis,
+    options::{EndTime, Vocabulary},
+    random::Random,
+};
 
 /// What ShowInstanceStatus answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

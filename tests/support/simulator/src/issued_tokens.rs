@@ -1,7 +1,6 @@
 //! Tokens that IAM has issued.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use crate::projects::Projects;
 

@@ -2,9 +2,7 @@
 
 mod cli;
 
-use std::io::{self, Write};
-use std::path::Path;
-use std::process::ExitCode;
+use std::{io, io::Write, path::Path, process::ExitCode};
 
 use clap::Parser;
 use clouddc_simulator::Simulator;

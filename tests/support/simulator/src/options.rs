@@ -1,17 +1,16 @@
 //! What can be chosen about a simulator.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::access_keys::AccessKey;
-use crate::durations;
-use crate::random::Random;
-use crate::rate_limit::RateLimit;
-use crate::tokens::Token;
-use crate::users::User;
+use crate::{
+    access_keys::AccessKey, durations, random::Random, rate_limit::RateLimit, tokens::Token, users::User,
+};
 
 /// How a simulator behaves. Every choice the vendor's documents leave open is a field here.
 #[derive(Debug, Clone)]

@@ -1,7 +1,6 @@
 //! Parameters of ListInstances.
 
-use crate::errors::ApiError;
-use crate::random::is_uuid;
+use crate::{errors::ApiError, random::is_uuid};
 
 /// What a page is asked for with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! Throttling. CloudDC publishes no numbers; how the gateway counts is not documented either, hence the choices.
 
-use std::collections::{HashMap, VecDeque};
-use std::str::FromStr;
-use std::time::Duration;
+use std::{
+    collections::{HashMap, VecDeque},
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::durations::{self, parse_duration};
-use crate::errors::ApiError;
+use crate::{durations, durations::parse_duration, errors::ApiError};
 
 /// A limit, and how its refusals look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

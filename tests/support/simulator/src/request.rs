@@ -1,12 +1,10 @@
 //! A request to the cloud API, taken apart.
 
 use axum::extract::Query;
-use hyper::http::request::Parts;
-use hyper::http::uri::PathAndQuery;
+use hyper::http::{request::Parts, uri::PathAndQuery};
 use serde_json::Value;
 
-use crate::credentials::Credentials;
-use crate::log::Operation;
+use crate::{credentials::Credentials, log::Operation};
 
 #[derive(Clone)]
 pub(crate) struct Asked {

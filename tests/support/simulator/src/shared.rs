@@ -1,19 +1,23 @@
 //! What the cloud API, the admin interface and the library's handle have in common.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use crate::access_keys::AccessKeys;
-use crate::clock::Clock;
-use crate::fault_book::FaultBook;
-use crate::issued_tokens::IssuedTokens;
-use crate::log::Log;
-use crate::options::{LastPage, Options, UnauthorizedCode};
-use crate::rate_limit::{Limiter, RateLimit};
-use crate::tokens::Tokens;
-use crate::users::Users;
-use crate::world::World;
+use crate::{
+    access_keys::AccessKeys,
+    clock::Clock,
+    fault_book::FaultBook,
+    issued_tokens::IssuedTokens,
+    log::Log,
+    options::{LastPage, Options, UnauthorizedCode},
+    rate_limit::{Limiter, RateLimit},
+    tokens::Tokens,
+    users::Users,
+    world::World,
+};
 
 #[derive(Debug)]
 pub(crate) struct Shared {

@@ -7,14 +7,18 @@
 use std::collections::BTreeSet;
 
 use hmac::{Hmac, KeyInit, Mac};
-use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::{
+    HeaderMap,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use sha2::{Digest, Sha256};
 
-use crate::access_keys::AccessKey;
-use crate::authorization::{ALGORITHM, Authorization};
-use crate::calendar::read_sdk_date;
+use crate::{
+    access_keys::AccessKey,
+    authorization::{ALGORITHM, Authorization},
+    calendar::read_sdk_date,
+};
 
 const DATE: &str = "x-sdk-date";
 const SECURITY_TOKEN: &str = "x-security-token";

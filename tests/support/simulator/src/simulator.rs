@@ -1,26 +1,23 @@
 //! The simulator as a library has it.
 
-use std::collections::HashMap;
-use std::io;
-use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::{collections::HashMap, io, sync::Arc, thread::JoinHandle, time::Duration};
 
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::{net::TcpListener, sync::oneshot};
 
-use crate::access_keys::AccessKey;
-use crate::fault_book::FaultHandle;
-use crate::faults::Fault;
-use crate::instance::{Course, Status};
-use crate::log::{Entry, Operation, TimedOut};
-use crate::options::{EndTime, Options};
-use crate::projects::Projects;
-use crate::rate_limit::RateLimit;
-use crate::shared::Shared;
-use crate::tokens::Token;
-use crate::users::User;
-use crate::{admin_api, cloud_server};
+use crate::{
+    access_keys::AccessKey,
+    admin_api, cloud_server,
+    fault_book::FaultHandle,
+    faults::Fault,
+    instance::{Course, Status},
+    log::{Entry, Operation, TimedOut},
+    options::{EndTime, Options},
+    projects::Projects,
+    rate_limit::RateLimit,
+    shared::Shared,
+    tokens::Token,
+    users::User,
+};
 
 /// A simulated CloudDC that serves until it is dropped.
 ///

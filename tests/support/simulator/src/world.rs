@@ -1,15 +1,19 @@
 //! The instances of all projects and the rules of deletion: no sockets, no clock; time is passed in.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use serde_json::Value;
 
-use crate::errors::ApiError;
-use crate::instance::{Course, Instance, Rules, Status};
-use crate::options::{EndTime, Options};
-use crate::paging::ListQuery;
-use crate::random::{Random, is_uuid};
+use crate::{
+    errors::ApiError,
+    instance::{Course, Instance, Rules, Status},
+    options::{EndTime, Options},
+    paging::ListQuery,
+    random::{Random, is_uuid},
+};
 
 /// "list of instance IDs, ≤ 50" (BatchDeleteOptions).
 const MOST_IN_BATCH: usize = 50;

@@ -6,8 +6,11 @@ mod common;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clouddc_simulator::{AccessKey, Fault, Operation, Options, Projects, RateLimit, Simulator};
-use common::sign::{authorization, hash};
-use common::{Client, P, PATIENCE, Reply, start};
+use common::{
+    Client, P, PATIENCE, Reply,
+    sign::{authorization, hash},
+    start,
+};
 use serde_json::json;
 
 const JSON: &str = "application/json;charset=utf-8";

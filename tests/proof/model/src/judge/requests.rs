@@ -1,7 +1,7 @@
 //! Which requests may leave: S1 to S3, S8, S13, S17, and rules 1 and 5 of design §3.
 
 use engine_purity::engine::{
-    object::write_ahead::Wave,
+    object::state::wave::Wave,
     settings::{INTENT_LIFE, LOOK_LIFE, PATIENCE},
 };
 

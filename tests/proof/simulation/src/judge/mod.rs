@@ -17,8 +17,9 @@ mod surface;
 mod tests;
 pub mod view;
 
-use crate::{plan::Plan, record::Record};
 use view::View;
+
+use crate::{plan::Plan, record::Record};
 
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

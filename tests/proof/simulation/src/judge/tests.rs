@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use clouddc_simulator::Operation;
-use instance_deletion_controller::controller::Key;
 use fake_api_server::Change;
+use instance_deletion_controller::controller::Key;
 use serde_json::{Value, json};
 
 use super::judge;

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{App, done, not_found};
-use crate::access_keys::AccessKey;
-use crate::durations;
-use crate::projects::Projects;
-use crate::tokens::Token;
-use crate::users::User;
+use crate::{access_keys::AccessKey, durations, projects::Projects, tokens::Token, users::User};
 
 pub(super) async fn tokens(State(shared): App) -> Json<Value> {
     let state = shared.state();

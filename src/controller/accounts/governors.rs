@@ -1,0 +1,131 @@
+//! The governors: how fast an identity is called at one endpoint and project, whatever Secrets hold it (design §3,
+//! *Governor*).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    clock::Clock,
+    cloud::{Endpoint, Identity, ReadPace},
+    controller::api_server::Key,
+    engine::{
+        Settings,
+        account::{delete_queue::Permits, rate::Pace},
+    },
+    lock::lock,
+};
+
+/// The governor of one endpoint, project and identity. Deletes and reads have a budget each.
+pub struct Governor {
+    /// For reads.
+    pub reads: Arc<ReadPace>,
+    /// For deletes.
+    pub deletes: Mutex<Deletes>,
+}
+
+/// What all governors together grant at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InForce {
+    /// Governors.
+    pub identities: usize,
+    /// For deletes.
+    pub delete: Granted,
+    /// For reads.
+    pub read: Granted,
+}
+
+/// What they grant of one kind of call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Granted {
+    /// The lowest rate, in calls per second; the ceiling if there is no governor.
+    pub lowest: f64,
+    /// How many are held below the ceiling.
+    pub slowed: usize,
+}
+
+impl Granted {
+    fn add(&mut self, (rate, slowed): (f64, bool)) {
+        self.lowest = self.lowest.min(rate);
+        self.slowed += usize::from(slowed);
+    }
+}
+
+/// The budget for deletes, and whose turn it is.
+pub struct Deletes {
+    /// How fast.
+    pub pace: Pace,
+    /// Who.
+    pub permits: Permits<Key>,
+}
+
+type Whose = (Endpoint, String, Identity);
+
+/// All of them.
+pub struct Governors {
+    clock: Clock,
+    settings: Settings,
+    delete_rate: f64,
+    read_rate: f64,
+    by_identity: Mutex<HashMap<Whose, Arc<Governor>>>,
+}
+
+impl Governors {
+    /// None yet; each with these ceilings, in calls per second.
+    #[must_use]
+    pub fn new(clock: Clock, settings: Settings, (delete_rate, read_rate): (f64, f64)) -> Self {
+        Self { clock, settings, delete_rate, read_rate, by_identity: Mutex::default() }
+    }
+
+    /// What they grant now. Each is held for a moment, and none changes.
+    #[must_use]
+    pub fn in_force(&self) -> InForce {
+        let all: Vec<_> = lock(&self.by_identity).values().cloned().collect();
+        let now = self.clock.mono();
+        let ceiling = |lowest| Granted { lowest, slowed: 0 };
+        let (mut delete, mut read) = (ceiling(self.delete_rate), ceiling(self.read_rate));
+        for governor in &all {
+            delete.add(lock(&governor.deletes).pace.in_force(now));
+            read.add(governor.reads.pace().in_force(now));
+        }
+        InForce { identities: all.len(), delete, read }
+    }
+
+    /// The governor of an identity.
+    #[must_use]
+    pub fn of(&self, endpoint: &Endpoint, project: &str, identity: &Identity) -> Arc<Governor> {
+        let whose = (endpoint.clone(), project.to_owned(), identity.clone());
+        let new = || {
+            let now = self.clock.mono();
+            let permits = Permits::new(self.settings.request_timeout);
+            let deletes = Deletes { pace: Pace::new(self.delete_rate, now), permits };
+            let reads = Arc::new(ReadPace::new(Pace::new(self.read_rate, now)));
+            Arc::new(Governor { reads, deletes: Mutex::new(deletes) })
+        };
+        lock(&self.by_identity).entry(whose).or_insert_with(new).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_one_identity_share_a_governor_and_places_do_not() {
+        let one = Endpoint::parse("https://one.example", false).unwrap();
+        let two = Endpoint::parse("https://two.example", false).unwrap();
+        let governors = Governors::new(Clock::start(), Settings::default(), (2.0, 10.0));
+        let secret = |name| Identity::of_secret("fleet", name);
+        let first = governors.of(&one, "p", &secret("a"));
+        assert!(Arc::ptr_eq(&first, &governors.of(&one, "p", &secret("a"))));
+        let others = [
+            governors.of(&one, "p", &secret("b")),
+            governors.of(&one, "q", &secret("a")),
+            governors.of(&two, "p", &secret("a")),
+        ];
+        assert!(others.iter().all(|other| !Arc::ptr_eq(&first, other)));
+        assert_eq!(lock(&first.deletes).pace.take(9, Clock::start().mono()), 1);
+        assert_eq!(first.reads.pace().take(9, Clock::start().mono()), 1, "a budget of its own");
+    }
+}

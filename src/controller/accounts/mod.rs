@@ -1,0 +1,272 @@
+//! The cloud accounts that objects use: what is shared between objects, and with whom.
+//!
+//! Marks of calls are shared by everyone who names the same endpoint and project, since the instances are the same.
+//! Credentials and answers to looks are shared only by objects that name the same Secret; the pace by all whose credentials are
+//! one identity's.
+
+pub mod governors;
+pub mod schedule;
+mod secrets;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use tracing::info;
+
+use self::{
+    governors::{Deletes, Governor, Governors},
+    schedule::Scheduled,
+    secrets::SecretSource,
+};
+use super::api_server::{ApiServer, Key};
+use crate::{
+    clock::Clock,
+    cloud::{
+        Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, PaceOf, Reader, Reading, stated_limit,
+    },
+    engine::{
+        Settings,
+        account::{
+            call_history::Marks,
+            delete_queue::{Turn, Want},
+            outage::{Evidence, Health, PROBE_WAIT},
+            rate::Refusal,
+        },
+        object::state::{memory::Memory, spec::Job},
+        reply::{Reply, Trouble},
+        settings::BATCH_SIZE,
+        time::Mono,
+    },
+    lock::lock,
+};
+
+/// What the objects of one endpoint, project and Secret share.
+pub struct Account {
+    /// Where calls go.
+    pub endpoint: Endpoint,
+    /// The project of its instances.
+    pub project: String,
+    /// Calls at this endpoint and project, whatever Secret they used.
+    pub marks: Arc<Mutex<Marks>>,
+    /// Looks.
+    pub reader: Reader,
+    /// When to look at what is on its way.
+    pub schedule: Scheduled,
+    /// The Secret.
+    pub credentials: Arc<dyn CredentialSource>,
+    governors: Arc<Governors>,
+    health: Mutex<Health>,
+}
+
+impl Account {
+    /// The governor of whoever calls here.
+    fn governor(&self) -> Arc<Governor> {
+        self.governors.of(&self.endpoint, &self.project, &self.credentials.identity())
+    }
+
+    /// Delete calls granted to an object that it has not made.
+    pub fn held(&self, key: &Key, now: Mono) -> usize {
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        permits.held(key, pace, now).min(self.allowed(&lock(&self.health)))
+    }
+
+    /// While the cloud answers no read, that read is the probe.
+    fn allowed(&self, health: &Health) -> usize {
+        if self.reader.silent() { 0 } else { health.allowed() }
+    }
+
+    /// Asks for delete calls for an object.
+    pub fn ask(&self, key: &Key, want: Want, now: Mono) -> Turn {
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        match (self.allowed(&lock(&self.health)), permits.ask(key, want, pace, now)) {
+            (0, Turn::Now(calls)) => Turn::Soon { calls, at: Some(now + PROBE_WAIT) },
+            (allowed, Turn::Now(calls)) => Turn::Now(calls.min(allowed)),
+            (_, turn @ (Turn::Soon { .. } | Turn::Later(_) | Turn::Closed(_))) => turn,
+        }
+    }
+
+    /// When an object goes on that waits for its turn to call, and is near it.
+    pub fn goes_on(&self, key: &Key) -> Option<Mono> {
+        lock(&self.governor().deletes).permits.goes_on(key)
+    }
+
+    /// Objects whose turn has come near, for whoever wakes them.
+    pub fn called(&self, now: Mono) -> Vec<Key> {
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        permits.called(pace, now)
+    }
+
+    /// Counts calls as on their way from the decision to make them on, so that no two objects probe a silent cloud while each
+    /// is still writing its intent. False, and nothing is done, if so many may not be made any more.
+    pub fn begin(&self, calls: usize) -> bool {
+        let health = &mut lock(&self.health);
+        let may = self.allowed(health) >= calls;
+        if may {
+            health.started(calls);
+        }
+        may
+    }
+
+    /// Takes back what was begun: none of these calls will be made.
+    pub fn abandon(&self, calls: usize) {
+        lock(&self.health).abandoned(calls);
+    }
+
+    /// Notes that an object makes this many of the calls granted to it.
+    pub fn use_up(&self, key: &Key, calls: usize) {
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        permits.use_up(key, calls, pace);
+    }
+
+    /// Forgets the turn of an object.
+    pub fn forget(&self, key: &Key) {
+        let governor = self.governor();
+        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
+        permits.forget(key, pace);
+    }
+
+    /// Forgets an object that has its end, or calls elsewhere from now on.
+    pub fn leave(&self, key: &Key) {
+        self.forget(key);
+        self.schedule.forget(key);
+    }
+
+    /// When a granted call of this identity leaves that is ready now.
+    pub fn leaves(&self, identity: &Identity, now: Mono) -> Mono {
+        let governor = self.governors.of(&self.endpoint, &self.project, identity);
+        let pace = &mut lock(&governor.deletes).pace;
+        pace.leaves(now)
+    }
+
+    /// Takes note of how a delete call of this identity ended, and writes into a 429 when the account goes on. Returns what the
+    /// account's calls say about its requests by now.
+    pub fn ended(&self, identity: &Identity, reply: &mut Reply, now: Mono) -> Evidence {
+        let governor = self.governors.of(&self.endpoint, &self.project, identity);
+        let pace = &mut lock(&governor.deletes).pace;
+        match reply {
+            Reply::Accepted { .. } => pace.accepted(),
+            Reply::Refused { trouble: Trouble::Throttled { retry_after }, note, .. } => {
+                let limit = stated_limit(&note.text);
+                pace.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
+                *retry_after = pace.closed(now);
+            }
+            Reply::Unknown { unavailable: true, .. } => pace.refused(Refusal::Unavailable, now),
+            Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => pace.over(),
+        }
+        let health = &mut lock(&self.health);
+        health.ended(reply, now);
+        health.evidence()
+    }
+
+    /// What the account's calls say about its requests.
+    pub fn evidence(&self) -> Evidence {
+        lock(&self.health).evidence()
+    }
+}
+
+type MarksKey = (Endpoint, String);
+type AccountKey = (Endpoint, String, String, String);
+
+/// All accounts that objects have named since the process started.
+pub struct Accounts {
+    api: ApiServer,
+    client: Arc<Client>,
+    endpoints: Endpoints,
+    clock: Clock,
+    settings: Settings,
+    governors: Arc<Governors>,
+    marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
+    by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
+    /// Sizes that endpoints accept, where they refused 50.
+    batch_sizes: Mutex<HashMap<Endpoint, usize>>,
+}
+
+impl Accounts {
+    /// None yet.
+    #[must_use]
+    pub fn new(
+        api: ApiServer,
+        client: Arc<Client>,
+        endpoints: Endpoints,
+        clock: Clock,
+        settings: Settings,
+        rates: (f64, f64),
+    ) -> Self {
+        let (marks, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let governors = Arc::new(Governors::new(clock.clone(), settings, rates));
+        Self { api, client, endpoints, clock, settings, governors, marks, by_key, batch_sizes }
+    }
+
+    /// Most ids in one call to this account's endpoint.
+    #[must_use]
+    pub fn batch_size(&self, account: &Account) -> usize {
+        lock(&self.batch_sizes).get(&account.endpoint).copied().unwrap_or(BATCH_SIZE)
+    }
+
+    /// Remembers a batch size that an object found to be accepted where a larger one was refused (fault C2).
+    pub fn learn(&self, account: &Account, memory: &mut Memory) {
+        if let Some(size) = memory.isolation.take_learned() {
+            info!(endpoint = %account.endpoint, size, "the endpoint accepts smaller batches only");
+            lock(&self.batch_sizes).insert(account.endpoint.clone(), size);
+        }
+    }
+
+    /// How fast identities are called.
+    #[must_use]
+    pub fn governors(&self) -> &Arc<Governors> {
+        &self.governors
+    }
+
+    /// The client for calls.
+    #[must_use]
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// The account of an object in this namespace.
+    pub fn of(&self, namespace: &str, job: &Job) -> Result<Arc<Account>, crate::cloud::EndpointError> {
+        let endpoint = self.endpoints.of(&job.region)?;
+        let key = (endpoint.clone(), job.project.clone(), namespace.to_owned(), job.secret.clone());
+        if let Some(account) = lock(&self.by_key).get(&key) {
+            return Ok(account.clone());
+        }
+        let marks = lock(&self.marks).entry((endpoint.clone(), job.project.clone())).or_default().clone();
+        let iam = Iam::new(self.client.clone(), self.endpoints.iam(&job.region)?, job.project.clone());
+        let credentials: Arc<dyn CredentialSource> = Arc::new(SecretSource::new(
+            self.api.clone(),
+            (namespace.to_owned(), job.secret.clone()),
+            iam,
+            self.clock.clone(),
+            self.settings.retry_max,
+        ));
+        let mut accounts = lock(&self.by_key);
+        let account = accounts.entry(key).or_insert_with(|| {
+            let seen_by_all = marks.clone();
+            let (governors, at, project) = (self.governors.clone(), endpoint.clone(), job.project.clone());
+            let pace_of: PaceOf =
+                Arc::new(move |identity| governors.of(&at, &project, identity).reads.clone());
+            let reader = Reader::spawn(
+                self.client.clone(),
+                endpoint.clone(),
+                job.project.clone(),
+                credentials.clone(),
+                pace_of,
+                self.clock.clone(),
+                Arc::new(move |reading: &Reading| {
+                    lock(&seen_by_all).saw(reading.id, &reading.seen, reading.sent);
+                }),
+            );
+            let (governors, health) = (self.governors.clone(), Mutex::default());
+            let project = job.project.clone();
+            let schedule = Scheduled::new(&self.settings);
+            Arc::new(Account { endpoint, project, marks, reader, schedule, credentials, governors, health })
+        });
+        Ok(account.clone())
+    }
+}

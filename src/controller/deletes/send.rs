@@ -1,0 +1,230 @@
+//! Carries out the calls of a wave, beside the reconcile that stored its intent.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::time::sleep_until;
+use tracing::{info, warn};
+
+use crate::{
+    clock::Deadline,
+    cloud::Credential,
+    controller::{
+        accounts::Account,
+        api_server::Key,
+        state::{context::Context, objects::Tracked, orphans::orphans},
+    },
+    engine::{
+        InstanceId,
+        account::call_history::Effect,
+        object::state::{
+            memory::CallEnd,
+            wave::{Batch, Wave},
+        },
+        reply::{Note, Reply, Trouble},
+    },
+    lock::lock,
+};
+
+/// The object that calls are made for.
+#[derive(Clone)]
+pub struct Caller {
+    /// Namespace and name.
+    pub key: Key,
+    /// uid.
+    pub uid: String,
+    /// What is known of it.
+    pub tracked: Arc<Mutex<Tracked>>,
+    /// Where it calls.
+    pub account: Arc<Account>,
+}
+
+/// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. False, and
+/// nothing is done, if another call names one of the ids or the cloud has fallen silent.
+pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
+    let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
+    let Some(memory) = &mut tracked.memory else { return false };
+    if !caller.account.begin(wave.batches.len()) {
+        return false;
+    }
+    if !lock(&caller.account.marks).claim(&ids) {
+        caller.account.abandon(wave.batches.len());
+        return false;
+    }
+    memory.claimed(wave);
+    true
+}
+
+/// Gives a wave up whose intent may or may not be stored: none of its calls will be made.
+pub fn give_up(context: &Context, caller: &Caller, wave: &Wave) {
+    let now = context.clock.mono();
+    caller.account.abandon(wave.batches.len());
+    for batch in &wave.batches {
+        lock(&caller.account.marks).release(&batch.ids(), now, |_| None);
+    }
+}
+
+/// Makes the calls of a wave whose intent is stored. Each must leave before `leave_by`.
+pub fn start(
+    context: &Arc<Context>,
+    caller: &Caller,
+    wave: Wave,
+    credential: Credential,
+    leave_by: &Deadline,
+) {
+    {
+        // The flag is read under the lock under which the drain looks for calls in flight: none is overlooked.
+        let mut tracked = lock(&caller.tracked);
+        let memory = tracked.memory.as_mut().filter(|_| !context.draining());
+        let Some(memory) = memory else {
+            drop(tracked);
+            give_up(context, caller, &wave);
+            return;
+        };
+        memory.started(&wave);
+    }
+    caller.account.use_up(&caller.key, wave.batches.len());
+    context.call_next(&caller.account);
+    let credential = Arc::new(credential);
+    for batch in wave.batches {
+        let (context, caller, credential) = (context.clone(), caller.clone(), credential.clone());
+        let leave_by = leave_by.clone();
+        tokio::spawn(async move {
+            // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
+            let mut guard = Guard { context, caller, batch, credential: credential.clone(), reply: None };
+            let reply = call(&guard, &credential, leave_by).await;
+            if matches!(reply, Reply::Refused { trouble: Trouble::CredentialsRejected, .. }) {
+                // The object reads the Secret again while it waits, and goes on when that brings another credential.
+                guard.caller.account.credentials.refused(&credential);
+            }
+            guard.reply = Some(reply);
+        });
+    }
+}
+
+async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Reply {
+    let Guard { context, caller, batch, .. } = guard;
+    let account = &caller.account;
+    sleep_until(context.clock.instant(account.leaves(&credential.identity, context.clock.mono()))).await;
+    if context.draining() {
+        return Reply::TooLate;
+    }
+    let ids = batch.ids();
+    info!(
+        namespace = caller.key.namespace, name = caller.key.name, batch = batch.number, size = ids.len(),
+        ids = %join(&ids), "sending a delete call"
+    );
+    let client = context.accounts.client();
+    client.delete_instances(&account.endpoint, &account.project, credential, &ids, leave_by).await
+}
+
+struct Guard {
+    context: Arc<Context>,
+    caller: Caller,
+    batch: Batch,
+    credential: Arc<Credential>,
+    reply: Option<Reply>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let reply = self.reply.take().unwrap_or_else(|| Reply::Unknown {
+            trouble: Trouble::CloudUnreachable,
+            unavailable: false,
+            note: Note { text: "the call was cut off".to_owned(), ..Note::default() },
+        });
+        ended(&self.context, &self.caller, &self.batch, &self.credential, reply);
+    }
+}
+
+/// Enters what a call came to and wakes the object once its wave is over.
+fn ended(context: &Context, caller: &Caller, batch: &Batch, credential: &Credential, mut reply: Reply) {
+    let now = context.clock.now();
+    let ids = batch.ids();
+    log(caller, batch, &reply);
+    lock(&caller.account.marks).release(&ids, now.mono, |id| Effect::of(&reply, id));
+    let evidence = caller.account.ended(&credential.identity, &mut reply, now.mono);
+    let mut tracked = lock(&caller.tracked);
+    if tracked.uid == caller.uid
+        && let Some(memory) = &mut tracked.memory
+    {
+        let end = CallEnd {
+            reply: &reply,
+            secret_version: &credential.version,
+            evidence,
+            now: &now,
+            settings: &context.settings,
+            random: context.random.jitter(),
+        };
+        memory.call_ended(batch.number, &end);
+        context.accounts.learn(&caller.account, memory);
+        let over = !memory.calls_in_flight();
+        let orphans = if tracked.gone { orphans(&tracked) } else { Vec::new() };
+        drop(tracked);
+        crate::controller::reconcile::tell_orphans(context, &caller.key, orphans);
+        if over {
+            context.wake(&caller.key);
+        }
+    }
+}
+
+/// How a call ended, for logs and for an object that is gone.
+pub fn in_words(reply: &Reply) -> String {
+    match reply {
+        Reply::Accepted { ids, .. } => format!("accepted: {}", join(ids)),
+        Reply::Unknown { note, .. } => format!("outcome unknown: {}", note.text),
+        Reply::Refused { note, .. } => format!("refused: {}", note.text),
+        Reply::TooLate => "not sent: too late after its intent, or another process leads".to_owned(),
+    }
+}
+
+fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
+    let (namespace, name, number) = (&caller.key.namespace, &caller.key.name, batch.number);
+    let size = batch.members.len();
+    match reply {
+        Reply::Accepted { ids, foreign, note } => info!(
+            namespace,
+            name,
+            batch = number,
+            size,
+            returned = ids.len(),
+            foreign,
+            request_id = note.request_id,
+            "delete call accepted"
+        ),
+        Reply::Unknown { trouble, note, .. } => warn!(
+            namespace,
+            name,
+            batch = number,
+            size,
+            reason = trouble.reason(),
+            code = note.code,
+            request_id = note.request_id,
+            error = note.text,
+            "outcome of the delete call is unknown"
+        ),
+        Reply::Refused { trouble, note, .. } => warn!(
+            namespace,
+            name,
+            batch = number,
+            size,
+            reason = trouble.reason(),
+            code = note.code,
+            request_id = note.request_id,
+            error = note.text,
+            "delete call refused"
+        ),
+        Reply::TooLate => {
+            warn!(
+                namespace,
+                name,
+                batch = number,
+                size,
+                "delete call not sent: too late after its intent, or another process leads"
+            );
+        }
+    }
+}
+
+fn join(ids: &[InstanceId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

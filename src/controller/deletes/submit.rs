@@ -1,0 +1,103 @@
+//! Stores the intent of a wave, and starts its calls once that write is acknowledged.
+
+use std::{sync::Arc, time::Duration};
+
+use tracing::warn;
+
+use super::{send, send::Caller};
+use crate::{
+    api::InstanceDeletionStatus,
+    controller::{
+        api_server::{Live, WriteError},
+        metrics::Waved,
+        state::context::Context,
+    },
+    engine::object::state::{blocker::standing, wave::Wave},
+    lock::lock,
+};
+
+/// How the write of an intent ended.
+pub enum Submitted {
+    /// Stored; its calls are being made.
+    Stored,
+    /// Not stored, or nobody knows: read again.
+    Again,
+    /// The API server failed, and wishes to be left alone for so long.
+    Failed(Option<Duration>),
+}
+
+/// Stores the intent of a wave, and makes its calls only if that write is acknowledged.
+pub async fn submit(
+    context: &Arc<Context>,
+    caller: &Caller,
+    live: &Live,
+    write: &InstanceDeletionStatus,
+    wave: Wave,
+) -> Submitted {
+    // Claimed ids are given back if this future is dropped or panics before the calls take them over.
+    let look_sent = wave.look_sent;
+    let pending = Pending { context, caller, wave: Some(wave) };
+    let credential = match caller.account.credentials.read().await {
+        Ok(credential) => credential,
+        Err(problem) => {
+            context.metrics.waved(Waved::NoCredential);
+            let now = context.clock.now();
+            if let Some(memory) = &mut lock(&caller.tracked).memory {
+                let before = memory.call_trouble.take();
+                memory.call_trouble = Some(standing(
+                    problem.trouble,
+                    problem.note,
+                    before.as_ref(),
+                    problem.version,
+                    &now,
+                    &context.settings,
+                    context.random.jitter(),
+                ));
+            }
+            return Submitted::Again;
+        }
+    };
+    let leave_by = context.leave_by(look_sent);
+    match context.api.write_intent(live, write).await {
+        Ok(()) => {}
+        Err(WriteError::Conflict | WriteError::Gone) => {
+            context.metrics.waved(Waved::Conflict);
+            return Submitted::Again;
+        }
+        Err(WriteError::Unavailable(why)) => {
+            context.metrics.waved(Waved::NotStored);
+            warn!(
+                namespace = live.key.namespace,
+                name = live.key.name,
+                error = %why,
+                "the intent was not stored; nothing is sent"
+            );
+            return Submitted::Failed(why.retry_after);
+        }
+    }
+    let Some(wave) = pending.take() else { return Submitted::Again };
+    context.metrics.waved(Waved::Sent);
+    send::start(context, caller, wave, credential, &leave_by);
+    Submitted::Stored
+}
+
+/// A wave whose ids are claimed and whose calls are not started.
+struct Pending<'a> {
+    context: &'a Context,
+    caller: &'a Caller,
+    wave: Option<Wave>,
+}
+
+impl Pending<'_> {
+    fn take(mut self) -> Option<Wave> {
+        self.wave.take()
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(wave) = &self.wave {
+            send::give_up(self.context, self.caller, wave);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! All known objects by phase, and what stands in their way: a row of each in a few bytes, and totals that a scrape copies
+//! without looking at any object.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+};
+
+use crate::{
+    api::{InstanceDeletionStatus, Phase},
+    clock::Clock,
+    engine::object::report::status::{Stuck, is_finished},
+    lock::lock,
+    metrics::{Registry, Unit},
+};
+
+/// Every phase, in the order of its declaration.
+pub const PHASES: [(Phase, &str); 11] = [
+    (Phase::Pending, "Pending"),
+    (Phase::Planning, "Planning"),
+    (Phase::Planned, "Planned"),
+    (Phase::Suspended, "Suspended"),
+    (Phase::Deleting, "Deleting"),
+    (Phase::Throttled, "Throttled"),
+    (Phase::Succeeded, "Succeeded"),
+    (Phase::Failed, "Failed"),
+    (Phase::DeadlineExceeded, "DeadlineExceeded"),
+    (Phase::Expired, "Expired"),
+    (Phase::InvalidSpec, "InvalidSpec"),
+];
+
+/// Reasons of `Ready` that stand in the way of an object.
+const HINDRANCES: [&str; 11] = [
+    "SecretNotFound",
+    "SecretForbidden",
+    "SecretInvalid",
+    "CredentialsRejected",
+    "Forbidden",
+    "Throttled",
+    "CloudUnreachable",
+    "EndpointMisconfigured",
+    "RequestRefused",
+    "StateUnknown",
+    "StatusTooLarge",
+];
+
+/// Phases of an instance, in the order of [`Row::instances`].
+const INSTANCES: [&str; 6] = ["Pending", "Submitted", "Accepted", "Terminated", "NotFound", "Failed"];
+
+/// What is counted of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// In seconds since 1970, when work on it began; none while nobody expects that it goes on.
+    since: Option<i64>,
+    instances: [u16; INSTANCES.len()],
+    phase: Phase,
+    /// Of [`HINDRANCES`].
+    hindrance: Option<u8>,
+    stuck: bool,
+}
+
+impl Row {
+    /// What the status of an object says that was created then.
+    #[must_use]
+    pub fn of(status: &InstanceDeletionStatus, created: Option<i64>) -> Self {
+        let phase = status.phase.unwrap_or(Phase::Pending);
+        let sum = status.summary.unwrap_or_default();
+        let instances = [sum.pending, sum.submitted, sum.accepted, sum.terminated, sum.not_found, sum.failed];
+        let goes_on = matches!(phase, Phase::Pending | Phase::Planning | Phase::Deleting | Phase::Throttled);
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+        let reason = ready.filter(|_| !is_finished(status)).map(|ready| ready.reason.as_str());
+        let hindrance = HINDRANCES.iter().position(|known| Some(*known) == reason);
+        Self {
+            since: status.start_time.as_ref().map(|t| t.0.as_second()).or(created).filter(|_| goes_on),
+            instances: instances.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
+            phase,
+            hindrance: hindrance.and_then(|at| u8::try_from(at).ok()),
+            stuck: goes_on && Stuck::is_said(status),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    objects: [u32; PHASES.len()],
+    hindered: [u32; HINDRANCES.len()],
+    instances: [u32; INSTANCES.len()],
+    stuck: u32,
+    /// How many objects began then and go on.
+    since: BTreeMap<i64, u32>,
+}
+
+impl Totals {
+    /// Counts a row in (by one), or out again.
+    fn count(&mut self, row: &Row, change: fn(u32, u32) -> u32) {
+        let add = |total: Option<&mut u32>, n: u32| {
+            if let Some(total) = total {
+                *total = change(*total, n);
+            }
+        };
+        add(self.objects.get_mut(row.phase as usize), 1);
+        add(row.hindrance.and_then(|at| self.hindered.get_mut(usize::from(at))), 1);
+        add(Some(&mut self.stuck), u32::from(row.stuck));
+        for (total, n) in self.instances.iter_mut().zip(row.instances) {
+            add(Some(total), n.into());
+        }
+        if let Some(since) = row.since {
+            add(Some(self.since.entry(since).or_default()), 1);
+            if self.since.get(&since) == Some(&0) {
+                self.since.remove(&since);
+            }
+        }
+    }
+}
+
+/// All objects that are counted.
+#[derive(Clone, Debug)]
+pub struct Census {
+    totals: Arc<Mutex<Totals>>,
+    clock: Clock,
+}
+
+/// An object that is counted until this is dropped.
+#[derive(Debug)]
+pub struct Counted {
+    totals: Arc<Mutex<Totals>>,
+    row: Row,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        lock(&self.totals).count(&self.row, u32::saturating_sub);
+    }
+}
+
+impl Census {
+    /// Of no object yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { totals: Arc::default(), clock }
+    }
+
+    /// Counts an object by this row from now on.
+    pub fn enter(&self, counted: &mut Option<Counted>, row: Row) {
+        let mut totals = lock(&self.totals);
+        totals.count(&row, u32::saturating_add);
+        match counted {
+            Some(counted) => totals.count(&std::mem::replace(&mut counted.row, row), u32::saturating_sub),
+            None => *counted = Some(Counted { totals: self.totals.clone(), row }),
+        }
+    }
+
+    /// Under the registry's own prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+}
+
+fn family<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    label: &'static str,
+    rows: [(&'static str, u32); N],
+) -> Result<(), std::fmt::Error> {
+    let gauge = |value: u32| ConstGauge::new(i64::from(value));
+    let mut family = encoder.encode_descriptor(name, help, None, gauge(0).metric_type())?;
+    for (value, n) in rows {
+        gauge(n).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
+}
+
+impl Collector for Census {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let totals = lock(&self.totals).clone();
+        let objects = zipped(PHASES.map(|(_, name)| name), totals.objects);
+        let help = "InstanceDeletions by phase, finished ones too, as long as they exist.";
+        family(&mut encoder, ("objects", help), "phase", objects)?;
+        let help = "Unfinished InstanceDeletions whose condition Ready says what stands in their way.";
+        family(&mut encoder, ("objects_hindered", help), "reason", zipped(HINDRANCES, totals.hindered))?;
+        let help = "Instances by phase; one that two objects name counts twice.";
+        family(&mut encoder, ("instances", help), "phase", zipped(INSTANCES, totals.instances))?;
+        let stuck = ConstGauge::new(i64::from(totals.stuck));
+        let help = "Objects with instances that are open for longer than --stuck-after.";
+        stuck.encode(encoder.encode_descriptor("objects_stuck", help, None, stuck.metric_type())?)?;
+        let oldest = totals.since.keys().next();
+        let age = oldest
+            .map_or(0, |since| (self.clock.wall() - Timestamp::UNIX_EPOCH).get_seconds().max(*since) - since);
+        let age = ConstGauge::new(age);
+        let help = "Time since work on the oldest object began that is neither finished nor suspended nor a plan; 0 if there is none.";
+        let metric = encoder.encode_descriptor(
+            "oldest_unfinished_age",
+            help,
+            Some(&Unit::Seconds),
+            age.metric_type(),
+        )?;
+        age.encode(metric)
+    }
+}
+
+fn zipped<const N: usize>(names: [&'static str; N], totals: [u32; N]) -> [(&'static str, u32); N] {
+    std::array::from_fn(|at| (names[at], totals[at]))
+}
+
+#[cfg(test)]
+mod tests;

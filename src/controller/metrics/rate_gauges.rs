@@ -1,0 +1,56 @@
+//! How fast the cloud may be called: what the governors say at the moment of the scrape, without a word about whose they are.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+};
+
+use crate::{
+    controller::accounts::governors::{Governors, InForce},
+    metrics::Registry,
+};
+
+/// Asks the governors at each scrape.
+#[derive(Clone)]
+pub struct Paces(pub Arc<Governors>);
+
+impl std::fmt::Debug for Paces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Paces").finish_non_exhaustive()
+    }
+}
+
+impl Paces {
+    /// Under `cloud_`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.sub_registry_with_prefix("cloud").register_collector(Box::new(self.clone()));
+    }
+}
+
+impl Collector for Paces {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let InForce { identities, delete, read } = self.0.in_force();
+        let kinds = [("delete", delete), ("read", read)];
+        let all = ConstGauge::new(count(identities));
+        let help = "Identities that the cloud was called by, each with a pace of its own.";
+        all.encode(encoder.encode_descriptor("identities", help, None, all.metric_type())?)?;
+        let help = "Identities that the cloud holds below the ceiling of --delete-rate or --read-rate.";
+        let mut slowed = encoder.encode_descriptor("identities_slowed", help, None, all.metric_type())?;
+        for (kind, pace) in kinds {
+            ConstGauge::new(count(pace.slowed)).encode(slowed.encode_family(&[("kind", kind)])?)?;
+        }
+        let help = "Calls per second granted to the identity that is granted least.";
+        let mut lowest = encoder.encode_descriptor("lowest_rate", help, None, all.metric_type())?;
+        for (kind, pace) in kinds {
+            ConstGauge::new(pace.lowest).encode(lowest.encode_family(&[("kind", kind)])?)?;
+        }
+        Ok(())
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,79 @@
+//! Carries out the account's schedule: looks at what is on its way when it is due, for all objects of the account at once and
+//! beside their reconciles.
+
+use std::sync::Arc;
+
+use tokio::time::sleep_until;
+
+use super::requested;
+use crate::{
+    controller::{
+        accounts::{Account, schedule::Step},
+        api_server::Key,
+        deletes::send::Caller,
+        state::context::Context,
+    },
+    engine::{InstanceId, account::schedule::Watch},
+    lock::lock,
+};
+
+/// Has the schedule look at what an object has on its way from now on.
+pub fn watch(context: &Arc<Context>, caller: &Caller, watch: &Watch) {
+    let account = &caller.account;
+    if account.schedule.watch(&caller.key, watch, context.clock.mono()) {
+        tokio::spawn(carry_out(context.clone(), account.clone()));
+    }
+}
+
+async fn carry_out(context: Arc<Context>, account: Arc<Account>) {
+    loop {
+        let scheduled = &account.schedule;
+        match scheduled.step(context.clock.mono(), || context.random.jitter()) {
+            Step::Look(looks) => {
+                // All of them count as asked for from now on, though some will wait for room.
+                let looks = looks.into_iter().filter_map(|(key, ids)| asked(&context, &account, key, ids));
+                let looks: Vec<_> = looks.collect();
+                for (caller, ids) in looks {
+                    look(&context, &caller, ids).await;
+                }
+            }
+            Step::Wait(Some(due)) => tokio::select! {
+                () = sleep_until(context.clock.instant(due)) => {}
+                () = scheduled.changed.notified() => {}
+            },
+            Step::Wait(None) => scheduled.changed.notified().await,
+            Step::End => return,
+        }
+    }
+}
+
+/// Notes that a look at these ids is asked for; none if their object is gone.
+fn asked(
+    context: &Context,
+    account: &Arc<Account>,
+    key: Key,
+    ids: Vec<InstanceId>,
+) -> Option<(Caller, Vec<InstanceId>)> {
+    let Some(tracked) = context.objects.find(&key).filter(|_| !context.draining()) else {
+        account.schedule.forget(&key);
+        return None;
+    };
+    let uid = {
+        let mut tracked = lock(&tracked);
+        if let Some(memory) = &mut tracked.memory {
+            memory.asked(&ids, context.clock.mono());
+        }
+        tracked.uid.clone()
+    };
+    Some((Caller { key, uid, tracked, account: account.clone() }, ids))
+}
+
+async fn look(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
+    let ended = {
+        let tracked = lock(&caller.tracked);
+        tracked.gone || tracked.memory.is_none()
+    };
+    if !ended && !context.draining() {
+        requested::register_in_turn(context, caller, ids).await;
+    }
+}

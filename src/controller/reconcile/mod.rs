@@ -1,0 +1,509 @@
+//! One object: read it live, decide, write, and start what follows.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::FutureExt;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    accounts::Account,
+    api_server::{Key, Live, ReadError, WriteError},
+    deletes::{
+        send,
+        send::Caller,
+        submit::{Submitted, submit},
+    },
+    metrics::{Reconciled, Waved},
+    reads::{requested, scheduled},
+    state::{
+        context::Context,
+        objects::{Revision, Tracked},
+        orphans::Orphan,
+    },
+};
+use crate::{
+    api::InstanceDeletionStatus,
+    engine::{
+        Mono,
+        account::delete_queue::Turn,
+        backoff::backoff,
+        object::{
+            decide::{Decision, Input, Next, decide, decide_invalid, finished},
+            report::{events::Event, status::is_finished},
+            state::{
+                blocker::{Standing, closed},
+                ledger::Ledger,
+                memory::{Memory, Observed},
+                spec::{Job, ttl},
+            },
+        },
+        reply::Retry,
+    },
+    lock::lock,
+};
+
+/// Passes over one object before it gives its slot to the next in line.
+const PASSES: usize = 8;
+
+/// How one pass over an object ended.
+enum Pass {
+    /// Read it again now.
+    Again,
+    /// Nothing to do before this moment, if nothing is heard.
+    At(Mono),
+    /// The API server failed: again after a backoff, and not before it wishes.
+    Backoff(Option<Duration>),
+    /// Nothing to do until someone edits the object.
+    Rest,
+}
+
+/// Reconciles one object, and says after which time it is to be called again if nothing else calls it: never for none.
+/// Nothing that happens here reaches another object.
+pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
+    let started = Instant::now();
+    let calls = calls(context, key).map(|moment| context.clock.instant(moment));
+    let slot = context.slots.take(calls).await?;
+    // Boxed: at the start ten thousand objects may wait for a slot, and only who has one needs the room to be decided upon.
+    let guarded = AssertUnwindSafe(Box::pin(passes(context, key))).catch_unwind().await;
+    drop(slot);
+    let (result, again) = guarded.unwrap_or_else(|_| {
+        error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
+        (Reconciled::Panicked, Some(after_failure(context, key, None)))
+    });
+    context.metrics.reconciled(result, started.elapsed());
+    again
+}
+
+async fn passes(context: &Arc<Context>, key: &Key) -> (Reconciled, Option<Duration>) {
+    for _ in 0..PASSES {
+        match pass(context, key).await {
+            Pass::Again => {}
+            Pass::At(moment) => return (Reconciled::Waiting, Some(moment - context.clock.mono())),
+            Pass::Backoff(least) => {
+                return (Reconciled::Failed, Some(after_failure(context, key, least)));
+            }
+            Pass::Rest => return (Reconciled::Settled, None),
+        }
+    }
+    (Reconciled::Again, Some(Duration::ZERO))
+}
+
+/// From when on an object goes on with its calls: at once if what a call came to is to be recorded, else near its turn.
+fn calls(context: &Context, key: &Key) -> Option<Mono> {
+    let tracked = context.objects.find(key)?;
+    let account = {
+        let tracked = lock(&tracked);
+        if tracked.busy() {
+            return Some(Mono::START);
+        }
+        tracked.account.clone()?
+    };
+    account.goes_on(key)
+}
+
+async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
+    if !context.leadership.leads() {
+        // The process is about to end, or holds its lease again a moment later.
+        return Pass::Backoff(None);
+    }
+    let live = match context.api.read(key).await {
+        Ok(Some(live)) => live,
+        Ok(None) => {
+            gone(context, key);
+            return Pass::Rest;
+        }
+        Err(ReadError::Unavailable(why)) => {
+            warn!(namespace = key.namespace, name = key.name, error = %why, "the object was not read");
+            return Pass::Backoff(why.retry_after);
+        }
+        Err(ReadError::Undecodable(why)) => {
+            error!(
+                namespace = key.namespace,
+                name = key.name,
+                error = why,
+                "the object can't be decoded; nothing is sent for it"
+            );
+            return Pass::At(context.clock.mono() + context.settings.retry_max);
+        }
+    };
+    if context.scope.holds(&key.namespace, &live.labels) {
+        let tracked = track(context, &live);
+        return decide_and_carry_out(context, key, &live, &tracked, !context.draining()).await;
+    }
+    left(context, key, &live).await
+}
+
+/// An object that was taken out of what this process works on: what its calls came to is recorded, nothing new is started,
+/// and then it is left to whoever works on it now.
+async fn left(context: &Arc<Context>, key: &Key, live: &Live) -> Pass {
+    if context.objects.forget_idle(key) {
+        return Pass::Rest;
+    }
+    let tracked = track(context, live);
+    match decide_and_carry_out(context, key, live, &tracked, false).await {
+        // A call in flight wakes the object when it ends.
+        Pass::At(_) | Pass::Rest => {
+            if context.objects.forget_idle(key) {
+                info!(
+                    namespace = key.namespace,
+                    name = key.name,
+                    "left: its labels are no longer those of --selector"
+                );
+            }
+            Pass::Rest
+        }
+        pass @ (Pass::Again | Pass::Backoff(_)) => pass,
+    }
+}
+
+async fn decide_and_carry_out(
+    context: &Arc<Context>,
+    key: &Key,
+    live: &Live,
+    tracked: &Arc<Mutex<Tracked>>,
+    may_start: bool,
+) -> Pass {
+    context.count(&mut lock(tracked), live, &live.status);
+    let now = context.clock.now();
+    if is_finished(&live.status) {
+        // Nothing will be decided that needs a memory.
+        lock(tracked).memory = None;
+        lock(tracked).turn_asked = None;
+        calls_at(key, tracked, None);
+        let ttl = live.spec.as_ref().ok().and_then(ttl);
+        let decision = finished(&live.meta, &live.status, ttl, &now);
+        return carry_out(context, None, live, tracked, decision).await;
+    }
+    let spec = live.spec.as_ref().map_err(Clone::clone);
+    let job = spec.and_then(|spec| Job::parse(spec, live.meta.clone()).map_err(|e| e.to_string()));
+    let job = match job {
+        Ok(job) => job,
+        Err(why) => {
+            let decision = decide_invalid(&why, &live.meta, &live.status, &now);
+            calls_at(key, tracked, None);
+            return carry_out(context, None, live, tracked, decision).await;
+        }
+    };
+    let account = match context.accounts.of(&key.namespace, &job) {
+        Ok(account) => account,
+        Err(why) => {
+            let decision = decide_invalid(&why.to_string(), &live.meta, &live.status, &now);
+            calls_at(key, tracked, None);
+            return carry_out(context, None, live, tracked, decision).await;
+        }
+    };
+    let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
+    calls_at(key, tracked, Some(&caller.account));
+    if !job.allows_calls() {
+        lock(tracked).turn_asked = None;
+        caller.account.forget(key);
+    }
+    reread_secret(&caller).await;
+    let Some(decision) = decided(context, &caller, live, &job, may_start) else { return Pass::Backoff(None) };
+    carry_out(context, Some(&caller), live, tracked, decision).await
+}
+
+/// Notes where an object calls, if anywhere, and leaves where it called before.
+fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>) {
+    let before = std::mem::replace(&mut lock(tracked).account, account.cloned());
+    let same = |before: &Arc<Account>| account.is_some_and(|account| Arc::ptr_eq(account, before));
+    if let Some(before) = before.filter(|before| !same(before)) {
+        before.leave(key);
+    }
+}
+
+/// Decides with what the governor says, and claims the ids of a wave under the same lock.
+fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start: bool) -> Option<Decision> {
+    let Some(claim) = context.random.claim() else {
+        error!("the system gives no random numbers; nothing is sent without");
+        return None;
+    };
+    let now = context.clock.now();
+    let ledger = Ledger::read(&job.ids, &live.status);
+    let tracked = &mut *lock(&caller.tracked);
+    let held = caller.account.held(&caller.key, now.mono);
+    let mut turn = (held > 0).then_some(Turn::Now(held));
+    let decision = loop {
+        let mut marks = lock(&caller.account.marks);
+        let memory = tracked.memory.get_or_insert_with(|| Memory::new(job, now.mono));
+        memory.observe(
+            &Observed {
+                job,
+                status: &live.status,
+                ledger: &ledger,
+                evidence: caller.account.evidence(),
+                now: &now,
+                settings: &context.settings,
+            },
+            &mut marks,
+        );
+        context.accounts.learn(&caller.account, memory);
+        let mut decision = decide(&Input {
+            job,
+            status: &live.status,
+            other_bytes: live.other_bytes,
+            memory,
+            marks: &marks,
+            turn,
+            batch_size: context.accounts.batch_size(&caller.account),
+            may_start,
+            claim: &claim,
+            now: &now,
+            settings: &context.settings,
+        });
+        drop(marks);
+        match &decision.next {
+            Next::AskPermit(want) => {
+                let said = caller.account.ask(&caller.key, *want, now.mono);
+                context.metrics.asked(&mut tracked.turn_asked, &said, now.mono);
+                if let Turn::Closed(left) = said {
+                    let before = memory.call_trouble.as_ref();
+                    memory.call_trouble = Some(closed(left, before, &now, &context.settings));
+                }
+                turn = Some(said);
+                continue;
+            }
+            // The marks were looked at under this lock of the object, but another object may have claimed meanwhile.
+            Next::Submit(wave) if !send::claim(caller, tracked, wave) => {
+                context.metrics.waved(Waved::Taken);
+                decision = decision.without_its_wave(now.mono);
+            }
+            Next::Submit(_) | Next::Delete | Next::Wait => {}
+        }
+        break decision;
+    };
+    if turn.is_none() {
+        caller.account.forget(&caller.key);
+    }
+    context.call_next(&caller.account);
+    Some(decision)
+}
+
+async fn carry_out(
+    context: &Arc<Context>,
+    caller: Option<&Caller>,
+    live: &Live,
+    tracked: &Mutex<Tracked>,
+    decision: Decision,
+) -> Pass {
+    let Decision { write, records, holds_ends, next, look, regular, watch, wake, events } = decision;
+    if next == Next::Delete {
+        return delete(context, live).await;
+    }
+    if let (Next::Submit(wave), Some(write), Some(caller)) = (next, &write, caller) {
+        return match submit(context, caller, live, write, wave).await {
+            Submitted::Stored => {
+                wrote(context, live, tracked, Some(write), (&records, holds_ends), events);
+                // The next wave's ids are looked at while this wave's calls run.
+                Pass::Again
+            }
+            Submitted::Again => Pass::Again,
+            Submitted::Failed(least) => Pass::Backoff(least),
+        };
+    }
+    if let Some(write) = &write {
+        match context.api.write_status(live, write).await {
+            Ok(()) => {}
+            Err(WriteError::Conflict | WriteError::Gone) => return Pass::Again,
+            Err(WriteError::Unavailable(why)) => {
+                warn!(
+                    namespace = live.key.namespace,
+                    name = live.key.name,
+                    error = %why,
+                    "the status was not written"
+                );
+                return Pass::Backoff(why.retry_after);
+            }
+        }
+    }
+    wrote(context, live, tracked, write.as_ref(), (&records, holds_ends), events);
+    if let Some(caller) = caller.filter(|_| !look.is_empty()) {
+        let now = context.clock.mono();
+        if let Some(memory) = &mut lock(tracked).memory {
+            memory.looking(&look, regular, now, &context.settings);
+        }
+        requested::register(context, caller, look);
+    }
+    if let Some(caller) = caller {
+        scheduled::watch(context, caller, &watch);
+    }
+    if let (None, Some(caller)) = (wake, caller) {
+        caller.account.forget(&caller.key);
+    }
+    wake.map_or(Pass::Rest, Pass::At)
+}
+
+/// Deletes an object whose time after its end is over.
+async fn delete(context: &Context, live: &Live) -> Pass {
+    let (namespace, name) = (&live.key.namespace, &live.key.name);
+    match context.api.delete(live).await {
+        Ok(()) => {
+            info!(namespace, name, "deleted: ttlSecondsAfterFinished is over");
+            Pass::Rest
+        }
+        Err(WriteError::Conflict | WriteError::Gone) => Pass::Again,
+        Err(WriteError::Unavailable(why)) => {
+            warn!(namespace, name, error = %why, "the object was not deleted");
+            Pass::Backoff(why.retry_after)
+        }
+    }
+}
+
+/// Takes note of an acknowledged write, or of a record that needed none.
+fn wrote(
+    context: &Context,
+    live: &Live,
+    tracked: &Mutex<Tracked>,
+    written: Option<&InstanceDeletionStatus>,
+    (records, holds_ends): (&[u32], bool),
+    events: Vec<Event>,
+) {
+    {
+        let mut tracked = lock(tracked);
+        tracked.failures = 0;
+        if let Some(written) = written {
+            context.metrics.stored(&live.status, written);
+            context.count(&mut tracked, live, written);
+        }
+        if let Some(memory) = &mut tracked.memory {
+            memory.recorded(records);
+            if holds_ends {
+                memory.ends_written = Some(context.clock.mono());
+            }
+        }
+    }
+    if !records.is_empty() {
+        context.heard.notify_waiters();
+    }
+    for event in events {
+        info!(namespace = live.key.namespace, name = live.key.name, reason = event.reason, "{}", event.note);
+        context.events.tell(&live.key, &live.uid, event);
+    }
+}
+
+/// While the cloud rejects the credentials, another version of the Secret is tried at once.
+async fn reread_secret(caller: &Caller) {
+    let waits = |s: &Option<Standing>| {
+        s.as_ref()
+            .is_some_and(|s| matches!(s.trouble.retry(), Retry::SecretChange | Retry::SlowOrSecretChange))
+    };
+    let waiting = lock(&caller.tracked)
+        .memory
+        .as_ref()
+        .is_some_and(|memory| waits(&memory.look_trouble) || waits(&memory.call_trouble));
+    if !waiting {
+        return;
+    }
+    let Ok(credential) = caller.account.credentials.read().await else { return };
+    let mut tracked = lock(&caller.tracked);
+    let Some(memory) = &mut tracked.memory else { return };
+    for trouble in [&mut memory.look_trouble, &mut memory.call_trouble] {
+        let another = |s: &Standing| s.secret_version.as_ref() != Some(&credential.version);
+        if waits(trouble) && trouble.as_ref().is_some_and(another) {
+            debug!(namespace = caller.key.namespace, name = caller.key.name, "the Secret changed");
+            *trouble = None;
+        }
+    }
+}
+
+/// What is known of this very object. What was known of an earlier one of the same name is told and dropped.
+fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
+    let known = context.objects.get(&live.key);
+    {
+        let mut tracked = lock(&known);
+        if tracked.uid.is_empty() {
+            tracked.uid.clone_from(&live.uid);
+        }
+        if tracked.uid == live.uid {
+            // Reads are made with quorum, and of one object one after the other.
+            let revision = Revision::parse(&live.resource_version);
+            if revision.is_older_than(tracked.revision) {
+                warn!(
+                    namespace = live.key.namespace,
+                    name = live.key.name,
+                    "the API server holds older data than before, as after a restore; all objects are listed anew"
+                );
+                context.set_back.send_replace(());
+            }
+            tracked.revision = revision;
+            drop(tracked);
+            return known;
+        }
+    }
+    gone(context, &live.key);
+    let fresh = context.objects.get(&live.key);
+    lock(&fresh).uid.clone_from(&live.uid);
+    fresh
+}
+
+/// Forgets an object that left the watch: at once if it is gone, and if it only lost its label, once what its calls came to
+/// is recorded.
+pub async fn forget_if_gone(context: &Arc<Context>, key: &Key) {
+    while context.objects.find(key).is_some() {
+        let again = match context.api.read(key).await {
+            Ok(None) => return gone(context, key),
+            // Its queue does not know it any more, so nobody else tries again.
+            Ok(Some(live)) if !context.scope.holds(&key.namespace, &live.labels) => {
+                reconcile(context, key).await
+            }
+            Err(_) if context.objects.unfinished().contains(key) => Some(after_failure(context, key, None)),
+            Ok(Some(_)) | Err(_) => return,
+        };
+        match again {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return,
+        }
+    }
+}
+
+/// Forgets an object that does not exist any more.
+fn gone(context: &Context, key: &Key) {
+    let orphans = context.objects.forget(key);
+    tell_orphans(context, key, orphans);
+}
+
+/// Tells what calls came to whose object is gone: no status can hold it.
+pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
+    for Orphan { uid, batch, ids, outcome } in orphans {
+        let size = ids.len();
+        warn!(
+            namespace = key.namespace,
+            name = key.name,
+            uid,
+            batch,
+            ids = ids.join(","),
+            outcome,
+            "the object is gone; this outcome of a delete call is recorded here only"
+        );
+        let event = Event {
+            warning: true,
+            reason: "RecordedAfterDeletion",
+            action: format!("DeleteInstances-{batch}"),
+            note: format!("The object is gone; batch {batch} ({size} instances) {outcome}"),
+        };
+        context.events.tell(key, &uid, event);
+    }
+}
+
+fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Duration {
+    let tracked = context.objects.get(key);
+    let mut tracked = lock(&tracked);
+    let wait = backoff(
+        tracked.failures,
+        context.settings.retry_min,
+        context.settings.retry_max,
+        context.random.jitter(),
+    );
+    tracked.failures = tracked.failures.saturating_add(1);
+    // On top of what the server asks for, so that not everyone comes back at once; a nonsense value is no reason to sleep
+    // for ever.
+    wait + least.unwrap_or_default().min(context.settings.retry_max)
+}
+
+#[cfg(test)]
+mod tests;

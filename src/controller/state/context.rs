@@ -1,0 +1,168 @@
+//! What every reconcile shares.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::objects::{Objects, Tracked};
+use crate::{
+    api::InstanceDeletionStatus,
+    clock::{Clock, Deadline},
+    cloud::{Client, Endpoints},
+    controller::{
+        accounts::{Account, Accounts},
+        api_server::{ApiServer, Key, Live, events::Events},
+        metrics::{Census, Metrics, Paces, Row},
+        slots::Slots,
+    },
+    engine::{
+        Mono, Settings,
+        settings::{INTENT_LIFE, LOOK_LIFE},
+    },
+    leadership::Leadership,
+    metrics::Registry,
+    random::Random,
+    scope::Scope,
+};
+
+/// What the process was started with.
+pub struct Options {
+    /// For decisions.
+    pub settings: Settings,
+    /// `--delete-rate` and `--read-rate`.
+    pub rates: (f64, f64),
+    /// Where regions are.
+    pub endpoints: Endpoints,
+    /// The clock of the process.
+    pub clock: Clock,
+    /// For claims and jitter.
+    pub random: Random,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+}
+
+/// What every reconcile shares.
+pub struct Context {
+    pub(in crate::controller) api: ApiServer,
+    pub(in crate::controller) accounts: Accounts,
+    pub(in crate::controller) objects: Objects,
+    pub(in crate::controller) events: Events,
+    pub(in crate::controller) metrics: Metrics,
+    census: Census,
+    pub(in crate::controller) clock: Clock,
+    pub(in crate::controller) random: Random,
+    pub(in crate::controller) settings: Settings,
+    pub(in crate::controller) leadership: Leadership,
+    pub(in crate::controller) scope: Scope,
+    pub(in crate::controller) slots: Slots,
+    /// Something was heard for some object; for the drain.
+    pub(in crate::controller) heard: Notify,
+    /// The API server was found to hold older data than before; for the watches.
+    pub(in crate::controller) set_back: watch::Sender<()>,
+    draining: AtomicBool,
+    /// Of each watch, by namespace; a watch of all namespaces has none.
+    wakers: HashMap<Option<String>, mpsc::UnboundedSender<Key>>,
+}
+
+impl Context {
+    /// Makes the context, and a stream of keys to wake for each watch of the scope, in its order.
+    #[must_use]
+    pub fn new(
+        api: ApiServer,
+        client: Arc<Client>,
+        options: Options,
+        scope: &Scope,
+    ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Key>>) {
+        let Options { settings, rates, endpoints, clock, random, leadership } = options;
+        let api = api.while_leading(leadership.clone());
+        let channel = |namespace| {
+            let (waker, wakes) = mpsc::unbounded_channel();
+            ((namespace, waker), wakes)
+        };
+        let (wakers, wakes) = scope.watches().into_iter().map(channel).unzip();
+        let metrics = Metrics::default();
+        let events = Events::start(api.client().clone(), metrics.clone());
+        let accounts = Accounts::new(api.clone(), client, endpoints, clock.clone(), settings, rates);
+        let context = Self {
+            api,
+            accounts,
+            objects: Objects::default(),
+            events,
+            metrics,
+            census: Census::new(clock.clone()),
+            clock,
+            random,
+            settings,
+            leadership,
+            scope: scope.clone(),
+            slots: Slots::new(),
+            heard: Notify::new(),
+            set_back: watch::Sender::default(),
+            draining: AtomicBool::new(false),
+            wakers,
+        };
+        (Arc::new(context), wakes)
+    }
+
+    /// All that the controller and its clients count.
+    pub fn register(&self, registry: &mut Registry) {
+        self.census.register(registry);
+        self.metrics.register(registry);
+        self.api.requests().register(registry);
+        self.accounts.client().metrics().register(registry);
+        Paces(self.accounts.governors().clone()).register(registry);
+    }
+
+    /// Counts an object by its status, until it is gone.
+    pub(in crate::controller) fn count(
+        &self,
+        tracked: &mut Tracked,
+        live: &Live,
+        status: &InstanceDeletionStatus,
+    ) {
+        if !tracked.gone {
+            self.census.enter(&mut tracked.counted, Row::of(status, live.created));
+        }
+    }
+
+    /// Has an object decided upon soon.
+    pub(in crate::controller) fn wake(&self, key: &Key) {
+        let waker = self.wakers.get(&Some(key.namespace.clone())).or_else(|| self.wakers.get(&None));
+        if let Some(waker) = waker {
+            // A watch that has ended hears nothing, and the process ends with it.
+            let _ = waker.send(key.clone());
+        }
+        self.heard.notify_waiters();
+    }
+
+    /// Has the objects decided upon whose turn to call at this account has come near. Called whenever a turn was given,
+    /// taken or left.
+    pub(in crate::controller) fn call_next(&self, account: &Account) {
+        for key in account.called(self.clock.mono()) {
+            self.wake(&key);
+        }
+    }
+
+    /// When the calls of a wave must have left whose intent is written now, and whose oldest look was sent at that moment.
+    pub(in crate::controller) fn leave_by(&self, look_sent: Mono) -> Deadline {
+        Deadline::after(INTENT_LIFE, &self.clock)
+            .no_later_than(look_sent + LOOK_LIFE)
+            .while_leading(&self.leadership)
+    }
+
+    /// Whether nothing new is started any more.
+    pub(in crate::controller) fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Starts nothing new from now on.
+    pub(in crate::controller) fn start_draining(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+}

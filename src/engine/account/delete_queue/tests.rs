@@ -1,0 +1,273 @@
+use super::*;
+use crate::engine::account::rate::Refusal;
+
+const KEEP: Duration = Duration::from_secs(30);
+const MICRO: Duration = Duration::from_micros(1);
+
+fn at(ms: u64) -> Mono {
+    Mono::at(Duration::from_millis(ms))
+}
+
+/// Four calls, all of them looked at.
+const READY: Want = Want { calls: 4, ready: 4 };
+/// Four calls, none of them looked at.
+const UNREADY: Want = Want { calls: 4, ready: 0 };
+
+fn asks(wait: Duration) -> Refusal {
+    Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
+}
+
+type Queue = (Permits<&'static str>, Pace);
+
+/// A queue at a pace whose first call was made.
+fn queue(rate: f64) -> Queue {
+    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(rate, at(0)));
+    assert!(matches!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(_)));
+    permits.use_up(&"a", 4, &mut pace);
+    (permits, pace)
+}
+
+fn ask((permits, pace): &mut Queue, key: &'static str, want: Want, now: Mono) -> Turn {
+    permits.ask(&key, want, pace, now)
+}
+
+/// The moment at which an object that is ready is told to ask again.
+fn again(queue: &mut Queue, key: &'static str, now: Mono) -> Mono {
+    let turn = ask(queue, key, READY, now);
+    let Turn::Soon { at: Some(again), .. } = turn else { panic!("{key}: {turn:?}") };
+    again
+}
+
+#[test]
+fn objects_take_turns() {
+    let mut queue = queue(1.0);
+    let b = again(&mut queue, "b", at(0));
+    let a = again(&mut queue, "a", at(1));
+    assert!(b < a);
+    assert!(again(&mut queue, "a", b) > b, "no asking again and again while b has not come");
+    assert_eq!(ask(&mut queue, "b", READY, b), Turn::Now(1));
+    queue.0.use_up(&"b", 1, &mut queue.1);
+    assert_eq!(ask(&mut queue, "a", READY, a), Turn::Now(1));
+}
+
+#[test]
+fn a_lone_object_gets_a_wave_and_gives_back_what_it_does_not_use() {
+    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(40.0, at(0)));
+    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(4));
+    assert_eq!(permits.held(&"a", &mut pace, at(1)), 4);
+    permits.use_up(&"a", 1, &mut pace);
+    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(3));
+}
+
+#[test]
+fn a_permit_that_is_not_used_passes_on() {
+    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(1.0, at(0)));
+    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(1));
+    assert_eq!(permits.held(&"a", &mut pace, at(29_999)), 1);
+    assert_eq!(permits.held(&"a", &mut pace, at(30_000)), 0);
+    assert_eq!(permits.ask(&"b", READY, &mut pace, at(30_000)), Turn::Now(1));
+    assert_eq!(permits.held(&"b", &mut pace, at(30_000)), 1);
+    assert_eq!(permits.held(&"a", &mut pace, at(30_000)), 0);
+}
+
+#[test]
+fn a_permit_counts_no_more_once_the_cloud_asks_that_nobody_calls() {
+    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(40.0, at(0)));
+    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(4));
+    pace.refused(asks(Duration::from_secs(5)), at(1));
+    assert_eq!(permits.held(&"a", &mut pace, at(1)), 0);
+    assert_eq!(permits.held(&"a", &mut pace, at(6_000)), 0, "it went back");
+}
+
+#[test]
+fn all_that_wait_have_their_calls_while_a_turn_is_near() {
+    // So many wait at this rate: each gets so many calls in a row.
+    let table = [(1, 40.0, 4), (3, 40.0, 4), (100, 40.0, 4), (101, 40.0, 3), (400, 40.0, 1), (3, 1.0, 3)];
+    for (waiting, rate, calls) in table {
+        let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(rate, at(0)));
+        assert!(matches!(permits.ask(&1_000, READY, &mut pace, at(0)), Turn::Now(_)));
+        permits.use_up(&1_000, 4, &mut pace);
+        for key in 0..waiting {
+            permits.ask(&key, READY, &mut pace, at(0));
+        }
+        let turn = permits.ask(&0, READY, &mut pace, at(0));
+        assert!(
+            matches!(turn, Turn::Soon { calls: said, .. } if said == calls),
+            "{waiting} {rate}: {turn:?}"
+        );
+        if rate > 1.0 {
+            assert_eq!(permits.ask(&0, READY, &mut pace, at(1_000)), Turn::Now(calls), "{waiting}");
+        }
+    }
+}
+
+#[test]
+fn a_turn_is_told_by_the_place_in_the_queue() {
+    let mut queue = queue(1.0);
+    let turns = |queue: &mut Queue, now| ["b", "c", "d"].map(|key| again(queue, key, now));
+    let expected = [1_000, 2_000, 3_000].map(|ms| at(ms) + MICRO);
+    assert_eq!(turns(&mut queue, at(0)), expected);
+    assert_eq!(turns(&mut queue, at(0)), expected, "asked again, each keeps its place");
+    queue.0.forget(&"b", &mut queue.1);
+    assert_eq!(again(&mut queue, "c", at(0)), at(1_000) + MICRO);
+    // Its turn has come, and whoever is before it has not; half a call has gathered meanwhile.
+    assert_eq!(again(&mut queue, "d", at(1_500)), at(2_000) + MICRO);
+}
+
+#[test]
+fn whoever_is_near_its_turn_goes_on_at_once_and_whoever_is_ready_when_it_comes() {
+    let mut queue = queue(0.1);
+    assert_eq!(queue.0.goes_on(&"b"), None);
+    assert_eq!(ask(&mut queue, "b", UNREADY, at(7)), Turn::Soon { calls: 1, at: None });
+    assert!(matches!(ask(&mut queue, "c", UNREADY, at(7)), Turn::Later(_)));
+    assert_eq!((queue.0.goes_on(&"b"), queue.0.goes_on(&"c")), (Some(at(7)), None));
+    let turn = again(&mut queue, "b", at(8));
+    assert!(turn > at(9_000));
+    assert_eq!(queue.0.goes_on(&"b"), Some(turn));
+    assert_eq!(ask(&mut queue, "b", READY, turn), Turn::Now(1));
+    assert_eq!(queue.0.goes_on(&"b"), None);
+}
+
+#[test]
+fn whoever_is_first_asks_again_when_its_call_is_due_and_no_later() {
+    let mut queue = queue(40.0);
+    assert_eq!(again(&mut queue, "first", at(0)), at(25) + MICRO);
+    assert_eq!(again(&mut queue, "second", at(0)), at(100));
+}
+
+#[test]
+fn whoever_is_ready_and_does_not_come_is_waited_for_a_second() {
+    for (late, waits) in [(1_000, true), (1_001, false)] {
+        let mut queue = queue(1.0);
+        let turn = again(&mut queue, "first", at(0));
+        let second = ask(&mut queue, "second", READY, turn + Duration::from_millis(late));
+        assert_eq!(!matches!(second, Turn::Now(_)), waits, "{late}");
+        // It keeps its place all the same.
+        let third = turn + Duration::from_secs(90);
+        assert_eq!(ask(&mut queue, "first", READY, third), Turn::Now(1));
+    }
+    let mut queue = queue(1.0);
+    again(&mut queue, "gone", at(0));
+    queue.0.forget(&"gone", &mut queue.1);
+    assert_eq!(ask(&mut queue, "b", READY, at(1_001)), Turn::Now(1));
+    queue.0.forget(&"b", &mut queue.1);
+    assert_eq!(ask(&mut queue, "c", READY, at(1_001)), Turn::Now(1), "what it held went back");
+}
+
+#[test]
+fn whoever_is_not_ready_lets_others_pass_and_keeps_its_place() {
+    let mut queue = queue(1.0);
+    let soon = Turn::Soon { calls: 4, at: None };
+    assert_eq!(ask(&mut queue, "first", UNREADY, at(0)), soon);
+    assert_eq!(ask(&mut queue, "second", READY, at(1_001)), Turn::Now(1));
+    queue.0.use_up(&"second", 1, &mut queue.1);
+    again(&mut queue, "second", at(1_001));
+    assert_eq!(ask(&mut queue, "first", READY, at(2_002)), Turn::Now(1), "before whoever came later");
+}
+
+#[test]
+fn nobody_looks_before_its_turn_is_near() {
+    let names = ["b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"];
+    let mut queue = queue(1.0);
+    let said = |queue: &mut Queue, now| {
+        names.map(|name| match ask(queue, name, UNREADY, now) {
+            Turn::Soon { at: None, .. } => None,
+            Turn::Later(at) => Some(at),
+            turn => panic!("{turn:?}"),
+        })
+    };
+    // The ninth turn is in nine seconds and the tenth in more than ten.
+    let turns = said(&mut queue, at(0));
+    assert!(turns[..9].iter().all(Option::is_none), "{turns:?}");
+    let near = [0, 1_000, 2_000].map(|ms| Some(at(ms) + MICRO));
+    assert_eq!(turns[9..], near, "they come when it is near");
+    assert!(queue.0.called(&mut queue.1, at(0)).is_empty());
+    // One that is ready takes its call, and another that lost interest leaves.
+    assert_eq!(ask(&mut queue, "d", READY, at(1_000)), Turn::Now(1));
+    queue.0.use_up(&"d", 1, &mut queue.1);
+    assert_eq!(queue.0.called(&mut queue.1, at(1_000)), ["k"], "nine wait before the one after it");
+    queue.0.forget(&"b", &mut queue.1);
+    assert_eq!(queue.0.called(&mut queue.1, at(1_000)), ["l"]);
+    assert!(queue.0.called(&mut queue.1, at(1_000)).is_empty(), "each is called once");
+}
+
+#[test]
+fn whoever_does_not_get_ready_keeps_nobody_from_looking() {
+    let mut queue = queue(0.1);
+    let soon = Turn::Soon { calls: 1, at: None };
+    let late = |queue: &mut Queue, ms| matches!(ask(queue, "third", UNREADY, at(ms)), Turn::Later(_));
+    assert_eq!(ask(&mut queue, "first", UNREADY, at(1)), soon);
+    assert!(matches!(ask(&mut queue, "second", UNREADY, at(1)), Turn::Later(_)));
+    assert!(late(&mut queue, 1));
+    assert_eq!(ask(&mut queue, "first", UNREADY, at(20_000)), soon, "asked again, it gets no more time");
+    assert!(late(&mut queue, 30_001));
+    assert_eq!(queue.0.called(&mut queue.1, at(30_002)), ["second", "third"]);
+    assert_eq!(ask(&mut queue, "third", UNREADY, at(30_002)), soon);
+}
+
+#[test]
+fn a_long_wait_that_the_cloud_asks_for_is_told() {
+    for (seconds, told) in [(10, false), (11, true)] {
+        let mut queue = queue(1.0);
+        let wait = Duration::from_secs(seconds);
+        queue.1.refused(asks(wait), at(0));
+        for want in [READY, UNREADY] {
+            let turn = ask(&mut queue, "b", want, at(0));
+            assert_eq!(turn == Turn::Closed(wait), told, "{turn:?}");
+        }
+        assert_eq!(ask(&mut queue, "b", READY, at(12_000)), Turn::Now(1));
+    }
+    // Whoever was told so is called when the wait is nearly over.
+    let mut queue = queue(1.0);
+    queue.1.refused(asks(Duration::from_mins(1)), at(0));
+    assert!(matches!(ask(&mut queue, "b", UNREADY, at(0)), Turn::Closed(_)));
+    assert!(queue.0.called(&mut queue.1, at(49_000)).is_empty());
+    assert_eq!(queue.0.called(&mut queue.1, at(50_000)), ["b"]);
+}
+
+#[test]
+fn whoever_asks_again_when_told() {
+    let table = [
+        (Turn::Now(1), None),
+        (Turn::Soon { calls: 1, at: None }, None),
+        (Turn::Soon { calls: 1, at: Some(at(7)) }, Some(at(7))),
+        (Turn::Later(at(8)), Some(at(8))),
+        (Turn::Closed(Duration::from_secs(9)), Some(at(9_001))),
+    ];
+    for (turn, again) in table {
+        assert_eq!(turn.asks_again(at(1)), again, "{turn:?}");
+    }
+}
+
+#[test]
+fn whoever_waits_is_passed_by_each_other_at_most_once() {
+    // Objects that always want four calls, each with calls of its own length; one asks late, and one comes late.
+    let lasts = [0, 300, 1_200, 9_000, 40].map(Duration::from_millis);
+    let late = [0, 40, 0, 0, 900].map(Duration::from_millis);
+    let mut pace = Pace::new(2.0, at(0));
+    let mut permits = Permits::new(KEEP);
+    let mut asks = [at(0); 5];
+    let mut passed = [[0; 5]; 5];
+    let mut calls = [0; 5];
+    while let Some(object) = (0..5).min_by_key(|object| asks[*object]).filter(|o| asks[*o] < at(600_000)) {
+        let now = asks[object];
+        match permits.ask(&object, READY, &mut pace, now) {
+            Turn::Soon { at: None, .. } | Turn::Closed(_) => panic!("it is ready, and nobody asked to wait"),
+            Turn::Soon { at: Some(again), .. } | Turn::Later(again) => asks[object] = again + late[object],
+            Turn::Now(granted) => {
+                permits.use_up(&object, granted, &mut pace);
+                calls[object] += granted;
+                passed[object] = [0; 5];
+                let waiting: Vec<_> = permits.waiting.iter().map(|place| place.key).collect();
+                for other in waiting {
+                    passed[other][object] += granted;
+                    assert_eq!(passed[other][object], 1, "{object} passed {other} again");
+                }
+                asks[object] = now + lasts[object];
+            }
+        }
+    }
+    // Whoever asks again within a round has its call in every round.
+    let most = calls.iter().max();
+    assert!(calls.iter().enumerate().all(|(o, n)| o == 3 || Some(n + 2) >= most.copied()), "{calls:?}");
+}

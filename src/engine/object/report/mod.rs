@@ -1,0 +1,4 @@
+//! What people and tools read of an object: its status and its events.
+
+pub mod events;
+pub mod status;

@@ -1,0 +1,392 @@
+//! What each stage of an object looks like.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::*;
+use crate::{
+    api::InstanceDeletionStatus,
+    engine::{
+        Mono,
+        object::state::{
+            ledger::Progress,
+            spec::tests::{job_of, meta},
+        },
+        reply::Note,
+    },
+};
+
+/// A status whose condition `Ready` has this reason.
+pub fn ready(reason: &str) -> InstanceDeletionStatus {
+    let condition = Condition {
+        type_: "Ready".into(),
+        status: "False".into(),
+        reason: reason.into(),
+        message: "the message".into(),
+        observed_generation: Some(1),
+        last_transition_time: at(0).time(),
+    };
+    InstanceDeletionStatus { conditions: vec![condition], ..InstanceDeletionStatus::default() }
+}
+
+fn at(seconds: i64) -> Now {
+    Now { mono: Mono::START, wall: Timestamp::from_second(1_800_000_000 + seconds).unwrap() }
+}
+
+fn standing(trouble: Trouble) -> Standing {
+    let note = Note { request_id: Some("r-1".into()), code: Some("APIGW.1".into()), text: "no".into() };
+    let retry_time = at(60).time();
+    Standing { trouble, note, failures: 0, retry_at: Mono::START, retry_time, secret_version: None }
+}
+
+/// Five rows: pending, submitted, accepted, terminated, not found.
+fn ledger(job: &Job) -> Ledger {
+    let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+    let progress = [
+        Progress::Pending,
+        Progress::Submitted { batch: 1 },
+        Progress::Accepted { batch: Some(1), resent: false },
+        Progress::Terminated { batch: Some(1), ended_at: None },
+        Progress::NotFound { batch: None, ended_at: None },
+    ];
+    for (row, progress) in ledger.rows.iter_mut().zip(progress) {
+        row.progress = progress;
+    }
+    ledger
+}
+
+/// Phase, `Ready`, its reason and message, and the conditions that are True.
+fn shown(job: &Job, ledger: &Ledger, stage: &Stage) -> (Phase, String, String, Vec<String>) {
+    let status = status(job, ledger, stage, &InstanceDeletionStatus::default(), &at(0), (None, None));
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    let is_true = status.conditions.iter().filter(|c| c.status == "True").map(|c| c.type_.clone()).collect();
+    // kstatus and Argo read the first that they know: all of them say the same.
+    assert!(status.conditions.iter().all(|c| c.message == ready.message));
+    assert_eq!(status.completion_time.is_some(), matches!(stage, Stage::Ended(_)));
+    (status.phase.unwrap(), ready.reason.clone(), ready.message.clone(), is_true)
+}
+
+const UNREACHABLE: &str = "the cloud in region ap-southeast-3 does not answer as it should (APIGW.1 no, request r-1); nothing to do if it passes; else check the network, the region's endpoint and its certificate (--ca-file)";
+const PROGRESS: &str = "2 of 5 terminated";
+
+/// A stage, its phase, the reason and message of `Ready`, and the conditions that are True.
+type Shown<'a> = (Stage, Phase, &'a str, String, &'a [&'a str]);
+
+fn slow() -> Standing {
+    standing(Trouble::CloudUnreachable)
+}
+
+fn check(table: Vec<Shown<'_>>) {
+    let job = job_of(5);
+    for (stage, phase, reason, message, conditions) in table {
+        let (is_phase, is_reason, is_message, is_true) = shown(&job, &ledger(&job), &stage);
+        assert_eq!(is_message, message, "{stage:?}");
+        assert_eq!((is_phase, is_reason.as_str()), (phase, reason), "{message}");
+        assert_eq!(is_true, conditions, "{message}");
+    }
+}
+
+#[test]
+fn an_object_that_sends_nothing_says_why() {
+    let (unreachable, progress) = (UNREACHABLE, PROGRESS);
+    let plan = PlanStatus { total: 5, to_delete: 2, on_their_way: 1, gone: 1, unknown: 1, ids: vec![] };
+    check(vec![
+        (
+            Stage::Planning(None),
+            Phase::Planning,
+            "Planning",
+            "Looking at 5 instances to make the plan; nothing is sent".into(),
+            &["Reconciling"],
+        ),
+        (
+            Stage::Planning(Some(slow())),
+            Phase::Planning,
+            "CloudUnreachable",
+            unreachable.into(),
+            &["Reconciling"],
+        ),
+        (
+            Stage::Planned(plan),
+            Phase::Planned,
+            "Planned",
+            "Would delete 2 of 5 instances (1 on their way, 1 gone, 1 unknown); write dryRun: false to start"
+                .into(),
+            &[],
+        ),
+        (
+            Stage::Suspended(None),
+            Phase::Suspended,
+            "Suspended",
+            format!("{progress}; no new delete call while spec.suspend is true"),
+            &[],
+        ),
+        (
+            Stage::Suspended(Some(slow())),
+            Phase::Suspended,
+            "CloudUnreachable",
+            format!("{progress}; {unreachable}"),
+            &[],
+        ),
+    ]);
+}
+
+#[test]
+fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
+    let (unreachable, progress) = (UNREACHABLE, PROGRESS);
+    let deleting = |hindrance| Stage::Deleting(Some(hindrance));
+    let closing = |waiting, standing| Stage::Closing { limit: Limit::NotAfter, waiting, standing };
+    let closed = format!("{progress}; notAfter has passed and no new delete call is made");
+    let stuck = Hindrance::StateUnknown { count: 2, example: "x (odd)".into() };
+    check(vec![
+        (Stage::Deleting(None), Phase::Deleting, "Deleting", progress.into(), &["Reconciling"]),
+        (
+            deleting(Hindrance::Trouble(slow())),
+            Phase::Deleting,
+            "CloudUnreachable",
+            format!("{progress}; {unreachable}"),
+            &["Reconciling"],
+        ),
+        (
+            deleting(Hindrance::Trouble(standing(Trouble::Throttled { retry_after: None }))),
+            Phase::Throttled,
+            "Throttled",
+            format!(
+                "{progress}; the cloud asks to slow down (APIGW.1 no, request r-1); nothing to do: the controller slows down and goes on"
+            ),
+            &["Reconciling"],
+        ),
+        (
+            deleting(stuck),
+            Phase::Deleting,
+            "StateUnknown",
+            format!(
+                "{progress}; 2 instances are in a state that allows neither sending nor ending, such as x (odd); ask the vendor, looking goes on"
+            ),
+            &["Reconciling"],
+        ),
+        (
+            deleting(Hindrance::StatusTooLarge { bytes: 9 }),
+            Phase::Deleting,
+            "StatusTooLarge",
+            format!(
+                "{progress}; nothing is sent, since the object would grow to 9 bytes; remove large annotations or split it into smaller objects"
+            ),
+            &["Reconciling"],
+        ),
+        (
+            closing(0, None),
+            Phase::Deleting,
+            "Deleting",
+            format!("{closed}; those on their way are followed to their end"),
+            &["Reconciling"],
+        ),
+        (
+            closing(2, None),
+            Phase::Deleting,
+            "Deleting",
+            format!("{closed}; waiting for a look at 2 instances"),
+            &["Reconciling"],
+        ),
+        (
+            closing(2, Some(slow())),
+            Phase::Deleting,
+            "CloudUnreachable",
+            format!("{closed}; waiting for a look at 2 instances; {unreachable}"),
+            &["Reconciling"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_closing_object_that_is_suspended_stays_suspended() {
+    let job = Job { suspend: true, ..job_of(5) };
+    let stage = Stage::Closing { limit: Limit::Deadline, waiting: 1, standing: None };
+    let (phase, reason, message, is_true) = shown(&job, &ledger(&job), &stage);
+    assert_eq!((phase, reason.as_str(), is_true.len()), (Phase::Suspended, "Suspended", 0));
+    assert!(message.contains("activeDeadlineSeconds has passed"), "{message}");
+}
+
+#[test]
+fn each_end_says_how_it_came_and_what_can_be_done() {
+    let job = job_of(5);
+    let all = |progress: Progress| {
+        let mut ledger = ledger(&job);
+        ledger.rows.iter_mut().for_each(|row| row.progress = progress.clone());
+        ledger
+    };
+    let terminated = || Progress::Terminated { batch: Some(1), ended_at: None };
+    let failed = |reason| {
+        let mut ledger = all(terminated());
+        ledger.rows[0].progress = Progress::Submitted { batch: 1 };
+        ledger.fail(0, reason, None, &at(0));
+        ledger
+    };
+    let with_one_gone = || {
+        let mut ledger = all(terminated());
+        ledger.rows[4].progress = Progress::NotFound { batch: Some(1), ended_at: None };
+        ledger
+    };
+    let nothing = "None of 5 ids is known in project 0123456789abcdef0123456789abcdef of region ap-southeast-3; nothing was deleted. Check region and project";
+    let again = "see status.failures; to try again, create a new InstanceDeletion with the failed ids";
+    let end =
+        "1 of 5 instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud";
+    let gone = |n| format!("All 5 instances are gone, {n} of them not found at the cloud");
+    let not_after = Some(Limit::NotAfter);
+    let never = || Progress::NotFound { batch: None, ended_at: None };
+    let table: [(Ledger, Option<Limit>, Phase, &str, String); 7] = [
+        (all(terminated()), None, Phase::Succeeded, "AllTerminated", "All 5 instances are gone".into()),
+        (with_one_gone(), not_after, Phase::Succeeded, "AllTerminated", gone(1)),
+        (all(never()), None, Phase::Succeeded, "NothingFound", nothing.into()),
+        (
+            failed(FailureReason::Conflict),
+            None,
+            Phase::Failed,
+            "Failed",
+            format!("1 of 5 instances failed, {again}"),
+        ),
+        (
+            failed(FailureReason::Conflict),
+            Some(Limit::Deadline),
+            Phase::Failed,
+            "Failed",
+            format!("1 of 5 instances failed, {again}"),
+        ),
+        (
+            failed(FailureReason::DeadlineExceeded),
+            Some(Limit::Deadline),
+            Phase::DeadlineExceeded,
+            "DeadlineExceeded",
+            format!("{end}, {again}"),
+        ),
+        (
+            failed(FailureReason::Expired),
+            not_after,
+            Phase::Expired,
+            "Expired",
+            format!("1 of 5 instances were not gone when notAfter had passed, {again}"),
+        ),
+    ];
+    for (ledger, limit, phase, reason, message) in table {
+        let (is_phase, is_reason, is_message, is_true) = shown(&job, &ledger, &Stage::Ended(limit));
+        assert_eq!(is_message, message);
+        assert_eq!((is_phase, is_reason.as_str()), (phase, reason), "{message}");
+        let good = phase == Phase::Succeeded;
+        let expected: &[&str] = if good { &["Ready", "Finished"] } else { &["Stalled", "Finished"] };
+        assert_eq!(is_true, expected, "{message}");
+    }
+}
+
+#[test]
+fn repeated_ids_and_failures_are_in_the_message() {
+    let job = Job { duplicates: 2, ..job_of(5) };
+    let mut ledger = ledger(&job);
+    ledger.fail(0, FailureReason::Conflict, None, &at(0));
+    let (_, _, message, _) = shown(&job, &ledger, &Stage::Deleting(None));
+    assert_eq!(message, "2 of 5 terminated, 1 failed; 2 repeated ids in the spec count once");
+    for row in &mut ledger.rows {
+        row.progress = Progress::Terminated { batch: Some(1), ended_at: None };
+    }
+    ledger.failures.clear();
+    let (_, _, message, _) = shown(&job, &ledger, &Stage::Ended(None));
+    assert_eq!(message, "All 5 instances are gone; 2 repeated ids in the spec count once");
+}
+
+#[test]
+fn every_trouble_names_what_it_is_about() {
+    let job = job_of(1);
+    let table = [
+        (Trouble::SecretNotFound, "Secret clouddc does not exist"),
+        (Trouble::SecretForbidden, "the controller may not read Secret clouddc"),
+        (Trouble::SecretInvalid, "Secret clouddc is not usable"),
+        (Trouble::CredentialsRejected, "the cloud rejects the credentials in Secret clouddc"),
+        (Trouble::Forbidden, "the credentials in Secret clouddc lack a permission"),
+        (Trouble::Throttled { retry_after: None }, "the cloud asks to slow down"),
+        (Trouble::CloudUnreachable, "the cloud in region ap-southeast-3 does not answer as it should"),
+        (Trouble::EndpointMisconfigured, "the endpoint of region ap-southeast-3 is not CloudDC's"),
+        (Trouble::RequestRefused, "the cloud refuses the request"),
+    ];
+    for (kind, what) in table {
+        let bare = Standing { note: Note::default(), ..standing(kind) };
+        assert_eq!(trouble(&job, &bare, None), format!("{what}; {}", kind.advice()));
+        let full = trouble(&job, &standing(kind), Some("1 of 2"));
+        assert_eq!(full, format!("1 of 2; {what} (APIGW.1 no, request r-1); {}", kind.advice()));
+    }
+}
+
+#[test]
+fn times_are_set_once_and_conditions_keep_the_time_of_their_last_flip() {
+    let job = job_of(5);
+    let before = InstanceDeletionStatus::default();
+    let first = status(&job, &ledger(&job), &Stage::Deleting(None), &before, &at(0), (None, None));
+    assert_eq!((first.start_time.clone(), first.completion_time.clone()), (Some(at(0).time()), None));
+    let mut over = ledger(&job);
+    over.rows
+        .iter_mut()
+        .for_each(|row| row.progress = Progress::Terminated { batch: Some(1), ended_at: None });
+    let second = status(&job, &over, &Stage::Ended(None), &first, &at(10), (None, None));
+    assert_eq!(
+        (second.start_time.clone(), second.completion_time.clone()),
+        (first.start_time, Some(at(10).time()))
+    );
+    let third = status(&job, &over, &Stage::Ended(None), &second, &at(20), (None, None));
+    assert_eq!(third, second, "nothing flips: nothing changes");
+    let flipped: Vec<_> =
+        second.conditions.iter().map(|c| (c.type_.as_str(), &c.last_transition_time)).collect();
+    assert!(flipped.iter().all(|(_, time)| **time == at(10).time()), "{flipped:?}");
+    for (suspend, dry_run) in [(true, false), (false, true)] {
+        let job = Job { suspend, dry_run, ..job_of(5) };
+        let waits = status(&job, &ledger(&job), &Stage::Suspended(None), &before, &at(0), (None, None));
+        assert_eq!(waits.start_time, None, "it has not started");
+    }
+}
+
+#[test]
+fn what_is_open_for_long_is_said_and_known_to_be_said() {
+    let job = job_of(5);
+    let stuck = Stuck { count: 3, example: "x (stopped)".into(), after: Duration::from_mins(90) };
+    let before = InstanceDeletionStatus::default();
+    let wait = at(600).time();
+    let said =
+        status(&job, &ledger(&job), &Stage::Deleting(None), &before, &at(0), (Some(&wait), Some(&stuck)));
+    let message = &said.conditions[0].message;
+    let end = "; 3 instances open for more than 5400 s, such as x (stopped): ask the vendor, looking goes on";
+    assert_eq!(*message, format!("2 of 5 terminated{end}"));
+    assert_eq!(said.next_action_time, Some(wait));
+    assert_eq!(said.progress.as_deref(), Some("2/5"), "gone, of all");
+    assert!(Stuck::is_said(&said) && !Stuck::is_said(&before) && !Stuck::is_said(&ready("Deleting")));
+    let mut elsewhere = said;
+    elsewhere.conditions.retain(|c| c.type_ != "Ready");
+    assert!(!Stuck::is_said(&elsewhere));
+}
+
+#[test]
+fn an_invalid_spec_leaves_the_record_and_ends_the_object() {
+    let mut before = ready("Deleting");
+    before.next_action_time = Some(at(9).time());
+    before.progress = Some("1/2".into());
+    let status = invalid_spec("it is odd", &meta(3), &before, &at(5));
+    let is_true: Vec<_> =
+        status.conditions.iter().filter(|c| c.status == "True").map(|c| &*c.type_).collect();
+    assert_eq!(is_true, ["Stalled", "Finished"]);
+    assert_eq!((status.phase, status.observed_generation), (Some(Phase::InvalidSpec), Some(3)));
+    assert_eq!(
+        (status.next_action_time.as_ref(), status.completion_time.clone()),
+        (None, Some(at(5).time()))
+    );
+    assert_eq!(status.progress, before.progress);
+    let message = "Nothing is sent: it is odd. Delete this object and create a valid one";
+    assert_eq!(status.conditions[0].message, message);
+    assert!(is_finished(&status) && !is_finished(&before));
+    let seen = observed(&status, &meta(4));
+    assert_eq!(seen.observed_generation, Some(4));
+    assert!(seen.conditions.iter().all(|c| c.observed_generation == Some(4)));
+    assert_eq!(invalid_spec("it is odd", &meta(3), &status, &at(50)), status, "the end has its time");
+}
+
+#[test]
+fn a_message_is_cut_at_a_kibibyte_on_a_character() {
+    let cut = |text: &str| bounded(text.to_owned());
+    assert_eq!(cut(&"x".repeat(1024)).len(), 1024);
+    assert_eq!(cut(&"x".repeat(1025)).len(), 1024);
+    let odd = format!("{}é{}", "x".repeat(1023), "y".repeat(9));
+    assert_eq!(cut(&odd), "x".repeat(1023));
+}

@@ -1,0 +1,48 @@
+//! The write-ahead rule: the intent of a wave is in the record, with a claim, before any of its calls leaves (design §3,
+//! rule 2; property S3).
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::batch::Ready;
+use crate::{
+    api::BatchStatus,
+    engine::object::state::{
+        ledger::{Ledger, Progress, count},
+        wave::{Batch, Member, Wave},
+    },
+};
+
+/// Enters the intent of a wave into the ledger. `claim` is random, and new for each wave: only it tells this process's
+/// intent from an equal one of another process.
+#[must_use]
+pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: &Time) -> Wave {
+    let look_sent = batches.iter().flatten().map(|r| r.look_sent).min().unwrap_or_default();
+    let batches = batches
+        .into_iter()
+        .map(|members| {
+            let number = ledger.next_batch();
+            let mut batch = Batch { number, members: Vec::with_capacity(members.len()) };
+            for member in &members {
+                if let Some(row) = ledger.rows.get_mut(member.position) {
+                    let (id, live, attempts) = (member.id, member.live, row.attempts);
+                    batch.members.push(Member { id, live, attempts });
+                    row.progress = match row.progress {
+                        // The phase only goes forward: the new batch number is the mark of a further attempt.
+                        Progress::Accepted { .. } => Progress::Accepted { batch: Some(number), resent: true },
+                        _ => Progress::Submitted { batch: number },
+                    };
+                }
+            }
+            ledger.push_batch(BatchStatus {
+                number,
+                size: count(members.len()),
+                returned: None,
+                claim: claim.to_owned(),
+                submitted_at: time.clone(),
+                request_id: None,
+            });
+            batch
+        })
+        .collect();
+    Wave { claim: claim.to_owned(), batches, look_sent }
+}

@@ -1,0 +1,231 @@
+//! A trouble that stands in the way of an object, and when it is tried again in spite of it.
+
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::engine::{
+    backoff::backoff,
+    reply::{Note, Retry, Trouble},
+    settings::{SECRET_REREAD, Settings},
+    time::{Mono, Now},
+};
+
+/// A trouble, and when to try again in spite of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What stands in the way.
+    pub trouble: Trouble,
+    /// What was heard of it.
+    pub note: Note,
+    /// How often in a row.
+    pub failures: u32,
+    /// Not before this.
+    pub retry_at: Mono,
+    /// The same for people; fixed when the trouble came up, so that it changes no status by itself.
+    pub retry_time: Time,
+    /// resourceVersion of the Secret that was in use; another one is tried at once.
+    pub secret_version: Option<String>,
+}
+
+impl Hash for Standing {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { trouble, note, failures, retry_at, retry_time, secret_version } = self;
+        (trouble, note, failures, retry_at, secret_version).hash(state);
+        retry_time.0.hash(state);
+    }
+}
+
+/// The time between two calls of the slowest pace (design §3, *Governor*: never below one call in 10 s).
+const SLOWEST: Duration = Duration::from_secs(10);
+
+/// What a trouble comes to after it has come up `failures` times before.
+#[must_use]
+pub fn standing(
+    trouble: Trouble,
+    note: Note,
+    before: Option<&Standing>,
+    secret_version: Option<String>,
+    now: &Now,
+    settings: &Settings,
+    random: u64,
+) -> Standing {
+    let failures = before.filter(|b| b.trouble.reason() == trouble.reason()).map_or(0, |b| b.failures + 1);
+    // The first of its kind stands for all: another request id each time would be a status write each time.
+    let same = |b: &&Standing| b.note.code == note.code && b.note.text == note.text;
+    let note = before.filter(same).map(|b| b.note.clone()).unwrap_or(note);
+    let wait = match (trouble.retry(), trouble) {
+        (Retry::Slow | Retry::SlowOrSecretChange, _) => settings.retry_max,
+        (Retry::SecretChange, _) => SECRET_REREAD,
+        (Retry::Governor, Trouble::Throttled { retry_after: Some(wait) }) => wait.min(settings.retry_max),
+        // The governor says when the next call may be made; it is asked as often as it makes calls at the slowest.
+        (Retry::Governor, _) => {
+            backoff(failures, settings.retry_min, settings.retry_max.min(SLOWEST), random)
+        }
+        (Retry::Backoff, _) => backoff(failures, settings.retry_min, settings.retry_max, random),
+    };
+    let retry_at = now.mono + wait;
+    // A wait that was asked for is told as it is, though whether it is still so is looked at earlier.
+    let goes_on = match trouble {
+        Trouble::Throttled { retry_after: Some(wait) } => now.mono + wait,
+        _ => retry_at,
+    };
+    let told = before.filter(|b| b.trouble.reason() == trouble.reason()).map(|b| &b.retry_time);
+    let retry_time = now.time_at(goes_on);
+    let same = |told: &&Time| told.0.duration_since(retry_time.0).abs().as_secs() == 0;
+    let retry_time = told.filter(same).cloned().unwrap_or(retry_time);
+    Standing { trouble, note, failures, retry_at, retry_time, secret_version }
+}
+
+/// The trouble of an object that may not call for so long, since the cloud asked so of another object of the account: it says so
+/// too, and when it goes on.
+#[must_use]
+pub fn closed(left: Duration, before: Option<&Standing>, now: &Now, settings: &Settings) -> Standing {
+    let trouble = Trouble::Throttled { retry_after: Some(left) };
+    let heard = before.filter(|before| before.trouble.reason() == trouble.reason());
+    // What another object heard may have been another Secret's answer: it is not passed on.
+    let earlier = || Note { text: "it said so earlier".to_owned(), ..Note::default() };
+    let note = heard.map_or_else(earlier, |before| before.note.clone());
+    standing(trouble, note, before, None, now, settings, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::engine::object::tests::case::then;
+
+    fn at(mono: Mono) -> Now {
+        Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
+    }
+
+    fn note(text: &str) -> Note {
+        Note { request_id: Some(text.into()), code: Some("c".into()), text: text.into() }
+    }
+
+    #[test]
+    fn a_trouble_waits_as_its_kind_says_and_counts_only_its_own_kind() {
+        let settings = Settings::default();
+        let (min, max) = (settings.retry_min, settings.retry_max);
+        let asked = |wait| Trouble::Throttled { retry_after: Some(Duration::from_secs(wait)) };
+        let before = |trouble: Trouble, failures| Standing {
+            trouble,
+            note: note("first"),
+            failures,
+            retry_at: Mono::START,
+            retry_time: at(Mono::START).time(),
+            secret_version: None,
+        };
+        let unreachable = Trouble::CloudUnreachable;
+        let table = [
+            (Trouble::Forbidden, None, 0, max),
+            (Trouble::CredentialsRejected, None, 0, max),
+            (Trouble::SecretNotFound, None, 0, SECRET_REREAD),
+            (asked(7), None, 0, Duration::from_secs(7)),
+            (asked(100_000), None, 0, max),
+            (Trouble::Throttled { retry_after: None }, None, 0, min / 2),
+            (
+                Trouble::Throttled { retry_after: None },
+                Some(before(Trouble::Throttled { retry_after: None }, 20)),
+                21,
+                SLOWEST / 2,
+            ),
+            (unreachable, None, 0, min / 2),
+            (unreachable, Some(before(unreachable, 2)), 3, min * 8 / 2),
+            (unreachable, Some(before(Trouble::Forbidden, 2)), 0, min / 2),
+        ];
+        for (trouble, before, failures, wait) in table {
+            let now = at(then());
+            let standing = standing(trouble, note("now"), before.as_ref(), None, &now, &settings, 0);
+            assert_eq!(
+                (standing.failures, standing.retry_at - then()),
+                (failures, wait),
+                "{trouble:?} {before:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_note_of_its_kind_stands_for_all_that_say_the_same() {
+        let settings = Settings::default();
+        let note = |request: &str, code: &str, text: &str| Note {
+            request_id: Some(request.into()),
+            code: Some(code.into()),
+            text: text.into(),
+        };
+        let now = at(then());
+        let unreachable = Trouble::CloudUnreachable;
+        let first = standing(unreachable, note("r-1", "c", "down"), None, None, &now, &settings, 0);
+        let then = |note: Note| standing(unreachable, note, Some(&first), None, &now, &settings, 0).note;
+        assert_eq!(then(note("r-2", "c", "down")), first.note, "another request id alone is no news");
+        for news in [note("r-2", "d", "down"), note("r-2", "c", "up")] {
+            assert_eq!(then(news.clone()), news);
+        }
+    }
+
+    #[test]
+    fn it_is_told_when_a_wait_that_was_asked_for_is_over_and_always_the_same() {
+        let settings = Settings::default();
+        let hour = Duration::from_hours(1);
+        let gate = |left| Trouble::Throttled { retry_after: Some(left) };
+        let now = at(then());
+        let first = standing(gate(hour), note("hour"), None, None, &now, &settings, 0);
+        assert_eq!(
+            first.retry_at,
+            then() + settings.retry_max,
+            "whether it is still so is looked at earlier"
+        );
+        assert_eq!(first.retry_time, now.time_at(then() + hour));
+        // Asked again, what is left comes to nearly the same moment.
+        let later = at(then() + settings.retry_max);
+        for (off, same) in [(0, true), (900, true), (1_100, false)] {
+            let left = hour.saturating_sub(settings.retry_max) + Duration::from_millis(off);
+            let again = standing(gate(left), note("hour"), Some(&first), None, &later, &settings, 0);
+            assert_eq!(again.retry_time == first.retry_time, same, "{off} ms");
+        }
+        let unreachable = Trouble::CloudUnreachable;
+        let other = standing(unreachable, note("down"), Some(&first), None, &later, &settings, 0);
+        assert_eq!(other.retry_time, later.time_at(other.retry_at));
+    }
+
+    #[test]
+    fn a_closed_account_is_told_with_what_the_object_heard_itself() {
+        let settings = Settings::default();
+        let (now, minute) = (at(then()), Duration::from_mins(1));
+        let said = |before: Option<&Standing>| {
+            let closed = closed(minute, before, &now, &settings);
+            assert_eq!(closed.retry_at, then() + minute);
+            closed.note.text
+        };
+        assert_eq!(said(None), "it said so earlier");
+        let of = |trouble| standing(trouble, note("heard"), None, None, &now, &settings, 0);
+        assert_eq!(said(Some(&of(Trouble::Throttled { retry_after: None }))), "heard");
+        assert_eq!(said(Some(&of(Trouble::CloudUnreachable))), "it said so earlier", "of something else");
+    }
+
+    #[test]
+    fn standings_that_differ_are_different_states() {
+        let settings = Settings::default();
+        let digest = |standing: &Standing| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            standing.hash(&mut hasher);
+            hasher.finish()
+        };
+        let now = at(then());
+        let one = standing(Trouble::CloudUnreachable, note("down"), None, None, &now, &settings, 0);
+        assert_eq!(digest(&one), digest(&one.clone()));
+        let others = [
+            Standing { trouble: Trouble::Forbidden, ..one.clone() },
+            Standing { note: note("up"), ..one.clone() },
+            Standing { failures: 1, ..one.clone() },
+            Standing { retry_at: then(), ..one.clone() },
+            Standing { retry_time: at(Mono::START).time(), ..one.clone() },
+            Standing { secret_version: Some("7".into()), ..one.clone() },
+        ];
+        assert!(others.iter().all(|other| digest(other) != digest(&one)));
+    }
+}

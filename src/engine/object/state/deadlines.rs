@@ -1,0 +1,146 @@
+//! The two moments after which no new call is made: `activeDeadlineSeconds` and `notAfter`.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+use super::spec::Job;
+use crate::engine::time::{Mono, Now};
+
+/// A moment after which no new call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// `activeDeadlineSeconds` after `status.startTime`: the object ends, whatever the cloud still does.
+    Deadline,
+    /// `notAfter`: what is on its way is followed to its end.
+    NotAfter,
+}
+
+/// The limits of one object on this process's monotonic clock.
+///
+/// They are counted from the wall clock at each look, and the earliest count stands: a wall clock that jumps back opens
+/// nothing again (property S15). A spec edit counts them anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Limits {
+    generation: i64,
+    deadline: Option<Mono>,
+    not_after: Option<Mono>,
+    passed: Option<(Limit, Mono)>,
+}
+
+impl Limits {
+    /// Takes note of a live read. True if a limit was just seen to have passed.
+    pub fn observe(&mut self, job: &Job, start_time: Option<&Time>, now: &Now) -> bool {
+        if self.generation != job.meta.generation {
+            *self = Self { generation: job.meta.generation, ..Self::default() };
+        }
+        let moment = |at: Timestamp| now.mono + at.duration_since(now.wall).try_into().unwrap_or_default();
+        let earlier = |known: Option<Mono>, seen: Option<Mono>| known.into_iter().chain(seen).min();
+        let ends =
+            start_time.zip(job.active_deadline).and_then(|(start, life)| start.0.checked_add(life).ok());
+        self.deadline = earlier(self.deadline, ends.map(moment));
+        self.not_after = earlier(self.not_after, job.not_after.map(moment));
+        let over = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
+        let limit = if over(self.deadline) {
+            Limit::Deadline
+        } else if over(self.not_after) {
+            Limit::NotAfter
+        } else {
+            self.passed = None;
+            return false;
+        };
+        if self.passed.is_some_and(|(known, _)| known == limit) {
+            return false;
+        }
+        self.passed = Some((limit, now.mono));
+        true
+    }
+
+    /// The limit that has passed, and when this process first saw that.
+    #[must_use]
+    pub fn passed(&self) -> Option<(Limit, Mono)> {
+        self.passed
+    }
+
+    /// When the next limit passes.
+    #[must_use]
+    pub fn next(&self, now: Mono) -> Option<Mono> {
+        [self.deadline, self.not_after].into_iter().flatten().filter(|at| *at > now).min()
+    }
+
+    /// Visits every moment that is kept here.
+    pub(in crate::engine::object) fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        let passed = self.passed.as_mut().map(|(_, since)| since);
+        [self.deadline.as_mut(), self.not_after.as_mut(), passed].into_iter().flatten().for_each(visit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::object::state::spec::tests::job_of;
+
+    fn now(mono: u64, wall: i64) -> Now {
+        Now { mono: Mono::at(Duration::from_secs(mono)), wall: Timestamp::from_second(wall).unwrap() }
+    }
+
+    fn passed(limits: &Limits) -> Option<Limit> {
+        limits.passed().map(|(limit, _)| limit)
+    }
+
+    #[test]
+    fn each_limit_passes_at_its_moment_and_the_deadline_comes_first() {
+        let mut job = job_of(1);
+        job.active_deadline = Some(Duration::from_secs(100));
+        job.not_after = Some(Timestamp::from_second(1050).unwrap());
+        let start = Time(Timestamp::from_second(1000).unwrap());
+        let mut limits = Limits::default();
+        assert!(!limits.observe(&job, Some(&start), &now(10, 1000)));
+        assert_eq!(limits.next(Mono::at(Duration::from_secs(10))), Some(Mono::at(Duration::from_mins(1))));
+        assert!(!limits.observe(&job, Some(&start), &now(59, 1049)));
+        assert!(limits.observe(&job, Some(&start), &now(60, 1050)));
+        assert_eq!(limits.passed(), Some((Limit::NotAfter, Mono::at(Duration::from_mins(1)))));
+        assert!(!limits.observe(&job, Some(&start), &now(61, 1051)), "seen before");
+        let next = |seconds| limits.next(Mono::at(Duration::from_secs(seconds)));
+        let deadline = Some(Mono::at(Duration::from_secs(110)));
+        assert_eq!(
+            [59, 60, 109, 110].map(next),
+            [Some(Mono::at(Duration::from_mins(1))), deadline, deadline, None]
+        );
+        assert!(limits.observe(&job, Some(&start), &now(110, 1100)));
+        assert_eq!(passed(&limits), Some(Limit::Deadline));
+    }
+
+    #[test]
+    fn x07_a_wall_clock_that_jumps_back_opens_nothing_again() {
+        let mut job = job_of(1);
+        job.not_after = Some(Timestamp::from_second(1050).unwrap());
+        let mut limits = Limits::default();
+        limits.observe(&job, None, &now(10, 1000));
+        assert!(!limits.observe(&job, None, &now(59, 500)));
+        assert!(limits.observe(&job, None, &now(60, 501)), "50 s after it was seen to be 50 s ahead");
+        assert!(!limits.observe(&job, None, &now(61, 0)));
+        assert_eq!(passed(&limits), Some(Limit::NotAfter));
+    }
+
+    #[test]
+    fn a_spec_edit_counts_anew() {
+        let mut job = job_of(1);
+        job.not_after = Some(Timestamp::from_second(900).unwrap());
+        let mut limits = Limits::default();
+        assert!(limits.observe(&job, None, &now(10, 1000)));
+        job.meta.generation += 1;
+        job.not_after = Some(Timestamp::from_second(2000).unwrap());
+        assert!(!limits.observe(&job, None, &now(11, 1001)));
+        assert_eq!(passed(&limits), None);
+    }
+
+    #[test]
+    fn no_deadline_runs_before_the_start() {
+        let mut job = job_of(1);
+        job.active_deadline = Some(Duration::from_secs(1));
+        let mut limits = Limits::default();
+        assert!(!limits.observe(&job, None, &now(10, 1000)));
+        assert_eq!(limits.next(Mono::START), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! What becomes of a call of this process, from its claim to its record.
+
+use super::{CallEnd, CallState, CameTo, Memory, OwnCall, RefusedId};
+use crate::{
+    api::FailureReason,
+    engine::{
+        backoff::backoff,
+        id::InstanceId,
+        object::state::{bisection::Refused, blocker::standing, wave::Wave},
+        reply::{Note, Refusal, Reply, Trouble},
+        settings::{BATCH_SIZE, Settings},
+        time::{Mono, Now},
+    },
+};
+
+impl Memory {
+    /// Enters the calls of a wave as not sent, before its intent is written.
+    pub fn claimed(&mut self, wave: &Wave) {
+        for batch in &wave.batches {
+            let ids = batch.members.iter().map(|member| (member.id, member.attempts)).collect();
+            let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::NotSent };
+            self.calls.insert(batch.number, call);
+        }
+    }
+
+    /// Notes that the intent of a wave is stored and its calls are being made.
+    pub fn started(&mut self, wave: &Wave) {
+        for batch in &wave.batches {
+            if let Some(call) = self.calls.get_mut(&batch.number) {
+                call.state = CallState::InFlight;
+            }
+        }
+    }
+
+    /// Notes how a call ended, and what follows for its ids and for the object's next call.
+    pub fn call_ended(&mut self, number: u32, end: &CallEnd<'_>) {
+        let CallEnd { reply, evidence, now, .. } = *end;
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.state = CallState::Ended { at: now.mono, reply: reply.clone() };
+        let (with_attempts, claim) = (call.ids.clone(), call.claim.clone());
+        let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
+        if !matches!(reply, Reply::TooLate | Reply::Refused { refusal: Refusal::Whole, .. }) {
+            for id in &ids {
+                self.refused.remove(id);
+            }
+        }
+        let found = match reply {
+            Reply::Accepted { ids: returned, .. } => {
+                // What another call of the same wave came to is no older than this.
+                let stands = |other: &OwnCall| other.claim == claim && other.came_to_trouble();
+                if !self.calls.values().any(stands) {
+                    self.call_trouble = None;
+                }
+                self.isolation.accepted(returned, ids.len(), evidence)
+            }
+            Reply::Unknown { trouble, note, .. } => {
+                self.isolation.unknown(&ids, evidence);
+                self.trouble(*trouble, note.clone(), end);
+                Refused::Isolating
+            }
+            Reply::Refused { refusal, trouble, note } => {
+                self.call_refused(&with_attempts, refusal, (*trouble, note), end)
+            }
+            Reply::TooLate => Refused::Isolating,
+        };
+        if found == Refused::Request {
+            let note = match reply {
+                Reply::Refused { note, .. } => Some(note.clone()),
+                Reply::Accepted { .. } | Reply::Unknown { .. } | Reply::TooLate => None,
+            };
+            self.request_found_bad(note, now, end.settings);
+        }
+    }
+
+    fn call_refused(
+        &mut self,
+        call: &[(InstanceId, u32)],
+        refusal: &Refusal,
+        (trouble, note): (Trouble, &Note),
+        end: &CallEnd<'_>,
+    ) -> Refused {
+        let CallEnd { evidence, now, settings, random, .. } = *end;
+        if *refusal == Refusal::Whole {
+            self.trouble(trouble, note.clone(), end);
+            return Refused::Isolating;
+        }
+        // The API answered about the ids: nothing stands in the way of the object as a whole.
+        self.call_trouble = None;
+        let ids: Vec<InstanceId> = call.iter().map(|(id, _)| *id).collect();
+        let attempts = |id: &InstanceId| call.iter().find(|(named, _)| named == id).map_or(0, |(_, n)| *n);
+        let until = |failures| now.mono + backoff(failures, settings.retry_min, settings.retry_max, random);
+        match refusal {
+            Refusal::Whole => Refused::Isolating,
+            Refusal::Unnamed => {
+                let recent = Mono::at(now.mono.since_start().saturating_sub(settings.retry_max));
+                self.isolation.refused(&ids, note, evidence, recent)
+            }
+            Refusal::UnnamedConflict => {
+                self.isolation.split(&ids);
+                // The smaller the call already was, the longer it waits: a lock on all of them may pass meanwhile.
+                let halvings = (BATCH_SIZE / ids.len().max(1)).max(1).ilog2();
+                for id in &ids {
+                    let refused =
+                        RefusedId { at: now.mono, until: until(halvings), missing: None, note: note.clone() };
+                    self.refused.insert(*id, refused);
+                }
+                Refused::Isolating
+            }
+            Refusal::Missing(named) | Refusal::Conflict(named) => {
+                let missing = matches!(refusal, Refusal::Missing(_));
+                for id in named {
+                    let before = attempts(id);
+                    let missing = missing.then_some(before);
+                    let refused =
+                        RefusedId { at: now.mono, until: until(before), missing, note: note.clone() };
+                    self.refused.insert(*id, refused);
+                }
+                self.isolation.named(named, evidence)
+            }
+            Refusal::Invalid(named) => {
+                for id in named {
+                    self.isolation.give_up(*id, FailureReason::InvalidRequest, note.clone());
+                }
+                self.isolation.named(named, evidence)
+            }
+        }
+    }
+
+    fn trouble(&mut self, trouble: Trouble, note: Note, end: &CallEnd<'_>) {
+        let version = Some(end.secret_version.to_owned());
+        let before = self.call_trouble.as_ref();
+        self.call_trouble = Some(standing(trouble, note, before, version, end.now, end.settings, end.random));
+    }
+
+    pub(in crate::engine::object) fn request_found_bad(
+        &mut self,
+        note: Option<Note>,
+        now: &Now,
+        settings: &Settings,
+    ) {
+        let note = note.unwrap_or_default();
+        // It is retried slowly, without jitter.
+        let random = 0;
+        let before = self.call_trouble.as_ref();
+        let standing = standing(Trouble::RequestRefused, note, before, None, now, settings, random);
+        self.call_trouble = Some(standing);
+    }
+
+    /// Whether a call of this process is being made, or has an outcome that no acknowledged write holds.
+    #[must_use]
+    pub fn calls_in_flight(&self) -> bool {
+        self.calls.values().any(|c| c.state == CallState::InFlight)
+    }
+
+    /// Whether an outcome waits to be recorded.
+    #[must_use]
+    pub fn unrecorded(&self) -> bool {
+        self.calls.values().any(|c| matches!(c.state, CallState::Ended { .. }))
+    }
+
+    /// Takes note that the write of an outcome was acknowledged, for the batches it held.
+    pub fn recorded(&mut self, batches: &[u32]) {
+        for number in batches {
+            if let Some(call) = self.calls.get_mut(number)
+                && let CallState::Ended { at, reply } = &call.state
+            {
+                // An account may have made thousands of calls.
+                call.state = CallState::Recorded { at: *at, came_to: CameTo::of(reply) };
+                call.ids = Vec::new();
+            }
+        }
+    }
+}

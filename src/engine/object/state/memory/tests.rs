@@ -1,0 +1,392 @@
+//! What is remembered, and for how long it counts.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::*;
+use crate::engine::{
+    account::call_history::Effect,
+    object::{
+        state::ledger::Progress,
+        tests::case::{Case, MICRO, just_before, then},
+    },
+    reply::{Refusal, Trouble},
+    state::{Live, StateText},
+};
+
+fn at(mono: Mono) -> Now {
+    Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
+}
+
+/// The call of batch 7 ended then, at an account of which nothing else is known.
+fn end(case: &mut Case, reply: &Reply) {
+    let (now, evidence, settings) = (at(then()), Evidence::default(), &case.settings);
+    let end = CallEnd { reply, secret_version: "1", evidence, now: &now, settings, random: 0 };
+    case.memory.call_ended(7, &end);
+}
+
+#[test]
+fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
+    let reply = Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
+    let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
+    assert!(case.memory.calls_in_flight() && !case.memory.unrecorded());
+    let end = CallEnd {
+        reply: &reply,
+        secret_version: "1",
+        evidence: Evidence::default(),
+        now: &at(then()),
+        settings: &Settings::default(),
+        random: 0,
+    };
+    case.memory.call_ended(7, &end);
+    assert!(!case.memory.calls_in_flight() && case.memory.unrecorded());
+    case.memory.recorded(&[6]);
+    assert!(case.memory.unrecorded(), "another batch");
+    case.memory.recorded(&[7]);
+    assert!(!case.memory.unrecorded());
+}
+
+#[test]
+fn a_recorded_call_tells_what_it_came_to_and_keeps_no_ids() {
+    let note = Note::default;
+    let unknown = Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: note() };
+    let refused = |refusal| Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: note() };
+    let id = Case::pending().id();
+    let table = [
+        (Reply::Accepted { ids: vec![id], foreign: 0, note: note() }, CameTo::Accepted, false),
+        (unknown, CameTo::Unknown, true),
+        (refused(Refusal::Whole), CameTo::RefusedWhole, true),
+        (refused(Refusal::Conflict(vec![id])), CameTo::Nothing, false),
+        (refused(Refusal::Unnamed), CameTo::Nothing, false),
+        (Reply::TooLate, CameTo::Nothing, false),
+    ];
+    for (reply, came_to, trouble) in table {
+        let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
+        end(&mut case, &reply);
+        let said = |case: &Case| {
+            let call = &case.memory.calls[&7];
+            (call.state.came_to(), call.came_to_trouble())
+        };
+        assert_eq!(said(&case), (Some(came_to), trouble), "{reply:?}");
+        case.memory.recorded(&[7]);
+        let call = &case.memory.calls[&7];
+        assert_eq!(call.state, CallState::Recorded { at: then(), came_to });
+        assert_eq!((said(&case), call.ids.is_empty()), ((Some(came_to), trouble), true), "{reply:?}");
+    }
+}
+
+#[test]
+fn a_look_is_open_from_when_it_was_asked_for_until_it_is_answered() {
+    let mut case = Case::pending();
+    let id = case.id();
+    case.memory.looking(&[id], false, then(), &Settings::default());
+    assert_eq!(case.memory.sighting(0).asked, Some(then()));
+    let next = case.memory.next_poll;
+    let now = Now { mono: then(), wall: k8s_openapi::jiff::Timestamp::UNIX_EPOCH };
+    let settings = &Settings::default();
+    case.memory.look_answered(&[id], LookEnd { failure: None, now: &now, settings, random: 0 });
+    assert_eq!(case.memory.sighting(0).asked, None);
+    case.memory.looking(&[id], true, then(), &Settings::default());
+    assert_eq!((next, case.memory.next_poll), (Mono::START, then() + Settings::default().poll_min));
+}
+
+#[test]
+fn the_newest_read_counts() {
+    let last = |case: &Case| case.memory.sighting(0).last.clone().unwrap();
+    let case = Case::pending().seen(Live::Running, then()).seen(Live::Stopped, just_before(then()));
+    assert_eq!(last(&case), (Seen::Live(Live::Running), then()), "an older one came late");
+    let case = case.seen(Live::Error, then());
+    assert_eq!(last(&case).0, Seen::Live(Live::Error), "of two sent at once, the one that came last");
+}
+
+#[test]
+fn an_object_read_after_a_sleep_has_its_gate_closed() {
+    for (gained, closed) in [(0, false), (5, false), (6, true)] {
+        let mut case = Case::pending();
+        case.observe_at(at(then()));
+        let gate = case.memory.gate;
+        let mut later = at(then() + Duration::from_secs(10));
+        later.wall += Duration::from_secs(gained);
+        case.observe_at(later);
+        assert_eq!(case.memory.gate > gate, closed, "{gained} s");
+    }
+    let mut set_back = Case::pending();
+    set_back.observe_at(at(then()));
+    let gate = set_back.memory.gate;
+    set_back.observe_at(Now { mono: then() + MICRO, wall: Timestamp::UNIX_EPOCH });
+    assert_eq!(set_back.memory.gate, gate, "a wall clock that is set back says nothing");
+}
+
+#[test]
+fn a_generation_is_planned_from_when_it_was_first_seen() {
+    let mut case = Case::pending();
+    case.observe_at(at(then()));
+    assert_eq!(case.memory.planning_since(), Mono::START);
+    case.job.meta.generation += 1;
+    case.observe_at(at(then() + MICRO));
+    assert_eq!(case.memory.planning_since(), then() + MICRO);
+    assert_eq!(case.memory.gate, then() + MICRO);
+}
+
+#[test]
+fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
+    let unknown =
+        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
+    let ended = || CallState::Ended { at: then(), reply: unknown.clone() };
+    let series = |reads: &[Mono]| {
+        let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended());
+        for sent in reads {
+            case = case.read(Seen::NotFound, *sent);
+        }
+        case.observe_at(at(then() + Duration::from_mins(1)));
+        case.memory.sighting(0).not_found_since()
+    };
+    let after = then() + MICRO;
+    assert_eq!(series(&[after]), Some(after));
+    assert_eq!(series(&[just_before(then()), after]), Some(after), "the one before the end does not count");
+    assert_eq!(series(&[then(), after]), Some(after));
+    assert_eq!(series(&[then()]), None, "none after the end yet");
+    assert_eq!(series(&[after, after + MICRO]), Some(after), "not the last one");
+}
+
+#[test]
+fn a_not_found_series_is_broken_by_whatever_happens_to_the_id_in_this_process() {
+    let (before, after) = (just_before(then()), then() + Duration::from_mins(5));
+    let series = |happens: &dyn Fn(&mut Case)| {
+        let mut case = Case::pending().read(Seen::NotFound, before);
+        happens(&mut case);
+        // Much later than what is known of calls is kept, and not observed in between.
+        case.marks.sweep(after, &case.settings);
+        let mut once = case.clone();
+        once.observe_at(at(after));
+        let mut twice = case.read(Seen::NotFound, after);
+        twice.observe_at(at(after));
+        [once, twice].map(|case| case.memory.sighting(0).not_found_since())
+    };
+    let call = |effect: Option<Effect>| {
+        move |case: &mut Case| {
+            let id = case.id();
+            assert!(case.marks.claim(&[(id, Live::Running)]));
+            case.marks.release(&[id], then(), |_| effect);
+        }
+    };
+    assert_eq!(series(&|_| ()), [Some(before); 2]);
+    for effect in [None, Some(Effect::Unknown), Some(Effect::Accepted)] {
+        assert_eq!(series(&call(effect)), [None, Some(after)], "a call of another object: {effect:?}");
+    }
+    for seen in
+        [Seen::Live(Live::Running), Seen::ShuttingDown, Seen::Other(StateText::new("odd")), Seen::Unreadable]
+    {
+        let read = |sent: Mono| {
+            let seen = seen.clone();
+            move |case: &mut Case| case.marks.saw(case.id(), &seen, sent)
+        };
+        assert_eq!(series(&read(then())), [None, Some(after)], "a read of another object: {seen:?}");
+        assert_eq!(series(&read(before)), [None, Some(after)], "at the same time");
+        assert_eq!(series(&read(just_before(before))), [Some(before); 2], "an older read that came late");
+    }
+}
+
+#[test]
+fn a_not_found_series_lasts_for_a_round_of_reads_of_many_hours() {
+    let day = Duration::from_hours(24);
+    for (later, kept) in [(just_before(then() + day), true), (then() + day, false)] {
+        let mut case = Case::pending().read(Seen::NotFound, then());
+        case.marks.sweep(later, &case.settings);
+        case.observe_at(at(later));
+        assert_eq!(case.memory.sighting(0).not_found_since().is_some(), kept, "{later:?}");
+    }
+}
+
+#[test]
+fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
+    let waits = |n: u128| {
+        let ids: Vec<_> = (1..=n).map(|i| (InstanceId::from_u128(i), 0)).collect();
+        let call = OwnCall { claim: "mine".into(), ids, state: CallState::InFlight };
+        let mut case = Case::pending();
+        case.memory.calls.insert(7, call);
+        let refusal = Refusal::UnnamedConflict;
+        let reply = Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: Note::default() };
+        end(&mut case, &reply);
+        let refused = &case.memory.refused[&InstanceId::from_u128(1)];
+        assert_eq!((refused.at, refused.missing), (then(), None));
+        (refused.until - then()).as_millis()
+    };
+    assert_eq!([50, 25, 12, 6, 3, 2].map(waits), [500, 1000, 2000, 4000, 8000, 8000]);
+}
+
+#[test]
+fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
+    let refused = || RefusedId { at: then(), until: then(), missing: None, note: Note::default() };
+    let whole = Reply::Refused {
+        refusal: Refusal::Whole,
+        trouble: Trouble::Throttled { retry_after: None },
+        note: Note::default(),
+    };
+    let unknown =
+        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
+    let table = [
+        (Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() }, false),
+        (unknown, false),
+        (whole, true),
+        (Reply::TooLate, true),
+    ];
+    for (reply, kept) in table {
+        let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
+        let id = case.id();
+        case.memory.refused.insert(id, refused());
+        end(&mut case, &reply);
+        assert_eq!(case.memory.refused.contains_key(&id), kept, "{reply:?}");
+    }
+}
+
+#[test]
+fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
+    let isolated = |progress: Progress, seen: Seen| {
+        let mut case = Case::new(progress).read(seen, just_before(then()));
+        let other = InstanceId::from_u128(9);
+        case.memory.isolation.split(&[case.id(), other]);
+        case.observe(then());
+        case.memory.isolation.parts().concat().contains(&case.id())
+    };
+    let ended = || Progress::Terminated { batch: None, ended_at: None };
+    assert!(isolated(Progress::Pending, Seen::Live(Live::Running)));
+    assert!(!isolated(Progress::Pending, Seen::ShuttingDown));
+    assert!(!isolated(ended(), Seen::Live(Live::Running)));
+}
+
+#[test]
+fn the_turning_points_are_when_looks_began_to_count() {
+    let mut case = Case::pending();
+    case.job.suspend = true;
+    case.job.meta.generation += 1;
+    case.observe(then());
+    let mut visited = Vec::new();
+    case.memory.turning_points(&mut |moment| visited.push(*moment));
+    assert_eq!(visited, [case.memory.planning_since(), case.memory.gate]);
+    assert_eq!(visited, [then(), then()]);
+}
+
+#[test]
+fn other_ids_than_before_are_looked_at_anew() {
+    let mut case = Case::pending().seen(Live::Running, just_before(then()));
+    case.observe(just_before(then()));
+    let gate = case.memory.gate;
+    case.job.ids = vec![InstanceId::from_u128(9)];
+    case.observe(then());
+    assert_eq!((case.memory.sighting(0).last.as_ref(), case.memory.gate), (None, then()));
+    assert!(gate < then());
+}
+
+#[test]
+fn a_bad_request_stands_in_the_way_of_the_object() {
+    let mut case = Case::pending();
+    let call = OwnCall { claim: "mine".into(), ids: vec![(case.id(), 0)], state: CallState::InFlight };
+    case.memory.calls.insert(7, call);
+    let said = Note { code: Some("iMetal.0001".into()), ..Note::default() };
+    let reply =
+        Reply::Refused { refusal: Refusal::Unnamed, trouble: Trouble::RequestRefused, note: said.clone() };
+    end(&mut case, &reply);
+    let standing = case.memory.call_trouble.unwrap();
+    assert_eq!((standing.trouble, standing.note), (Trouble::RequestRefused, said));
+}
+
+#[test]
+fn of_an_id_on_its_way_it_is_news_that_it_is_not_any_more_or_is_again() {
+    let running = Seen::Live(Live::Running);
+    let table = [
+        (None, Seen::ShuttingDown, false),
+        (None, running.clone(), true),
+        (None, Seen::Terminated, true),
+        (Some(Seen::ShuttingDown), Seen::ShuttingDown, false),
+        (Some(Seen::ShuttingDown), Seen::Terminated, true),
+        (Some(Seen::ShuttingDown), Seen::NotFound, true),
+        // A later read of the same state may allow what the earlier one did not.
+        (Some(running.clone()), running.clone(), true),
+        (Some(running), Seen::ShuttingDown, true),
+        (Some(Seen::Other(StateText::new("x"))), Seen::ShuttingDown, true),
+    ];
+    for (last, now, news) in table {
+        let mut case = Case::new(Progress::Accepted { batch: None, resent: false });
+        let id = case.id();
+        if let Some(last) = &last {
+            case.memory.saw(id, last.clone(), just_before(then()));
+        }
+        assert_eq!(case.memory.is_news(id, &now), news, "{last:?} {now:?}");
+    }
+}
+
+/// A case of accepted ids, and how looks at them end.
+struct Looks(Case);
+
+impl Looks {
+    fn at(n: u128) -> Self {
+        let job = crate::engine::object::state::spec::tests::job_of(n);
+        let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+        for row in &mut ledger.rows {
+            row.progress = Progress::Accepted { batch: None, resent: false };
+        }
+        let memory = Memory::new(&job, Mono::START);
+        Self(Case { job, ledger, memory, ..Case::pending() })
+    }
+
+    fn id(&self, n: usize) -> InstanceId {
+        self.0.job.ids[n]
+    }
+
+    /// A look at these ids, of which so many are read.
+    fn look(&mut self, ids: std::ops::Range<usize>, read: usize) {
+        let ids: Vec<_> = ids.map(|n| self.id(n)).collect();
+        let memory = &mut self.0.memory;
+        memory.asked(&ids, then());
+        for id in &ids[..read] {
+            memory.saw(*id, Seen::ShuttingDown, then() + MICRO);
+        }
+        let trouble = Trouble::CloudUnreachable;
+        let failure = LookFailure { trouble, note: Note::default(), secret_version: None };
+        let failure = Some(failure).filter(|_| read < ids.len());
+        let end = LookEnd { failure, now: &at(then()), settings: &self.0.settings, random: 0 };
+        memory.look_answered(&ids, end);
+    }
+
+    fn unread(&self) -> Vec<usize> {
+        (0..self.0.job.ids.len()).filter(|n| self.0.memory.unread(self.id(*n))).collect()
+    }
+}
+
+#[test]
+fn a_trouble_of_looks_is_over_when_what_was_not_read_is() {
+    let mut looks = Looks::at(10);
+    looks.look(0..5, 3);
+    assert_eq!(looks.unread(), [3, 4]);
+    looks.look(5..10, 5);
+    assert!(looks.0.memory.look_trouble.is_some(), "others were read");
+    looks.look(3..4, 1);
+    assert_eq!(looks.unread(), [4]);
+    looks.look(4..10, 6);
+    assert_eq!((looks.0.memory.look_trouble.is_none(), looks.unread()), (true, vec![]));
+}
+
+#[test]
+fn of_an_outage_one_call_is_remembered() {
+    let mut looks = Looks::at(300);
+    looks.look(0..90, 0);
+    looks.look(80..300, 0);
+    assert_eq!(looks.unread().len(), READ_SIZE);
+    looks.look(0..100, 100);
+    assert!(looks.0.memory.look_trouble.is_none());
+}
+
+#[test]
+fn an_id_that_is_not_waited_for_any_more_keeps_no_trouble_up() {
+    let mut looks = Looks::at(3);
+    looks.look(0..3, 1);
+    looks.0.ledger.rows[1].progress = Progress::Terminated { batch: None, ended_at: None };
+    looks.0.observe(then());
+    assert_eq!(looks.unread(), [2]);
+    looks.0.ledger.rows[2].progress = Progress::Submitted { batch: 7 };
+    looks.0.observe(then());
+    looks.look(0..1, 1);
+    assert!(looks.0.memory.look_trouble.is_none());
+}

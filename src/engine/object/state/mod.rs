@@ -1,0 +1,10 @@
+//! State of one object: its parsed spec, its record, and what this process knows of it.
+
+pub mod bisection;
+pub mod blocker;
+pub mod deadlines;
+pub mod ledger;
+pub mod memory;
+pub mod observations;
+pub mod spec;
+pub mod wave;

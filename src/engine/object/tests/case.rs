@@ -1,0 +1,126 @@
+//! One row and what is known of it, for tests of single rules.
+
+use std::time::Duration;
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+use crate::{
+    api::{BatchStatus, InstanceDeletionStatus},
+    engine::{
+        InstanceId, Mono, Now, Settings,
+        account::{
+            call_history::{Effect, Marks},
+            outage::Evidence,
+        },
+        object::state::{
+            ledger::{Ledger, Progress},
+            memory::{CallState, Memory, Observed, OwnCall},
+            spec::{Job, tests::job_of},
+        },
+        state::{Live, Seen},
+    },
+};
+
+/// The least time there is.
+pub const MICRO: Duration = Duration::from_micros(1);
+
+/// When the last call ended, or what else the case turns on happened.
+pub fn then() -> Mono {
+    Mono::at(Duration::from_secs(1000))
+}
+
+/// The moment before a moment.
+pub fn just_before(moment: Mono) -> Mono {
+    Mono::at(moment.since_start().saturating_sub(MICRO))
+}
+
+/// One row, and what is known of it.
+#[derive(Clone)]
+pub struct Case {
+    pub job: Job,
+    pub ledger: Ledger,
+    pub memory: Memory,
+    pub marks: Marks,
+    pub settings: Settings,
+}
+
+impl Case {
+    pub fn new(progress: Progress) -> Self {
+        let job = job_of(1);
+        let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+        ledger.rows[0].progress = progress;
+        let memory = Memory::new(&job, Mono::START);
+        Self { job, ledger, memory, marks: Marks::default(), settings: Settings::default() }
+    }
+
+    pub fn pending() -> Self {
+        Self::new(Progress::Pending)
+    }
+
+    pub fn id(&self) -> InstanceId {
+        self.job.ids[0]
+    }
+
+    pub fn seen(self, live: Live, sent: Mono) -> Self {
+        self.read(Seen::Live(live), sent)
+    }
+
+    pub fn read(mut self, seen: Seen, sent: Mono) -> Self {
+        self.marks.saw(self.job.ids[0], &seen, sent);
+        self.memory.saw(self.job.ids[0], seen, sent);
+        self
+    }
+
+    /// A call of some object of this process ended.
+    pub fn ended(mut self, effect: Effect, before: Live) -> Self {
+        let id = self.id();
+        assert!(self.marks.claim(&[(id, before)]));
+        self.marks.release(&[id], then(), |_| Some(effect));
+        self
+    }
+
+    /// Some object's read, sent then, showed it so.
+    pub fn mark(mut self, seen: &Seen, at: Mono) -> Self {
+        self.marks.saw(self.job.ids[0], seen, at);
+        self
+    }
+
+    /// The row's batch is a call of this process.
+    pub fn own(mut self, state: CallState) -> Self {
+        let call = OwnCall { claim: "mine".into(), ids: vec![(self.id(), 0)], state };
+        self.memory.calls.insert(7, call);
+        self.batch("mine", None)
+    }
+
+    pub fn batch(mut self, claim: &str, returned: Option<u32>) -> Self {
+        self.ledger.batches = vec![BatchStatus {
+            number: 7,
+            size: 1,
+            returned,
+            claim: claim.into(),
+            submitted_at: Time(Timestamp::UNIX_EPOCH),
+            request_id: None,
+        }];
+        self
+    }
+
+    /// The object is read.
+    pub fn observe(&mut self, at: Mono) {
+        self.observe_at(Now { mono: at, wall: Timestamp::UNIX_EPOCH });
+    }
+
+    pub fn observe_at(&mut self, now: Now) {
+        let status = InstanceDeletionStatus::default();
+        self.memory.observe(
+            &Observed {
+                job: &self.job,
+                status: &status,
+                ledger: &self.ledger,
+                evidence: Evidence::default(),
+                now: &now,
+                settings: &self.settings,
+            },
+            &mut self.marks,
+        );
+    }
+}

@@ -1,0 +1,341 @@
+//! Tests of whole decisions: the engine against a cloud and a record that the test holds in its hand.
+
+mod damaged;
+mod deadlines;
+mod outcomes;
+mod rules;
+
+use std::{collections::HashMap, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{
+    api::{InstanceDeletionStatus, InstancePhase, Phase},
+    engine::{
+        InstanceId, Mono, Now, Settings,
+        account::{
+            call_history::{Effect, Marks},
+            delete_queue::Turn,
+            outage::Health,
+            schedule::Schedule,
+        },
+        object::{
+            decide::{Decision, Input, Next, decide},
+            report::events::Event,
+            state::{
+                ledger::{Ledger, Progress},
+                memory::{CallEnd, LookEnd, LookFailure, Memory, Observed},
+                spec::{Job, tests::job_of},
+                wave::{Batch, Wave},
+            },
+        },
+        reply::{Note, Refusal, Reply, Trouble},
+        settings::BATCH_SIZE,
+        state::{Live, Seen},
+    },
+};
+
+const SETTINGS: Settings = Settings {
+    parallel_calls: 4,
+    poll_min: Duration::from_secs(5),
+    poll_max: Duration::from_mins(2),
+    settle: Duration::from_secs(30),
+    retry_min: Duration::from_secs(1),
+    retry_max: Duration::from_mins(5),
+    request_timeout: Duration::from_secs(30),
+    stuck_after: Duration::from_hours(1),
+};
+
+/// One process, one object, one cloud. Looks are answered at once; calls when the test says so.
+struct World {
+    job: Job,
+    status: InstanceDeletionStatus,
+    memory: Option<Memory>,
+    marks: Marks,
+    now: Mono,
+    cloud: HashMap<InstanceId, Seen>,
+    /// Looks bring nothing.
+    blind: bool,
+    waves: u32,
+    writes: Vec<InstanceDeletionStatus>,
+    looked: Vec<InstanceId>,
+    calls: Vec<Batch>,
+    other_bytes: usize,
+    health: Health,
+    told: Vec<Event>,
+    learned: Option<usize>,
+    /// By how much the wall clock has gained on the monotonic one.
+    slept: Duration,
+    parallel: usize,
+    schedule: Schedule<()>,
+}
+
+/// What a process knows.
+struct Known {
+    memory: Memory,
+    marks: Marks,
+    health: Health,
+}
+
+const LATER: Duration = Duration::from_hours(1);
+
+fn earlier(moment: Mono) -> Mono {
+    Mono::at(moment.since_start().saturating_sub(LATER))
+}
+
+impl World {
+    fn new(n: usize) -> Self {
+        let ids: Vec<_> = (1..=n).map(|i| InstanceId::from_u128(i as u128)).collect();
+        let cloud = ids.iter().map(|id| (*id, Seen::Live(Live::Running))).collect();
+        let job = job_of(n as u128);
+        Self {
+            job,
+            status: InstanceDeletionStatus::default(),
+            memory: None,
+            marks: Marks::default(),
+            now: Mono::START + Duration::from_secs(1000),
+            cloud,
+            blind: false,
+            waves: 0,
+            writes: Vec::new(),
+            looked: Vec::new(),
+            calls: Vec::new(),
+            other_bytes: 0,
+            health: Health::default(),
+            told: Vec::new(),
+            learned: None,
+            slept: Duration::ZERO,
+            parallel: SETTINGS.parallel_calls,
+            schedule: Schedule::new(&SETTINGS),
+        }
+    }
+
+    fn id(&self, position: usize) -> InstanceId {
+        self.job.ids[position]
+    }
+
+    fn phase(&self, position: usize) -> InstancePhase {
+        self.status.instances.get(position).map_or(InstancePhase::Pending, |r| r.phase)
+    }
+
+    fn ready(&self) -> (String, String) {
+        let ready = self.status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        (ready.reason.clone(), ready.message.clone())
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap() + self.now.since_start() + self.slept
+    }
+
+    fn pass(&mut self, by: Duration) {
+        self.now = self.now + by;
+    }
+
+    fn decide(&mut self, permits: usize) -> Decision {
+        let now = Now { mono: self.now, wall: self.wall() };
+        let mut twin = self.later();
+        let memory = self.memory.get_or_insert_with(|| Memory::new(&self.job, now.mono));
+        let mut known = Known { memory: memory.clone(), marks: self.marks.clone(), health: self.health };
+        self.waves += 1;
+        assert!(self.waves < 5_000, "it never comes to rest");
+        let decision = self.decide_with(&mut known, permits, &now);
+        (self.memory, self.marks, self.health) = (Some(known.memory), known.marks, known.health);
+        if let Some(twin) = &mut twin {
+            let now = Now { mono: now.mono + LATER, wall: now.wall };
+            let mut same = self.decide_with(twin, permits, &now);
+            same.wake = same.wake.map(earlier);
+            if let Next::Submit(wave) = &mut same.next {
+                wave.look_sent = earlier(wave.look_sent);
+            }
+            assert_eq!(same, decision, "the same an hour later, when all that is known is an hour younger");
+        }
+        decision
+    }
+
+    /// What is known, every moment of it an hour later: to every rule it is the same. Not of a machine that slept, whose two
+    /// clocks are compared.
+    fn later(&self) -> Option<Known> {
+        let memory = self.memory.clone().filter(|_| self.slept.is_zero() && self.waves < 50)?;
+        let mut known = Known { memory, marks: self.marks.clone(), health: self.health };
+        let mut later = |moment: &mut Mono| *moment = *moment + LATER;
+        known.memory.moments(&mut later);
+        known.memory.turning_points(&mut later);
+        known.marks.moments(&mut later);
+        known.health.moments(&mut later);
+        Some(known)
+    }
+
+    fn decide_with(&self, known: &mut Known, permits: usize, now: &Now) -> Decision {
+        let Known { memory, marks, health } = known;
+        let ledger = Ledger::read(&self.job.ids, &self.status);
+        let observed = Observed {
+            job: &self.job,
+            status: &self.status,
+            ledger: &ledger,
+            evidence: health.evidence(),
+            now,
+            settings: &SETTINGS,
+        };
+        memory.observe(&observed, marks);
+        decide(&Input {
+            job: &self.job,
+            status: &self.status,
+            other_bytes: self.other_bytes,
+            memory,
+            marks,
+            turn: Some(match permits {
+                0 => Turn::Soon { calls: self.parallel, at: None },
+                permits => Turn::Now(permits),
+            }),
+            batch_size: BATCH_SIZE,
+            may_start: true,
+            claim: &format!("claim-{}", self.waves),
+            now,
+            settings: &Settings { parallel_calls: self.parallel, ..SETTINGS },
+        })
+    }
+
+    /// Decides and carries out until nothing is left to do now. Returns the wave that was submitted, with its calls in
+    /// flight, and the moment at which something is due.
+    fn run(&mut self) -> (Option<Wave>, Option<Mono>) {
+        for _ in 0..100 {
+            self.now = self.now + Duration::from_millis(1);
+            let decision = self.decide(SETTINGS.parallel_calls);
+            if let Some(write) = decision.write {
+                self.writes.push(write.clone());
+                self.status = write;
+                if decision.holds_ends {
+                    self.memory.as_mut().unwrap().ends_written = Some(self.now);
+                }
+            }
+            self.told.extend(decision.events);
+            self.memory.as_mut().unwrap().recorded(&decision.records);
+            let looked = !decision.look.is_empty();
+            self.look(&decision.look, decision.regular);
+            self.schedule.watch(&(), &decision.watch, self.now);
+            let scheduled = self.look_on_schedule();
+            let wake = [decision.wake, self.schedule.next()].into_iter().flatten().min();
+            if let Next::Submit(wave) = decision.next {
+                self.start(&wave);
+                return (Some(wave), wake);
+            }
+            if !looked && !scheduled && decision.wake.is_none_or(|at| at > self.now) {
+                return (None, wake);
+            }
+        }
+        panic!("never comes to rest");
+    }
+
+    /// Looks at what the schedule has due. Returns whether there was anything.
+    fn look_on_schedule(&mut self) -> bool {
+        let due = self.schedule.next().is_some_and(|at| at <= self.now);
+        let random = u64::try_from(self.now.since_start().as_micros()).unwrap();
+        let ids = if due {
+            self.schedule.take(self.now, random).remove(&()).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        if !ids.is_empty() {
+            self.look(&ids, false);
+            let over = |id: &InstanceId| self.cloud.get(id).is_none_or(Seen::is_an_end) && !self.blind;
+            let over: Vec<_> = ids.iter().copied().filter(over).collect();
+            self.schedule.answered(&(), &ids, &over);
+        }
+        !ids.is_empty()
+    }
+
+    fn look(&mut self, ids: &[InstanceId], regular: bool) {
+        let memory = self.memory.as_mut().unwrap();
+        memory.looking(ids, regular, self.now, &SETTINGS);
+        self.looked.extend(ids);
+        self.now = self.now + Duration::from_millis(1);
+        let now = Now { mono: self.now, wall: self.wall() };
+        let memory = self.memory.as_mut().unwrap();
+        let sent = self.now;
+        for id in ids.iter().filter(|_| !self.blind) {
+            let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
+            self.marks.saw(*id, &seen, sent);
+            memory.saw(*id, seen, sent);
+        }
+        let trouble = Trouble::CloudUnreachable;
+        let failure =
+            self.blind.then(|| LookFailure { trouble, note: Note::default(), secret_version: None });
+        memory.look_answered(ids, LookEnd { failure, now: &now, settings: &SETTINGS, random: 0 });
+    }
+
+    fn start(&mut self, wave: &Wave) {
+        let ids: Vec<_> =
+            wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
+        assert!(self.marks.claim(&ids), "an id is in one call at a time");
+        for batch in &wave.batches {
+            let stored = self.status.batches.iter().find(|b| b.number == batch.number).unwrap();
+            assert_eq!(stored.claim, wave.claim, "S3: no call without its claim in the record");
+            assert!((1..=BATCH_SIZE).contains(&batch.members.len()), "S2");
+            self.calls.push(batch.clone());
+        }
+        let memory = self.memory.as_mut().unwrap();
+        memory.claimed(wave);
+        memory.started(wave);
+        self.health.started(wave.batches.len());
+    }
+
+    fn end(&mut self, batch: &Batch, reply: &Reply) {
+        let ids = batch.ids();
+        self.marks.release(&ids, self.now, |id| Effect::of(reply, id));
+        self.health.ended(reply, self.now);
+        let now = Now { mono: self.now, wall: self.wall() };
+        let evidence = self.health.evidence();
+        let settings = &SETTINGS;
+        let end = CallEnd { reply, secret_version: "1", evidence, now: &now, settings, random: 0 };
+        let memory = self.memory.as_mut().unwrap();
+        memory.call_ended(batch.number, &end);
+        self.learned = memory.isolation.take_learned().or(self.learned);
+    }
+
+    /// The cloud accepts everything.
+    fn accept(&mut self, wave: &Wave) {
+        for batch in &wave.batches {
+            let ids = batch.ids();
+            for id in &ids {
+                self.cloud.insert(*id, Seen::ShuttingDown);
+            }
+            self.end(batch, &Reply::Accepted { ids, foreign: 0, note: Note::default() });
+        }
+    }
+
+    fn finish_all(&mut self) {
+        for seen in self.cloud.values_mut() {
+            *seen = Seen::Terminated;
+        }
+    }
+
+    /// Runs on while time passes, accepting every call, until the object has ended or `limit` has passed.
+    fn run_to_rest(&mut self, limit: Duration) {
+        let until = self.now + limit;
+        while self.now < until {
+            let (wave, wake) = self.run();
+            match (wave, wake) {
+                (Some(wave), _) => self.accept(&wave),
+                (None, Some(wake)) => self.now = wake,
+                (None, None) => return,
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.memory = None;
+        self.marks = Marks::default();
+    }
+
+    fn named(&self, id: InstanceId) -> usize {
+        self.calls.iter().filter(|b| b.ids().contains(&id)).count()
+    }
+}
+
+fn unknown() -> Reply {
+    Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() }
+}
+
+fn refused(trouble: Trouble) -> Reply {
+    Reply::Refused { refusal: Refusal::Whole, trouble, note: Note::default() }
+}
