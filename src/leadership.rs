@@ -68,9 +68,9 @@ impl Collector for Leader {
 
 /// Says who leads. When it is dropped, this process leads no more.
 #[derive(Debug)]
-pub struct Keeper(watch::Sender<Term>);
+pub struct LeadershipSetter(watch::Sender<Term>);
 
-impl Keeper {
+impl LeadershipSetter {
     /// A process that does not lead yet.
     #[must_use]
     pub fn new() -> (Self, Leadership) {
@@ -89,7 +89,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for LeadershipSetter {
     fn drop(&mut self) {
         self.end();
     }
@@ -118,9 +118,9 @@ mod tests {
             let text = crate::metrics::testing::scraped(|registry| leadership.register(registry, lease));
             crate::metrics::testing::sample(&text, &format!("leader{{lease=\"{lease}\"}}")).to_string()
         };
-        let (keeper, leadership) = Keeper::new();
+        let (setter, leadership) = LeadershipSetter::new();
         assert_eq!(told(&leadership, "all"), "0");
-        keeper.until(Deadline::after(TERM, &Clock::start()));
+        setter.until(Deadline::after(TERM, &Clock::start()));
         assert_eq!(told(&leadership, "all"), "1");
         tokio::time::advance(TERM).await;
         assert_eq!(told(&leadership, "all"), "0", "whoever kept it says nothing");
@@ -133,22 +133,22 @@ mod tests {
         let read = wall.clone();
         let clock =
             Clock::with_wall(move || Timestamp::from_second(read.load(Ordering::SeqCst)).unwrap_or_default());
-        let (keeper, leadership) = Keeper::new();
+        let (setter, leadership) = LeadershipSetter::new();
         assert!(!leadership.leads(), "not before its first term");
-        keeper.until(Deadline::after(TERM, &clock));
+        setter.until(Deadline::after(TERM, &clock));
         let call = Deadline::after(Duration::from_mins(1), &clock).while_leading(&leadership);
         assert!(leadership.leads() && !call.is_over());
         tokio::time::advance(TERM).await;
         assert!(!leadership.leads() && call.is_over(), "the process was stopped");
-        keeper.until(Deadline::after(TERM, &clock));
+        setter.until(Deadline::after(TERM, &clock));
         assert!(leadership.leads() && !call.is_over(), "renewed");
         wall.fetch_add(10, Ordering::SeqCst);
         assert!(!leadership.leads() && call.is_over(), "the machine slept");
-        keeper.until(Deadline::after(TERM, &clock));
-        keeper.end();
+        setter.until(Deadline::after(TERM, &clock));
+        setter.end();
         assert!(!leadership.leads() && call.is_over());
-        keeper.until(Deadline::after(TERM, &clock));
-        drop(keeper);
+        setter.until(Deadline::after(TERM, &clock));
+        drop(setter);
         assert!(!leadership.leads() && call.is_over(), "nobody keeps it any more");
         assert!(Leadership::always().leads());
     }

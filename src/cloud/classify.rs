@@ -12,12 +12,12 @@ use super::{
 };
 use crate::engine::{
     InstanceId,
-    reply::{Note, Refusal, Reply, Trouble},
+    reply::{CloudMessage, Refusal, Reply, Trouble},
     state::Seen,
 };
 
 /// What was heard. Without Debug: a reply of IAM holds a token.
-pub struct Heard {
+pub struct HttpReply {
     /// HTTP status.
     pub status: StatusCode,
     /// `Content-Type`.
@@ -34,12 +34,12 @@ pub struct Heard {
     pub body: Vec<u8>,
 }
 
-impl Heard {
+impl HttpReply {
     /// What it says, bounded and printable. `redact` takes secrets out.
-    fn note(&self, redact: &dyn Fn(&str) -> String) -> Note {
+    fn message(&self, redact: &dyn Fn(&str) -> String) -> CloudMessage {
         let (code, message) = error_of(&self.body);
         let message = if message.is_empty() { format!("HTTP {}", self.status.as_u16()) } else { message };
-        Note {
+        CloudMessage {
             request_id: self.request_id.as_ref().map(|id| printable(&redact(id), 64)),
             code: code.map(|code| printable(&redact(&code), 64)),
             text: printable(&redact(&message), 256),
@@ -51,7 +51,7 @@ impl Heard {
     }
 
     /// What came of a success that can't be read: a page is not this API's, whatever status it has.
-    fn unreadable(&self, note: &mut Note) -> Trouble {
+    fn unreadable(&self, message: &mut CloudMessage) -> Trouble {
         let typed = self.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
         let page = typed.contains("html") || starts_as_page(&self.body);
         let what = match std::str::from_utf8(&self.body) {
@@ -60,8 +60,8 @@ impl Heard {
             Err(_) => "a body that is no text",
             Ok(_) => "a body that lists no instances",
         };
-        note.text = format!("HTTP {} with {what}", self.status.as_u16());
-        note.code = None;
+        message.text = format!("HTTP {} with {what}", self.status.as_u16());
+        message.code = None;
         if page { Trouble::EndpointMisconfigured } else { Trouble::CloudUnreachable }
     }
 
@@ -91,7 +91,7 @@ enum Certainty {
 }
 
 /// What an answer that is no success means for any operation.
-fn trouble(heard: &Heard, now: Timestamp) -> (Trouble, Certainty) {
+fn trouble(heard: &HttpReply, now: Timestamp) -> (Trouble, Certainty) {
     use Certainty::{Definite, Unknown};
     match heard.status.as_u16() {
         401 => (Trouble::CredentialsRejected, Definite),
@@ -116,7 +116,7 @@ fn trouble(heard: &Heard, now: Timestamp) -> (Trouble, Certainty) {
 const STATE_CODES: [&str; 2] = ["iMetal.0101", "iMetal.0201"];
 
 /// What a definite refusal says about the ids of the call (design: *Outcomes of a delete call*).
-fn refusal(heard: &Heard, sent: &[InstanceId]) -> Refusal {
+fn refusal(heard: &HttpReply, sent: &[InstanceId]) -> Refusal {
     let code = heard.code();
     let named = named(heard, sent);
     let whole_batch = sent.len() > 1 && named.len() == sent.len();
@@ -138,25 +138,32 @@ fn refusal(heard: &Heard, sent: &[InstanceId]) -> Refusal {
 }
 
 /// Ids of the call that the message of a refusal names, in whatever case.
-fn named(heard: &Heard, sent: &[InstanceId]) -> Vec<InstanceId> {
+fn named(heard: &HttpReply, sent: &[InstanceId]) -> Vec<InstanceId> {
     let (_, message) = error_of(&heard.body);
     let message = message.to_ascii_lowercase();
     sent.iter().filter(|id| message.contains(&id.to_string())).copied().collect()
 }
 
 /// The reply to a delete call that named these ids.
-pub fn deleted(heard: &Heard, sent: &[InstanceId], redact: &dyn Fn(&str) -> String, now: Timestamp) -> Reply {
-    let mut note = heard.note(redact);
+pub fn deleted(
+    heard: &HttpReply,
+    sent: &[InstanceId],
+    redact: &dyn Fn(&str) -> String,
+    now: Timestamp,
+) -> Reply {
+    let mut message = heard.message(redact);
     if !heard.status.is_success() {
         let unavailable = heard.status == StatusCode::SERVICE_UNAVAILABLE;
         return match trouble(heard, now) {
-            (trouble, Certainty::Definite) => Reply::Refused { refusal: refusal(heard, sent), trouble, note },
-            (trouble, Certainty::Unknown) => Reply::Unknown { trouble, unavailable, note },
+            (trouble, Certainty::Definite) => {
+                Reply::Refused { refusal: refusal(heard, sent), trouble, message }
+            }
+            (trouble, Certainty::Unknown) => Reply::Unknown { trouble, unavailable, message },
         };
     }
     let Some(reply) = heard.json::<DeleteReply>() else {
-        let trouble = heard.unreadable(&mut note);
-        return Reply::Unknown { trouble, unavailable: false, note };
+        let trouble = heard.unreadable(&mut message);
+        return Reply::Unknown { trouble, unavailable: false, message };
     };
     let sent: HashSet<InstanceId> = sent.iter().copied().collect();
     let mut ids = Vec::new();
@@ -172,53 +179,61 @@ pub fn deleted(heard: &Heard, sent: &[InstanceId], redact: &dyn Fn(&str) -> Stri
             _ => foreign += 1,
         }
     }
-    note.text = format!("HTTP {}", heard.status.as_u16());
-    note.code = None;
+    message.text = format!("HTTP {}", heard.status.as_u16());
+    message.code = None;
     if ids.is_empty() {
-        note.text += " that lists none of the ids";
-        return Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note };
+        message.text += " that lists none of the ids";
+        return Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message };
     }
-    Reply::Accepted { ids, foreign, note }
+    Reply::Accepted { ids, foreign, message }
 }
 
 /// The reply to a read that is no success.
-pub fn read_failed(heard: &Heard, redact: &dyn Fn(&str) -> String, now: Timestamp) -> (Trouble, Note) {
-    (trouble(heard, now).0, heard.note(redact))
+pub fn read_failed(
+    heard: &HttpReply,
+    redact: &dyn Fn(&str) -> String,
+    now: Timestamp,
+) -> (Trouble, CloudMessage) {
+    (trouble(heard, now).0, heard.message(redact))
 }
 
 /// The reply of IAM without a token. 400 and 404 are how it says that it does not know a user, a domain or a project.
-pub fn no_token(heard: &Heard, redact: &dyn Fn(&str) -> String, now: Timestamp) -> (Trouble, Note) {
-    let (trouble, note) = read_failed(heard, redact, now);
+pub fn no_token(
+    heard: &HttpReply,
+    redact: &dyn Fn(&str) -> String,
+    now: Timestamp,
+) -> (Trouble, CloudMessage) {
+    let (trouble, message) = read_failed(heard, redact, now);
     match heard.status {
-        StatusCode::BAD_REQUEST => (Trouble::CredentialsRejected, note),
+        StatusCode::BAD_REQUEST => (Trouble::CredentialsRejected, message),
         StatusCode::NOT_FOUND if heard.json::<serde_json::Value>().is_some() => {
-            (Trouble::CredentialsRejected, note)
+            (Trouble::CredentialsRejected, message)
         }
         status if status.is_success() => {
             let text = format!("HTTP {} without a token", status.as_u16());
-            (Trouble::EndpointMisconfigured, Note { text, ..note })
+            (Trouble::EndpointMisconfigured, CloudMessage { text, ..message })
         }
-        _ => (trouble, note),
+        _ => (trouble, message),
     }
 }
 
 /// The reply to ListInstances: one page.
 pub fn listed(
-    heard: &Heard,
+    heard: &HttpReply,
     redact: &dyn Fn(&str) -> String,
     now: Timestamp,
-) -> Result<ListReply, (Trouble, Note)> {
+) -> Result<ListReply, (Trouble, CloudMessage)> {
     if !heard.status.is_success() {
         return Err(read_failed(heard, redact, now));
     }
     heard.json().ok_or_else(|| {
-        let mut note = heard.note(redact);
-        (heard.unreadable(&mut note), note)
+        let mut message = heard.message(redact);
+        (heard.unreadable(&mut message), message)
     })
 }
 
 /// The reply to ShowInstanceStatus; none if it says nothing about the instance.
-pub fn shown(heard: &Heard, redact: &dyn Fn(&str) -> String) -> Option<Seen> {
+pub fn shown(heard: &HttpReply, redact: &dyn Fn(&str) -> String) -> Option<Seen> {
     if heard.status.is_success() {
         let row = heard.json::<Row>();
         return Some(row.map_or(Seen::Unreadable, |row| seen(row.state(), redact)));

@@ -15,18 +15,20 @@ use tracing::debug;
 use super::{
     bodies::DeleteRequest,
     classify,
-    classify::{Heard, printable},
-    credential::{Authorization, Credential, Known, Secret, Signed, encoded},
+    classify::{HttpReply, printable},
+    credential::{Authorization, Credential, RedactionList, Secret, Signed, encoded},
     endpoint::Endpoint,
     metrics::{CloudMetrics, Operation, Outcome},
     skew::Skew,
-    transport::{ClientError, ClientOptions, Exchange, Http, LeaveBy, Lost, Missed, Transport},
+    transport::{
+        ClientError, ClientOptions, ExchangeError, FailedExchange, Http, HttpTransport, LeaveBy, Transport,
+    },
 };
 use crate::{
     clock::{Clock, Deadline},
     engine::{
         InstanceId,
-        reply::{Note, Refusal, Reply, Trouble},
+        reply::{CloudMessage, Refusal, Reply, Trouble},
         settings::{BATCH_SIZE, READ_SIZE},
         state::Seen,
     },
@@ -44,7 +46,7 @@ pub struct Failure {
     /// What stands in the way.
     pub trouble: Trouble,
     /// What was heard.
-    pub note: Note,
+    pub message: CloudMessage,
     /// The reply was larger than its cap: fewer ids may fit.
     pub too_large: bool,
     /// HTTP 503: the account should be called more slowly.
@@ -68,7 +70,7 @@ pub struct Client {
     clock: Clock,
     skew: Skew,
     metrics: CloudMetrics,
-    known: Known,
+    known: RedactionList,
 }
 
 impl Client {
@@ -79,7 +81,7 @@ impl Client {
 
     /// A client over another wire than HTTP: a simulation's.
     #[must_use]
-    pub fn over(wire: impl Exchange, request_timeout: Duration, clock: Clock) -> Self {
+    pub fn over(wire: impl HttpTransport, request_timeout: Duration, clock: Clock) -> Self {
         let (skew, metrics, known) = Default::default();
         Self { transport: Transport::new(wire, request_timeout), clock, skew, metrics, known }
     }
@@ -110,13 +112,14 @@ impl Client {
         if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {
             // What an empty set means is not documented. No decision makes such a batch.
             let text = format!("a batch of {} ids ({} distinct) is never sent", ids.len(), distinct.len());
-            let note = Note { text, ..Note::default() };
-            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, note };
+            let message = CloudMessage { text, ..CloudMessage::default() };
+            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, message };
         }
         let body = DeleteRequest { instance_id_set: ids.iter().map(ToString::to_string).collect() };
         let Ok(body) = serde_json::to_vec(&body) else {
-            let note = Note { text: "the request can't be encoded".to_owned(), ..Note::default() };
-            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, note };
+            let message =
+                CloudMessage { text: "the request can't be encoded".to_owned(), ..CloudMessage::default() };
+            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, message };
         };
         let request = self.request(Method::POST, place, "/batch-delete", &body).map(|mut request| {
             *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
@@ -130,14 +133,14 @@ impl Client {
                 classify::deleted(&heard, ids, &redact, self.clock.wall())
             }
             Err(missed) => {
-                let note = note_of(&missed, &redact, REPLY_CAP);
+                let message = message_of(&missed, &redact, REPLY_CAP);
                 match missed.lost {
-                    Lost::TooLate => Reply::TooLate,
-                    Lost::NotSent(_) => {
-                        Reply::Refused { refusal: Refusal::Whole, trouble: unreachable, note }
+                    ExchangeError::TooLate => Reply::TooLate,
+                    ExchangeError::NotSent(_) => {
+                        Reply::Refused { refusal: Refusal::Whole, trouble: unreachable, message }
                     }
-                    Lost::Unknown(_) | Lost::TooLarge => {
-                        Reply::Unknown { trouble: unreachable, unavailable: false, note }
+                    ExchangeError::Unknown(_) | ExchangeError::TooLarge => {
+                        Reply::Unknown { trouble: unreachable, unavailable: false, message }
                     }
                 }
             }
@@ -163,8 +166,8 @@ impl Client {
         let heard = self.read("ShowInstanceStatus", 1, request, place.credential, REPLY_CAP).await?;
         let redact = |text: &str| self.known.redact(place.credential.secrets(), text);
         classify::shown(&heard, &redact).ok_or_else(|| {
-            let (trouble, note) = classify::read_failed(&heard, &redact, self.clock.wall());
-            self.refused(place, &heard, trouble, note)
+            let (trouble, message) = classify::read_failed(&heard, &redact, self.clock.wall());
+            self.refused(place, &heard, trouble, message)
         })
     }
 
@@ -192,11 +195,13 @@ impl Client {
     ) -> Result<Page, Failure> {
         if ids.is_empty() || ids.len() > READ_SIZE {
             // A list without ids would be one of the whole project.
-            let note =
-                Note { text: format!("a list of {} ids is never asked for", ids.len()), ..Note::default() };
+            let message = CloudMessage {
+                text: format!("a list of {} ids is never asked for", ids.len()),
+                ..CloudMessage::default()
+            };
             return Err(Failure {
                 trouble: Trouble::RequestRefused,
-                note,
+                message,
                 too_large: false,
                 unavailable: false,
                 clock_set: false,
@@ -209,7 +214,7 @@ impl Client {
         let request = self.request(Method::GET, place, &path, b"");
         let heard = self.read("ListInstances", ids.len(), request, place.credential, LIST_CAP).await?;
         let page = classify::listed(&heard, &redact, self.clock.wall())
-            .map_err(|(trouble, note)| self.refused(place, &heard, trouble, note))?;
+            .map_err(|(trouble, message)| self.refused(place, &heard, trouble, message))?;
         let asked: HashSet<InstanceId> = ids.iter().copied().collect();
         // Of two rows of one instance the last one counts.
         let rows: BTreeMap<_, _> = page
@@ -230,7 +235,7 @@ impl Client {
         password: &Secret,
         body: Vec<u8>,
         redact: &(dyn Fn(&str) -> String + Sync),
-    ) -> Result<(Secret, Vec<u8>), (Trouble, Note)> {
+    ) -> Result<(Secret, Vec<u8>), (Trouble, CloudMessage)> {
         let started = Instant::now();
         self.known.learn([password]);
         let token = self.ask_iam(endpoint, body, &|text| redact(&self.known.redact([password], text))).await;
@@ -244,8 +249,9 @@ impl Client {
         endpoint: &Endpoint,
         body: Vec<u8>,
         redact: &(dyn Fn(&str) -> String + Sync),
-    ) -> Result<(Secret, Vec<u8>), (Trouble, Note)> {
-        let unreachable = |missed: Missed| (Trouble::CloudUnreachable, note_of(&missed, redact, REPLY_CAP));
+    ) -> Result<(Secret, Vec<u8>), (Trouble, CloudMessage)> {
+        let unreachable =
+            |missed: FailedExchange| (Trouble::CloudUnreachable, message_of(&missed, redact, REPLY_CAP));
         let url = Url::parse(&format!("{endpoint}/v3/auth/tokens?nocatalog=true"))
             .map_err(|_| unreachable(no_url().into()))?;
         let mut request = Request::new(Method::POST, url);
@@ -269,13 +275,19 @@ impl Client {
         &self.clock
     }
 
-    fn refused(&self, place: Place<'_>, heard: &Heard, trouble: Trouble, note: Note) -> Failure {
+    fn refused(
+        &self,
+        place: Place<'_>,
+        heard: &HttpReply,
+        trouble: Trouble,
+        message: CloudMessage,
+    ) -> Failure {
         let unavailable = heard.status == StatusCode::SERVICE_UNAVAILABLE;
-        Failure { trouble, note, too_large: false, unavailable, clock_set: self.set_clock(place, heard) }
+        Failure { trouble, message, too_large: false, unavailable, clock_set: self.set_clock(place, heard) }
     }
 
     /// Sets the clock that signatures are dated by, if a refusal shows that it is wrong.
-    fn set_clock(&self, place: Place<'_>, heard: &Heard) -> bool {
+    fn set_clock(&self, place: Place<'_>, heard: &HttpReply) -> bool {
         let signed = matches!(place.credential.authorization, Authorization::AccessKey(_));
         signed
             && heard.status == StatusCode::UNAUTHORIZED
@@ -283,7 +295,13 @@ impl Client {
     }
 
     /// A request with all that belongs to it but its body.
-    fn request(&self, method: Method, place: Place<'_>, path: &str, body: &[u8]) -> Result<Request, Lost> {
+    fn request(
+        &self,
+        method: Method,
+        place: Place<'_>,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Request, ExchangeError> {
         let Place { endpoint, project, credential } = place;
         self.known.learn(credential.secrets());
         // Whoever calls has parsed the project; it can't become another path all the same.
@@ -297,7 +315,7 @@ impl Client {
         let at = self.skew.time(endpoint, self.clock.wall());
         credential
             .authorize(signed, request.headers_mut(), project, at)
-            .map_err(|_| Lost::NotSent("the credential makes no header".to_owned()))?;
+            .map_err(|_| ExchangeError::NotSent("the credential makes no header".to_owned()))?;
         Ok(request)
     }
 
@@ -305,14 +323,14 @@ impl Client {
         &self,
         operation: &str,
         ids: usize,
-        request: Result<Request, Lost>,
+        request: Result<Request, ExchangeError>,
         credential: &Credential,
         cap: usize,
-    ) -> Result<Heard, Failure> {
+    ) -> Result<HttpReply, Failure> {
         self.exchange(operation, ids, request, credential, cap).await.map_err(|missed| Failure {
             trouble: Trouble::CloudUnreachable,
-            note: note_of(&missed, &|text| self.known.redact(credential.secrets(), text), cap),
-            too_large: matches!(missed.lost, Lost::TooLarge),
+            message: message_of(&missed, &|text| self.known.redact(credential.secrets(), text), cap),
+            too_large: matches!(missed.lost, ExchangeError::TooLarge),
             unavailable: false,
             clock_set: false,
         })
@@ -324,10 +342,10 @@ impl Client {
         &self,
         operation: &str,
         ids: usize,
-        request: Result<Request, Lost>,
+        request: Result<Request, ExchangeError>,
         credential: &Credential,
         cap: usize,
-    ) -> Result<Heard, Missed> {
+    ) -> Result<HttpReply, FailedExchange> {
         let started = Instant::now();
         let result = match request {
             Ok(request) => self.transport.exchange(request, cap).await,
@@ -354,18 +372,18 @@ fn read_came_to<T>(read: &Result<T, Failure>) -> Outcome {
 }
 
 /// What is said of an exchange that brought no whole reply.
-fn note_of(missed: &Missed, redact: &dyn Fn(&str) -> String, cap: usize) -> Note {
+fn message_of(missed: &FailedExchange, redact: &dyn Fn(&str) -> String, cap: usize) -> CloudMessage {
     let text = match &missed.lost {
-        Lost::NotSent(why) | Lost::Unknown(why) => why.clone(),
-        Lost::TooLate => "not sent: too late".to_owned(),
-        Lost::TooLarge => format!("the reply is larger than {} MiB", cap >> 20),
+        ExchangeError::NotSent(why) | ExchangeError::Unknown(why) => why.clone(),
+        ExchangeError::TooLate => "not sent: too late".to_owned(),
+        ExchangeError::TooLarge => format!("the reply is larger than {} MiB", cap >> 20),
     };
     let request_id = missed.request_id.as_ref().map(|id| printable(&redact(id), 64));
-    Note { request_id, code: None, text: printable(&redact(&text), 256) }
+    CloudMessage { request_id, code: None, text: printable(&redact(&text), 256) }
 }
 
-fn no_url() -> Lost {
-    Lost::NotSent("the endpoint makes no URL".to_owned())
+fn no_url() -> ExchangeError {
+    ExchangeError::NotSent("the endpoint makes no URL".to_owned())
 }
 
 /// Where a request goes, and who asks.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::engine::{
     account::rate::STATED,
-    reply::{Note, Trouble},
+    reply::{CloudMessage, Trouble},
     time::Mono,
 };
 
@@ -177,22 +177,22 @@ impl Iam {
             "scope": {"project": {"id": self.project}},
         }});
         let redact = |text: &str| username.redact(&domain.redact(text));
-        let problem = |trouble, note: Note| {
-            let trouble = match (trouble, stated_limit(&note.text)) {
+        let problem = |trouble, message: CloudMessage| {
+            let trouble = match (trouble, stated_limit(&message.text)) {
                 // How many of these requests others made is not known: its window is waited for.
                 (Trouble::Throttled { retry_after: None }, Some(limit)) => {
                     Trouble::Throttled { retry_after: Some(limit.window.min(STATED)) }
                 }
                 (trouble, _) => trouble,
             };
-            let note = Note { text: format!("IAM: {}", note.text), ..note };
-            CredentialProblem { trouble, note, version: Some(version.to_owned()) }
+            let message = CloudMessage { text: format!("IAM: {}", message.text), ..message };
+            CredentialProblem { trouble, message, version: Some(version.to_owned()) }
         };
         let (token, body) = self
             .client
             .obtain_token(&self.endpoint, password, body.to_string().into_bytes(), &redact)
             .await
-            .map_err(|(trouble, note)| problem(trouble, note))?;
+            .map_err(|(trouble, message)| problem(trouble, message))?;
         Ok((token, life(&body)))
     }
 

@@ -166,7 +166,7 @@ impl CloudMetrics {
 mod tests {
     use super::*;
     use crate::{
-        engine::reply::{Note, Refusal},
+        engine::reply::{CloudMessage, Refusal},
         metrics::testing::{sample, scraped},
     };
 
@@ -190,11 +190,11 @@ mod tests {
 
     #[test]
     fn replies_are_counted_by_what_they_mean() {
-        let note = Note::default;
-        let refused = |trouble| Reply::Refused { refusal: Refusal::Whole, trouble, note: note() };
-        let unknown = |trouble| Reply::Unknown { trouble, unavailable: false, note: note() };
+        let message = CloudMessage::default;
+        let refused = |trouble| Reply::Refused { refusal: Refusal::Whole, trouble, message: message() };
+        let unknown = |trouble| Reply::Unknown { trouble, unavailable: false, message: message() };
         let table = [
-            (Reply::Accepted { ids: Vec::new(), foreign: 0, note: note() }, Outcome::Ok),
+            (Reply::Accepted { ids: Vec::new(), foreign: 0, message: message() }, Outcome::Ok),
             (unknown(Trouble::CloudUnreachable), Outcome::Unknown),
             (unknown(Trouble::EndpointMisconfigured), Outcome::Unknown),
             (refused(Trouble::CloudUnreachable), Outcome::Unreachable),

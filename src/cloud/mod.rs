@@ -26,7 +26,7 @@ pub use self::{
     endpoint::{Endpoint, EndpointError, Endpoints},
     iam::Iam,
     metrics::CloudMetrics,
-    reader::{Answer, PaceOf, ReadFailure, ReadPace, Reader, Reading},
+    reader::{Answer, RateOf, ReadFailure, ReadRate, Reader, Reading},
     retry_after::stated_limit,
-    transport::{ClientError, ClientOptions, Exchange, Heard, Lost},
+    transport::{ClientError, ClientOptions, ExchangeError, HttpReply, HttpTransport},
 };

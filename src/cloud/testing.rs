@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Authorization, Client, ClientOptions, Credential, Endpoint, Exchange, Failure, Heard, Identity, Lost,
-    Secret,
+    Authorization, Client, ClientOptions, Credential, Endpoint, ExchangeError, Failure, HttpReply,
+    HttpTransport, Identity, Secret,
 };
 use crate::engine::{InstanceId, state::Seen};
 
@@ -153,15 +153,15 @@ pub async fn request(stream: &mut TcpStream) -> Option<String> {
 /// Replies without a network, by the request.
 pub struct Wire<F>(pub F);
 
-impl<F: Fn(&Request) -> Heard + Send + Sync + 'static> Exchange for Wire<F> {
-    fn exchange(&self, request: Request, _: usize) -> BoxFuture<'_, Result<Heard, Lost>> {
+impl<F: Fn(&Request) -> HttpReply + Send + Sync + 'static> HttpTransport for Wire<F> {
+    fn exchange(&self, request: Request, _: usize) -> BoxFuture<'_, Result<HttpReply, ExchangeError>> {
         std::future::ready(Ok((self.0)(&request))).boxed()
     }
 }
 
 /// A reply of this status and body.
-pub fn heard(status: u16, body: &str) -> Heard {
-    Heard {
+pub fn heard(status: u16, body: &str) -> HttpReply {
+    HttpReply {
         status: StatusCode::from_u16(status).unwrap(),
         content_type: Some("application/json".to_owned()),
         retry_after: None,

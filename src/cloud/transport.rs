@@ -18,7 +18,7 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-pub use super::classify::Heard;
+pub use super::classify::HttpReply;
 use super::credential::Secret;
 use crate::clock::Deadline;
 
@@ -56,7 +56,7 @@ pub enum ClientError {
 
 /// Why nothing, or not everything, was heard.
 #[derive(Debug)]
-pub enum Lost {
+pub enum ExchangeError {
     /// No connection: nothing was sent.
     NotSent(String),
     /// It was too late to send.
@@ -69,16 +69,16 @@ pub enum Lost {
 
 /// An exchange that brought no whole reply.
 #[derive(Debug)]
-pub struct Missed {
+pub struct FailedExchange {
     /// Why.
-    pub lost: Lost,
+    pub lost: ExchangeError,
     /// `X-Request-Id`, if a reply began: the vendor finds the call by it.
     pub request_id: Option<String>,
 }
 
-impl From<Lost> for Missed {
+impl From<ExchangeError> for FailedExchange {
     /// No reply began.
-    fn from(lost: Lost) -> Self {
+    fn from(lost: ExchangeError) -> Self {
         Self { lost, request_id: None }
     }
 }
@@ -86,10 +86,10 @@ impl From<Lost> for Missed {
 /// One HTTP exchange without a deadline: the boundary between this process and the cloud.
 ///
 /// The body of a request is to be polled at the moment at which the request leaves and not before: it refuses to leave
-/// when it is too late ([`Lost::TooLate`]).
-pub trait Exchange: Send + Sync + 'static {
+/// when it is too late ([`ExchangeError::TooLate`]).
+pub trait HttpTransport: Send + Sync + 'static {
     /// Sends a request, once, and reads the reply to at most `cap` bytes.
-    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<Heard, Lost>>;
+    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<HttpReply, ExchangeError>>;
 
     /// The same. A wire on which a reply may begin and not end notes its `X-Request-Id` as soon as it is there.
     fn exchange_noting<'a>(
@@ -97,31 +97,32 @@ pub trait Exchange: Send + Sync + 'static {
         request: Request,
         cap: usize,
         _request_id: &'a OnceLock<String>,
-    ) -> BoxFuture<'a, Result<Heard, Lost>> {
+    ) -> BoxFuture<'a, Result<HttpReply, ExchangeError>> {
         self.exchange(request, cap)
     }
 }
 
 /// Exchanges, each within a total deadline.
 pub struct Transport {
-    wire: Box<dyn Exchange>,
+    wire: Box<dyn HttpTransport>,
     total: Duration,
 }
 
 impl Transport {
     /// Exchanges over this, each within `total`.
-    pub fn new(wire: impl Exchange, total: Duration) -> Self {
+    pub fn new(wire: impl HttpTransport, total: Duration) -> Self {
         Self { wire: Box::new(wire), total }
     }
 
     /// Sends a request and reads the reply to at most `cap` bytes.
-    pub async fn exchange(&self, request: Request, cap: usize) -> Result<Heard, Missed> {
+    pub async fn exchange(&self, request: Request, cap: usize) -> Result<HttpReply, FailedExchange> {
         let deadline = Instant::now() + self.total;
         let request_id = OnceLock::new();
         let exchange = self.wire.exchange_noting(request, cap, &request_id);
-        let late = |_| Err(Lost::Unknown(format!("no answer within {} s", self.total.as_secs_f32())));
+        let late =
+            |_| Err(ExchangeError::Unknown(format!("no answer within {} s", self.total.as_secs_f32())));
         let heard = timeout_at(deadline, exchange).await.unwrap_or_else(late);
-        heard.map_err(|lost| Missed { lost, request_id: request_id.into_inner() })
+        heard.map_err(|lost| FailedExchange { lost, request_id: request_id.into_inner() })
     }
 }
 
@@ -160,8 +161,8 @@ impl Http {
     }
 }
 
-impl Exchange for Http {
-    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<Heard, Lost>> {
+impl HttpTransport for Http {
+    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<HttpReply, ExchangeError>> {
         async move { exchange(&self.client, request, cap, &OnceLock::new()).await }.boxed()
     }
 
@@ -170,7 +171,7 @@ impl Exchange for Http {
         request: Request,
         cap: usize,
         request_id: &'a OnceLock<String>,
-    ) -> BoxFuture<'a, Result<Heard, Lost>> {
+    ) -> BoxFuture<'a, Result<HttpReply, ExchangeError>> {
         exchange(&self.client, request, cap, request_id).boxed()
     }
 }
@@ -180,7 +181,7 @@ async fn exchange(
     request: Request,
     cap: usize,
     noted: &OnceLock<String>,
-) -> Result<Heard, Lost> {
+) -> Result<HttpReply, ExchangeError> {
     let mut response = client.execute(request).await.map_err(|e| lost(&e))?;
     let header =
         |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -195,25 +196,29 @@ async fn exchange(
     // What a header announces is no reason to reserve more than the cap.
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
     let mut body = Vec::with_capacity(announced.unwrap_or_default().min(cap));
-    while let Some(chunk) = response.chunk().await.map_err(|e| Lost::Unknown(chain(&e)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|e| ExchangeError::Unknown(chain(&e)))? {
         if body.len() + chunk.len() > cap {
-            return Err(Lost::TooLarge);
+            return Err(ExchangeError::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Heard { status, content_type, retry_after, request_id, date, subject_token, body })
+    Ok(HttpReply { status, content_type, retry_after, request_id, date, subject_token, body })
 }
 
-fn lost(error: &reqwest::Error) -> Lost {
+fn lost(error: &reqwest::Error) -> ExchangeError {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if cause.is::<TooLate>() {
-            return Lost::TooLate;
+            return ExchangeError::TooLate;
         }
         source = cause.source();
     }
     // Only a failure to connect proves that nothing was sent.
-    if error.is_connect() { Lost::NotSent(chain(error)) } else { Lost::Unknown(chain(error)) }
+    if error.is_connect() {
+        ExchangeError::NotSent(chain(error))
+    } else {
+        ExchangeError::Unknown(chain(error))
+    }
 }
 
 /// An error with its causes, without the URL.

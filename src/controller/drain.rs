@@ -20,14 +20,14 @@ pub async fn drain(context: &Context) {
     let limit = context.settings.request_timeout + TO_RECORD;
     let empty = async {
         loop {
-            let heard = context.heard.notified();
-            tokio::pin!(heard);
+            let progress = context.progress.notified();
+            tokio::pin!(progress);
             // Registered before the look, so that what ends in between is not missed.
-            heard.as_mut().enable();
+            progress.as_mut().enable();
             if context.objects.unfinished().is_empty() {
                 return;
             }
-            heard.await;
+            progress.await;
         }
     };
     match tokio::time::timeout(limit, empty).await {

@@ -6,7 +6,7 @@ use super::id::InstanceId;
 
 /// The cloud's id of a call and a bounded, printable account of what it said; for records and messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Note {
+pub struct CloudMessage {
     /// `X-Request-Id`, at most 64 bytes.
     pub request_id: Option<String>,
     /// Error code such as `iMetal.0003`, at most 64 bytes.
@@ -25,7 +25,7 @@ pub enum Reply {
         /// How many entries of the reply named no id of the call. They are never acted on.
         foreign: usize,
         /// What the cloud said.
-        note: Note,
+        message: CloudMessage,
     },
     /// The call may have had its effect (timeout, reset, 5xx, empty or unreadable reply, 3xx, odd 4xx).
     Unknown {
@@ -34,7 +34,7 @@ pub enum Reply {
         /// HTTP 503: the account should be called more slowly.
         unavailable: bool,
         /// What was heard.
-        note: Note,
+        message: CloudMessage,
     },
     /// A definite refusal, or the request never left: nothing was deleted by this call.
     Refused {
@@ -43,7 +43,7 @@ pub enum Reply {
         /// What stands in the way, if the refusal is of the request as a whole.
         trouble: Trouble,
         /// What the cloud said.
-        note: Note,
+        message: CloudMessage,
     },
     /// The request did not leave in time after its intent was written. Nothing stands in the way: begin again.
     TooLate,

@@ -6,8 +6,8 @@ use crate::{
     engine::{account::rate::Limit, state::Live},
 };
 
-fn heard(status: u16, body: &str) -> Heard {
-    Heard {
+fn heard(status: u16, body: &str) -> HttpReply {
+    HttpReply {
         status: StatusCode::from_u16(status).unwrap(),
         content_type: None,
         retry_after: None,
@@ -47,9 +47,9 @@ fn every_row_of_the_table_of_outcomes() {
         ),
     ];
     for (body, (expected, count)) in table {
-        let Reply::Accepted { ids, foreign, note } = reply(202, body) else { panic!("{body}") };
+        let Reply::Accepted { ids, foreign, message } = reply(202, body) else { panic!("{body}") };
         assert_eq!((ids, foreign), (expected, count), "{body}");
-        assert_eq!(note.request_id.as_deref(), Some("req-1"));
+        assert_eq!(message.request_id.as_deref(), Some("req-1"));
     }
     let unknown = [
         (202, "", Trouble::CloudUnreachable),
@@ -116,7 +116,7 @@ fn c20_a_success_of_another_type_is_no_answer_of_this_api() {
         (Some("text/html; charset=utf-8"), Some(Trouble::EndpointMisconfigured)),
     ];
     for (content_type, expected) in table {
-        let heard = Heard { content_type: content_type.map(str::to_owned), ..heard(202, body) };
+        let heard = HttpReply { content_type: content_type.map(str::to_owned), ..heard(202, body) };
         let unknown = match deleted(&heard, &[id(1)], &str::to_owned, Timestamp::UNIX_EPOCH) {
             Reply::Unknown { trouble, .. } => Some(trouble),
             Reply::Accepted { .. } => None,
@@ -138,10 +138,10 @@ fn c07_a_stated_limit_is_found_in_any_body() {
         format!(r#"{{"e":{{"code":"APIGW.0308","message":{message:?}}}}}"#),
     ];
     for body in bodies {
-        let Reply::Refused { trouble, note, .. } = reply(429, &body) else { panic!("{body}") };
+        let Reply::Refused { trouble, message, .. } = reply(429, &body) else { panic!("{body}") };
         assert_eq!(trouble, Trouble::Throttled { retry_after: None }, "{body}");
         let minute = std::time::Duration::from_mins(1);
-        assert_eq!(stated_limit(&note.text), Some(Limit { calls: 10, window: minute }), "{body}");
+        assert_eq!(stated_limit(&message.text), Some(Limit { calls: 10, window: minute }), "{body}");
     }
 }
 
@@ -168,13 +168,13 @@ fn c07_a_date_to_wait_for_is_of_the_clock_that_states_it() {
 fn notes_are_bounded_printable_and_without_pages_or_secrets() {
     let long = format!(r#"{{"error_code":"X\u0000","error_msg":"token abc {}"}}"#, "\u{e9}".repeat(999));
     let redact = |text: &str| text.replace("abc", "***");
-    let note = heard(500, &long).note(&redact);
-    assert!(note.text.starts_with("token *** ??"), "{}", note.text);
-    assert_eq!((note.text.len(), note.code.as_deref()), (256, Some("X?")));
-    assert_eq!(heard(502, HTML).note(&redact).text, "an HTML page");
+    let message = heard(500, &long).message(&redact);
+    assert!(message.text.starts_with("token *** ??"), "{}", message.text);
+    assert_eq!((message.text.len(), message.code.as_deref()), (256, Some("X?")));
+    assert_eq!(heard(502, HTML).message(&redact).text, "an HTML page");
     assert_eq!(seen("abc-ing", &redact).to_string(), "***-ing");
     let nested = r#"{"error":{"code":"APIGW.0301","message":"Incorrect IAM authentication"}}"#;
-    assert_eq!(heard(401, nested).note(&redact).code.as_deref(), Some("APIGW.0301"));
+    assert_eq!(heard(401, nested).message(&redact).code.as_deref(), Some("APIGW.0301"));
 }
 
 #[test]

@@ -55,8 +55,8 @@ async fn a_delete_call_is_what_the_vendor_documents() {
     let body = format!(r#"{{"instances":[{{"id":"{}"}}]}}"#, InstanceId::from_u128(0));
     let server = serve(Script::Reply(Box::new(move |_| (202, body.clone())))).await;
     let reply = delete(&server.url, 30, &ids(2), soon()).await;
-    let Reply::Accepted { ids, foreign: 0, note } = reply else { panic!("{reply:?}") };
-    assert_eq!((ids.len(), note.request_id.as_deref()), (1, Some("r")));
+    let Reply::Accepted { ids, foreign: 0, message } = reply else { panic!("{reply:?}") };
+    assert_eq!((ids.len(), message.request_id.as_deref()), (1, Some("r")));
     let request = server.requests().pop().unwrap();
     let lower = request.to_ascii_lowercase();
     assert!(request.starts_with(&format!("POST /v1/{PROJECT}/instances/batch-delete HTTP/1.1")), "{request}");
@@ -173,16 +173,16 @@ async fn c10_a_refused_connection_sent_nothing() {
 async fn c13_a_body_that_never_ends_is_cut_by_the_total_deadline() {
     let server = serve(Script::Raw("HTTP/1.1 202 X\r\nContent-Length: 100\r\n\r\n{\"inst")).await;
     let reply = delete(&server.url, 1, &ids(1), soon()).await;
-    let Reply::Unknown { note, .. } = reply else { panic!("{reply:?}") };
-    assert!(note.text.contains("no answer within 1 s"), "{}", note.text);
+    let Reply::Unknown { message, .. } = reply else { panic!("{reply:?}") };
+    assert!(message.text.contains("no answer within 1 s"), "{}", message.text);
 }
 
 #[tokio::test]
 async fn s12_an_oversized_reply_is_an_unknown_outcome() {
     let server = serve(Script::Reply(Box::new(|_| (202, "x".repeat((1 << 20) + 1))))).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    let Reply::Unknown { note, .. } = reply else { panic!("{reply:?}") };
-    assert!(note.text.contains("larger than 1 MiB"), "{}", note.text);
+    let Reply::Unknown { message, .. } = reply else { panic!("{reply:?}") };
+    assert!(message.text.contains("larger than 1 MiB"), "{}", message.text);
 }
 
 #[tokio::test]
@@ -222,16 +222,16 @@ async fn s11_an_echoed_token_is_in_no_note() {
     let body = r#"{"error_code":"iMetal.0003","error_msg":"bad token very-secret"}"#;
     let server = serve(Script::Reply(Box::new(|_| (401, body.to_owned())))).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    let Reply::Refused { note, .. } = reply else { panic!("{reply:?}") };
-    assert_eq!(note.text, "bad token [redacted]");
+    let Reply::Refused { message, .. } = reply else { panic!("{reply:?}") };
+    assert_eq!(message.text, "bad token [redacted]");
 }
 
 #[tokio::test]
 async fn s12_a_body_without_end_is_cut_at_its_cap() {
     let server = serve(Script::Endless("HTTP/1.1 202 X\r\nConnection: close\r\n\r\n")).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    let Reply::Unknown { note, .. } = reply else { panic!("{reply:?}") };
-    assert!(note.text.contains("larger than 1 MiB"), "{}", note.text);
+    let Reply::Unknown { message, .. } = reply else { panic!("{reply:?}") };
+    assert!(message.text.contains("larger than 1 MiB"), "{}", message.text);
 }
 
 #[tokio::test]
@@ -386,7 +386,7 @@ async fn c03_a_clock_that_is_off_is_set_by_the_first_refusal() {
     let wire = testing::Wire(move |request: &Request| {
         seen.lock().unwrap().push(request.headers()["x-sdk-date"].to_str().unwrap().to_owned());
         let refused = r#"{"error_code":"APIGW.0301","error_msg":"signature expired"}"#;
-        Heard { date: Some("Thu, 01 Jan 2026 10:00:00 GMT".to_owned()), ..testing::heard(401, refused) }
+        HttpReply { date: Some("Thu, 01 Jan 2026 10:00:00 GMT".to_owned()), ..testing::heard(401, refused) }
     });
     let clock = Clock::with_wall(|| "2026-01-01T09:00:00Z".parse().unwrap());
     let client = Client::over(wire, Duration::from_secs(30), clock);

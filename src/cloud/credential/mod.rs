@@ -10,12 +10,12 @@ use http::{HeaderMap, header::InvalidHeaderValue};
 use k8s_openapi::jiff::Timestamp;
 
 pub use self::{
-    redact::Known,
+    redact::RedactionList,
     secret::{Secret, Unusable},
     set::{InvalidSet, Login, Set},
     sign::{AccessKey, Signed},
 };
-use crate::engine::reply::{Note, Trouble};
+use crate::engine::reply::{CloudMessage, Trouble};
 
 /// What a request is authorized with.
 pub enum Authorization {
@@ -95,7 +95,7 @@ pub struct CredentialProblem {
     /// What stands in the way.
     pub trouble: Trouble,
     /// Details, without the value.
-    pub note: Note,
+    pub message: CloudMessage,
     /// The version that was read, if one was.
     pub version: Option<String>,
 }

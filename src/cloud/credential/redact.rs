@@ -13,9 +13,9 @@ const MOST: usize = 64;
 /// Every secret that this process has sent lately, whoever it belongs to, the newest last. A server may echo in one reply what it
 /// was sent in another, also after a rotation.
 #[derive(Default)]
-pub struct Known(Mutex<VecDeque<Secret>>);
+pub struct RedactionList(Mutex<VecDeque<Secret>>);
 
-impl Known {
+impl RedactionList {
     /// Remembers what is about to be sent.
     pub fn learn<'a>(&self, sent: impl IntoIterator<Item = &'a Secret>) {
         let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn s11_what_was_sent_lately_is_told_in_no_text() {
-        let known = Known::default();
+        let known = RedactionList::default();
         assert_eq!(known.redact([], "old-key"), "old-key");
         let (old, key) = (secret("old"), secret("old-key"));
         known.learn([&old, &key]);

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     clock::Clock,
     cloud::{
-        Heard,
+        HttpReply,
         testing::{Wire, heard},
     },
 };
@@ -22,13 +22,13 @@ fn login() -> Login {
 }
 
 /// A token of this number that lives for so long.
-fn granted(number: usize, life: u64) -> Heard {
+fn granted(number: usize, life: u64) -> HttpReply {
     let body = json!({"token": {
         "issued_at": "2026-01-01T00:00:00.000000Z",
         "expires_at": (Timestamp::from_second(1_767_225_600).unwrap() + Duration::from_secs(life)).to_string(),
     }});
     let subject_token = Secret::parse(format!("token-{number}").as_bytes()).ok();
-    Heard { subject_token, ..heard(201, &body.to_string()) }
+    HttpReply { subject_token, ..heard(201, &body.to_string()) }
 }
 
 struct Asked(Arc<AtomicUsize>);
@@ -40,7 +40,7 @@ impl Asked {
 }
 
 /// An IAM that answers by the number of the request.
-fn iam(answer: impl Fn(usize) -> Heard + Send + Sync + 'static) -> (Iam, Asked) {
+fn iam(answer: impl Fn(usize) -> HttpReply + Send + Sync + 'static) -> (Iam, Asked) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let wire = Wire(move |request: &reqwest::Request| {
@@ -112,7 +112,7 @@ async fn c03_a_refused_password_is_not_tried_again_and_again() {
     let (iam, asked) = iam(|number| if number == 3 { granted(3, 1_000) } else { heard(401, refused) });
     let Err(problem) = iam.token(&login(), "7").await else { panic!("a token") };
     assert_eq!((problem.trouble, problem.version.as_deref()), (Trouble::CredentialsRejected, Some("7")));
-    assert_eq!(problem.note.text, "IAM: The username or password [redacted] is wrong.");
+    assert_eq!(problem.message.text, "IAM: The username or password [redacted] is wrong.");
     for waiting in join_all((0..20).map(|_| token(&iam, "7"))).await {
         assert_eq!(waiting, Err(Trouble::CredentialsRejected));
     }

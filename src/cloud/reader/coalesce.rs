@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Answer, Reading, fetch::Round};
+use super::{Answer, Reading, fetch::FetchResult};
 use crate::engine::{InstanceId, settings::READ_SIZE};
 
 /// No call is filled up any more when no look has come for so long,
@@ -53,7 +53,7 @@ pub type Wanted = Vec<(InstanceId, Vec<LookId>)>;
 
 /// All looks that are not answered yet.
 #[derive(Default)]
-pub struct Desk {
+pub struct Coalescer {
     next: LookId,
     open: HashMap<LookId, Open>,
     /// First come, first read.
@@ -66,7 +66,7 @@ pub struct Desk {
     wanted_too: HashMap<InstanceId, Vec<LookId>>,
 }
 
-impl Desk {
+impl Coalescer {
     /// Takes a look in. An id that waits already is asked once for all; one whose call has begun is asked again: a look
     /// counts only if it was sent after it was asked for.
     pub fn register(&mut self, look: Look, now: Instant) {
@@ -134,15 +134,15 @@ impl Desk {
     }
 
     /// Enters what a call came to, and answers the looks of which nothing is missing any more.
-    pub fn answered(&mut self, wanted: Wanted, round: Round) {
-        let readings: HashMap<InstanceId, Reading> = round.readings.into_iter().map(|r| (r.id, r)).collect();
+    pub fn answered(&mut self, wanted: Wanted, result: FetchResult) {
+        let readings: HashMap<InstanceId, Reading> = result.readings.into_iter().map(|r| (r.id, r)).collect();
         for (id, looks) in wanted {
             for look in looks {
                 let Some(open) = self.open.get_mut(&look) else { continue };
                 open.left -= 1;
                 match readings.get(&id) {
                     Some(reading) => open.gathered.readings.push(reading.clone()),
-                    None => open.gathered.failure.clone_from(&round.failure),
+                    None => open.gathered.failure.clone_from(&result.failure),
                 }
                 if open.left == 0
                     && let Some(open) = self.open.remove(&look)
@@ -172,121 +172,125 @@ mod tests {
         state::{Live, Seen},
     };
 
-    fn look(desk: &mut Desk, ids: std::ops::Range<u128>, now: Instant) -> oneshot::Receiver<Answer> {
-        look_with(desk, ids, now, None)
+    fn look(
+        coalescer: &mut Coalescer,
+        ids: std::ops::Range<u128>,
+        now: Instant,
+    ) -> oneshot::Receiver<Answer> {
+        look_with(coalescer, ids, now, None)
     }
 
     fn look_with(
-        desk: &mut Desk,
+        coalescer: &mut Coalescer,
         ids: std::ops::Range<u128>,
         now: Instant,
         room: Option<OwnedSemaphorePermit>,
     ) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
-        desk.register(Look { ids: ids.map(InstanceId::from_u128).collect(), answer, room }, now);
+        coalescer.register(Look { ids: ids.map(InstanceId::from_u128).collect(), answer, room }, now);
         answered
     }
 
-    fn read(wanted: &Wanted) -> Round {
+    fn read(wanted: &Wanted) -> FetchResult {
         let reading = |id| Reading { id, seen: Seen::Live(Live::Running), sent: Mono::START };
-        Round { readings: wanted.iter().map(|(id, _)| reading(*id)).collect(), failure: None }
+        FetchResult { readings: wanted.iter().map(|(id, _)| reading(*id)).collect(), failure: None }
     }
 
     #[tokio::test]
     async fn room_is_given_back_once_all_of_a_look_is_in_calls() {
-        let (mut desk, start) = (Desk::default(), Instant::now());
+        let (mut coalescer, start) = (Coalescer::default(), Instant::now());
         let room = Arc::new(Semaphore::new(200));
         let take = |n| room.clone().try_acquire_many_owned(n).ok();
-        let _first = look_with(&mut desk, 0..150, start, take(150));
-        let _same = look_with(&mut desk, 0..50, start, take(50));
+        let _first = look_with(&mut coalescer, 0..150, start, take(150));
+        let _same = look_with(&mut coalescer, 0..50, start, take(50));
         assert_eq!(room.available_permits(), 50, "nothing new is to be read for the second");
-        desk.take();
+        coalescer.take();
         assert_eq!(room.available_permits(), 50);
-        desk.take();
+        coalescer.take();
         assert_eq!(room.available_permits(), 200, "though no call is answered yet");
     }
 
     #[tokio::test]
     async fn a_full_call_goes_at_once_and_a_rest_when_no_more_has_come_for_a_second() {
-        let (mut desk, start) = (Desk::default(), Instant::now());
-        assert_eq!(desk.due(), None);
-        let _first = look(&mut desk, 0..60, start);
-        assert_eq!(desk.due(), Some(start + GATHER));
+        let (mut coalescer, start) = (Coalescer::default(), Instant::now());
+        assert_eq!(coalescer.due(), None);
+        let _first = look(&mut coalescer, 0..60, start);
+        assert_eq!(coalescer.due(), Some(start + GATHER));
         let later = start + GATHER / 2;
-        let _second = look(&mut desk, 50..130, later);
-        assert_eq!(desk.due(), Some(start), "130 distinct ids wait");
-        let taken: Vec<_> = desk.take().into_iter().map(|(id, _)| id).collect();
+        let _second = look(&mut coalescer, 50..130, later);
+        assert_eq!(coalescer.due(), Some(start), "130 distinct ids wait");
+        let taken: Vec<_> = coalescer.take().into_iter().map(|(id, _)| id).collect();
         assert_eq!(taken, (0..100).map(InstanceId::from_u128).collect::<Vec<_>>(), "first come, first read");
-        assert_eq!(desk.due(), Some(later + GATHER), "the rest waits from when it came");
+        assert_eq!(coalescer.due(), Some(later + GATHER), "the rest waits from when it came");
     }
 
     #[tokio::test]
     async fn looks_that_come_one_after_the_other_share_a_call() {
-        let (mut desk, start) = (Desk::default(), Instant::now());
+        let (mut coalescer, start) = (Coalescer::default(), Instant::now());
         let mut looks = Vec::new();
         for n in 0..6 {
             let now = start + GATHER / 2 * u32::try_from(n).unwrap();
-            assert!(n == 0 || desk.due() > Some(now), "{n}: it waits for this one");
-            looks.push(look(&mut desk, n..n + 1, now));
-            assert_eq!(desk.due(), Some((now + GATHER).min(start + LONGEST)), "{n}");
+            assert!(n == 0 || coalescer.due() > Some(now), "{n}: it waits for this one");
+            looks.push(look(&mut coalescer, n..n + 1, now));
+            assert_eq!(coalescer.due(), Some((now + GATHER).min(start + LONGEST)), "{n}");
         }
-        assert_eq!(desk.due(), Some(start + LONGEST), "but not for ever");
-        assert_eq!(desk.take().len(), 6);
-        let _next = look(&mut desk, 50..51, start + LONGEST);
-        assert_eq!(desk.due(), Some(start + LONGEST + GATHER), "whoever comes after it waits anew");
+        assert_eq!(coalescer.due(), Some(start + LONGEST), "but not for ever");
+        assert_eq!(coalescer.take().len(), 6);
+        let _next = look(&mut coalescer, 50..51, start + LONGEST);
+        assert_eq!(coalescer.due(), Some(start + LONGEST + GATHER), "whoever comes after it waits anew");
     }
 
     #[tokio::test]
     async fn the_rest_of_a_look_of_more_than_one_call_waits_for_nobody() {
-        let (mut desk, now) = (Desk::default(), Instant::now());
-        let _large = look(&mut desk, 0..120, now);
-        assert_eq!(desk.take().len(), 100);
-        assert_eq!(desk.due(), Some(now));
-        let _small = look(&mut desk, 500..501, now);
-        assert_eq!(desk.take().len(), 21, "and takes along what waits");
-        assert_eq!(desk.due(), None);
+        let (mut coalescer, now) = (Coalescer::default(), Instant::now());
+        let _large = look(&mut coalescer, 0..120, now);
+        assert_eq!(coalescer.take().len(), 100);
+        assert_eq!(coalescer.due(), Some(now));
+        let _small = look(&mut coalescer, 500..501, now);
+        assert_eq!(coalescer.take().len(), 21, "and takes along what waits");
+        assert_eq!(coalescer.due(), None);
     }
 
     #[tokio::test]
     async fn one_reading_answers_all_who_wait_and_nobody_who_comes_later() {
-        let (mut desk, now) = (Desk::default(), Instant::now());
-        let (mut a, mut b) = (look(&mut desk, 0..2, now), look(&mut desk, 1..3, now));
-        let mut none = look(&mut desk, 0..0, now);
+        let (mut coalescer, now) = (Coalescer::default(), Instant::now());
+        let (mut a, mut b) = (look(&mut coalescer, 0..2, now), look(&mut coalescer, 1..3, now));
+        let mut none = look(&mut coalescer, 0..0, now);
         assert_eq!(none.try_recv(), Ok(Answer::default()), "a look at nothing is over");
-        let wanted = desk.take();
+        let wanted = coalescer.take();
         assert_eq!(wanted.len(), 3);
-        let mut late = look(&mut desk, 0..1, now);
-        let round = read(&wanted);
-        desk.answered(wanted, round);
+        let mut late = look(&mut coalescer, 0..1, now);
+        let result = read(&wanted);
+        coalescer.answered(wanted, result);
         assert_eq!(a.try_recv().unwrap().readings.len(), 2);
         assert_eq!(b.try_recv().unwrap().readings.len(), 2);
         assert!(late.try_recv().is_err(), "its read was sent before it was asked for");
-        let wanted = desk.take();
-        let round = read(&wanted);
-        desk.answered(wanted, round);
+        let wanted = coalescer.take();
+        let result = read(&wanted);
+        coalescer.answered(wanted, result);
         assert_eq!(late.try_recv().unwrap().readings.len(), 1);
-        assert!(desk.is_done());
+        assert!(coalescer.is_done());
     }
 
     #[tokio::test]
     async fn an_id_named_twice_in_a_look_is_read_once() {
-        let (mut desk, now) = (Desk::default(), Instant::now());
+        let (mut coalescer, now) = (Coalescer::default(), Instant::now());
         let (answer, mut answered) = oneshot::channel();
-        desk.register(Look { ids: vec![InstanceId::from_u128(1); 2], answer, room: None }, now);
-        let wanted = desk.take();
-        let round = read(&wanted);
-        desk.answered(wanted, round);
+        coalescer.register(Look { ids: vec![InstanceId::from_u128(1); 2], answer, room: None }, now);
+        let wanted = coalescer.take();
+        let result = read(&wanted);
+        coalescer.answered(wanted, result);
         assert_eq!(answered.try_recv().unwrap().readings.len(), 1);
     }
 
     #[tokio::test]
     async fn a_failure_comes_with_what_was_read() {
-        let (mut desk, now) = (Desk::default(), Instant::now());
-        let (mut both, mut second) = (look(&mut desk, 0..2, now), look(&mut desk, 1..2, now));
-        let wanted = desk.take();
-        let mut round = Round { failure: Round::cut_off().failure, ..read(&wanted) };
-        round.readings.retain(|r| r.id == InstanceId::from_u128(1));
-        desk.answered(wanted, round);
+        let (mut coalescer, now) = (Coalescer::default(), Instant::now());
+        let (mut both, mut second) = (look(&mut coalescer, 0..2, now), look(&mut coalescer, 1..2, now));
+        let wanted = coalescer.take();
+        let mut result = FetchResult { failure: FetchResult::cut_off().failure, ..read(&wanted) };
+        result.readings.retain(|r| r.id == InstanceId::from_u128(1));
+        coalescer.answered(wanted, result);
         let both = both.try_recv().unwrap();
         assert_eq!((both.readings.len(), both.failure.is_some()), (1, true));
         assert_eq!(second.try_recv().unwrap().failure, None, "all of its ids were read");

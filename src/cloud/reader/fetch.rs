@@ -12,7 +12,7 @@ use std::{
 use futures::{StreamExt, stream};
 use tokio::sync::{Mutex as Queue, MutexGuard as QueueGuard};
 
-use super::{PaceOf, ReadFailure, ReadPace, Reading, Witness, read_queue::PATIENCE};
+use super::{OnReading, RateOf, ReadFailure, ReadRate, Reading, read_queue::PATIENCE};
 use crate::{
     clock::Clock,
     cloud::{
@@ -24,7 +24,7 @@ use crate::{
     engine::{
         InstanceId, Mono,
         account::rate::Refusal,
-        reply::{Note, Trouble},
+        reply::{CloudMessage, Trouble},
         state::Seen,
     },
 };
@@ -46,18 +46,18 @@ const LIST_AGAIN: Duration = Duration::from_mins(5);
 
 /// What one gathering brought.
 #[derive(Default)]
-pub struct Round {
+pub struct FetchResult {
     /// What was read.
     pub readings: Vec<Reading>,
     /// Why the rest was not.
     pub failure: Option<ReadFailure>,
 }
 
-impl Round {
+impl FetchResult {
     /// One that ended in a panic.
     pub fn cut_off() -> Self {
-        let note = Note { text: "the read was cut off".to_owned(), ..Note::default() };
-        let failure = ReadFailure { trouble: Trouble::CloudUnreachable, note, secret_version: None };
+        let message = CloudMessage { text: "the read was cut off".to_owned(), ..CloudMessage::default() };
+        let failure = ReadFailure { trouble: Trouble::CloudUnreachable, message, secret_version: None };
         Self { readings: Vec::new(), failure: Some(failure) }
     }
 }
@@ -71,50 +71,50 @@ struct Outage {
 }
 
 /// Where one reader reads.
-pub struct Account {
+pub struct Fetcher {
     client: Arc<Client>,
     endpoint: Endpoint,
     project: String,
     source: Arc<dyn CredentialSource>,
-    pace_of: PaceOf,
+    rate_of: RateOf,
     /// Whoever waits for this reader's turn holds this: readers of one identity take turns, however much each has to read.
     queue: Queue<()>,
     /// The gathering whose instances begin to be read by themselves holds this.
-    line: Queue<()>,
+    gate: Queue<()>,
     /// Whoever probes a cloud that answers nothing holds this.
     probe: Queue<()>,
     outage: Mutex<Option<Outage>>,
     /// The version of the credential that may not list, and when that is tried again.
     no_list: Mutex<Option<(String, Mono)>>,
-    witness: Witness,
+    on_reading: OnReading,
     clock: Clock,
 }
 
-impl Account {
+impl Fetcher {
     /// An account that has not been called.
     pub fn new(
         client: Arc<Client>,
         endpoint: Endpoint,
         project: String,
         source: Arc<dyn CredentialSource>,
-        pace_of: PaceOf,
+        rate_of: RateOf,
         clock: Clock,
-        witness: Witness,
+        on_reading: OnReading,
     ) -> Self {
-        let (queue, line, probe) = Default::default();
+        let (queue, gate, probe) = Default::default();
         let (outage, no_list) = Default::default();
         Self {
             client,
             endpoint,
             project,
             source,
-            pace_of,
+            rate_of,
             queue,
-            line,
+            gate,
             probe,
             outage,
             no_list,
-            witness,
+            on_reading,
             clock,
         }
     }
@@ -126,7 +126,7 @@ impl Account {
 
     /// While the cloud answers nothing, one call at a time probes it (design: *Outcomes of a delete call*). Whoever waited
     /// while a probe failed has its answer by that.
-    async fn probe(&self) -> Result<Option<QueueGuard<'_, ()>>, Missed> {
+    async fn probe(&self) -> Result<Option<QueueGuard<'_, ()>>, FailedRead> {
         let failed = |outage: &Option<Outage>| outage.as_ref().map(|outage| outage.failed);
         let before = failed(&self.outage());
         if before.is_none() {
@@ -136,7 +136,7 @@ impl Account {
         match &*self.outage() {
             None => Ok(None),
             Some(outage) if Some(outage.failed) == before => Ok(Some(guard)),
-            Some(outage) => Err(Missed { failure: outage.failure.clone(), too_large: false }),
+            Some(outage) => Err(FailedRead { failure: outage.failure.clone(), too_large: false }),
         }
     }
 
@@ -145,8 +145,8 @@ impl Account {
     }
 
     /// Reads these ids: by list, and one by one what the list leaves out.
-    pub async fn read(&self, ids: Vec<InstanceId>) -> Round {
-        let mut round = Round::default();
+    pub async fn read(&self, ids: Vec<InstanceId>) -> FetchResult {
+        let mut result = FetchResult::default();
         let (mut lists, mut single) = (Vec::new(), Vec::new());
         if self.may_not_list().await {
             single = ids;
@@ -154,7 +154,7 @@ impl Account {
             lists.push(ids);
         }
         while let Some(mut ids) = lists.pop() {
-            match self.list(&mut ids, &mut round).await {
+            match self.list(&mut ids, &mut result).await {
                 Ok(()) => {
                     single.append(&mut ids);
                 }
@@ -172,13 +172,13 @@ impl Account {
                     single.append(&mut ids);
                 }
                 Err(missed) => {
-                    round.failure = Some(missed.failure);
-                    return round;
+                    result.failure = Some(missed.failure);
+                    return result;
                 }
             }
         }
-        self.read_singly(single, &mut round).await;
-        round
+        self.read_singly(single, &mut result).await;
+        result
     }
 
     /// Whether these credentials were refused a list lately: asking at each gathering would be a call in vain each time.
@@ -189,7 +189,7 @@ impl Account {
         self.source.read().await.is_ok_and(|credential| credential.version == version)
     }
 
-    fn remember(&self, missed: &Missed) {
+    fn remember(&self, missed: &FailedRead) {
         if missed.failure.trouble == Trouble::Forbidden {
             let version = missed.failure.secret_version.clone().unwrap_or_default();
             *self.no_list() = Some((version, self.clock.mono() + LIST_AGAIN));
@@ -202,21 +202,21 @@ impl Account {
 
     /// Reads each by itself. What stands in the way of one instance keeps no other from being read, unless it stands in
     /// the way of all.
-    async fn read_singly(&self, ids: Vec<InstanceId>, round: &mut Round) {
+    async fn read_singly(&self, ids: Vec<InstanceId>, result: &mut FetchResult) {
         if ids.is_empty() {
             return;
         }
-        let place = Mutex::new(Some(self.line.lock().await));
-        let line = &Line { left: AtomicUsize::new(ids.len()), place };
+        let place = Mutex::new(Some(self.gate.lock().await));
+        let gate = &SinglesGate { left: AtomicUsize::new(ids.len()), place };
         let mut shows = stream::iter(ids)
-            .map(|id| async move { (id, self.show(id, line).await) })
+            .map(|id| async move { (id, self.show(id, gate).await) })
             .buffer_unordered(SINGLES);
         let mut unread = 0;
         while let Some((id, shown)) = shows.next().await {
             let failure = match shown {
                 Ok((seen, sent)) => {
                     unread = 0;
-                    self.enter(round, Reading { id, seen, sent });
+                    self.enter(result, Reading { id, seen, sent });
                     continue;
                 }
                 Err(missed) => missed.failure,
@@ -229,22 +229,22 @@ impl Account {
                 _ => true,
             };
             if of_all {
-                round.failure = Some(failure);
+                result.failure = Some(failure);
                 return;
             }
-            round.failure.get_or_insert(failure);
+            result.failure.get_or_insert(failure);
         }
     }
 
     /// Each reading is told at once: a look is answered only when all of its reads are over.
-    fn enter(&self, round: &mut Round, reading: Reading) {
-        (self.witness)(&reading);
-        round.readings.push(reading);
+    fn enter(&self, result: &mut FetchResult, reading: Reading) {
+        (self.on_reading)(&reading);
+        result.readings.push(reading);
     }
 
     /// Lists these ids, page by page, and leaves those of which no page tells. What the pages before a failure told was
     /// read.
-    async fn list(&self, ids: &mut Vec<InstanceId>, round: &mut Round) -> Result<(), Missed> {
+    async fn list(&self, ids: &mut Vec<InstanceId>, result: &mut FetchResult) -> Result<(), FailedRead> {
         let asked = ids.clone();
         let (mut marker, mut markers) = (None, HashSet::new());
         for _ in 0..PAGES {
@@ -252,7 +252,7 @@ impl Account {
             for (id, seen) in page.rows {
                 ids.retain(|other| *other != id);
                 // An instance may change between two pages: the row read last is the newest.
-                self.enter(round, Reading { id, seen, sent });
+                self.enter(result, Reading { id, seen, sent });
             }
             match page.next {
                 // A repeated marker would go round for ever; what is missing is read one by one.
@@ -263,7 +263,7 @@ impl Account {
         Ok(())
     }
 
-    async fn page(&self, ids: &[InstanceId], marker: Option<&str>) -> Result<(Page, Mono), Missed> {
+    async fn page(&self, ids: &[InstanceId], marker: Option<&str>) -> Result<(Page, Mono), FailedRead> {
         let _probe = self.probe().await?;
         let mut tries = Tries::default();
         loop {
@@ -275,11 +275,11 @@ impl Account {
         }
     }
 
-    async fn show(&self, id: InstanceId, line: &Line<'_>) -> Result<(Seen, Mono), Missed> {
+    async fn show(&self, id: InstanceId, gate: &SinglesGate<'_>) -> Result<(Seen, Mono), FailedRead> {
         let _probe = self.probe().await?;
         let mut tries = Tries::default();
         let mut turn = self.turn_counted().await?;
-        line.begun();
+        gate.begun();
         loop {
             let (credential, sent) = turn;
             let read = self.client.show_instance_status(&self.endpoint, &self.project, &credential, id).await;
@@ -298,7 +298,7 @@ impl Account {
         })
     }
 
-    async fn turn_counted(&self) -> Result<(Credential, Mono), Missed> {
+    async fn turn_counted(&self) -> Result<(Credential, Mono), FailedRead> {
         let asked = self.clock.mono();
         let (credential, now) = self.turn().await?;
         self.client.metrics().read_waited(now - asked);
@@ -307,23 +307,23 @@ impl Account {
 
     /// Waits for a call's turn, then reads the credential: a rotation takes effect at the next call. One of another identity
     /// waits for that one's turn.
-    async fn turn(&self) -> Result<(Credential, Mono), Missed> {
-        let mut turns = (self.pace_of)(&self.source.identity());
+    async fn turn(&self) -> Result<(Credential, Mono), FailedRead> {
+        let mut read_queue = (self.rate_of)(&self.source.identity());
         loop {
             let first = self.queue.lock().await;
-            turns.turn(&self.clock).await.map_err(Missed::throttled)?;
+            read_queue.turn(&self.clock).await.map_err(FailedRead::throttled)?;
             drop(first);
             let credential = self.source.read().await.map_err(|problem| {
-                turns.pace().give_back(1);
-                let CredentialProblem { trouble, note, version } = problem;
-                let failure = ReadFailure { trouble, note, secret_version: version };
-                Missed { failure, too_large: false }
+                read_queue.rate().give_back(1);
+                let CredentialProblem { trouble, message, version } = problem;
+                let failure = ReadFailure { trouble, message, secret_version: version };
+                FailedRead { failure, too_large: false }
             })?;
-            let own = self.pace_of(&credential);
-            if !Arc::ptr_eq(&own, &turns) {
-                turns.pace().give_back(1);
-                if own.pace().take(1, self.clock.mono()) == 0 {
-                    turns = own;
+            let own = self.rate_of(&credential);
+            if !Arc::ptr_eq(&own, &read_queue) {
+                read_queue.rate().give_back(1);
+                if own.rate().take(1, self.clock.mono()) == 0 {
+                    read_queue = own;
                     continue;
                 }
             }
@@ -338,16 +338,17 @@ impl Account {
         read: Result<T, Failure>,
         credential: &Credential,
         tries: &mut Tries,
-    ) -> Option<Result<T, Missed>> {
+    ) -> Option<Result<T, FailedRead>> {
         if !tries.renewed && self.renewed(&read, credential) {
             tries.renewed = true;
-            self.pace_of(credential).pace().over();
+            self.rate_of(credential).rate().over();
             return None;
         }
         let told = self.ended(read, credential);
         match &told {
-            Err(Missed {
-                failure: ReadFailure { trouble: Trouble::Throttled { retry_after }, .. }, ..
+            Err(FailedRead {
+                failure: ReadFailure { trouble: Trouble::Throttled { retry_after }, .. },
+                ..
             }) if tries.throttled < THROTTLED && retry_after.is_none_or(|wait| wait <= PATIENCE) => {
                 tries.throttled += 1;
                 None
@@ -356,50 +357,50 @@ impl Account {
         }
     }
 
-    fn ended<T>(&self, read: Result<T, Failure>, credential: &Credential) -> Result<T, Missed> {
+    fn ended<T>(&self, read: Result<T, Failure>, credential: &Credential) -> Result<T, FailedRead> {
         let now = self.clock.mono();
         let answered =
             read.as_ref().err().is_none_or(|f| f.too_large || f.trouble != Trouble::CloudUnreachable);
         if answered {
             *self.outage() = None;
         }
-        let turns = self.pace_of(credential);
-        let mut pace = turns.pace();
-        read.inspect(|_| pace.accepted()).map_err(|failure| {
-            let Failure { mut trouble, note, too_large, unavailable, .. } = failure;
+        let read_queue = self.rate_of(credential);
+        let mut rate = read_queue.rate();
+        read.inspect(|_| rate.accepted()).map_err(|failure| {
+            let Failure { mut trouble, message, too_large, unavailable, .. } = failure;
             match &mut trouble {
                 Trouble::Throttled { retry_after } => {
-                    let limit = stated_limit(&note.text);
-                    pace.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
-                    *retry_after = pace.closed(now);
+                    let limit = stated_limit(&message.text);
+                    rate.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
+                    *retry_after = rate.closed(now);
                 }
-                _ if unavailable => pace.refused(Refusal::Unavailable, now),
-                _ => pace.over(),
+                _ if unavailable => rate.refused(Refusal::Unavailable, now),
+                _ => rate.over(),
             }
             let secret_version = Some(credential.version.clone());
-            let failure = ReadFailure { trouble, note, secret_version };
+            let failure = ReadFailure { trouble, message, secret_version };
             if !answered {
                 let mut outage = self.outage();
                 let failed = outage.as_ref().map_or(0, |outage| outage.failed) + 1;
                 *outage = Some(Outage { failed, failure: failure.clone() });
             }
-            Missed { failure, too_large }
+            FailedRead { failure, too_large }
         })
     }
 
-    fn pace_of(&self, credential: &Credential) -> Arc<ReadPace> {
-        (self.pace_of)(&credential.identity)
+    fn rate_of(&self, credential: &Credential) -> Arc<ReadRate> {
+        (self.rate_of)(&credential.identity)
     }
 }
 
 /// The place of a gathering whose instances are read by themselves. The next one begins when all of its reads have begun: read
 /// in turns, each would take as long as all, and what was read first would be too old for a call when the last was read.
-struct Line<'a> {
+struct SinglesGate<'a> {
     left: AtomicUsize,
     place: Mutex<Option<QueueGuard<'a, ()>>>,
 }
 
-impl Line<'_> {
+impl SinglesGate<'_> {
     /// Another read of this gathering has begun.
     fn begun(&self) {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -415,18 +416,18 @@ struct Tries {
     throttled: usize,
 }
 
-struct Missed {
+struct FailedRead {
     failure: ReadFailure,
     too_large: bool,
 }
 
-impl Missed {
+impl FailedRead {
     /// Not asked, since the cloud asks for so long a wait.
     fn throttled(left: Duration) -> Self {
         let trouble = Trouble::Throttled { retry_after: Some(left) };
         // What was heard then may have been another Secret's answer: it is not passed on.
-        let note = Note { text: "it said so earlier".to_owned(), ..Note::default() };
-        let failure = ReadFailure { trouble, note, secret_version: None };
+        let message = CloudMessage { text: "it said so earlier".to_owned(), ..CloudMessage::default() };
+        let failure = ReadFailure { trouble, message, secret_version: None };
         Self { failure, too_large: false }
     }
 }

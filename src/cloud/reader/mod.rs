@@ -1,7 +1,7 @@
 //! Answers looks in bulk: 1,000 objects of one id cost ten reads and not a thousand.
 //!
-//! One reader for each endpoint, project and Secret. [`desk`] gathers looks into calls and answers each once, when every
-//! id of it was read or could not be; [`account`] makes the calls of one gathering, each when [`turns`] says so.
+//! One reader for each endpoint, project and Secret. [`coalescer`] gathers looks into calls and answers each once, when every
+//! id of it was read or could not be; [`account`] makes the calls of one gathering, each when [`read_queue`] says so.
 
 mod coalesce;
 mod fetch;
@@ -18,10 +18,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use self::read_queue::ReadPace;
+pub use self::read_queue::ReadRate;
 use self::{
-    coalesce::{Desk, Look},
-    fetch::{Account, Round},
+    coalesce::{Coalescer, Look},
+    fetch::{FetchResult, Fetcher},
 };
 use super::{
     client::Client,
@@ -32,7 +32,7 @@ use crate::{
     clock::Clock,
     engine::{
         InstanceId, Mono,
-        reply::{Note, Trouble},
+        reply::{CloudMessage, Trouble},
         state::Seen,
     },
 };
@@ -63,7 +63,7 @@ pub struct ReadFailure {
     /// What stands in the way.
     pub trouble: Trouble,
     /// What was heard.
-    pub note: Note,
+    pub message: CloudMessage,
     /// The version of the credential that was used.
     pub secret_version: Option<String>,
 }
@@ -78,17 +78,17 @@ pub struct Answer {
 }
 
 /// Hears of each reading the moment it is there.
-pub type Witness = Arc<dyn Fn(&Reading) + Send + Sync>;
+pub type OnReading = Arc<dyn Fn(&Reading) + Send + Sync>;
 
 /// The pace of reads of an identity.
-pub type PaceOf = Arc<dyn Fn(&Identity) -> Arc<ReadPace> + Send + Sync>;
+pub type RateOf = Arc<dyn Fn(&Identity) -> Arc<ReadRate> + Send + Sync>;
 
 /// Where looks are registered.
 #[derive(Clone)]
 pub struct Reader {
     looks: mpsc::UnboundedSender<Look>,
     room: Arc<Semaphore>,
-    account: Arc<Account>,
+    account: Arc<Fetcher>,
 }
 
 impl Reader {
@@ -99,12 +99,12 @@ impl Reader {
         endpoint: Endpoint,
         project: String,
         source: Arc<dyn CredentialSource>,
-        pace_of: PaceOf,
+        rate_of: RateOf,
         clock: Clock,
-        witness: Witness,
+        on_reading: OnReading,
     ) -> Self {
         let (looks, registered) = mpsc::unbounded_channel();
-        let account = Arc::new(Account::new(client, endpoint, project, source, pace_of, clock, witness));
+        let account = Arc::new(Fetcher::new(client, endpoint, project, source, rate_of, clock, on_reading));
         tokio::spawn(work(account.clone(), registered));
         Self { looks, room: Arc::new(Semaphore::new(ROOM as usize)), account }
     }
@@ -138,31 +138,31 @@ impl Reader {
     }
 }
 
-async fn work(account: Arc<Account>, mut registered: mpsc::UnboundedReceiver<Look>) {
-    let mut desk = Desk::default();
+async fn work(account: Arc<Fetcher>, mut registered: mpsc::UnboundedReceiver<Look>) {
+    let mut coalescer = Coalescer::default();
     let mut rounds = JoinSet::new();
     let mut has_handles = true;
-    while has_handles || !desk.is_done() {
-        let due = desk.due().filter(|_| rounds.len() < AT_ONCE);
+    while has_handles || !coalescer.is_done() {
+        let due = coalescer.due().filter(|_| rounds.len() < AT_ONCE);
         tokio::select! {
             biased;
             Some(done) = rounds.join_next() => {
                 // Panics are caught inside, so that no look is lost with its round.
-                if let Ok((wanted, round)) = done {
-                    desk.answered(wanted, round);
+                if let Ok((wanted, result)) = done {
+                    coalescer.answered(wanted, result);
                 }
             }
             look = registered.recv(), if has_handles => match look {
-                Some(look) => desk.register(look, Instant::now()),
+                Some(look) => coalescer.register(look, Instant::now()),
                 None => has_handles = false,
             },
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                let wanted = desk.take();
+                let wanted = coalescer.take();
                 let account = account.clone();
                 rounds.spawn(async move {
                     let ids = wanted.iter().map(|(id, _)| *id).collect();
                     let guarded = AssertUnwindSafe(account.read(ids)).catch_unwind().await;
-                    (wanted, guarded.unwrap_or_else(|_| Round::cut_off()))
+                    (wanted, guarded.unwrap_or_else(|_| FetchResult::cut_off()))
                 });
             }
         }

@@ -9,29 +9,29 @@ use tokio::{sync::Mutex as Queue, time::sleep_until};
 
 use crate::{
     clock::Clock,
-    engine::{Mono, account::rate::Pace},
+    engine::{Mono, account::rate::Rate},
 };
 
 /// Whoever would wait longer than this, since the cloud asks for it, is told instead: its object says what it waits for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pace of reads of one identity, and the queue for it.
-pub struct ReadPace {
+pub struct ReadRate {
     /// Whoever waits for its turn holds this: calls go out in the order in which they came.
     queue: Queue<()>,
-    pace: Mutex<Pace>,
+    rate: Mutex<Rate>,
 }
 
-impl ReadPace {
+impl ReadRate {
     /// Nobody waits yet.
     #[must_use]
-    pub fn new(pace: Pace) -> Self {
-        Self { queue: Queue::default(), pace: Mutex::new(pace) }
+    pub fn new(rate: Rate) -> Self {
+        Self { queue: Queue::default(), rate: Mutex::new(rate) }
     }
 
     /// The pace itself.
-    pub fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn rate(&self) -> MutexGuard<'_, Rate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the turn of a call. Where the cloud asks for a long wait, returns at once what is left of it.
@@ -39,14 +39,14 @@ impl ReadPace {
         let _first = self.queue.lock().await;
         loop {
             let due = {
-                let (mut pace, now) = (self.pace(), clock.mono());
-                if let Some(closed) = pace.closed(now).filter(|closed| *closed > PATIENCE) {
+                let (mut rate, now) = (self.rate(), clock.mono());
+                if let Some(closed) = rate.closed(now).filter(|closed| *closed > PATIENCE) {
                     return Err(closed);
                 }
-                if pace.take(1, now) > 0 {
+                if rate.take(1, now) > 0 {
                     return Ok(());
                 }
-                pace.due(1, now)
+                rate.due(1, now)
             };
             // A refusal that comes meanwhile moves it, so it is asked again.
             sleep_until(clock.instant(due)).await;
@@ -55,7 +55,7 @@ impl ReadPace {
 
     /// Waits until a call whose turn has come leaves, now that it has all it needs, and says when that is.
     pub async fn leave(&self, clock: &Clock) -> Mono {
-        let at = self.pace().leaves(clock.mono());
+        let at = self.rate().departure(clock.mono());
         sleep_until(clock.instant(at)).await;
         clock.mono()
     }
@@ -75,13 +75,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn turns_come_in_the_order_in_which_they_were_asked_for() {
         let clock = Clock::start();
-        let turns = Arc::new(ReadPace::new(Pace::new(2.0, clock.mono())));
+        let read_queue = Arc::new(ReadRate::new(Rate::new(2.0, clock.mono())));
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut waiting = tokio::task::JoinSet::new();
         for n in 0..20 {
-            let (turns, clock, order) = (turns.clone(), clock.clone(), order.clone());
+            let (read_queue, clock, order) = (read_queue.clone(), clock.clone(), order.clone());
             waiting.spawn(async move {
-                turns.turn(&clock).await.unwrap();
+                read_queue.turn(&clock).await.unwrap();
                 order.lock().unwrap().push(n);
             });
             tokio::task::yield_now().await;
@@ -98,10 +98,10 @@ mod tests {
     async fn a_short_gate_is_waited_for_and_a_long_one_is_told() {
         for (seconds, told) in [(10, false), (11, true)] {
             let clock = Clock::start();
-            let turns = ReadPace::new(Pace::new(2.0, clock.mono()));
+            let read_queue = ReadRate::new(Rate::new(2.0, clock.mono()));
             let wait = Duration::from_secs(seconds);
-            turns.pace().refused(asks(wait), clock.mono());
-            assert_eq!(turns.turn(&clock).await, if told { Err(wait) } else { Ok(()) });
+            read_queue.rate().refused(asks(wait), clock.mono());
+            assert_eq!(read_queue.turn(&clock).await, if told { Err(wait) } else { Ok(()) });
             let waited = clock.mono() - Mono::START;
             assert!(if told { waited.is_zero() } else { waited >= wait }, "{waited:?}");
         }
@@ -110,13 +110,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_gate_that_closes_meanwhile_is_told_to_whoever_waits() {
         let clock = Clock::start();
-        let turns = ReadPace::new(Pace::new(0.5, clock.mono()));
-        turns.turn(&clock).await.unwrap();
+        let read_queue = ReadRate::new(Rate::new(0.5, clock.mono()));
+        read_queue.turn(&clock).await.unwrap();
         let close = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            turns.pace().refused(asks(Duration::from_mins(1)), clock.mono());
+            read_queue.rate().refused(asks(Duration::from_mins(1)), clock.mono());
         };
-        let ((), turn) = tokio::join!(close, turns.turn(&clock));
+        let ((), turn) = tokio::join!(close, read_queue.turn(&clock));
         assert!(turn.is_err());
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         Credential, CredentialProblem,
         testing::{Script, client, credential, serve},
     },
-    engine::{account::rate::Pace, state::Live},
+    engine::{account::rate::Rate, state::Live},
 };
 
 struct Fixed;
@@ -44,9 +44,9 @@ impl CredentialSource for Broken {
     }
 
     fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
-        let note = Note { text: "gone".to_owned(), ..Note::default() };
+        let message = CloudMessage { text: "gone".to_owned(), ..CloudMessage::default() };
         let version = Some("7".to_owned());
-        futures::future::ready(Err(CredentialProblem { trouble: Trouble::SecretInvalid, note, version }))
+        futures::future::ready(Err(CredentialProblem { trouble: Trouble::SecretInvalid, message, version }))
             .boxed()
     }
 }
@@ -85,20 +85,20 @@ impl CredentialSource for Rotating {
 }
 
 /// One pace for everybody.
-fn pace_of(rate: f64) -> PaceOf {
-    let pace = Arc::new(ReadPace::new(Pace::new(rate, Mono::START)));
-    Arc::new(move |_| pace.clone())
+fn rate_of(rate: f64) -> RateOf {
+    let rate = Arc::new(ReadRate::new(Rate::new(rate, Mono::START)));
+    Arc::new(move |_| rate.clone())
 }
 
 fn reader_with(url: &str, source: impl CredentialSource) -> Reader {
     let endpoint = Endpoint::parse(url, true).unwrap();
-    let nobody: Witness = Arc::new(|_| {});
+    let nobody: OnReading = Arc::new(|_| {});
     Reader::spawn(
         Arc::new(client(30)),
         endpoint,
         "p".repeat(32),
         Arc::new(source),
-        pace_of(1000.0),
+        rate_of(1000.0),
         Clock::start(),
         nobody,
     )
@@ -197,7 +197,7 @@ async fn a_reading_is_told_at_once_though_the_rest_of_its_look_hangs() {
     let server = serve(Script::Reply(Box::new(list_then_hang))).await;
     let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
     let telling = heard.clone();
-    let witness: Witness = Arc::new(move |reading: &Reading| telling.lock().unwrap().push(reading.id));
+    let on_reading: OnReading = Arc::new(move |reading: &Reading| telling.lock().unwrap().push(reading.id));
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let source = Arc::new(Fixed);
     let project = "p".repeat(32);
@@ -206,9 +206,9 @@ async fn a_reading_is_told_at_once_though_the_rest_of_its_look_hangs() {
         endpoint,
         project,
         source,
-        pace_of(1000.0),
+        rate_of(1000.0),
         Clock::start(),
-        witness,
+        on_reading,
     );
     // 899 is listed; the others are asked one by one, and each connection is closed.
     let answer = reader.register(ids(899..905)).await.unwrap();
@@ -401,7 +401,7 @@ async fn i07_without_credentials_nothing_is_sent_and_the_version_is_told() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let failure = reader_with(&server.url, Broken).register(ids(0..2)).await.unwrap().failure.unwrap();
     assert_eq!((failure.trouble, failure.secret_version.as_deref()), (Trouble::SecretInvalid, Some("7")));
-    assert_eq!(failure.note.text, "gone");
+    assert_eq!(failure.message.text, "gone");
     assert!(server.requests().is_empty());
 }
 
@@ -450,7 +450,7 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
         endpoint,
         "p".repeat(32),
         Arc::new(Fixed),
-        pace_of(1000.0),
+        rate_of(1000.0),
         clock.clone(),
         Arc::new(|_| {}),
     );
@@ -521,16 +521,16 @@ impl CredentialSource for Moved {
 #[tokio::test]
 async fn i08_a_rotation_to_another_identity_uses_that_one_s_budget() {
     let server = serve(Script::Reply(Box::new(list))).await;
-    let paces: [_; 2] = std::array::from_fn(|_| Arc::new(ReadPace::new(Pace::new(0.001, Mono::START))));
-    let [before, after] = paces.clone();
-    let pace_of: PaceOf = Arc::new(move |identity| {
+    let rates: [_; 2] = std::array::from_fn(|_| Arc::new(ReadRate::new(Rate::new(0.001, Mono::START))));
+    let [before, after] = rates.clone();
+    let rate_of: RateOf = Arc::new(move |identity| {
         if *identity == Identity::of_secret("namespace", "after") { after.clone() } else { before.clone() }
     });
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
-    let nobody: Witness = Arc::new(|_| {});
+    let nobody: OnReading = Arc::new(|_| {});
     let (client, source) = (Arc::new(client(30)), Arc::new(Moved));
-    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, pace_of, Clock::start(), nobody);
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rate_of, Clock::start(), nobody);
     assert_eq!(reader.register(ids(0..1)).await.unwrap().failure, None);
-    let left = paces.map(|pace| pace.pace().take(1, Mono::START));
+    let left = rates.map(|rate| rate.rate().take(1, Mono::START));
     assert_eq!(left, [1, 0]);
 }

@@ -8,11 +8,11 @@ use std::{
 
 use crate::{
     clock::Clock,
-    cloud::{Endpoint, Identity, ReadPace},
+    cloud::{Endpoint, Identity, ReadRate},
     controller::api_server::Key,
     engine::{
         Settings,
-        account::{delete_queue::Permits, rate::Pace},
+        account::{delete_queue::DeleteQueue, rate::Rate},
     },
     lock::lock,
 };
@@ -20,7 +20,7 @@ use crate::{
 /// The governor of one endpoint, project and identity. Deletes and reads have a budget each.
 pub struct Governor {
     /// For reads.
-    pub reads: Arc<ReadPace>,
+    pub reads: Arc<ReadRate>,
     /// For deletes.
     pub deletes: Mutex<Deletes>,
 }
@@ -55,9 +55,9 @@ impl Granted {
 /// The budget for deletes, and whose turn it is.
 pub struct Deletes {
     /// How fast.
-    pub pace: Pace,
+    pub rate: Rate,
     /// Who.
-    pub permits: Permits<Key>,
+    pub delete_queue: DeleteQueue<Key>,
 }
 
 type Whose = (Endpoint, String, Identity);
@@ -86,8 +86,8 @@ impl Governors {
         let ceiling = |lowest| Granted { lowest, slowed: 0 };
         let (mut delete, mut read) = (ceiling(self.delete_rate), ceiling(self.read_rate));
         for governor in &all {
-            delete.add(lock(&governor.deletes).pace.in_force(now));
-            read.add(governor.reads.pace().in_force(now));
+            delete.add(lock(&governor.deletes).rate.in_force(now));
+            read.add(governor.reads.rate().in_force(now));
         }
         InForce { identities: all.len(), delete, read }
     }
@@ -98,9 +98,9 @@ impl Governors {
         let whose = (endpoint.clone(), project.to_owned(), identity.clone());
         let new = || {
             let now = self.clock.mono();
-            let permits = Permits::new(self.settings.request_timeout);
-            let deletes = Deletes { pace: Pace::new(self.delete_rate, now), permits };
-            let reads = Arc::new(ReadPace::new(Pace::new(self.read_rate, now)));
+            let delete_queue = DeleteQueue::new(self.settings.request_timeout);
+            let deletes = Deletes { rate: Rate::new(self.delete_rate, now), delete_queue };
+            let reads = Arc::new(ReadRate::new(Rate::new(self.read_rate, now)));
             Arc::new(Governor { reads, deletes: Mutex::new(deletes) })
         };
         lock(&self.by_identity).entry(whose).or_insert_with(new).clone()
@@ -125,7 +125,7 @@ mod tests {
             governors.of(&two, "p", &secret("a")),
         ];
         assert!(others.iter().all(|other| !Arc::ptr_eq(&first, other)));
-        assert_eq!(lock(&first.deletes).pace.take(9, Clock::start().mono()), 1);
-        assert_eq!(first.reads.pace().take(9, Clock::start().mono()), 1, "a budget of its own");
+        assert_eq!(lock(&first.deletes).rate.take(9, Clock::start().mono()), 1);
+        assert_eq!(first.reads.rate().take(9, Clock::start().mono()), 1, "a budget of its own");
     }
 }

@@ -24,17 +24,17 @@ use super::api_server::{ApiServer, Key};
 use crate::{
     clock::Clock,
     cloud::{
-        Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, PaceOf, Reader, Reading, stated_limit,
+        Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader, Reading, stated_limit,
     },
     engine::{
         Settings,
         account::{
-            call_history::Marks,
-            delete_queue::{Turn, Want},
-            outage::{Evidence, Health, PROBE_WAIT},
+            call_history::CallHistory,
+            delete_queue::{PermitAnswer, Want},
+            outage::{Evidence, Outage, PROBE_WAIT},
             rate::Refusal,
         },
-        object::state::{memory::Memory, spec::Job},
+        object::state::{memory::Memory, spec::DeletionSpec},
         reply::{Reply, Trouble},
         settings::BATCH_SIZE,
         time::Mono,
@@ -49,7 +49,7 @@ pub struct Account {
     /// The project of its instances.
     pub project: String,
     /// Calls at this endpoint and project, whatever Secret they used.
-    pub marks: Arc<Mutex<Marks>>,
+    pub call_history: Arc<Mutex<CallHistory>>,
     /// Looks.
     pub reader: Reader,
     /// When to look at what is on its way.
@@ -57,7 +57,7 @@ pub struct Account {
     /// The Secret.
     pub credentials: Arc<dyn CredentialSource>,
     governors: Arc<Governors>,
-    health: Mutex<Health>,
+    outage: Mutex<Outage>,
 }
 
 impl Account {
@@ -69,66 +69,68 @@ impl Account {
     /// Delete calls granted to an object that it has not made.
     pub fn held(&self, key: &Key, now: Mono) -> usize {
         let governor = self.governor();
-        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
-        permits.held(key, pace, now).min(self.allowed(&lock(&self.health)))
+        let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
+        delete_queue.held(key, rate, now).min(self.allowed(&lock(&self.outage)))
     }
 
     /// While the cloud answers no read, that read is the probe.
-    fn allowed(&self, health: &Health) -> usize {
-        if self.reader.silent() { 0 } else { health.allowed() }
+    fn allowed(&self, outage: &Outage) -> usize {
+        if self.reader.silent() { 0 } else { outage.allowed() }
     }
 
     /// Asks for delete calls for an object.
-    pub fn ask(&self, key: &Key, want: Want, now: Mono) -> Turn {
+    pub fn ask(&self, key: &Key, want: Want, now: Mono) -> PermitAnswer {
         let governor = self.governor();
-        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
-        match (self.allowed(&lock(&self.health)), permits.ask(key, want, pace, now)) {
-            (0, Turn::Now(calls)) => Turn::Soon { calls, at: Some(now + PROBE_WAIT) },
-            (allowed, Turn::Now(calls)) => Turn::Now(calls.min(allowed)),
-            (_, turn @ (Turn::Soon { .. } | Turn::Later(_) | Turn::Closed(_))) => turn,
+        let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
+        match (self.allowed(&lock(&self.outage)), delete_queue.ask(key, want, rate, now)) {
+            (0, PermitAnswer::Now(calls)) => PermitAnswer::Soon { calls, at: Some(now + PROBE_WAIT) },
+            (allowed, PermitAnswer::Now(calls)) => PermitAnswer::Now(calls.min(allowed)),
+            (_, turn @ (PermitAnswer::Soon { .. } | PermitAnswer::Later(_) | PermitAnswer::Closed(_))) => {
+                turn
+            }
         }
     }
 
     /// When an object goes on that waits for its turn to call, and is near it.
     pub fn goes_on(&self, key: &Key) -> Option<Mono> {
-        lock(&self.governor().deletes).permits.goes_on(key)
+        lock(&self.governor().deletes).delete_queue.goes_on(key)
     }
 
     /// Objects whose turn has come near, for whoever wakes them.
     pub fn called(&self, now: Mono) -> Vec<Key> {
         let governor = self.governor();
-        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
-        permits.called(pace, now)
+        let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
+        delete_queue.called(rate, now)
     }
 
     /// Counts calls as on their way from the decision to make them on, so that no two objects probe a silent cloud while each
     /// is still writing its intent. False, and nothing is done, if so many may not be made any more.
     pub fn begin(&self, calls: usize) -> bool {
-        let health = &mut lock(&self.health);
-        let may = self.allowed(health) >= calls;
+        let outage = &mut lock(&self.outage);
+        let may = self.allowed(outage) >= calls;
         if may {
-            health.started(calls);
+            outage.started(calls);
         }
         may
     }
 
     /// Takes back what was begun: none of these calls will be made.
     pub fn abandon(&self, calls: usize) {
-        lock(&self.health).abandoned(calls);
+        lock(&self.outage).abandoned(calls);
     }
 
     /// Notes that an object makes this many of the calls granted to it.
     pub fn use_up(&self, key: &Key, calls: usize) {
         let governor = self.governor();
-        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
-        permits.use_up(key, calls, pace);
+        let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
+        delete_queue.use_up(key, calls, rate);
     }
 
     /// Forgets the turn of an object.
     pub fn forget(&self, key: &Key) {
         let governor = self.governor();
-        let Deletes { pace, permits } = &mut *lock(&governor.deletes);
-        permits.forget(key, pace);
+        let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
+        delete_queue.forget(key, rate);
     }
 
     /// Forgets an object that has its end, or calls elsewhere from now on.
@@ -138,35 +140,35 @@ impl Account {
     }
 
     /// When a granted call of this identity leaves that is ready now.
-    pub fn leaves(&self, identity: &Identity, now: Mono) -> Mono {
+    pub fn departure(&self, identity: &Identity, now: Mono) -> Mono {
         let governor = self.governors.of(&self.endpoint, &self.project, identity);
-        let pace = &mut lock(&governor.deletes).pace;
-        pace.leaves(now)
+        let rate = &mut lock(&governor.deletes).rate;
+        rate.departure(now)
     }
 
     /// Takes note of how a delete call of this identity ended, and writes into a 429 when the account goes on. Returns what the
     /// account's calls say about its requests by now.
     pub fn ended(&self, identity: &Identity, reply: &mut Reply, now: Mono) -> Evidence {
         let governor = self.governors.of(&self.endpoint, &self.project, identity);
-        let pace = &mut lock(&governor.deletes).pace;
+        let rate = &mut lock(&governor.deletes).rate;
         match reply {
-            Reply::Accepted { .. } => pace.accepted(),
-            Reply::Refused { trouble: Trouble::Throttled { retry_after }, note, .. } => {
-                let limit = stated_limit(&note.text);
-                pace.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
-                *retry_after = pace.closed(now);
+            Reply::Accepted { .. } => rate.accepted(),
+            Reply::Refused { trouble: Trouble::Throttled { retry_after }, message, .. } => {
+                let limit = stated_limit(&message.text);
+                rate.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
+                *retry_after = rate.closed(now);
             }
-            Reply::Unknown { unavailable: true, .. } => pace.refused(Refusal::Unavailable, now),
-            Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => pace.over(),
+            Reply::Unknown { unavailable: true, .. } => rate.refused(Refusal::Unavailable, now),
+            Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => rate.over(),
         }
-        let health = &mut lock(&self.health);
-        health.ended(reply, now);
-        health.evidence()
+        let outage = &mut lock(&self.outage);
+        outage.ended(reply, now);
+        outage.evidence()
     }
 
     /// What the account's calls say about its requests.
     pub fn evidence(&self) -> Evidence {
-        lock(&self.health).evidence()
+        lock(&self.outage).evidence()
     }
 }
 
@@ -181,7 +183,7 @@ pub struct Accounts {
     clock: Clock,
     settings: Settings,
     governors: Arc<Governors>,
-    marks: Mutex<HashMap<MarksKey, Arc<Mutex<Marks>>>>,
+    call_history: Mutex<HashMap<MarksKey, Arc<Mutex<CallHistory>>>>,
     by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
     /// Sizes that endpoints accept, where they refused 50.
     batch_sizes: Mutex<HashMap<Endpoint, usize>>,
@@ -198,9 +200,9 @@ impl Accounts {
         settings: Settings,
         rates: (f64, f64),
     ) -> Self {
-        let (marks, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (call_history, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
         let governors = Arc::new(Governors::new(clock.clone(), settings, rates));
-        Self { api, client, endpoints, clock, settings, governors, marks, by_key, batch_sizes }
+        Self { api, client, endpoints, clock, settings, governors, call_history, by_key, batch_sizes }
     }
 
     /// Most ids in one call to this account's endpoint.
@@ -211,7 +213,7 @@ impl Accounts {
 
     /// Remembers a batch size that an object found to be accepted where a larger one was refused (fault C2).
     pub fn learn(&self, account: &Account, memory: &mut Memory) {
-        if let Some(size) = memory.isolation.take_learned() {
+        if let Some(size) = memory.bisection.take_learned() {
             info!(endpoint = %account.endpoint, size, "the endpoint accepts smaller batches only");
             lock(&self.batch_sizes).insert(account.endpoint.clone(), size);
         }
@@ -230,42 +232,56 @@ impl Accounts {
     }
 
     /// The account of an object in this namespace.
-    pub fn of(&self, namespace: &str, job: &Job) -> Result<Arc<Account>, crate::cloud::EndpointError> {
-        let endpoint = self.endpoints.of(&job.region)?;
-        let key = (endpoint.clone(), job.project.clone(), namespace.to_owned(), job.secret.clone());
+    pub fn of(
+        &self,
+        namespace: &str,
+        spec: &DeletionSpec,
+    ) -> Result<Arc<Account>, crate::cloud::EndpointError> {
+        let endpoint = self.endpoints.of(&spec.region)?;
+        let key = (endpoint.clone(), spec.project.clone(), namespace.to_owned(), spec.secret.clone());
         if let Some(account) = lock(&self.by_key).get(&key) {
             return Ok(account.clone());
         }
-        let marks = lock(&self.marks).entry((endpoint.clone(), job.project.clone())).or_default().clone();
-        let iam = Iam::new(self.client.clone(), self.endpoints.iam(&job.region)?, job.project.clone());
+        let call_history =
+            lock(&self.call_history).entry((endpoint.clone(), spec.project.clone())).or_default().clone();
+        let iam = Iam::new(self.client.clone(), self.endpoints.iam(&spec.region)?, spec.project.clone());
         let credentials: Arc<dyn CredentialSource> = Arc::new(SecretSource::new(
             self.api.clone(),
-            (namespace.to_owned(), job.secret.clone()),
+            (namespace.to_owned(), spec.secret.clone()),
             iam,
             self.clock.clone(),
             self.settings.retry_max,
         ));
         let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
-            let seen_by_all = marks.clone();
-            let (governors, at, project) = (self.governors.clone(), endpoint.clone(), job.project.clone());
-            let pace_of: PaceOf =
+            let seen_by_all = call_history.clone();
+            let (governors, at, project) = (self.governors.clone(), endpoint.clone(), spec.project.clone());
+            let rate_of: RateOf =
                 Arc::new(move |identity| governors.of(&at, &project, identity).reads.clone());
             let reader = Reader::spawn(
                 self.client.clone(),
                 endpoint.clone(),
-                job.project.clone(),
+                spec.project.clone(),
                 credentials.clone(),
-                pace_of,
+                rate_of,
                 self.clock.clone(),
                 Arc::new(move |reading: &Reading| {
                     lock(&seen_by_all).saw(reading.id, &reading.seen, reading.sent);
                 }),
             );
-            let (governors, health) = (self.governors.clone(), Mutex::default());
-            let project = job.project.clone();
+            let (governors, outage) = (self.governors.clone(), Mutex::default());
+            let project = spec.project.clone();
             let schedule = Scheduled::new(&self.settings);
-            Arc::new(Account { endpoint, project, marks, reader, schedule, credentials, governors, health })
+            Arc::new(Account {
+                endpoint,
+                project,
+                call_history,
+                reader,
+                schedule,
+                credentials,
+                governors,
+                outage,
+            })
         });
         Ok(account.clone())
     }

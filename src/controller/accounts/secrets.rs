@@ -11,7 +11,7 @@ use crate::{
     cloud::{Authorization, Credential, CredentialProblem, CredentialSource, Iam, Identity, Set},
     controller::api_server::{ApiServer, SecretError},
     engine::{
-        reply::{Note, Trouble},
+        reply::{CloudMessage, Trouble},
         time::Mono,
     },
     lock::lock,
@@ -62,7 +62,7 @@ impl SecretSource {
     async fn fetch(&self) -> Result<Credential, CredentialProblem> {
         let problem = |trouble, text: &str, version: Option<String>| CredentialProblem {
             trouble,
-            note: Note { text: text.to_owned(), ..Note::default() },
+            message: CloudMessage { text: text.to_owned(), ..CloudMessage::default() },
             version,
         };
         let text = match self.api.read_secret(&self.namespace, &self.name).await {

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::Key;
 use crate::{
     api::{CONTROLLER_NAME, InstanceDeletion},
-    controller::metrics::{Metrics, Told},
+    controller::metrics::{EventResult, Metrics},
     engine::object::report::events::Event,
 };
 
@@ -51,7 +51,11 @@ impl Events {
                 kept += 1;
                 let event = kube_event(event);
                 let told = tokio::time::timeout(DEADLINE, recorder.publish(&event, &object)).await;
-                counted.told(if matches!(told, Ok(Ok(()))) { Told::Stored } else { Told::Failed });
+                counted.told(if matches!(told, Ok(Ok(()))) {
+                    EventResult::Stored
+                } else {
+                    EventResult::Failed
+                });
                 match told {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => debug!(reason = event.reason, %error, "an event was not told"),
@@ -73,7 +77,7 @@ impl Events {
             ..ObjectReference::default()
         };
         if self.queue.try_send((object, event)).is_err() {
-            self.metrics.told(Told::Dropped);
+            self.metrics.told(EventResult::Dropped);
             debug!(namespace = key.namespace, name = key.name, "an event was dropped: too many wait");
         }
     }

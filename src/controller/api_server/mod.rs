@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use self::requests::{Failure, bounded, text};
-use super::metrics::{Asked, Requests};
+use super::metrics::{ApiCall, Requests};
 use crate::{
     api::{InstanceDeletion, InstanceDeletionSpec, InstanceDeletionStatus},
     engine::object::state::spec::{HOLD, Meta, REQUESTED_AT},
@@ -140,7 +140,7 @@ impl ApiServer {
         &self.requests
     }
 
-    async fn text(&self, asked: Asked, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
+    async fn text(&self, asked: ApiCall, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
         let started = Instant::now();
         let answer = text(&self.client, request).await;
         self.requests.answered(asked, &answer, started.elapsed());
@@ -152,7 +152,7 @@ impl ApiServer {
         let request = requests(&key.namespace)
             .get(&key.name, &GetParams::default())
             .map_err(|e| ReadError::Unavailable(Unavailable::new(&e)))?;
-        match self.text(Asked::Object, request).await {
+        match self.text(ApiCall::Object, request).await {
             Ok(text) => decode(key, &text).map(Some),
             Err(failure) if failure.is_gone(&key.name) => Ok(None),
             Err(failure) => Err(ReadError::Unavailable(failure.unavailable())),
@@ -196,7 +196,7 @@ impl ApiServer {
             .replace_subresource("status", &read.key.name, &PostParams::default(), body)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         self.check_lead()?;
-        acknowledged(&read.key, self.text(Asked::Status, request).await)
+        acknowledged(&read.key, self.text(ApiCall::Status, request).await)
     }
 
     /// Deletes an object if it is still the one that was read, unchanged.
@@ -210,7 +210,7 @@ impl ApiServer {
             .delete(&read.key.name, &parameters)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         self.check_lead()?;
-        acknowledged(&read.key, self.text(Asked::Deletion, request).await).map(drop)
+        acknowledged(&read.key, self.text(ApiCall::Deletion, request).await).map(drop)
     }
 
     fn check_lead(&self) -> Result<(), WriteError> {
@@ -230,7 +230,7 @@ impl ApiServer {
         let request = Request::new(path)
             .get(name, &GetParams::default())
             .map_err(|e| SecretError::Unavailable(Unavailable::new(&e)))?;
-        match self.text(Asked::Secret, request).await {
+        match self.text(ApiCall::Secret, request).await {
             Ok(text) => Ok(Some(text)),
             Err(failure) if failure.is_gone(name) => Ok(None),
             Err(Failure::Refused(status)) if status.is_forbidden() => Err(SecretError::Forbidden),

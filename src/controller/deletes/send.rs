@@ -11,7 +11,7 @@ use crate::{
     controller::{
         accounts::Account,
         api_server::Key,
-        state::{context::Context, objects::Tracked, orphans::orphans},
+        state::{context::Context, objects::Tracked, unrecorded::unrecorded_outcomes},
     },
     engine::{
         InstanceId,
@@ -20,14 +20,14 @@ use crate::{
             memory::CallEnd,
             wave::{Batch, Wave},
         },
-        reply::{Note, Reply, Trouble},
+        reply::{CloudMessage, Reply, Trouble},
     },
     lock::lock,
 };
 
 /// The object that calls are made for.
 #[derive(Clone)]
-pub struct Caller {
+pub struct ObjectHandle {
     /// Namespace and name.
     pub key: Key,
     /// uid.
@@ -40,14 +40,14 @@ pub struct Caller {
 
 /// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. False, and
 /// nothing is done, if another call names one of the ids or the cloud has fallen silent.
-pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
+pub fn claim(handle: &ObjectHandle, tracked: &mut Tracked, wave: &Wave) -> bool {
     let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut tracked.memory else { return false };
-    if !caller.account.begin(wave.batches.len()) {
+    if !handle.account.begin(wave.batches.len()) {
         return false;
     }
-    if !lock(&caller.account.marks).claim(&ids) {
-        caller.account.abandon(wave.batches.len());
+    if !lock(&handle.account.call_history).claim(&ids) {
+        handle.account.abandon(wave.batches.len());
         return false;
     }
     memory.claimed(wave);
@@ -55,46 +55,46 @@ pub fn claim(caller: &Caller, tracked: &mut Tracked, wave: &Wave) -> bool {
 }
 
 /// Gives a wave up whose intent may or may not be stored: none of its calls will be made.
-pub fn give_up(context: &Context, caller: &Caller, wave: &Wave) {
+pub fn give_up(context: &Context, handle: &ObjectHandle, wave: &Wave) {
     let now = context.clock.mono();
-    caller.account.abandon(wave.batches.len());
+    handle.account.abandon(wave.batches.len());
     for batch in &wave.batches {
-        lock(&caller.account.marks).release(&batch.ids(), now, |_| None);
+        lock(&handle.account.call_history).release(&batch.ids(), now, |_| None);
     }
 }
 
 /// Makes the calls of a wave whose intent is stored. Each must leave before `leave_by`.
 pub fn start(
     context: &Arc<Context>,
-    caller: &Caller,
+    handle: &ObjectHandle,
     wave: Wave,
     credential: Credential,
     leave_by: &Deadline,
 ) {
     {
         // The flag is read under the lock under which the drain looks for calls in flight: none is overlooked.
-        let mut tracked = lock(&caller.tracked);
+        let mut tracked = lock(&handle.tracked);
         let memory = tracked.memory.as_mut().filter(|_| !context.draining());
         let Some(memory) = memory else {
             drop(tracked);
-            give_up(context, caller, &wave);
+            give_up(context, handle, &wave);
             return;
         };
         memory.started(&wave);
     }
-    caller.account.use_up(&caller.key, wave.batches.len());
-    context.call_next(&caller.account);
+    handle.account.use_up(&handle.key, wave.batches.len());
+    context.call_next(&handle.account);
     let credential = Arc::new(credential);
     for batch in wave.batches {
-        let (context, caller, credential) = (context.clone(), caller.clone(), credential.clone());
+        let (context, handle, credential) = (context.clone(), handle.clone(), credential.clone());
         let leave_by = leave_by.clone();
         tokio::spawn(async move {
             // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
-            let mut guard = Guard { context, caller, batch, credential: credential.clone(), reply: None };
+            let mut guard = Guard { context, handle, batch, credential: credential.clone(), reply: None };
             let reply = call(&guard, &credential, leave_by).await;
             if matches!(reply, Reply::Refused { trouble: Trouble::CredentialsRejected, .. }) {
                 // The object reads the Secret again while it waits, and goes on when that brings another credential.
-                guard.caller.account.credentials.refused(&credential);
+                guard.handle.account.credentials.refused(&credential);
             }
             guard.reply = Some(reply);
         });
@@ -102,15 +102,15 @@ pub fn start(
 }
 
 async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Reply {
-    let Guard { context, caller, batch, .. } = guard;
-    let account = &caller.account;
-    sleep_until(context.clock.instant(account.leaves(&credential.identity, context.clock.mono()))).await;
+    let Guard { context, handle, batch, .. } = guard;
+    let account = &handle.account;
+    sleep_until(context.clock.instant(account.departure(&credential.identity, context.clock.mono()))).await;
     if context.draining() {
         return Reply::TooLate;
     }
     let ids = batch.ids();
     info!(
-        namespace = caller.key.namespace, name = caller.key.name, batch = batch.number, size = ids.len(),
+        namespace = handle.key.namespace, name = handle.key.name, batch = batch.number, size = ids.len(),
         ids = %join(&ids), "sending a delete call"
     );
     let client = context.accounts.client();
@@ -119,7 +119,7 @@ async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Rep
 
 struct Guard {
     context: Arc<Context>,
-    caller: Caller,
+    handle: ObjectHandle,
     batch: Batch,
     credential: Arc<Credential>,
     reply: Option<Reply>,
@@ -130,21 +130,21 @@ impl Drop for Guard {
         let reply = self.reply.take().unwrap_or_else(|| Reply::Unknown {
             trouble: Trouble::CloudUnreachable,
             unavailable: false,
-            note: Note { text: "the call was cut off".to_owned(), ..Note::default() },
+            message: CloudMessage { text: "the call was cut off".to_owned(), ..CloudMessage::default() },
         });
-        ended(&self.context, &self.caller, &self.batch, &self.credential, reply);
+        ended(&self.context, &self.handle, &self.batch, &self.credential, reply);
     }
 }
 
 /// Enters what a call came to and wakes the object once its wave is over.
-fn ended(context: &Context, caller: &Caller, batch: &Batch, credential: &Credential, mut reply: Reply) {
+fn ended(context: &Context, handle: &ObjectHandle, batch: &Batch, credential: &Credential, mut reply: Reply) {
     let now = context.clock.now();
     let ids = batch.ids();
-    log(caller, batch, &reply);
-    lock(&caller.account.marks).release(&ids, now.mono, |id| Effect::of(&reply, id));
-    let evidence = caller.account.ended(&credential.identity, &mut reply, now.mono);
-    let mut tracked = lock(&caller.tracked);
-    if tracked.uid == caller.uid
+    log(handle, batch, &reply);
+    lock(&handle.account.call_history).release(&ids, now.mono, |id| Effect::of(&reply, id));
+    let evidence = handle.account.ended(&credential.identity, &mut reply, now.mono);
+    let mut tracked = lock(&handle.tracked);
+    if tracked.uid == handle.uid
         && let Some(memory) = &mut tracked.memory
     {
         let end = CallEnd {
@@ -156,13 +156,13 @@ fn ended(context: &Context, caller: &Caller, batch: &Batch, credential: &Credent
             random: context.random.jitter(),
         };
         memory.call_ended(batch.number, &end);
-        context.accounts.learn(&caller.account, memory);
+        context.accounts.learn(&handle.account, memory);
         let over = !memory.calls_in_flight();
-        let orphans = if tracked.gone { orphans(&tracked) } else { Vec::new() };
+        let unrecorded_outcomes = if tracked.gone { unrecorded_outcomes(&tracked) } else { Vec::new() };
         drop(tracked);
-        crate::controller::reconcile::tell_orphans(context, &caller.key, orphans);
+        crate::controller::reconcile::tell_unrecorded(context, &handle.key, unrecorded_outcomes);
         if over {
-            context.wake(&caller.key);
+            context.wake(&handle.key);
         }
     }
 }
@@ -171,46 +171,46 @@ fn ended(context: &Context, caller: &Caller, batch: &Batch, credential: &Credent
 pub fn in_words(reply: &Reply) -> String {
     match reply {
         Reply::Accepted { ids, .. } => format!("accepted: {}", join(ids)),
-        Reply::Unknown { note, .. } => format!("outcome unknown: {}", note.text),
-        Reply::Refused { note, .. } => format!("refused: {}", note.text),
+        Reply::Unknown { message, .. } => format!("outcome unknown: {}", message.text),
+        Reply::Refused { message, .. } => format!("refused: {}", message.text),
         Reply::TooLate => "not sent: too late after its intent, or another process leads".to_owned(),
     }
 }
 
-fn log(caller: &Caller, batch: &Batch, reply: &Reply) {
-    let (namespace, name, number) = (&caller.key.namespace, &caller.key.name, batch.number);
+fn log(handle: &ObjectHandle, batch: &Batch, reply: &Reply) {
+    let (namespace, name, number) = (&handle.key.namespace, &handle.key.name, batch.number);
     let size = batch.members.len();
     match reply {
-        Reply::Accepted { ids, foreign, note } => info!(
+        Reply::Accepted { ids, foreign, message } => info!(
             namespace,
             name,
             batch = number,
             size,
             returned = ids.len(),
             foreign,
-            request_id = note.request_id,
+            request_id = message.request_id,
             "delete call accepted"
         ),
-        Reply::Unknown { trouble, note, .. } => warn!(
+        Reply::Unknown { trouble, message, .. } => warn!(
             namespace,
             name,
             batch = number,
             size,
             reason = trouble.reason(),
-            code = note.code,
-            request_id = note.request_id,
-            error = note.text,
+            code = message.code,
+            request_id = message.request_id,
+            error = message.text,
             "outcome of the delete call is unknown"
         ),
-        Reply::Refused { trouble, note, .. } => warn!(
+        Reply::Refused { trouble, message, .. } => warn!(
             namespace,
             name,
             batch = number,
             size,
             reason = trouble.reason(),
-            code = note.code,
-            request_id = note.request_id,
-            error = note.text,
+            code = message.code,
+            request_id = message.request_id,
+            error = message.text,
             "delete call refused"
         ),
         Reply::TooLate => {

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tracing::warn;
 
-use super::{send, send::Caller};
+use super::{send, send::ObjectHandle};
 use crate::{
     api::InstanceDeletionStatus,
     controller::{
         api_server::{Live, WriteError},
-        metrics::Waved,
+        metrics::WaveResult,
         state::context::Context,
     },
-    engine::object::state::{blocker::standing, wave::Wave},
+    engine::object::state::{blocker::blocker, wave::Wave},
     lock::lock,
 };
 
@@ -29,24 +29,24 @@ pub enum Submitted {
 /// Stores the intent of a wave, and makes its calls only if that write is acknowledged.
 pub async fn submit(
     context: &Arc<Context>,
-    caller: &Caller,
+    handle: &ObjectHandle,
     live: &Live,
     write: &InstanceDeletionStatus,
     wave: Wave,
 ) -> Submitted {
     // Claimed ids are given back if this future is dropped or panics before the calls take them over.
     let look_sent = wave.look_sent;
-    let pending = Pending { context, caller, wave: Some(wave) };
-    let credential = match caller.account.credentials.read().await {
+    let pending = Pending { context, handle, wave: Some(wave) };
+    let credential = match handle.account.credentials.read().await {
         Ok(credential) => credential,
         Err(problem) => {
-            context.metrics.waved(Waved::NoCredential);
+            context.metrics.waved(WaveResult::NoCredential);
             let now = context.clock.now();
-            if let Some(memory) = &mut lock(&caller.tracked).memory {
+            if let Some(memory) = &mut lock(&handle.tracked).memory {
                 let before = memory.call_trouble.take();
-                memory.call_trouble = Some(standing(
+                memory.call_trouble = Some(blocker(
                     problem.trouble,
-                    problem.note,
+                    problem.message,
                     before.as_ref(),
                     problem.version,
                     &now,
@@ -61,11 +61,11 @@ pub async fn submit(
     match context.api.write_intent(live, write).await {
         Ok(()) => {}
         Err(WriteError::Conflict | WriteError::Gone) => {
-            context.metrics.waved(Waved::Conflict);
+            context.metrics.waved(WaveResult::Conflict);
             return Submitted::Again;
         }
         Err(WriteError::Unavailable(why)) => {
-            context.metrics.waved(Waved::NotStored);
+            context.metrics.waved(WaveResult::NotStored);
             warn!(
                 namespace = live.key.namespace,
                 name = live.key.name,
@@ -76,15 +76,15 @@ pub async fn submit(
         }
     }
     let Some(wave) = pending.take() else { return Submitted::Again };
-    context.metrics.waved(Waved::Sent);
-    send::start(context, caller, wave, credential, &leave_by);
+    context.metrics.waved(WaveResult::Sent);
+    send::start(context, handle, wave, credential, &leave_by);
     Submitted::Stored
 }
 
 /// A wave whose ids are claimed and whose calls are not started.
 struct Pending<'a> {
     context: &'a Context,
-    caller: &'a Caller,
+    handle: &'a ObjectHandle,
     wave: Option<Wave>,
 }
 
@@ -97,7 +97,7 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if let Some(wave) = &self.wave {
-            send::give_up(self.context, self.caller, wave);
+            send::give_up(self.context, self.handle, wave);
         }
     }
 }

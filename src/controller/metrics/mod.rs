@@ -1,6 +1,6 @@
 //! What the controller counts: a row for each way in which something can go, in a small struct for each part of it.
 //!
-//! [`census`] counts objects, [`requests`] what the API server is asked, [`paces`] how fast the cloud may be called; the rest,
+//! [`object_gauges`] counts objects, [`requests`] what the API server is asked, [`rates`] how fast the cloud may be called; the rest,
 //! what reconciles come to, is here.
 
 mod object_gauges;
@@ -10,13 +10,13 @@ mod requests;
 use std::time::Duration;
 
 pub use self::{
-    object_gauges::{Census, Counted, Row},
-    rate_gauges::Paces,
-    requests::{Asked, Requests},
+    object_gauges::{Counted, ObjectGauges, Row},
+    rate_gauges::RateGauges,
+    requests::{ApiCall, Requests},
 };
 use crate::{
     api::InstanceDeletionStatus,
-    engine::{Mono, account::delete_queue::Turn, object::report::status::is_finished},
+    engine::{Mono, account::delete_queue::PermitAnswer, object::report::status::is_finished},
     metrics::{Counter, Counters, Histogram, Registry, Unit, counters, observe, quick, slow},
 };
 
@@ -51,7 +51,7 @@ impl Reconciled {
 
 /// What became of a wave of delete calls that was decided upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waved {
+pub enum WaveResult {
     /// Its intent was stored, and its calls are made.
     Sent,
     /// Another call names one of its ids, or the cloud has fallen silent.
@@ -64,7 +64,7 @@ pub enum Waved {
     NotStored,
 }
 
-impl Waved {
+impl WaveResult {
     const ALL: [Self; 5] = [Self::Sent, Self::Taken, Self::NoCredential, Self::Conflict, Self::NotStored];
 
     fn name(self) -> &'static str {
@@ -80,7 +80,7 @@ impl Waved {
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum EventResult {
     /// It was stored.
     Stored,
     /// The API server did not take it.
@@ -89,7 +89,7 @@ pub enum Told {
     Dropped,
 }
 
-impl Told {
+impl EventResult {
     const ALL: [Self; 3] = [Self::Stored, Self::Failed, Self::Dropped];
 
     fn name(self) -> &'static str {
@@ -103,12 +103,12 @@ impl Told {
 
 const ANSWERS: [&str; 4] = ["now", "soon", "later", "closed"];
 
-fn answer(turn: &Turn) -> &'static str {
+fn answer(turn: &PermitAnswer) -> &'static str {
     match turn {
-        Turn::Now(_) => "now",
-        Turn::Soon { .. } => "soon",
-        Turn::Later(_) => "later",
-        Turn::Closed(_) => "closed",
+        PermitAnswer::Now(_) => "now",
+        PermitAnswer::Soon { .. } => "soon",
+        PermitAnswer::Later(_) => "later",
+        PermitAnswer::Closed(_) => "closed",
     }
 }
 
@@ -132,11 +132,11 @@ impl Default for Metrics {
         Self {
             reconciles: counters(Reconciled::ALL.map(|result| [("result", result.name())])),
             reconcile_took: quick(),
-            waves: counters(Waved::ALL.map(|result| [("result", result.name())])),
+            waves: counters(WaveResult::ALL.map(|result| [("result", result.name())])),
             turns: counters(ANSWERS.map(|answer| [("answer", answer)])),
             delete_wait: slow(),
             finished: counters(ends.map(|phase| [("phase", phase)])),
-            events: counters(Told::ALL.map(|result| [("result", result.name())])),
+            events: counters(EventResult::ALL.map(|result| [("result", result.name())])),
             watch_restarts: Counter::default(),
             watch_failures: Counter::default(),
         }
@@ -169,16 +169,16 @@ impl Metrics {
     }
 
     /// What became of a wave is known.
-    pub fn waved(&self, result: Waved) {
+    pub fn waved(&self, result: WaveResult) {
         self.waves.get_or_create(&[("result", result.name())]).inc();
     }
 
     /// An object asked for its turn, first at `since`, and was told this. It goes on waiting, or none is left to wait.
-    pub fn asked(&self, since: &mut Option<Mono>, said: &Turn, now: Mono) {
+    pub fn asked(&self, since: &mut Option<Mono>, said: &PermitAnswer, now: Mono) {
         self.turns.get_or_create(&[("answer", answer(said))]).inc();
         match said {
-            Turn::Now(_) => observe(&self.delete_wait, now - since.take().unwrap_or(now)),
-            Turn::Soon { .. } | Turn::Later(_) | Turn::Closed(_) => {
+            PermitAnswer::Now(_) => observe(&self.delete_wait, now - since.take().unwrap_or(now)),
+            PermitAnswer::Soon { .. } | PermitAnswer::Later(_) | PermitAnswer::Closed(_) => {
                 since.get_or_insert(now);
             }
         }
@@ -198,7 +198,7 @@ impl Metrics {
     }
 
     /// What became of an event is known.
-    pub fn told(&self, result: Told) {
+    pub fn told(&self, result: EventResult) {
         self.events.get_or_create(&[("result", result.name())]).inc();
     }
 

@@ -122,7 +122,7 @@ impl Totals {
 
 /// All objects that are counted.
 #[derive(Clone, Debug)]
-pub struct Census {
+pub struct ObjectGauges {
     totals: Arc<Mutex<Totals>>,
     clock: Clock,
 }
@@ -140,7 +140,7 @@ impl Drop for Counted {
     }
 }
 
-impl Census {
+impl ObjectGauges {
     /// Of no object yet.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
@@ -177,7 +177,7 @@ fn family<const N: usize>(
     Ok(())
 }
 
-impl Collector for Census {
+impl Collector for ObjectGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let totals = lock(&self.totals).clone();
         let objects = zipped(PHASES.map(|(_, name)| name), totals.objects);

@@ -15,22 +15,22 @@ use crate::{
 
 /// Asks the governors at each scrape.
 #[derive(Clone)]
-pub struct Paces(pub Arc<Governors>);
+pub struct RateGauges(pub Arc<Governors>);
 
-impl std::fmt::Debug for Paces {
+impl std::fmt::Debug for RateGauges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Paces").finish_non_exhaustive()
     }
 }
 
-impl Paces {
+impl RateGauges {
     /// Under `cloud_`.
     pub fn register(&self, registry: &mut Registry) {
         registry.sub_registry_with_prefix("cloud").register_collector(Box::new(self.clone()));
     }
 }
 
-impl Collector for Paces {
+impl Collector for RateGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let InForce { identities, delete, read } = self.0.in_force();
         let kinds = [("delete", delete), ("read", read)];
@@ -39,13 +39,13 @@ impl Collector for Paces {
         all.encode(encoder.encode_descriptor("identities", help, None, all.metric_type())?)?;
         let help = "Identities that the cloud holds below the ceiling of --delete-rate or --read-rate.";
         let mut slowed = encoder.encode_descriptor("identities_slowed", help, None, all.metric_type())?;
-        for (kind, pace) in kinds {
-            ConstGauge::new(count(pace.slowed)).encode(slowed.encode_family(&[("kind", kind)])?)?;
+        for (kind, rate) in kinds {
+            ConstGauge::new(count(rate.slowed)).encode(slowed.encode_family(&[("kind", kind)])?)?;
         }
         let help = "Calls per second granted to the identity that is granted least.";
         let mut lowest = encoder.encode_descriptor("lowest_rate", help, None, all.metric_type())?;
-        for (kind, pace) in kinds {
-            ConstGauge::new(pace.lowest).encode(lowest.encode_family(&[("kind", kind)])?)?;
+        for (kind, rate) in kinds {
+            ConstGauge::new(rate.lowest).encode(lowest.encode_family(&[("kind", kind)])?)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::{
 
 /// A request that this process makes by itself; kube's watches and events are counted elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum ApiCall {
     /// An object, with quorum.
     Object,
     /// That a status be stored.
@@ -20,7 +20,7 @@ pub enum Asked {
     Secret,
 }
 
-impl Asked {
+impl ApiCall {
     const ALL: [Self; 4] = [Self::Object, Self::Status, Self::Deletion, Self::Secret];
 
     fn labels(self) -> Labels<2> {
@@ -54,15 +54,15 @@ pub struct Requests {
     took: Durations<2>,
 }
 
-fn labels(asked: Asked, result: &'static str) -> Labels<3> {
+fn labels(asked: ApiCall, result: &'static str) -> Labels<3> {
     let [verb, resource] = asked.labels();
     [verb, resource, ("result", result)]
 }
 
 impl Default for Requests {
     fn default() -> Self {
-        let rows = Asked::ALL.into_iter().flat_map(|asked| RESULTS.map(|result| labels(asked, result)));
-        Self { requests: counters(rows), took: durations(Asked::ALL.map(Asked::labels)) }
+        let rows = ApiCall::ALL.into_iter().flat_map(|asked| RESULTS.map(|result| labels(asked, result)));
+        Self { requests: counters(rows), took: durations(ApiCall::ALL.map(ApiCall::labels)) }
     }
 }
 
@@ -76,7 +76,7 @@ impl Requests {
     }
 
     /// A request is over.
-    pub fn answered(&self, asked: Asked, answer: &Result<String, Failure>, took: Duration) {
+    pub fn answered(&self, asked: ApiCall, answer: &Result<String, Failure>, took: Duration) {
         self.requests.get_or_create(&labels(asked, result(answer))).inc();
         observe(&self.took.get_or_create(&asked.labels()), took);
     }
@@ -108,7 +108,7 @@ mod tests {
         let before = scraped(|registry| requests.register(registry)).lines().count();
         assert_eq!(table.len(), RESULTS.len());
         for (answer, expected) in table {
-            requests.answered(Asked::Status, &answer, Duration::from_secs(2));
+            requests.answered(ApiCall::Status, &answer, Duration::from_secs(2));
             let text = scraped(|registry| requests.register(registry));
             let name = format!(
                 r#"api_requests_total{{verb="update",resource="instancedeletions/status",result="{expected}"}}"#

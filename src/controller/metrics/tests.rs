@@ -32,15 +32,18 @@ fn every_row_is_there_from_the_start_and_no_other_comes() {
     for result in Reconciled::ALL {
         metrics.reconciled(result, Duration::ZERO);
     }
-    for result in Waved::ALL {
+    for result in WaveResult::ALL {
         metrics.waved(result);
     }
-    for result in Told::ALL {
+    for result in EventResult::ALL {
         metrics.told(result);
     }
-    for turn in
-        [Turn::Now(1), Turn::Soon { calls: 1, at: None }, Turn::Later(at(1)), Turn::Closed(Duration::ZERO)]
-    {
+    for turn in [
+        PermitAnswer::Now(1),
+        PermitAnswer::Soon { calls: 1, at: None },
+        PermitAnswer::Later(at(1)),
+        PermitAnswer::Closed(Duration::ZERO),
+    ] {
         metrics.asked(&mut None, &turn, at(0));
     }
     for (phase, _) in object_gauges::PHASES {
@@ -56,12 +59,12 @@ fn every_row_is_there_from_the_start_and_no_other_comes() {
 #[test]
 fn a_wait_for_a_turn_is_counted_from_the_first_question_to_the_permit() {
     let (metrics, mut since) = (Metrics::default(), None);
-    metrics.asked(&mut since, &Turn::Later(at(9)), at(10));
-    metrics.asked(&mut since, &Turn::Soon { calls: 1, at: None }, at(12));
+    metrics.asked(&mut since, &PermitAnswer::Later(at(9)), at(10));
+    metrics.asked(&mut since, &PermitAnswer::Soon { calls: 1, at: None }, at(12));
     is(&metrics, "cloud_delete_wait_seconds_count", 0.0);
-    metrics.asked(&mut since, &Turn::Now(1), at(17));
+    metrics.asked(&mut since, &PermitAnswer::Now(1), at(17));
     is(&metrics, "cloud_delete_wait_seconds_sum", 7.0);
-    metrics.asked(&mut since, &Turn::Now(1), at(30));
+    metrics.asked(&mut since, &PermitAnswer::Now(1), at(30));
     is(&metrics, "cloud_delete_wait_seconds_sum", 7.0);
     is(&metrics, "cloud_delete_wait_seconds_count", 2.0);
 }

@@ -7,11 +7,11 @@ use tracing::debug;
 
 use crate::{
     cloud::{Answer, ReadFailure},
-    controller::{deletes::send::Caller, state::context::Context},
+    controller::{deletes::send::ObjectHandle, state::context::Context},
     engine::{
         InstanceId,
         object::state::memory::{LookEnd, LookFailure},
-        reply::{Note, Trouble},
+        reply::{CloudMessage, Trouble},
     },
     lock::lock,
 };
@@ -26,74 +26,74 @@ enum Wanted {
 }
 
 /// Asks for a look at these ids, which a decision waits for, and returns.
-pub fn register(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
-    let answer = caller.account.reader.register(ids.clone());
-    take_answer(context, caller, ids, answer, Wanted::ByDecision);
+pub fn register(context: &Arc<Context>, handle: &ObjectHandle, ids: Vec<InstanceId>) {
+    let answer = handle.account.reader.register(ids.clone());
+    take_answer(context, handle, ids, answer, Wanted::ByDecision);
 }
 
 /// Asks for a look of the account's schedule at these ids, and returns when it is registered.
-pub async fn register_in_turn(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
-    let answer = caller.account.reader.register_in_turn(ids.clone()).await;
-    take_answer(context, caller, ids, answer, Wanted::BySchedule);
+pub async fn register_in_turn(context: &Arc<Context>, handle: &ObjectHandle, ids: Vec<InstanceId>) {
+    let answer = handle.account.reader.register_in_turn(ids.clone()).await;
+    take_answer(context, handle, ids, answer, Wanted::BySchedule);
 }
 
 /// Takes the answer when it comes, beside everything else.
 fn take_answer(
     context: &Arc<Context>,
-    caller: &Caller,
+    handle: &ObjectHandle,
     ids: Vec<InstanceId>,
     answer: oneshot::Receiver<Answer>,
     wanted: Wanted,
 ) {
-    let (context, caller) = (context.clone(), caller.clone());
+    let (context, handle) = (context.clone(), handle.clone());
     tokio::spawn(async move {
         // A reader that drops the look without an answer has read nothing.
         let answer = answer.await.unwrap_or_else(|_| Answer {
             readings: Vec::new(),
             failure: Some(ReadFailure {
                 trouble: Trouble::CloudUnreachable,
-                note: Note { text: "the look was cut off".to_owned(), ..Note::default() },
+                message: CloudMessage { text: "the look was cut off".to_owned(), ..CloudMessage::default() },
                 secret_version: None,
             }),
         });
         let over = answer.readings.iter().filter(|reading| reading.seen.is_an_end());
         let over: Vec<_> = over.map(|reading| reading.id).collect();
-        let news = answered(&context, &caller, &ids, answer);
+        let news = answered(&context, &handle, &ids, answer);
         if wanted == Wanted::BySchedule {
-            caller.account.schedule.answered(&caller.key, &ids, &over);
+            handle.account.schedule.answered(&handle.key, &ids, &over);
         }
         if news || wanted == Wanted::ByDecision {
-            context.wake(&caller.key);
+            context.wake(&handle.key);
         }
     });
 }
 
 /// Enters an answer. Returns whether it brings anything new about ids on their way.
-fn answered(context: &Context, caller: &Caller, ids: &[InstanceId], answer: Answer) -> bool {
+fn answered(context: &Context, handle: &ObjectHandle, ids: &[InstanceId], answer: Answer) -> bool {
     let now = context.clock.now();
     debug!(
-        namespace = caller.key.namespace,
-        name = caller.key.name,
+        namespace = handle.key.namespace,
+        name = handle.key.name,
         asked = ids.len(),
         read = answer.readings.len(),
         failed = answer.failure.as_ref().map(|f| f.trouble.reason()),
         "look answered"
     );
-    let mut tracked = lock(&caller.tracked);
-    if tracked.uid != caller.uid {
+    let mut tracked = lock(&handle.tracked);
+    if tracked.uid != handle.uid {
         return false;
     }
     let Some(memory) = &mut tracked.memory else { return false };
     // What the readings say to all objects, the reader has told them.
-    lock(&caller.account.marks).sweep(now.mono, &context.settings);
+    lock(&handle.account.call_history).sweep(now.mono, &context.settings);
     let mut news = memory.look_trouble.is_some() || answer.failure.is_some();
     for reading in answer.readings {
         news |= memory.is_news(reading.id, &reading.seen);
         memory.saw(reading.id, reading.seen, reading.sent);
     }
-    let failure = answer.failure.map(|ReadFailure { trouble, note, secret_version }| LookFailure {
+    let failure = answer.failure.map(|ReadFailure { trouble, message, secret_version }| LookFailure {
         trouble,
-        note,
+        message,
         secret_version,
     });
     let (settings, random) = (&context.settings, context.random.jitter());

@@ -10,7 +10,7 @@ use crate::{
     controller::{
         accounts::{Account, schedule::Step},
         api_server::Key,
-        deletes::send::Caller,
+        deletes::send::ObjectHandle,
         state::context::Context,
     },
     engine::{InstanceId, account::schedule::Watch},
@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Has the schedule look at what an object has on its way from now on.
-pub fn watch(context: &Arc<Context>, caller: &Caller, watch: &Watch) {
-    let account = &caller.account;
-    if account.schedule.watch(&caller.key, watch, context.clock.mono()) {
+pub fn watch(context: &Arc<Context>, handle: &ObjectHandle, watch: &Watch) {
+    let account = &handle.account;
+    if account.schedule.watch(&handle.key, watch, context.clock.mono()) {
         tokio::spawn(carry_out(context.clone(), account.clone()));
     }
 }
@@ -33,8 +33,8 @@ async fn carry_out(context: Arc<Context>, account: Arc<Account>) {
                 // All of them count as asked for from now on, though some will wait for room.
                 let looks = looks.into_iter().filter_map(|(key, ids)| asked(&context, &account, key, ids));
                 let looks: Vec<_> = looks.collect();
-                for (caller, ids) in looks {
-                    look(&context, &caller, ids).await;
+                for (handle, ids) in looks {
+                    look(&context, &handle, ids).await;
                 }
             }
             Step::Wait(Some(due)) => tokio::select! {
@@ -53,7 +53,7 @@ fn asked(
     account: &Arc<Account>,
     key: Key,
     ids: Vec<InstanceId>,
-) -> Option<(Caller, Vec<InstanceId>)> {
+) -> Option<(ObjectHandle, Vec<InstanceId>)> {
     let Some(tracked) = context.objects.find(&key).filter(|_| !context.draining()) else {
         account.schedule.forget(&key);
         return None;
@@ -65,15 +65,15 @@ fn asked(
         }
         tracked.uid.clone()
     };
-    Some((Caller { key, uid, tracked, account: account.clone() }, ids))
+    Some((ObjectHandle { key, uid, tracked, account: account.clone() }, ids))
 }
 
-async fn look(context: &Arc<Context>, caller: &Caller, ids: Vec<InstanceId>) {
+async fn look(context: &Arc<Context>, handle: &ObjectHandle, ids: Vec<InstanceId>) {
     let ended = {
-        let tracked = lock(&caller.tracked);
+        let tracked = lock(&handle.tracked);
         tracked.gone || tracked.memory.is_none()
     };
     if !ended && !context.draining() {
-        requested::register_in_turn(context, caller, ids).await;
+        requested::register_in_turn(context, handle, ids).await;
     }
 }

@@ -15,31 +15,31 @@ use super::{
     api_server::{Key, Live, ReadError, WriteError},
     deletes::{
         send,
-        send::Caller,
+        send::ObjectHandle,
         submit::{Submitted, submit},
     },
-    metrics::{Reconciled, Waved},
+    metrics::{Reconciled, WaveResult},
     reads::{requested, scheduled},
     state::{
         context::Context,
         objects::{Revision, Tracked},
-        orphans::Orphan,
+        unrecorded::UnrecordedOutcome,
     },
 };
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
         Mono,
-        account::delete_queue::Turn,
+        account::delete_queue::PermitAnswer,
         backoff::backoff,
         object::{
             decide::{Decision, Input, Next, decide, decide_invalid, finished},
             report::{events::Event, status::is_finished},
             state::{
-                blocker::{Standing, closed},
+                blocker::{Blocker, closed},
                 ledger::Ledger,
                 memory::{Memory, Observed},
-                spec::{Job, ttl},
+                spec::{DeletionSpec, ttl},
             },
         },
         reply::Retry,
@@ -180,16 +180,16 @@ async fn decide_and_carry_out(
         return carry_out(context, None, live, tracked, decision).await;
     }
     let spec = live.spec.as_ref().map_err(Clone::clone);
-    let job = spec.and_then(|spec| Job::parse(spec, live.meta.clone()).map_err(|e| e.to_string()));
-    let job = match job {
-        Ok(job) => job,
+    let spec = spec.and_then(|spec| DeletionSpec::parse(spec, live.meta.clone()).map_err(|e| e.to_string()));
+    let spec = match spec {
+        Ok(spec) => spec,
         Err(why) => {
             let decision = decide_invalid(&why, &live.meta, &live.status, &now);
             calls_at(key, tracked, None);
             return carry_out(context, None, live, tracked, decision).await;
         }
     };
-    let account = match context.accounts.of(&key.namespace, &job) {
+    let account = match context.accounts.of(&key.namespace, &spec) {
         Ok(account) => account,
         Err(why) => {
             let decision = decide_invalid(&why.to_string(), &live.meta, &live.status, &now);
@@ -197,15 +197,17 @@ async fn decide_and_carry_out(
             return carry_out(context, None, live, tracked, decision).await;
         }
     };
-    let caller = Caller { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
-    calls_at(key, tracked, Some(&caller.account));
-    if !job.allows_calls() {
+    let handle = ObjectHandle { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
+    calls_at(key, tracked, Some(&handle.account));
+    if !spec.allows_calls() {
         lock(tracked).turn_asked = None;
-        caller.account.forget(key);
+        handle.account.forget(key);
     }
-    reread_secret(&caller).await;
-    let Some(decision) = decided(context, &caller, live, &job, may_start) else { return Pass::Backoff(None) };
-    carry_out(context, Some(&caller), live, tracked, decision).await
+    reread_secret(&handle).await;
+    let Some(decision) = decided(context, &handle, live, &spec, may_start) else {
+        return Pass::Backoff(None);
+    };
+    carry_out(context, Some(&handle), live, tracked, decision).await
 }
 
 /// Notes where an object calls, if anywhere, and leaves where it called before.
@@ -218,50 +220,56 @@ fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>)
 }
 
 /// Decides with what the governor says, and claims the ids of a wave under the same lock.
-fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start: bool) -> Option<Decision> {
+fn decided(
+    context: &Context,
+    handle: &ObjectHandle,
+    live: &Live,
+    spec: &DeletionSpec,
+    may_start: bool,
+) -> Option<Decision> {
     let Some(claim) = context.random.claim() else {
         error!("the system gives no random numbers; nothing is sent without");
         return None;
     };
     let now = context.clock.now();
-    let ledger = Ledger::read(&job.ids, &live.status);
-    let tracked = &mut *lock(&caller.tracked);
-    let held = caller.account.held(&caller.key, now.mono);
-    let mut turn = (held > 0).then_some(Turn::Now(held));
+    let ledger = Ledger::read(&spec.ids, &live.status);
+    let tracked = &mut *lock(&handle.tracked);
+    let held = handle.account.held(&handle.key, now.mono);
+    let mut turn = (held > 0).then_some(PermitAnswer::Now(held));
     let decision = loop {
-        let mut marks = lock(&caller.account.marks);
-        let memory = tracked.memory.get_or_insert_with(|| Memory::new(job, now.mono));
+        let mut call_history = lock(&handle.account.call_history);
+        let memory = tracked.memory.get_or_insert_with(|| Memory::new(spec, now.mono));
         memory.observe(
             &Observed {
-                job,
+                spec,
                 status: &live.status,
                 ledger: &ledger,
-                evidence: caller.account.evidence(),
+                evidence: handle.account.evidence(),
                 now: &now,
                 settings: &context.settings,
             },
-            &mut marks,
+            &mut call_history,
         );
-        context.accounts.learn(&caller.account, memory);
+        context.accounts.learn(&handle.account, memory);
         let mut decision = decide(&Input {
-            job,
+            spec,
             status: &live.status,
             other_bytes: live.other_bytes,
             memory,
-            marks: &marks,
+            call_history: &call_history,
             turn,
-            batch_size: context.accounts.batch_size(&caller.account),
+            batch_size: context.accounts.batch_size(&handle.account),
             may_start,
             claim: &claim,
             now: &now,
             settings: &context.settings,
         });
-        drop(marks);
+        drop(call_history);
         match &decision.next {
             Next::AskPermit(want) => {
-                let said = caller.account.ask(&caller.key, *want, now.mono);
+                let said = handle.account.ask(&handle.key, *want, now.mono);
                 context.metrics.asked(&mut tracked.turn_asked, &said, now.mono);
-                if let Turn::Closed(left) = said {
+                if let PermitAnswer::Closed(left) = said {
                     let before = memory.call_trouble.as_ref();
                     memory.call_trouble = Some(closed(left, before, &now, &context.settings));
                 }
@@ -269,8 +277,8 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start
                 continue;
             }
             // The marks were looked at under this lock of the object, but another object may have claimed meanwhile.
-            Next::Submit(wave) if !send::claim(caller, tracked, wave) => {
-                context.metrics.waved(Waved::Taken);
+            Next::Submit(wave) if !send::claim(handle, tracked, wave) => {
+                context.metrics.waved(WaveResult::Taken);
                 decision = decision.without_its_wave(now.mono);
             }
             Next::Submit(_) | Next::Delete | Next::Wait => {}
@@ -278,15 +286,15 @@ fn decided(context: &Context, caller: &Caller, live: &Live, job: &Job, may_start
         break decision;
     };
     if turn.is_none() {
-        caller.account.forget(&caller.key);
+        handle.account.forget(&handle.key);
     }
-    context.call_next(&caller.account);
+    context.call_next(&handle.account);
     Some(decision)
 }
 
 async fn carry_out(
     context: &Arc<Context>,
-    caller: Option<&Caller>,
+    handle: Option<&ObjectHandle>,
     live: &Live,
     tracked: &Mutex<Tracked>,
     decision: Decision,
@@ -295,8 +303,8 @@ async fn carry_out(
     if next == Next::Delete {
         return delete(context, live).await;
     }
-    if let (Next::Submit(wave), Some(write), Some(caller)) = (next, &write, caller) {
-        return match submit(context, caller, live, write, wave).await {
+    if let (Next::Submit(wave), Some(write), Some(handle)) = (next, &write, handle) {
+        return match submit(context, handle, live, write, wave).await {
             Submitted::Stored => {
                 wrote(context, live, tracked, Some(write), (&records, holds_ends), events);
                 // The next wave's ids are looked at while this wave's calls run.
@@ -322,18 +330,18 @@ async fn carry_out(
         }
     }
     wrote(context, live, tracked, write.as_ref(), (&records, holds_ends), events);
-    if let Some(caller) = caller.filter(|_| !look.is_empty()) {
+    if let Some(handle) = handle.filter(|_| !look.is_empty()) {
         let now = context.clock.mono();
         if let Some(memory) = &mut lock(tracked).memory {
             memory.looking(&look, regular, now, &context.settings);
         }
-        requested::register(context, caller, look);
+        requested::register(context, handle, look);
     }
-    if let Some(caller) = caller {
-        scheduled::watch(context, caller, &watch);
+    if let Some(handle) = handle {
+        scheduled::watch(context, handle, &watch);
     }
-    if let (None, Some(caller)) = (wake, caller) {
-        caller.account.forget(&caller.key);
+    if let (None, Some(handle)) = (wake, handle) {
+        handle.account.forget(&handle.key);
     }
     wake.map_or(Pass::Rest, Pass::At)
 }
@@ -378,7 +386,7 @@ fn wrote(
         }
     }
     if !records.is_empty() {
-        context.heard.notify_waiters();
+        context.progress.notify_waiters();
     }
     for event in events {
         info!(namespace = live.key.namespace, name = live.key.name, reason = event.reason, "{}", event.note);
@@ -387,25 +395,25 @@ fn wrote(
 }
 
 /// While the cloud rejects the credentials, another version of the Secret is tried at once.
-async fn reread_secret(caller: &Caller) {
-    let waits = |s: &Option<Standing>| {
+async fn reread_secret(handle: &ObjectHandle) {
+    let waits = |s: &Option<Blocker>| {
         s.as_ref()
             .is_some_and(|s| matches!(s.trouble.retry(), Retry::SecretChange | Retry::SlowOrSecretChange))
     };
-    let waiting = lock(&caller.tracked)
+    let waiting = lock(&handle.tracked)
         .memory
         .as_ref()
         .is_some_and(|memory| waits(&memory.look_trouble) || waits(&memory.call_trouble));
     if !waiting {
         return;
     }
-    let Ok(credential) = caller.account.credentials.read().await else { return };
-    let mut tracked = lock(&caller.tracked);
+    let Ok(credential) = handle.account.credentials.read().await else { return };
+    let mut tracked = lock(&handle.tracked);
     let Some(memory) = &mut tracked.memory else { return };
     for trouble in [&mut memory.look_trouble, &mut memory.call_trouble] {
-        let another = |s: &Standing| s.secret_version.as_ref() != Some(&credential.version);
+        let another = |s: &Blocker| s.secret_version.as_ref() != Some(&credential.version);
         if waits(trouble) && trouble.as_ref().is_some_and(another) {
-            debug!(namespace = caller.key.namespace, name = caller.key.name, "the Secret changed");
+            debug!(namespace = handle.key.namespace, name = handle.key.name, "the Secret changed");
             *trouble = None;
         }
     }
@@ -428,7 +436,7 @@ fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
                     name = live.key.name,
                     "the API server holds older data than before, as after a restore; all objects are listed anew"
                 );
-                context.set_back.send_replace(());
+                context.relist.send_replace(());
             }
             tracked.revision = revision;
             drop(tracked);
@@ -463,13 +471,13 @@ pub async fn forget_if_gone(context: &Arc<Context>, key: &Key) {
 
 /// Forgets an object that does not exist any more.
 fn gone(context: &Context, key: &Key) {
-    let orphans = context.objects.forget(key);
-    tell_orphans(context, key, orphans);
+    let unrecorded_outcomes = context.objects.forget(key);
+    tell_unrecorded(context, key, unrecorded_outcomes);
 }
 
 /// Tells what calls came to whose object is gone: no status can hold it.
-pub fn tell_orphans(context: &Context, key: &Key, orphans: Vec<Orphan>) {
-    for Orphan { uid, batch, ids, outcome } in orphans {
+pub fn tell_unrecorded(context: &Context, key: &Key, unrecorded_outcomes: Vec<UnrecordedOutcome>) {
+    for UnrecordedOutcome { uid, batch, ids, outcome } in unrecorded_outcomes {
         let size = ids.len();
         warn!(
             namespace = key.namespace,

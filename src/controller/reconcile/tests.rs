@@ -12,7 +12,7 @@ use crate::{
     cloud::{Client, ClientOptions, Endpoints},
     controller::{ApiServer, Context, Options},
     engine::Settings,
-    leadership::{Keeper, Leadership},
+    leadership::{Leadership, LeadershipSetter},
     random::Random,
     scope::Scope,
 };
@@ -53,20 +53,20 @@ fn controller(leadership: Leadership, scope: &Scope) -> (Arc<Context>, Arc<Atomi
 
 #[tokio::test]
 async fn r06_a_process_that_does_not_lead_reads_writes_and_deletes_nothing() {
-    let (keeper, leadership) = Keeper::new();
+    let (setter, leadership) = LeadershipSetter::new();
     let (context, asked) = controller(leadership, &Scope::default());
     let term = || Deadline::after(Duration::from_mins(1), &context.clock);
 
     assert!(reconcile(&context, &key()).await.is_some(), "it comes back");
     assert_eq!(asked.load(Ordering::SeqCst), 0, "not even a read");
-    keeper.until(term());
+    setter.until(term());
     let live = context.api.read(&key()).await.unwrap().unwrap();
     context.api.write_status(&live, &live.status).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
     let leave_by = context.leave_by(context.clock.mono());
     assert!(!leave_by.is_over());
     // Lost between the read and the write, or between the write and the call.
-    keeper.end();
+    setter.end();
     assert!(leave_by.is_over());
     let refused = [
         context.api.write_status(&live, &live.status).await,
@@ -75,7 +75,7 @@ async fn r06_a_process_that_does_not_lead_reads_writes_and_deletes_nothing() {
     ];
     assert!(refused.iter().all(|done| matches!(done, Err(WriteError::Unavailable(_)))), "{refused:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
-    keeper.until(term());
+    setter.until(term());
     reconcile(&context, &key()).await;
     assert!(asked.load(Ordering::SeqCst) > 2, "it goes on when it leads again");
 }

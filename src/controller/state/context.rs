@@ -18,7 +18,7 @@ use crate::{
     controller::{
         accounts::{Account, Accounts},
         api_server::{ApiServer, Key, Live, events::Events},
-        metrics::{Census, Metrics, Paces, Row},
+        metrics::{Metrics, ObjectGauges, RateGauges, Row},
         slots::Slots,
     },
     engine::{
@@ -54,7 +54,7 @@ pub struct Context {
     pub(in crate::controller) objects: Objects,
     pub(in crate::controller) events: Events,
     pub(in crate::controller) metrics: Metrics,
-    census: Census,
+    object_gauges: ObjectGauges,
     pub(in crate::controller) clock: Clock,
     pub(in crate::controller) random: Random,
     pub(in crate::controller) settings: Settings,
@@ -62,9 +62,9 @@ pub struct Context {
     pub(in crate::controller) scope: Scope,
     pub(in crate::controller) slots: Slots,
     /// Something was heard for some object; for the drain.
-    pub(in crate::controller) heard: Notify,
+    pub(in crate::controller) progress: Notify,
     /// The API server was found to hold older data than before; for the watches.
-    pub(in crate::controller) set_back: watch::Sender<()>,
+    pub(in crate::controller) relist: watch::Sender<()>,
     draining: AtomicBool,
     /// Of each watch, by namespace; a watch of all namespaces has none.
     wakers: HashMap<Option<String>, mpsc::UnboundedSender<Key>>,
@@ -95,15 +95,15 @@ impl Context {
             objects: Objects::default(),
             events,
             metrics,
-            census: Census::new(clock.clone()),
+            object_gauges: ObjectGauges::new(clock.clone()),
             clock,
             random,
             settings,
             leadership,
             scope: scope.clone(),
             slots: Slots::new(),
-            heard: Notify::new(),
-            set_back: watch::Sender::default(),
+            progress: Notify::new(),
+            relist: watch::Sender::default(),
             draining: AtomicBool::new(false),
             wakers,
         };
@@ -112,11 +112,11 @@ impl Context {
 
     /// All that the controller and its clients count.
     pub fn register(&self, registry: &mut Registry) {
-        self.census.register(registry);
+        self.object_gauges.register(registry);
         self.metrics.register(registry);
         self.api.requests().register(registry);
         self.accounts.client().metrics().register(registry);
-        Paces(self.accounts.governors().clone()).register(registry);
+        RateGauges(self.accounts.governors().clone()).register(registry);
     }
 
     /// Counts an object by its status, until it is gone.
@@ -127,7 +127,7 @@ impl Context {
         status: &InstanceDeletionStatus,
     ) {
         if !tracked.gone {
-            self.census.enter(&mut tracked.counted, Row::of(status, live.created));
+            self.object_gauges.enter(&mut tracked.counted, Row::of(status, live.created));
         }
     }
 
@@ -138,7 +138,7 @@ impl Context {
             // A watch that has ended hears nothing, and the process ends with it.
             let _ = waker.send(key.clone());
         }
-        self.heard.notify_waiters();
+        self.progress.notify_waiters();
     }
 
     /// Has the objects decided upon whose turn to call at this account has come near. Called whenever a turn was given,

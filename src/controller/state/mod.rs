@@ -2,4 +2,4 @@
 
 pub mod context;
 pub mod objects;
-pub mod orphans;
+pub mod unrecorded;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::orphans::{Orphan, orphans};
+use super::unrecorded::{UnrecordedOutcome, unrecorded_outcomes};
 use crate::{
     controller::{accounts::Account, api_server::Key, metrics::Counted},
     engine::{Mono, object::state::memory::Memory},
@@ -82,7 +82,7 @@ impl Objects {
     }
 
     /// Forgets an object that is gone. What its calls came to, if no write holds it, is returned to be told elsewhere.
-    pub fn forget(&self, key: &Key) -> Vec<Orphan> {
+    pub fn forget(&self, key: &Key) -> Vec<UnrecordedOutcome> {
         let removed = lock(&self.by_key).remove(key);
         removed
             .map(|tracked| {
@@ -92,7 +92,7 @@ impl Objects {
                 if let Some(account) = tracked.account.take() {
                     account.leave(key);
                 }
-                orphans(&tracked)
+                unrecorded_outcomes(&tracked)
             })
             .unwrap_or_default()
     }

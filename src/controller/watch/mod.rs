@@ -142,7 +142,7 @@ async fn watch(
     let mut on_sync = Some(on_sync);
     let (metrics, mut listed) = (context.metrics.clone(), false);
     let make = move || watcher(api.clone(), config.clone()).boxed();
-    let stream = renewed(make, RENEWAL, context.set_back.subscribe())
+    let stream = renewed(make, RENEWAL, context.relist.subscribe())
         .default_backoff()
         // Not `wait_until_ready` of the store: the Controller waits on it too, and only its last waiter is woken.
         .inspect(move |event| {

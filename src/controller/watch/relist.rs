@@ -17,33 +17,33 @@ use tokio::{
 };
 
 /// The events of the watches that `make` makes, one after the other, none longer than `every`, and none longer than until
-/// `set_back` tells something.
+/// `relist` tells something.
 pub fn renewed<K, W>(
     make: impl FnMut() -> W,
     every: Duration,
-    set_back: Receiver<()>,
+    relist: Receiver<()>,
 ) -> impl Stream<Item = Result<Event<K>>>
 where
     W: Stream<Item = Result<Event<K>>> + Unpin,
 {
-    stream::unfold((None, make, set_back), move |(watch, mut make, mut set_back)| async move {
+    stream::unfold((None, make, relist), move |(watch, mut make, mut relist)| async move {
         let mut current = watch;
         loop {
             let (mut watch, until) = current.take().unwrap_or_else(|| (make(), Instant::now() + every));
             let event = tokio::select! {
                 event = timeout_at(until, watch.next()) => event.ok().flatten(),
-                () = told(&mut set_back) => None,
+                () = told(&mut relist) => None,
             };
             if let Some(event) = event {
                 let next = (!too_old(&event)).then_some((watch, until));
-                return Some((event, (next, make, set_back)));
+                return Some((event, (next, make, relist)));
             }
         }
     })
 }
 
-async fn told(set_back: &mut Receiver<()>) {
-    if set_back.changed().await.is_err() {
+async fn told(relist: &mut Receiver<()>) {
+    if relist.changed().await.is_err() {
         // Nobody is left who could tell.
         std::future::pending::<()>().await;
     }
@@ -73,8 +73,8 @@ mod tests {
             made.set(made.get() + 1);
             stream::iter(events()).chain(stream::pending())
         };
-        let (_tells, set_back) = tokio::sync::watch::channel(());
-        let watches = pin!(renewed(make, Duration::from_mins(10), set_back));
+        let (_tells, relist) = tokio::sync::watch::channel(());
+        let watches = pin!(renewed(make, Duration::from_mins(10), relist));
         assert_eq!(watches.take(n).count().await, n);
         made.get()
     }
@@ -94,8 +94,8 @@ mod tests {
             made.set(made.get() + 1);
             stream::iter([Ok(Event::<u32>::Init)]).chain(stream::pending())
         };
-        let (tells, set_back) = tokio::sync::watch::channel(());
-        let mut watches = pin!(renewed(make, Duration::from_mins(10), set_back));
+        let (tells, relist) = tokio::sync::watch::channel(());
+        let mut watches = pin!(renewed(make, Duration::from_mins(10), relist));
         assert!(matches!(watches.next().await, Some(Ok(Event::Init))));
         tells.send(()).unwrap();
         assert!(matches!(watches.next().await, Some(Ok(Event::Init))));

@@ -1,6 +1,6 @@
 //! What this process knows of the calls that name an id, whichever object's they were.
 //!
-//! One [`Marks`] for each endpoint and project. Two objects that name one id must not both send it, and a read that came
+//! One [`CallHistory`] for each endpoint and project. Two objects that name one id must not both send it, and a read that came
 //! before another object's call ended is no proof for either (design §3, rules 3 and 5; property S17).
 
 use std::{
@@ -40,7 +40,7 @@ impl Effect {
 
 /// The end of the last call that may have had an effect on an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-// An account may have a hundred thousand of them: see `Kept`.
+// An account may have a hundred thousand of them: see `StoredCall`.
 #[repr(Rust, packed)]
 pub struct Ended {
     /// When the call ended.
@@ -53,7 +53,7 @@ pub struct Ended {
 
 /// What is known of one id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Mark {
+pub struct LastCall {
     /// A call that names it is being made, with the state that the look before it showed.
     pub in_flight: Option<Live>,
     /// The last call that may have had an effect; one of another process may be over only some time from now.
@@ -76,7 +76,7 @@ const SERIES_LIFE: Duration = Duration::from_hours(24);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 // 18 bytes and not 24: a node of the tree, of eleven marks, fits into 448 bytes, the allocator's next smaller size.
 #[repr(Rust, packed)]
-struct Kept {
+struct StoredCall {
     ended: Option<Ended>,
     on_its_way: Option<Mono>,
 }
@@ -90,39 +90,39 @@ struct Missing {
 
 /// The marks of one endpoint and project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct CallHistory {
     /// A tree, since it grows without ever being there twice.
-    kept: BTreeMap<InstanceId, Kept>,
+    kept: BTreeMap<InstanceId, StoredCall>,
     in_flight: HashMap<InstanceId, Live>,
     missing: HashMap<InstanceId, Missing>,
     swept: Mono,
 }
 
-impl Hash for Marks {
+impl Hash for CallHistory {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // An id without a mark and one whose mark says nothing are the same.
         let ids = self.kept.keys().chain(self.in_flight.keys()).chain(self.missing.keys());
         let ids: BTreeSet<InstanceId> = ids.copied().collect();
-        let marks = ids.into_iter().map(|id| (id, self.get(id)));
-        let marks: Vec<_> = marks.filter(|(_, mark)| *mark != Mark::default()).collect();
-        (marks, self.swept).hash(state);
+        let calls = ids.into_iter().map(|id| (id, self.get(id)));
+        let calls: Vec<_> = calls.filter(|(_, last_call)| *last_call != LastCall::default()).collect();
+        (calls, self.swept).hash(state);
     }
 }
 
-impl Marks {
+impl CallHistory {
     /// Visits every moment that is kept here.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         visit(&mut self.swept);
         for kept in self.kept.values_mut() {
             // There is no reference to what is packed.
-            let Kept { mut ended, mut on_its_way } = *kept;
+            let StoredCall { mut ended, mut on_its_way } = *kept;
             if let Some(ended) = &mut ended {
                 let mut at = ended.at;
                 visit(&mut at);
                 ended.at = at;
             }
             on_its_way.iter_mut().for_each(&mut *visit);
-            *kept = Kept { ended, on_its_way };
+            *kept = StoredCall { ended, on_its_way };
         }
         for Missing { last, since } in self.missing.values_mut() {
             std::iter::once(last).chain(since).for_each(&mut *visit);
@@ -131,12 +131,12 @@ impl Marks {
 
     /// What is known of an id.
     #[must_use]
-    pub fn get(&self, id: InstanceId) -> Mark {
-        let Kept { ended, on_its_way } = self.kept.get(&id).copied().unwrap_or_default();
+    pub fn get(&self, id: InstanceId) -> LastCall {
+        let StoredCall { ended, on_its_way } = self.kept.get(&id).copied().unwrap_or_default();
         let in_flight = self.in_flight.get(&id).copied();
         let missing = self.missing.get(&id);
         let (not_found, missing_since) = (missing.map(|m| m.last), missing.and_then(|m| m.since));
-        Mark { in_flight, ended, on_its_way, not_found, missing_since }
+        LastCall { in_flight, ended, on_its_way, not_found, missing_since }
     }
 
     /// Claims the ids of a call about to be made, each with the state that its look showed. Nothing is claimed, and
@@ -172,8 +172,8 @@ impl Marks {
         }
         match seen {
             Seen::ShuttingDown | Seen::Terminated => {
-                let mark = self.kept.entry(id).or_default();
-                mark.on_its_way = mark.on_its_way.max(Some(sent));
+                let last_call = self.kept.entry(id).or_default();
+                last_call.on_its_way = last_call.on_its_way.max(Some(sent));
             }
             Seen::NotFound => {
                 let missing = self.missing.entry(id).or_insert(Missing { last: sent, since: None });
@@ -189,19 +189,19 @@ impl Marks {
         if heard.at + settings.settle * PATIENCE < now {
             return;
         }
-        let mark = self.kept.entry(id).or_default();
-        let known = mark.ended.unwrap_or(heard);
+        let last_call = self.kept.entry(id).or_default();
+        let known = last_call.ended.unwrap_or(heard);
         let effect = match (known.effect, heard.effect) {
             (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
             _ => Effect::Accepted,
         };
-        mark.ended = Some(Ended { at: known.at.max(heard.at), effect, before: known.before });
+        last_call.ended = Some(Ended { at: known.at.max(heard.at), effect, before: known.before });
     }
 
     /// Notes that the record of an object, read now, says of an id that no call is known to have named that it is on its way.
     pub fn heard_on_its_way(&mut self, id: InstanceId, now: Mono) {
-        let mark = self.kept.entry(id).or_default();
-        mark.on_its_way = mark.on_its_way.max(Some(now));
+        let last_call = self.kept.entry(id).or_default();
+        last_call.on_its_way = last_call.on_its_way.max(Some(now));
     }
 
     /// Forgets what no rule needs any more. After [`PATIENCE`] × settle any live state allows a call again, so a mark
@@ -212,8 +212,9 @@ impl Marks {
             return;
         }
         self.swept = now;
-        self.kept.retain(|_, mark| {
-            mark.ended.is_some_and(|e| now - e.at < life) || mark.on_its_way.is_some_and(|at| now - at < life)
+        self.kept.retain(|_, last_call| {
+            last_call.ended.is_some_and(|e| now - e.at < life)
+                || last_call.on_its_way.is_some_and(|at| now - at < life)
         });
         self.missing.retain(|_, missing| {
             let age = now - missing.last;
@@ -231,8 +232,8 @@ mod tests {
         InstanceId::from_u128(1)
     }
 
-    fn is_empty(marks: &Marks) -> bool {
-        marks.kept.is_empty() && marks.in_flight.is_empty() && marks.missing.is_empty()
+    fn is_empty(calls: &CallHistory) -> bool {
+        calls.kept.is_empty() && calls.in_flight.is_empty() && calls.missing.is_empty()
     }
 
     fn ended(at: Mono, effect: Effect, before: Option<Live>) -> Ended {
@@ -242,52 +243,55 @@ mod tests {
     #[test]
     fn a_node_of_the_tree_takes_no_more_than_it_must() {
         // std's B-tree: eleven keys and values, a pointer, and two numbers of two bytes.
-        const NODE: usize = 11 * (size_of::<InstanceId>() + size_of::<Kept>()) + 8 + 4;
+        const NODE: usize = 11 * (size_of::<InstanceId>() + size_of::<StoredCall>()) + 8 + 4;
         const { assert!(NODE <= 448) };
     }
 
     #[test]
     fn s17_an_id_is_in_one_call_at_a_time_whatever_object_names_it() {
         let other = InstanceId::from_u128(2);
-        let mut marks = Marks::default();
-        assert!(marks.claim(&[(id(), Live::Running)]));
-        assert!(!marks.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
-        assert_eq!(marks.get(id()).in_flight, Some(Live::Running), "as the first claimed it");
-        assert_eq!(marks.get(other), Mark::default(), "all or none");
-        marks.release(&[id()], then(), |_| None);
-        assert!(marks.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
+        let mut calls = CallHistory::default();
+        assert!(calls.claim(&[(id(), Live::Running)]));
+        assert!(!calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
+        assert_eq!(calls.get(id()).in_flight, Some(Live::Running), "as the first claimed it");
+        assert_eq!(calls.get(other), LastCall::default(), "all or none");
+        calls.release(&[id()], then(), |_| None);
+        assert!(calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
     }
 
     #[test]
     fn a_reply_may_have_had_the_effect_that_it_says_on_each_id() {
         let (accepted, unknown) = (Some(Effect::Accepted), Some(Effect::Unknown));
-        let note = crate::engine::reply::Note::default;
+        let message = crate::engine::reply::CloudMessage::default;
         let trouble = crate::engine::reply::Trouble::CloudUnreachable;
         let refusal = crate::engine::reply::Refusal::Whole;
         let lists =
-            |n: u128| Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, note: note() };
+            |n: u128| Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, message: message() };
         assert_eq!(Effect::of(&lists(1), id()), accepted);
         assert_eq!(Effect::of(&lists(2), id()), unknown, "left out");
-        assert_eq!(Effect::of(&Reply::Unknown { trouble, unavailable: false, note: note() }, id()), unknown);
-        assert_eq!(Effect::of(&Reply::Refused { refusal, trouble, note: note() }, id()), None);
+        assert_eq!(
+            Effect::of(&Reply::Unknown { trouble, unavailable: false, message: message() }, id()),
+            unknown
+        );
+        assert_eq!(Effect::of(&Reply::Refused { refusal, trouble, message: message() }, id()), None);
         assert_eq!(Effect::of(&Reply::TooLate, id()), None);
     }
 
     #[test]
     fn marks_that_say_the_same_are_one_state() {
-        let digest = |marks: &Marks| {
+        let digest = |calls: &CallHistory| {
             let mut hasher = std::hash::DefaultHasher::new();
-            marks.hash(&mut hasher);
+            calls.hash(&mut hasher);
             std::hash::Hasher::finish(&hasher)
         };
-        let mut marks = Marks::default();
-        let nothing = digest(&marks);
-        assert!(marks.claim(&[(id(), Live::Running)]));
-        assert_ne!(digest(&marks), nothing);
-        marks.release(&[id()], then(), |_| None);
-        assert_eq!(digest(&marks), nothing, "a mark that says nothing is none");
-        marks.saw(id(), &Seen::ShuttingDown, then());
-        assert_ne!(digest(&marks), nothing);
+        let mut calls = CallHistory::default();
+        let nothing = digest(&calls);
+        assert!(calls.claim(&[(id(), Live::Running)]));
+        assert_ne!(digest(&calls), nothing);
+        calls.release(&[id()], then(), |_| None);
+        assert_eq!(digest(&calls), nothing, "a mark that says nothing is none");
+        calls.saw(id(), &Seen::ShuttingDown, then());
+        assert_ne!(digest(&calls), nothing);
     }
 
     #[test]
@@ -296,10 +300,10 @@ mod tests {
         let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
         let read = Mono::at(then().since_start().saturating_sub(life));
         let swept = |at: Mono| {
-            let mut marks = Marks { swept: then(), ..Marks::default() };
-            marks.saw(id(), &Seen::ShuttingDown, read);
-            marks.sweep(at, &settings);
-            is_empty(&marks)
+            let mut calls = CallHistory { swept: then(), ..CallHistory::default() };
+            calls.saw(id(), &Seen::ShuttingDown, read);
+            calls.sweep(at, &settings);
+            is_empty(&calls)
         };
         assert!(!swept(then()), "just done");
         assert!(!swept(just_before(then() + settings.settle)));
@@ -320,14 +324,14 @@ mod tests {
             (Some((earlier, accepted)), (then(), unknown), ended(then(), accepted, Some(Live::Running))),
         ];
         for (own, (at, effect), expected) in table {
-            let mut marks = Marks::default();
+            let mut calls = CallHistory::default();
             if let Some((at, effect)) = own {
-                assert!(marks.claim(&[(id(), Live::Running)]));
-                marks.release(&[id()], at, |_| Some(effect));
+                assert!(calls.claim(&[(id(), Live::Running)]));
+                calls.release(&[id()], at, |_| Some(effect));
             }
             for _ in 0..2 {
-                marks.heard_call(id(), ended(at, effect, None), then(), &Settings::default());
-                assert_eq!(marks.get(id()).ended, Some(expected), "{own:?} {effect:?}");
+                calls.heard_call(id(), ended(at, effect, None), then(), &Settings::default());
+                assert_eq!(calls.get(id()).ended, Some(expected), "{own:?} {effect:?}");
             }
         }
     }
@@ -337,44 +341,44 @@ mod tests {
         let settings = Settings::default();
         let last = then() + settings.settle * PATIENCE;
         for (now, heard) in [(last, true), (last + MICRO, false)] {
-            let mut marks = Marks::default();
-            marks.heard_call(id(), ended(then(), Effect::Accepted, None), now, &settings);
-            assert_eq!(marks.get(id()).ended.is_some(), heard);
+            let mut calls = CallHistory::default();
+            calls.heard_call(id(), ended(then(), Effect::Accepted, None), now, &settings);
+            assert_eq!(calls.get(id()).ended.is_some(), heard);
         }
     }
 
-    type Happens<'a> = &'a dyn Fn(&mut Marks);
+    type Happens<'a> = &'a dyn Fn(&mut CallHistory);
 
     #[test]
     fn a_mark_is_kept_for_as_long_as_a_rule_may_ask_for_it() {
         let settings = Settings::default();
         let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
         let over = then() + life;
-        let read = |seen: Seen| move |marks: &mut Marks| marks.saw(id(), &seen, then());
-        let call = |marks: &mut Marks| {
-            marks.heard_call(id(), ended(then(), Effect::Unknown, None), then(), &settings);
+        let read = |seen: Seen| move |calls: &mut CallHistory| calls.saw(id(), &seen, then());
+        let call = |calls: &mut CallHistory| {
+            calls.heard_call(id(), ended(then(), Effect::Unknown, None), then(), &settings);
         };
-        let flying = |marks: &mut Marks| {
-            assert!(marks.claim(&[(id(), Live::Running)]));
+        let flying = |calls: &mut CallHistory| {
+            assert!(calls.claim(&[(id(), Live::Running)]));
         };
-        let not_found_and_found = |marks: &mut Marks| {
-            marks.saw(id(), &Seen::NotFound, then());
-            marks.saw(id(), &Seen::Live(Live::Running), then() + MICRO);
+        let not_found_and_found = |calls: &mut CallHistory| {
+            calls.saw(id(), &Seen::NotFound, then());
+            calls.saw(id(), &Seen::Live(Live::Running), then() + MICRO);
         };
         let table: [(&str, Happens<'_>, bool); 6] = [
             ("a call that ended", &call, false),
             ("shutting down", &read(Seen::ShuttingDown), false),
-            ("on its way by the record", &|marks| marks.heard_on_its_way(id(), then()), false),
+            ("on its way by the record", &|calls| calls.heard_on_its_way(id(), then()), false),
             ("found again", &not_found_and_found, false),
             ("a series of not-found reads", &read(Seen::NotFound), true),
             ("a call being made", &flying, true),
         ];
         for (name, happens, longer) in table {
             for (now, kept) in [(just_before(then() + life), true), (over, longer)] {
-                let mut marks = Marks::default();
-                happens(&mut marks);
-                marks.sweep(now, &settings);
-                assert_eq!(!is_empty(&marks), kept, "{name}");
+                let mut calls = CallHistory::default();
+                happens(&mut calls);
+                calls.sweep(now, &settings);
+                assert_eq!(!is_empty(&calls), kept, "{name}");
             }
         }
     }

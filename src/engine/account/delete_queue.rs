@@ -4,14 +4,14 @@
 //! then, and would have to be made again while nobody else may call. Whoever is not ready at its turn lets others pass and
 //! keeps its place.
 //!
-//! Nothing waits here. An object that may not call yet is told when to ask again, or is [called](Permits::called).
+//! Nothing waits here. An object that may not call yet is told when to ask again, or is [called](DeleteQueue::called).
 
 use std::{
     collections::{HashMap, VecDeque},
     time::Duration,
 };
 
-use super::rate::Pace;
+use super::rate::Rate;
 use crate::engine::time::Mono;
 
 /// A turn is near if it comes within this: time enough for a look, and short of the time for which a look counts.
@@ -23,7 +23,7 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// The queue for permits of one account. `K` names an object.
 #[derive(Clone, Debug)]
-pub struct Permits<K> {
+pub struct DeleteQueue<K> {
     waiting: VecDeque<Place<K>>,
     granted: HashMap<K, Grant>,
     /// How long a grant is kept for an object that does not use it, and how long whoever comes after a place waits for it.
@@ -65,7 +65,7 @@ pub struct Want {
 
 /// What the governor says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum PermitAnswer {
     /// This many calls may be made now.
     Now(usize),
     /// The turn is near.
@@ -81,7 +81,7 @@ pub enum Turn {
     Closed(Duration),
 }
 
-impl Turn {
+impl PermitAnswer {
     /// When an object that was told this asks again, if nothing else is heard.
     #[must_use]
     pub fn asks_again(self, now: Mono) -> Option<Mono> {
@@ -94,7 +94,7 @@ impl Turn {
     }
 }
 
-impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
+impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
     /// A queue in which an unused permit passes on after `keep`.
     #[must_use]
     pub fn new(keep: Duration) -> Self {
@@ -102,48 +102,52 @@ impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
     }
 
     /// Calls granted to an object that it has not used. None while the cloud asks that nobody calls.
-    pub fn held(&mut self, key: &K, pace: &mut Pace, now: Mono) -> usize {
-        if pace.closed(now).is_some() {
-            self.use_up(key, 0, pace);
+    pub fn held(&mut self, key: &K, rate: &mut Rate, now: Mono) -> usize {
+        if rate.closed(now).is_some() {
+            self.use_up(key, 0, rate);
         }
         self.granted.retain(|_, grant| grant.until > now);
         self.granted.get(key).map_or(0, |g| g.calls)
     }
 
     /// Asks for calls for an object.
-    pub fn ask(&mut self, key: &K, want: Want, pace: &mut Pace, now: Mono) -> Turn {
-        let held = self.held(key, pace, now);
+    pub fn ask(&mut self, key: &K, want: Want, rate: &mut Rate, now: Mono) -> PermitAnswer {
+        let held = self.held(key, rate, now);
         if held > 0 {
-            return Turn::Now(held);
+            return PermitAnswer::Now(held);
         }
         let index = self.waiting.iter().position(|place| place.key == *key).unwrap_or(self.waiting.len());
         let before = self.waiting.iter().take(index);
-        let closed = pace.closed(now).filter(|left| *left > NEAR);
-        let share = self.share(index, pace, now);
+        let closed = rate.closed(now).filter(|left| *left > NEAR);
+        let share = self.share(index, rate, now);
         let calls = want.calls.min(share);
         let (state, due, turn) = if let Some(closed) = closed {
-            (State::Behind, now + closed, Turn::Closed(closed))
+            (State::Behind, now + closed, PermitAnswer::Closed(closed))
         } else if want.ready > 0 {
             let ahead = before.filter(|p| p.state == State::Ready && now <= p.due + LATE).count();
-            let granted = if ahead == 0 { pace.take(want.ready.min(share), now) } else { 0 };
+            let granted = if ahead == 0 { rate.take(want.ready.min(share), now) } else { 0 };
             if granted > 0 {
                 self.waiting.remove(index);
                 self.granted.insert(key.clone(), Grant { calls: granted, until: now + self.keep });
-                return Turn::Now(granted);
+                return PermitAnswer::Now(granted);
             }
-            let mut at = pace.due(ahead + 1, now);
+            let mut at = rate.due(ahead + 1, now);
             if ahead > 0 {
                 // Whoever is first has not come yet: asking again at once would bring nothing new.
                 at = at.max(now + AFTER_OTHERS);
             }
             let near = at - now <= NEAR;
-            (State::Ready, at, if near { Turn::Soon { calls, at: Some(at) } } else { Turn::Later(at) })
+            (
+                State::Ready,
+                at,
+                if near { PermitAnswer::Soon { calls, at: Some(at) } } else { PermitAnswer::Later(at) },
+            )
         } else {
-            let turn = pace.due(1 + before.filter(|p| now <= p.due + self.keep).count(), now);
+            let turn = rate.due(1 + before.filter(|p| now <= p.due + self.keep).count(), now);
             let since = self.waiting.get(index).filter(|p| p.state == State::Near).map(|p| p.due);
             match (turn - now).checked_sub(NEAR).filter(|early| !early.is_zero()) {
-                None => (State::Near, since.unwrap_or(now), Turn::Soon { calls, at: None }),
-                Some(early) => (State::Behind, now + early, Turn::Later(now + early)),
+                None => (State::Near, since.unwrap_or(now), PermitAnswer::Soon { calls, at: None }),
+                Some(early) => (State::Behind, now + early, PermitAnswer::Later(now + early)),
             }
         };
         match self.waiting.get_mut(index) {
@@ -162,16 +166,16 @@ impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
     }
 
     /// Calls that each object may make in a row, so that all that wait have as many while a turn is near; at least one.
-    fn share(&self, index: usize, pace: &mut Pace, now: Mono) -> usize {
+    fn share(&self, index: usize, rate: &mut Rate, now: Mono) -> usize {
         let waiting = self.waiting.len() + usize::from(index == self.waiting.len());
-        (pace.within(NEAR, now) / waiting).max(1)
+        (rate.within(NEAR, now) / waiting).max(1)
     }
 
     /// Objects whose turn has come near since they were told that others come first, or that nobody calls.
-    pub fn called(&mut self, pace: &mut Pace, now: Mono) -> Vec<K> {
+    pub fn called(&mut self, rate: &mut Rate, now: Mono) -> Vec<K> {
         let (mut ahead, mut called) = (0, Vec::new());
         for place in &mut self.waiting {
-            if pace.due(ahead + 1, now) - now > NEAR {
+            if rate.due(ahead + 1, now) - now > NEAR {
                 break;
             }
             if place.state == State::Behind {
@@ -184,15 +188,15 @@ impl<K: Clone + Eq + std::hash::Hash> Permits<K> {
     }
 
     /// Notes that an object makes `calls` of the calls granted to it; what is left over goes back.
-    pub fn use_up(&mut self, key: &K, calls: usize, pace: &mut Pace) {
+    pub fn use_up(&mut self, key: &K, calls: usize, rate: &mut Rate) {
         if let Some(grant) = self.granted.remove(key) {
-            pace.give_back(grant.calls.saturating_sub(calls));
+            rate.give_back(grant.calls.saturating_sub(calls));
         }
     }
 
     /// Forgets an object that is gone or wants no call any more.
-    pub fn forget(&mut self, key: &K, pace: &mut Pace) {
-        self.use_up(key, 0, pace);
+    pub fn forget(&mut self, key: &K, rate: &mut Rate) {
+        self.use_up(key, 0, rate);
         self.waiting.retain(|place| place.key != *key);
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::{
 
 /// What delete calls of one account came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Health {
+pub struct Outage {
     accepted: u64,
     last_accepted: Option<Mono>,
     /// The last call that ended brought only a 5xx, a timeout, or no connection.
@@ -34,7 +34,7 @@ impl Evidence {
     }
 }
 
-impl Health {
+impl Outage {
     /// Notes that calls are on their way.
     pub fn started(&mut self, calls: usize) {
         self.in_flight += calls;
@@ -87,19 +87,23 @@ pub const PROBE_WAIT: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::reply::{Note, Refusal};
+    use crate::engine::reply::{CloudMessage, Refusal};
 
     fn unknown() -> Reply {
-        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() }
+        Reply::Unknown {
+            trouble: Trouble::CloudUnreachable,
+            unavailable: false,
+            message: CloudMessage::default(),
+        }
     }
 
     fn refused(trouble: Trouble) -> Reply {
-        Reply::Refused { refusal: Refusal::Whole, trouble, note: Note::default() }
+        Reply::Refused { refusal: Refusal::Whole, trouble, message: CloudMessage::default() }
     }
 
     #[test]
     fn x12_a_silent_cloud_is_probed_by_one_call_at_a_time() {
-        let accepted = || Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
+        let accepted = || Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
         let table: [(Reply, usize); 5] = [
             (unknown(), 1),
             (refused(Trouble::CloudUnreachable), 1),
@@ -108,55 +112,55 @@ mod tests {
             (accepted(), usize::MAX),
         ];
         for (reply, expected) in table {
-            let mut health = Health::default();
-            health.started(2);
-            assert_eq!(health.allowed(), usize::MAX, "nothing is known yet");
-            health.ended(&unknown(), Mono::START);
-            assert_eq!(health.allowed(), 0, "the other call of the wave is the probe");
-            health.ended(&reply, Mono::START);
-            assert_eq!(health.allowed(), expected, "{reply:?}");
+            let mut outage = Outage::default();
+            outage.started(2);
+            assert_eq!(outage.allowed(), usize::MAX, "nothing is known yet");
+            outage.ended(&unknown(), Mono::START);
+            assert_eq!(outage.allowed(), 0, "the other call of the wave is the probe");
+            outage.ended(&reply, Mono::START);
+            assert_eq!(outage.allowed(), expected, "{reply:?}");
         }
     }
 
     #[test]
     fn a_call_that_never_left_says_nothing_about_the_cloud() {
-        let mut health = Health::default();
-        health.started(2);
-        health.ended(&unknown(), Mono::START);
-        health.ended(&Reply::TooLate, Mono::START);
-        assert_eq!(health.allowed(), 1);
+        let mut outage = Outage::default();
+        outage.started(2);
+        outage.ended(&unknown(), Mono::START);
+        outage.ended(&Reply::TooLate, Mono::START);
+        assert_eq!(outage.allowed(), 1);
     }
 
     #[test]
     fn calls_that_will_not_be_made_make_room_for_a_probe() {
-        let mut health = Health::default();
-        health.started(1);
-        health.ended(&unknown(), Mono::START);
-        health.started(1);
-        assert_eq!(health.allowed(), 0);
-        health.abandoned(1);
-        assert_eq!(health.allowed(), 1);
+        let mut outage = Outage::default();
+        outage.started(1);
+        outage.ended(&unknown(), Mono::START);
+        outage.started(1);
+        assert_eq!(outage.allowed(), 0);
+        outage.abandoned(1);
+        assert_eq!(outage.allowed(), 1);
     }
 
     #[test]
     fn evidence_counts_accepted_calls() {
-        let mut health = Health::default();
+        let mut outage = Outage::default();
         let at = Mono::at(Duration::from_secs(7));
-        health.ended(&Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() }, at);
-        assert_eq!(health.evidence(), Evidence { accepted: 1, last: Some(at) });
-        assert!(health.evidence().since(at));
-        assert!(!health.evidence().since(at + Duration::from_micros(1)));
+        outage.ended(&Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, at);
+        assert_eq!(outage.evidence(), Evidence { accepted: 1, last: Some(at) });
+        assert!(outage.evidence().since(at));
+        assert!(!outage.evidence().since(at + Duration::from_micros(1)));
         assert!(!Evidence::default().since(Mono::START));
     }
 
     #[test]
     fn the_last_acceptance_is_the_one_moment_that_is_kept() {
-        let mut health = Health { last_accepted: Some(Mono::START), ..Health::default() };
+        let mut outage = Outage { last_accepted: Some(Mono::START), ..Outage::default() };
         let mut visited = 0;
-        health.moments(&mut |moment| {
+        outage.moments(&mut |moment| {
             visited += 1;
             *moment = *moment + Duration::from_secs(1);
         });
-        assert_eq!((visited, health.evidence().last), (1, Some(Mono::START + Duration::from_secs(1))));
+        assert_eq!((visited, outage.evidence().last), (1, Some(Mono::START + Duration::from_secs(1))));
     }
 }

@@ -13,7 +13,7 @@ const SLOWEST: f64 = 0.1;
 /// A tenth of a second's calls, at least one, may be granted together: enough for a wave of parallel calls at a high rate.
 const TOGETHER_SECONDS: f64 = 0.1;
 /// What this time brings beyond that is kept for whoever comes late for its turn, so that nothing of the rate is lost. It
-/// is no burst at the cloud: calls that are granted together [leave](Pace::leaves) one after the other.
+/// is no burst at the cloud: calls that are granted together [leave](Rate::departure) one after the other.
 const LATE_SECONDS: f64 = 0.9;
 /// A token that sums of fractions have brought this near to one is one.
 const WHOLE: f64 = 1.0 - 1e-9;
@@ -85,7 +85,7 @@ pub struct Limit {
 
 /// The pace of one kind of call at one account.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct Rate {
     ceiling: f64,
     rate: f64,
     tokens: f64,
@@ -110,7 +110,7 @@ pub struct Pace {
     stated: Option<(f64, Mono)>,
 }
 
-impl Pace {
+impl Rate {
     /// A pace of at most `ceiling` calls per second.
     #[must_use]
     pub fn new(ceiling: f64, now: Mono) -> Self {
@@ -214,7 +214,7 @@ impl Pace {
     /// When a granted call leaves that is ready now: as far from the one before as the pace says. Between a grant and its call
     /// lie a Secret and an intent, which take the API server longer at one time than at another; without this, two calls
     /// granted a second apart would meet the cloud within less, and be refused.
-    pub fn leaves(&mut self, now: Mono) -> Mono {
+    pub fn departure(&mut self, now: Mono) -> Mono {
         self.advance(now);
         let apart = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
         let at = self.left.back().map_or(now, |left| (*left + apart).clamp(now, now + HELD_BACK));
@@ -229,9 +229,9 @@ impl Pace {
     /// changes nothing.
     #[must_use]
     pub fn in_force(&self, now: Mono) -> (f64, bool) {
-        let mut pace = self.clone();
-        pace.advance(now);
-        (pace.rate, pace.rate < pace.ceiling || pace.closed(now).is_some())
+        let mut rate = self.clone();
+        rate.advance(now);
+        (rate.rate, rate.rate < rate.ceiling || rate.closed(now).is_some())
     }
 
     /// For how long no call may be made, since the cloud asks so; none if calls may be made.

@@ -15,11 +15,11 @@ use super::{
         poll, record, write_ahead,
     },
     state::{
-        blocker::Standing,
-        deadlines::Limit,
+        blocker::Blocker,
+        deadlines::Cutoff,
         ledger::{Ledger, Progress},
         memory::Memory,
-        spec::{Job, Meta},
+        spec::{DeletionSpec, Meta},
         wave::Wave,
     },
 };
@@ -27,12 +27,12 @@ use crate::{
     api::InstanceDeletionStatus,
     engine::{
         account::{
-            call_history::Marks,
-            delete_queue::{Turn, Want},
+            call_history::CallHistory,
+            delete_queue::{PermitAnswer, Want},
             schedule::Watch,
         },
         id::InstanceId,
-        reply::Note,
+        reply::CloudMessage,
         settings::{PATIENCE, STORED_LIMIT, Settings},
         time::{Mono, Now},
     },
@@ -42,7 +42,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     /// The spec, read live.
-    pub job: &'a Job,
+    pub spec: &'a DeletionSpec,
     /// The status of the same read.
     pub status: &'a InstanceDeletionStatus,
     /// Bytes that the stored object takes besides its status.
@@ -50,9 +50,9 @@ pub struct Input<'a> {
     /// What this process has seen of the object, after [`Memory::observe`] of this read.
     pub memory: &'a Memory,
     /// What this process knows of calls at the object's endpoint and project.
-    pub marks: &'a Marks,
+    pub call_history: &'a CallHistory,
     /// What the governor said to this object; none if it was not asked.
-    pub turn: Option<Turn>,
+    pub turn: Option<PermitAnswer>,
     /// Most ids in one call: [`crate::engine::settings::BATCH_SIZE`], or what the endpoint was found to accept.
     pub batch_size: usize,
     /// False while the process drains: outcomes are recorded, and nothing new is started.
@@ -112,31 +112,31 @@ pub enum Next {
 /// Decides the next step of an object with a valid spec.
 #[must_use]
 pub fn decide(input: &Input<'_>) -> Decision {
-    let Input { job, status, memory, now, settings, .. } = *input;
+    let Input { spec, status, memory, now, settings, .. } = *input;
     if status::is_finished(status) {
-        return finished(&job.meta, status, job.ttl, now);
+        return finished(&spec.meta, status, spec.ttl, now);
     }
-    let mut ledger = Ledger::read(&job.ids, status);
+    let mut ledger = Ledger::read(&spec.ids, status);
     let records = record::outcomes(&mut ledger, memory, now);
     let outcome_only = ledger.clone();
-    let mut moved = record::sightings(&mut ledger, job, memory, input.marks, now, settings);
+    let mut moved = record::observations(&mut ledger, spec, memory, input.call_history, now, settings);
     let events = events::outcomes(memory, &records);
     let draft = Draft { input, outcome_only, records, events };
 
-    if job.meta.leaving {
+    if spec.meta.leaving {
         let stage = draft.stage_of_suspended();
         return draft.close(&ledger, moved, &stage, Next::Wait, Looking::nothing());
     }
-    if job.dry_run {
+    if spec.dry_run {
         return draft.planning(&ledger);
     }
-    let limit = memory.limits.passed();
-    if let Some((Limit::Deadline, since)) = limit {
+    let cutoff = memory.deadlines.passed();
+    if let Some((Cutoff::Deadline, since)) = cutoff {
         return draft.at_deadline(ledger, moved, since);
     }
-    let limit = limit.map(|(limit, _)| limit);
-    let mut queue = if limit.is_some() || job.allows_calls() {
-        batch::queue(job, &ledger, memory, input.marks, (now.mono, input.batch_size), settings)
+    let cutoff = cutoff.map(|(cutoff, _)| cutoff);
+    let mut queue = if cutoff.is_some() || spec.allows_calls() {
+        batch::queue(spec, &ledger, memory, input.call_history, (now.mono, input.batch_size), settings)
     } else {
         batch::Queue::default()
     };
@@ -144,20 +144,20 @@ pub fn decide(input: &Input<'_>) -> Decision {
         ledger.fail(position, reason, spent_note(memory, &ledger, position), now);
         moved = true;
     }
-    if limit.is_some() {
+    if cutoff.is_some() {
         moved |= close::after_not_after(&mut ledger, memory, &mut queue, now);
     }
     if ledger.ended() {
-        return draft.close(&ledger, moved, &Stage::Ended(limit), Next::Wait, Looking::nothing());
+        return draft.close(&ledger, moved, &Stage::Ended(cutoff), Next::Wait, Looking::nothing());
     }
     let blocked_look = blocked(memory.look_trouble.as_ref(), now.mono);
     let blocked_call = blocked(memory.call_trouble.as_ref(), now.mono).or(blocked_look);
-    if blocked_look.is_some() || (limit.is_none() && blocked_call.is_some()) {
+    if blocked_look.is_some() || (cutoff.is_none() && blocked_call.is_some()) {
         // Ids next in line are looked at just before their call, not while it can't be made.
         queue.look.clear();
     }
-    let calling = input.may_start && limit.is_none() && blocked_call.is_none() && job.allows_calls();
-    let parts = memory.isolation.parts();
+    let calling = input.may_start && cutoff.is_none() && blocked_call.is_none() && spec.allows_calls();
+    let parts = memory.bisection.parts();
     let wave = if calling && !memory.calls_in_flight() {
         batch::wave(&queue, parts, input.batch_size, settings.parallel_calls)
     } else {
@@ -167,27 +167,27 @@ pub fn decide(input: &Input<'_>) -> Decision {
     let want = Some(Want { calls, ready: wave.len() }).filter(|want| calling && want.calls > 0);
     if calling {
         let permitted = match input.turn {
-            Some(Turn::Now(calls) | Turn::Soon { calls, .. }) => calls,
-            Some(Turn::Later(_) | Turn::Closed(_)) | None => 0,
+            Some(PermitAnswer::Now(calls) | PermitAnswer::Soon { calls, .. }) => calls,
+            Some(PermitAnswer::Later(_) | PermitAnswer::Closed(_)) | None => 0,
         };
         batch::look_no_further(&mut queue, parts, permitted, (input.batch_size, settings.parallel_calls));
     }
     let mut looking = Looking::nothing();
     if blocked_look.is_none() && input.may_start {
         let started = status.start_time.as_ref().map(|time| time.0);
-        let requested = status::look_requested(&job.meta, status);
-        let due = poll::due(job, &ledger, memory, &queue, (now, started, requested), settings);
+        let requested = status::look_requested(&spec.meta, status);
+        let due = poll::due(spec, &ledger, memory, &queue, (now, started, requested), settings);
         looking = Looking { ids: due.ids, regular: due.regular, watch: due.watch, next: due.next };
     }
     for until in [blocked_look, blocked_call].into_iter().flatten() {
         looking.wake_at(until);
     }
-    looking.wake_at_some(memory.limits.next(now.mono));
-    let mut stage = draft.stage(&ledger, limit);
+    looking.wake_at_some(memory.deadlines.next(now.mono));
+    let mut stage = draft.stage(&ledger, cutoff);
     let permitted = match (want, input.turn) {
         (None, _) => 0,
         (Some(want), None) => return draft.close(&ledger, moved, &stage, Next::AskPermit(want), looking),
-        (Some(_), Some(Turn::Now(calls))) => calls,
+        (Some(_), Some(PermitAnswer::Now(calls))) => calls,
         (Some(_), Some(turn)) => {
             looking.wake_at_some(turn.asks_again(now.mono));
             0
@@ -240,8 +240,8 @@ pub fn finished(meta: &Meta, status: &InstanceDeletionStatus, ttl: Option<Durati
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 /// What the cloud said about an id whose attempts are used up.
-fn spent_note<'a>(memory: &'a Memory, ledger: &Ledger, position: usize) -> Option<&'a Note> {
-    ledger.rows.get(position).and_then(|row| memory.refused.get(&row.id)).map(|refused| &refused.note)
+fn spent_note<'a>(memory: &'a Memory, ledger: &Ledger, position: usize) -> Option<&'a CloudMessage> {
+    ledger.rows.get(position).and_then(|row| memory.refused.get(&row.id)).map(|refused| &refused.message)
 }
 
 fn rest() -> Decision {
@@ -258,8 +258,8 @@ fn rest() -> Decision {
     }
 }
 
-fn blocked(standing: Option<&Standing>, now: Mono) -> Option<Mono> {
-    standing.map(|s| s.retry_at).filter(|retry_at| *retry_at > now)
+fn blocked(blocker: Option<&Blocker>, now: Mono) -> Option<Mono> {
+    blocker.map(|s| s.retry_at).filter(|retry_at| *retry_at > now)
 }
 
 /// What is looked at, and when something is due.
@@ -296,14 +296,14 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn planning(self, ledger: &Ledger) -> Decision {
-        let Input { memory, status, now, job, .. } = *self.input;
+        let Input { memory, status, now, spec, .. } = *self.input;
         let planned = status.phase == Some(crate::api::Phase::Planned);
-        let seen = status.observed_generation == Some(job.meta.generation);
-        if planned && seen && !status::look_requested(&job.meta, status) {
+        let seen = status.observed_generation == Some(spec.meta.generation);
+        if planned && seen && !status::look_requested(&spec.meta, status) {
             return rest();
         }
         let mut looking = Looking::nothing();
-        let stage = match plan(job, memory, memory.planning_since()) {
+        let stage = match plan(spec, memory, memory.planning_since()) {
             Planning::Done(plan) => Stage::Planned(plan),
             Planning::Asked => Stage::Planning(memory.look_trouble.clone()),
             Planning::Look(ids) => {
@@ -327,7 +327,7 @@ impl Draft<'_> {
     fn at_deadline(self, mut ledger: Ledger, moved: bool, since: Mono) -> Decision {
         let Input { memory, now, settings, may_start, .. } = *self.input;
         let Some(last) = close::at_deadline(&mut ledger, memory, since, now, settings) else {
-            let stage = Stage::Ended(Some(Limit::Deadline));
+            let stage = Stage::Ended(Some(Cutoff::Deadline));
             return self.close(&ledger, true, &stage, Next::Wait, Looking::nothing());
         };
         let mut looking = Looking::nothing();
@@ -335,8 +335,8 @@ impl Draft<'_> {
             looking.ids = last.look;
         }
         looking.wake_at((since + settings.request_timeout).max(now.mono + settings.retry_min));
-        let standing = memory.look_trouble.clone();
-        let stage = Stage::Closing { limit: Limit::Deadline, waiting: last.waiting, standing };
+        let blocker = memory.look_trouble.clone();
+        let stage = Stage::Closing { cutoff: Cutoff::Deadline, waiting: last.waiting, blocker };
         self.close(&ledger, moved, &stage, Next::Wait, looking)
     }
 
@@ -347,30 +347,30 @@ impl Draft<'_> {
         Stage::Suspended(self.input.memory.look_trouble.clone().filter(|_| looking))
     }
 
-    fn stage(&self, ledger: &Ledger, limit: Option<Limit>) -> Stage {
-        let Input { job, memory, now, settings, .. } = *self.input;
-        if let Some(limit) = limit {
+    fn stage(&self, ledger: &Ledger, cutoff: Option<Cutoff>) -> Stage {
+        let Input { spec, memory, now, settings, .. } = *self.input;
+        if let Some(cutoff) = cutoff {
             let undecided = |p: &Progress| matches!(p, Progress::Pending | Progress::Submitted { .. });
             let waiting = ledger.rows.iter().filter(|row| undecided(&row.progress)).count();
-            return Stage::Closing { limit, waiting, standing: memory.look_trouble.clone() };
+            return Stage::Closing { cutoff, waiting, blocker: memory.look_trouble.clone() };
         }
-        if job.suspend {
+        if spec.suspend {
             return self.stage_of_suspended();
         }
         let to_send =
             ledger.rows.iter().any(|r| matches!(r.progress, Progress::Pending | Progress::Submitted { .. }));
         let trouble = memory.look_trouble.as_ref().or(memory.call_trouble.as_ref().filter(|_| to_send));
-        if let Some(standing) = trouble {
-            return Stage::Deleting(Some(Hindrance::Trouble(standing.clone())));
+        if let Some(blocker) = trouble {
+            return Stage::Deleting(Some(Hindrance::Trouble(blocker.clone())));
         }
         let patience = settings.settle * PATIENCE;
         let mut stuck = (0..ledger.rows.len()).filter(|&p| {
-            let sighting = memory.sighting(p);
+            let observation = memory.observation(p);
             let open = ledger.rows.get(p).is_some_and(|r| !r.progress.ended());
-            open && sighting.unusable_since().is_some_and(|since| now.mono - since >= patience)
+            open && observation.unusable_since().is_some_and(|since| now.mono - since >= patience)
         });
         let Some(first) = stuck.next() else { return Stage::Deleting(None) };
-        let seen = memory.sighting(first).last.as_ref().map_or_else(String::new, |(s, _)| s.to_string());
+        let seen = memory.observation(first).last.as_ref().map_or_else(String::new, |(s, _)| s.to_string());
         let id = ledger.rows.get(first).map_or_else(String::new, |r| r.id.to_string());
         Stage::Deleting(Some(Hindrance::StateUnknown {
             count: 1 + stuck.count(),
@@ -381,17 +381,17 @@ impl Draft<'_> {
     /// Ids that are open for longer than `--stuck-after`. They all wait since the object's start; a suspended object waits
     /// for its user.
     fn stuck(&self, ledger: &Ledger) -> Option<Stuck> {
-        let Input { job, status, memory, now, settings, .. } = *self.input;
+        let Input { spec, status, memory, now, settings, .. } = *self.input;
         let after = settings.stuck_after;
         let started = status.start_time.as_ref().map(|time| time.0)?;
         let open_for = Duration::try_from(now.wall.duration_since(started)).unwrap_or_default();
         let resumed_lately = memory.suspended_at.is_some_and(|at| now.mono - at < after);
-        if job.suspend || job.dry_run || job.meta.leaving || open_for < after || resumed_lately {
+        if spec.suspend || spec.dry_run || spec.meta.leaving || open_for < after || resumed_lately {
             return None;
         }
         let mut open = ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended());
         let (position, first) = open.next()?;
-        let seen = memory.sighting(position).last.as_ref();
+        let seen = memory.observation(position).last.as_ref();
         let seen = seen.map_or_else(|| "not read yet".to_owned(), |(seen, _)| seen.to_string());
         Some(Stuck { count: 1 + open.count(), example: format!("{} ({seen})", first.id), after })
     }
@@ -403,7 +403,7 @@ impl Draft<'_> {
         const BATCH: usize = 96;
         const MESSAGES: usize = 16 * 1024;
         let status =
-            status::status(self.input.job, ledger, stage, self.input.status, self.input.now, (None, None));
+            status::status(self.input.spec, ledger, stage, self.input.status, self.input.now, (None, None));
         let written = serde_json::to_vec(&status).map_or(usize::MAX, |bytes| bytes.len());
         let open = ledger.rows.iter().filter(|r| !r.progress.ended()).count();
         let growth = open * ROW + ledger.batches.len() * BATCH + MESSAGES;
@@ -411,14 +411,14 @@ impl Draft<'_> {
     }
 
     fn close(self, ledger: &Ledger, moved: bool, stage: &Stage, next: Next, looking: Looking) -> Decision {
-        let Input { job, status: before, memory, now, settings, .. } = *self.input;
+        let Input { spec, status: before, memory, now, settings, .. } = *self.input;
         let mut wake = looking.next;
         let mut wake_at = |at: Mono| wake = Some(wake.map_or(at, |w: Mono| w.min(at)));
         let long_wait = long_wait(stage, before, now, settings);
         let ended = matches!(stage, Stage::Ended(_));
         let stuck = if ended { None } else { self.stuck(ledger) };
         let surface_of = |ledger: &Ledger| {
-            status::status(job, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
+            status::status(spec, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
         };
         let submits = matches!(next, Next::Submit(_));
 
@@ -445,7 +445,7 @@ impl Draft<'_> {
             events.extend(stuck.filter(|_| !Stuck::is_said(before)).map(|stuck| events::stuck(&stuck)));
         }
         if ended {
-            wake = job.ttl.map(|ttl| now.mono + ttl.min(LONGEST_SLEEP));
+            wake = spec.ttl.map(|ttl| now.mono + ttl.min(LONGEST_SLEEP));
         } else {
             // No wait without an end: whatever was forgotten above, the object is read again.
             wake_at(now.mono + settings.poll_max);
@@ -471,16 +471,16 @@ fn long_wait(
     now: &Now,
     settings: &Settings,
 ) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
-    let (Stage::Planning(Some(standing))
-    | Stage::Suspended(Some(standing))
-    | Stage::Closing { standing: Some(standing), .. }
-    | Stage::Deleting(Some(Hindrance::Trouble(standing)))) = stage
+    let (Stage::Planning(Some(blocker))
+    | Stage::Suspended(Some(blocker))
+    | Stage::Closing { blocker: Some(blocker), .. }
+    | Stage::Deleting(Some(Hindrance::Trouble(blocker)))) = stage
     else {
         return None;
     };
-    let said = before.next_action_time.as_ref() == Some(&standing.retry_time);
-    let left = Duration::try_from(standing.retry_time.0.duration_since(now.wall)).unwrap_or_default();
-    (left > settings.poll_max || (said && !left.is_zero())).then(|| standing.retry_time.clone())
+    let said = before.next_action_time.as_ref() == Some(&blocker.retry_time);
+    let left = Duration::try_from(blocker.retry_time.0.duration_since(now.wall)).unwrap_or_default();
+    (left > settings.poll_max || (said && !left.is_zero())).then(|| blocker.retry_time.clone())
 }
 
 /// Whether people or tools would read something else; the record itself is compared by what moved it.

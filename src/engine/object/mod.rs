@@ -1,7 +1,7 @@
 //! Decisions about one `InstanceDeletion`.
 //!
-//! [`job`] is the parsed spec, [`ledger`] what the status says about each id, [`memory`] (with [`sightings`] and [`standing`]) and
-//! [`marks`] what this process has seen. [`decide`](decide::decide) turns them into the next step, in this order:
+//! [`spec`] is the parsed spec, [`ledger`] what the status says about each id, [`memory`] (with [`observations`] and [`blocker`]) and
+//! [`call_history`] what this process has seen. [`decide`](decide::decide) turns them into the next step, in this order:
 //!
 //! 1. [`record`]: outcomes of calls and ends that reads showed go into the ledger;
 //! 2. [`poll`]: which ids are due for a look;

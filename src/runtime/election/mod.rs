@@ -24,7 +24,7 @@ use self::{
 use super::health::Health;
 use crate::{
     clock::{Clock, Deadline},
-    leadership::{Keeper, Leadership},
+    leadership::{Leadership, LeadershipSetter},
     random::Random,
     scope::Scope,
 };
@@ -50,7 +50,7 @@ pub struct Election {
     identity: String,
     leases: Leases,
     candidate: Candidate,
-    keeper: Keeper,
+    setter: LeadershipSetter,
     clock: Clock,
     random: Random,
     /// Of whom it was said that it leads.
@@ -71,9 +71,9 @@ impl Election {
         let (name, identity) = (name::lease_name(scope), name::identity(&random)?);
         let leases = Leases::new(client, &namespace, name.clone(), identity.clone(), TIMES.lease);
         let candidate = Candidate::new(identity.clone(), TIMES);
-        let (keeper, leadership) = Keeper::new();
+        let (setter, leadership) = LeadershipSetter::new();
         let told = None;
-        let this = Self { namespace, name, identity, leases, candidate, keeper, clock, random, told };
+        let this = Self { namespace, name, identity, leases, candidate, setter, clock, random, told };
         Some((this, leadership))
     }
 
@@ -112,12 +112,12 @@ impl Election {
         let done = tokio::select! {
             biased;
             lost = self.lost() => {
-                self.keeper.end();
+                self.setter.end();
                 return Err(lost);
             }
             done = work => done,
         };
-        self.keeper.end();
+        self.setter.end();
         self.release().await;
         Ok(Some(done))
     }
@@ -180,7 +180,7 @@ impl Election {
             }),
             Next::Write(write) => self.leases.write(write, self.clock.wall(), limit).await.map(|lease| {
                 self.candidate.written(lease, sent);
-                self.keeper.until(term);
+                self.setter.until(term);
             }),
             Next::Wait(_) | Next::Lost(_) => Ok(()),
         };

@@ -4,7 +4,7 @@ use super::*;
 
 /// The calls, each over a connection of its own.
 struct Outcomes {
-    delete: (Trouble, Note),
+    delete: (Trouble, CloudMessage),
     list: Failure,
     show: Result<Seen, Failure>,
 }
@@ -12,7 +12,7 @@ struct Outcomes {
 impl Outcomes {
     /// What is said of the delete call and of the list.
     fn texts(&self) -> [&str; 2] {
-        [&self.delete.1.text, &self.list.note.text]
+        [&self.delete.1.text, &self.list.message.text]
     }
 }
 
@@ -20,11 +20,11 @@ async fn outcomes(name: &str, server: &testing::Server) -> Outcomes {
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let (client, credential) = (client(1), credential());
     let reply = client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), soon()).await;
-    let Reply::Unknown { trouble, note, .. } = reply else { panic!("{name}: {reply:?}") };
+    let Reply::Unknown { trouble, message, .. } = reply else { panic!("{name}: {reply:?}") };
     let list = client.list_instances(&endpoint, PROJECT, &credential, &ids(2)).await;
     let list = list.expect_err(name);
     let show = client.show_instance_status(&endpoint, PROJECT, &credential, ids(1)[0]).await;
-    Outcomes { delete: (trouble, note), list, show }
+    Outcomes { delete: (trouble, message), list, show }
 }
 
 /// A reply that names both ids, or that shows one running.
@@ -114,10 +114,10 @@ async fn what_a_reply_would_expand_to_is_never_seen() {
     // An error keeps its meaning, and its body says nothing.
     let refused = "HTTP/1.1 403 X\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n";
     let server = serve(Script::Bytes([refused.as_bytes(), b"\x1f\x8b\x08\x00"].concat())).await;
-    let Reply::Refused { trouble, note, .. } = delete(&server.url, 1, &ids(2), soon()).await else {
+    let Reply::Refused { trouble, message, .. } = delete(&server.url, 1, &ids(2), soon()).await else {
         panic!()
     };
-    assert_eq!((trouble, note.text.as_str()), (Trouble::Forbidden, "HTTP 403"));
+    assert_eq!((trouble, message.text.as_str()), (Trouble::Forbidden, "HTTP 403"));
 }
 
 #[tokio::test]
@@ -147,10 +147,10 @@ async fn c13_a_reply_that_drips_ends_with_the_total_deadline_of_each_call() {
         let server = serve(Script::Drip(drip)).await;
         let heard = outcomes(drip, &server).await;
         assert_eq!(heard.texts(), ["no answer within 1 s"; 2]);
-        assert_eq!(heard.show.unwrap_err().note.text, "no answer within 1 s");
+        assert_eq!(heard.show.unwrap_err().message.text, "no answer within 1 s");
         let whole_head = drip.ends_with("\r\n\r\n").then_some("req-7");
         assert_eq!(heard.delete.1.request_id.as_deref(), whole_head);
-        assert_eq!(heard.list.note.request_id.as_deref(), whole_head);
+        assert_eq!(heard.list.message.request_id.as_deref(), whole_head);
     }
 }
 
@@ -161,8 +161,8 @@ async fn s12_a_reply_without_end_is_cut_at_the_cap_of_its_operation() {
     let heard = outcomes("endless", &server).await;
     assert_eq!(heard.texts(), ["the reply is larger than 1 MiB", "the reply is larger than 4 MiB"]);
     assert!(heard.list.too_large);
-    assert_eq!(heard.list.note.request_id.as_deref(), Some("req-7"));
-    assert_eq!(heard.show.unwrap_err().note.text, "the reply is larger than 1 MiB");
+    assert_eq!(heard.list.message.request_id.as_deref(), Some("req-7"));
+    assert_eq!(heard.show.unwrap_err().message.text, "the reply is larger than 1 MiB");
     // A head has no end either.
     let server = serve(Script::Endless("HTTP/1.1 202 X\r\nX-More: ")).await;
     let heard = outcomes("endless head", &server).await;

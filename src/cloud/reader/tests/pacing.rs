@@ -27,7 +27,7 @@ fn marker(request: &str) -> u128 {
 }
 
 /// A reader over a wire without a network, in virtual time.
-fn reader_of(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static, paces: PaceOf) -> Reader {
+fn reader_of(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static, rates: RateOf) -> Reader {
     let clock = Clock::start();
     let wire = Wire(move |request: &reqwest::Request| {
         let (status, body) = answer(&format!("{} ", request.url()));
@@ -35,7 +35,7 @@ fn reader_of(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static, pac
     });
     let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
     let endpoint = Endpoint::parse("https://cloud.example", false).unwrap();
-    Reader::spawn(client, endpoint, "p".repeat(32), Arc::new(Fixed), paces, clock, Arc::new(|_| {}))
+    Reader::spawn(client, endpoint, "p".repeat(32), Arc::new(Fixed), rates, clock, Arc::new(|_| {}))
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,7 +48,7 @@ async fn s12_each_page_of_a_list_waits_for_its_turn() {
         let n = marker(request);
         page(&[row(n, "running")], &format!("m{}", n + 1))
     };
-    let reader = reader_of(answer, pace_of(2.0));
+    let reader = reader_of(answer, rate_of(2.0));
     let answer = reader.register(ids(0..6)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 6));
     let calls = calls.lock().unwrap().clone();
@@ -71,7 +71,7 @@ async fn t06_pages_without_end_are_followed_so_far_and_no_further() {
         count.fetch_add(1, SeqCst);
         answer(request)
     };
-    let answer = reader_of(counted, pace_of(1000.0)).register(ids(0..2)).await.unwrap();
+    let answer = reader_of(counted, rate_of(1000.0)).register(ids(0..2)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 2), "read one by one");
     assert_eq!(calls.load(SeqCst), 16 + 2);
 }
@@ -83,7 +83,7 @@ async fn t06_of_an_instance_on_two_pages_the_later_row_counts() {
         1 => page(&[row(0, "shutting-down"), row(1, "running")], ""),
         _ => unreachable!(),
     };
-    let answer = reader_of(answer, pace_of(1.0)).register(ids(0..2)).await.unwrap();
+    let answer = reader_of(answer, rate_of(1.0)).register(ids(0..2)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 2));
     let of = |n| answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap();
     assert_eq!((&of(0).seen, &of(1).seen), (&Seen::ShuttingDown, &Seen::Live(Live::Running)));
@@ -106,7 +106,7 @@ async fn what_the_pages_before_a_failure_told_was_read() {
             (false, 0) => page(&[row(0, "running")], "m1"),
             (false, _) => (status, body.to_owned()),
         };
-        let answer = reader_of(answer, pace_of(1000.0)).register(ids(0..3)).await.unwrap();
+        let answer = reader_of(answer, rate_of(1000.0)).register(ids(0..3)).await.unwrap();
         let failed = answer.failure.map(|failure| failure.trouble);
         assert_eq!((failed, answer.readings.len()), (trouble, read), "{status}");
     }
@@ -122,15 +122,15 @@ async fn c07_nothing_is_read_before_a_gate_and_whoever_asks_is_told_of_it() {
         *calls += 1;
         if *calls == 1 { (429, "ratelimit,limit:120,time:1 minute".to_owned()) } else { list(request) }
     };
-    let pace = Arc::new(ReadPace::new(Pace::new(10.0, Mono::START)));
-    let shared = pace.clone();
+    let rate = Arc::new(ReadRate::new(Rate::new(10.0, Mono::START)));
+    let shared = rate.clone();
     let reader = reader_of(answer, Arc::new(move |_| shared.clone()));
     let first = reader.register(ids(0..100)).await.unwrap().failure.unwrap();
     assert_eq!(first.trouble, Trouble::Throttled { retry_after: Some(minute) });
     let second = reader.register(ids(0..100)).await.unwrap().failure.unwrap();
     let Trouble::Throttled { retry_after: Some(left) } = second.trouble else { panic!("{second:?}") };
     assert!(left <= minute && *calls.lock().unwrap() == 1, "told, and nothing sent");
-    assert!(!second.note.text.contains("limit:120"), "of another's answer nothing is passed on");
+    assert!(!second.message.text.contains("limit:120"), "of another's answer nothing is passed on");
     tokio::time::sleep(left).await;
     assert_eq!(reader.register(ids(0..100)).await.unwrap().failure, None);
     // The limit of 120 a minute is kept from now on.
@@ -143,15 +143,15 @@ async fn c07_nothing_is_read_before_a_gate_and_whoever_asks_is_told_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn readers_of_one_identity_take_turns_and_share_no_answer() {
-    let pace = Arc::new(ReadPace::new(Pace::new(2.0, Mono::START)));
+    let rate = Arc::new(ReadRate::new(Rate::new(2.0, Mono::START)));
     let order = Arc::new(Mutex::new(String::new()));
     let reader = |name: char| {
-        let (pace, order) = (pace.clone(), order.clone());
+        let (rate, order) = (rate.clone(), order.clone());
         let answer = move |request: &str| {
             order.lock().unwrap().push(name);
             list(request)
         };
-        reader_of(answer, Arc::new(move |_| pace.clone()))
+        reader_of(answer, Arc::new(move |_| rate.clone()))
     };
     let (a, b) = (reader('a'), reader('b'));
     let looks: Vec<_> = (0..6)
@@ -176,7 +176,7 @@ async fn gatherings_read_one_by_one_are_answered_one_after_the_other() {
         let single = request.contains("/status");
         if single { (200, r#"{"state":"stopped"}"#.to_owned()) } else { (403, String::new()) }
     };
-    let reader = reader_of(answer, pace_of(5.0));
+    let reader = reader_of(answer, rate_of(5.0));
     let started = Instant::now();
     let looks: Vec<_> = (0..4).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
     let mut answered = Vec::new();
@@ -199,7 +199,7 @@ async fn a_list_that_was_refused_is_asked_for_again_after_five_minutes() {
         count.fetch_add(1, SeqCst);
         (403, String::new())
     };
-    let reader = reader_of(answer, pace_of(1000.0));
+    let reader = reader_of(answer, rate_of(1000.0));
     for (waited, expected) in [(0, 1), (0, 1), (290, 1), (10, 2), (0, 2)] {
         tokio::time::sleep(Duration::from_secs(waited)).await;
         assert_eq!(reader.register(ids(0..3)).await.unwrap().readings.len(), 3);
@@ -220,8 +220,8 @@ async fn other_credentials_may_list_what_the_last_ones_may_not() {
     let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
     let endpoint = Endpoint::parse("https://cloud.example", false).unwrap();
     let source = Arc::new(Rotating::default());
-    let paces = pace_of(1000.0);
-    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, paces, clock, Arc::new(|_| {}));
+    let rates = rate_of(1000.0);
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rates, clock, Arc::new(|_| {}));
     for expected in 1..4 {
         assert_eq!(reader.register(ids(0..3)).await.unwrap().readings.len(), 3);
         assert_eq!(lists.load(SeqCst), expected, "each look has credentials of its own");
@@ -265,8 +265,8 @@ async fn s12_reads_leave_in_time_however_long_their_secret_takes() {
     // The first takes 400 ms and would otherwise leave just before the second, which takes none.
     let takes = [0, 450, 0, 400].map(Duration::from_millis).to_vec();
     let source = Arc::new(Slow(Mutex::new(takes)));
-    let paces = pace_of(2.0);
-    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, paces, clock, Arc::new(|_| {}));
+    let rates = rate_of(2.0);
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rates, clock, Arc::new(|_| {}));
     let looks: Vec<_> = (0..4).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
     for look in looks {
         assert_eq!(look.await.unwrap().readings.len(), 100);
@@ -296,7 +296,7 @@ async fn c07_a_read_that_is_refused_now_and_then_is_told_to_nobody_and_one_that_
                 (true, _) => (200, r#"{"state":"stopped"}"#.to_owned()),
                 (false, _) => list(request),
             };
-            let answer = reader_of(answer, pace_of(10.0)).register(ids(0..1)).await.unwrap();
+            let answer = reader_of(answer, rate_of(10.0)).register(ids(0..1)).await.unwrap();
             let trouble = answer.failure.map(|failure| failure.trouble);
             let expected = told.map(|wait| Trouble::Throttled { retry_after: wait.map(Duration::from_secs) });
             assert_eq!(trouble, expected, "{refusals} {says} {single}");

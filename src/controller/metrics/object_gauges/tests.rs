@@ -41,12 +41,12 @@ fn status(phase: Phase, reason: &str) -> InstanceDeletionStatus {
     }
 }
 
-fn census() -> Census {
-    Census::new(Clock::with_wall(|| at(CREATED + 100)))
+fn object_gauges() -> ObjectGauges {
+    ObjectGauges::new(Clock::with_wall(|| at(CREATED + 100)))
 }
 
-fn scrape(census: &Census) -> String {
-    scraped(|registry| census.register(registry))
+fn scrape(object_gauges: &ObjectGauges) -> String {
+    scraped(|registry| object_gauges.register(registry))
 }
 
 fn is(scrape: &str, name: &str, value: f64) {
@@ -76,9 +76,9 @@ fn each_reason_that_stands_in_the_way_is_counted() {
     ];
     let reasons = troubles.map(Trouble::reason);
     for reason in reasons.into_iter().chain(["StateUnknown", "StatusTooLarge"]) {
-        let (census, mut counted) = (census(), None);
-        census.enter(&mut counted, Row::of(&status(Phase::Deleting, reason), None));
-        let scrape = scrape(&census);
+        let (object_gauges, mut counted) = (object_gauges(), None);
+        object_gauges.enter(&mut counted, Row::of(&status(Phase::Deleting, reason), None));
+        let scrape = scrape(&object_gauges);
         is(&scrape, &format!("objects_hindered{{reason=\"{reason}\"}}"), 1.0);
         assert_eq!(
             scrape.lines().filter(|l| l.starts_with("objects_hindered{") && l.ends_with(" 1")).count(),
@@ -92,16 +92,16 @@ fn each_reason_that_stands_in_the_way_is_counted() {
 
 #[test]
 fn an_object_is_counted_once_whatever_it_goes_through_and_until_it_is_gone() {
-    let (census, mut counted) = (census(), None);
-    let empty = scrape(&census);
+    let (object_gauges, mut counted) = (object_gauges(), None);
+    let empty = scrape(&object_gauges);
     assert!(empty.lines().filter(|l| !l.starts_with('#')).all(|l| l.ends_with(" 0")), "{empty}");
-    census.enter(&mut counted, Row::of(&InstanceDeletionStatus::default(), Some(CREATED)));
-    is(&scrape(&census), r#"objects{phase="Pending"}"#, 1.0);
+    object_gauges.enter(&mut counted, Row::of(&InstanceDeletionStatus::default(), Some(CREATED)));
+    is(&scrape(&object_gauges), r#"objects{phase="Pending"}"#, 1.0);
     let mut throttled = status(Phase::Throttled, "Throttled");
     throttled.start_time = Some(Time(at(CREATED + 30)));
     for _ in 0..2 {
-        census.enter(&mut counted, Row::of(&throttled, Some(CREATED)));
-        let scrape = scrape(&census);
+        object_gauges.enter(&mut counted, Row::of(&throttled, Some(CREATED)));
+        let scrape = scrape(&object_gauges);
         is(&scrape, r#"objects{phase="Throttled"}"#, 1.0);
         is(&scrape, r#"objects{phase="Pending"}"#, 0.0);
         is(&scrape, r#"objects_hindered{reason="Throttled"}"#, 1.0);
@@ -112,33 +112,33 @@ fn an_object_is_counted_once_whatever_it_goes_through_and_until_it_is_gone() {
     }
     let mut ended = status(Phase::Failed, "Failed");
     ended.conditions.push(condition("Finished", "True", "Failed", ""));
-    census.enter(&mut counted, Row::of(&ended, Some(CREATED)));
-    let text = scrape(&census);
+    object_gauges.enter(&mut counted, Row::of(&ended, Some(CREATED)));
+    let text = scrape(&object_gauges);
     is(&text, r#"objects{phase="Failed"}"#, 1.0);
     is(&text, r#"instances{phase="Terminated"}"#, 4.0);
     is(&text, "oldest_unfinished_age_seconds", 0.0);
     drop(counted);
-    assert_eq!(scrape(&census), empty, "nothing is left of it");
+    assert_eq!(scrape(&object_gauges), empty, "nothing is left of it");
 }
 
 #[test]
 fn the_oldest_is_the_oldest_that_is_expected_to_go_on() {
-    let census = census();
+    let object_gauges = object_gauges();
     let (mut old, mut older, mut waits) = (None, None, None);
-    census.enter(&mut old, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 50)));
-    census.enter(&mut older, Row::of(&status(Phase::Planning, "Planning"), Some(CREATED + 10)));
+    object_gauges.enter(&mut old, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 50)));
+    object_gauges.enter(&mut older, Row::of(&status(Phase::Planning, "Planning"), Some(CREATED + 10)));
     for phase in [Phase::Suspended, Phase::Planned, Phase::Succeeded] {
-        census.enter(&mut waits, Row::of(&status(phase, ""), Some(CREATED)));
-        is(&scrape(&census), "oldest_unfinished_age_seconds", 90.0);
+        object_gauges.enter(&mut waits, Row::of(&status(phase, ""), Some(CREATED)));
+        is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 90.0);
     }
     let mut same = None;
-    census.enter(&mut same, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 10)));
+    object_gauges.enter(&mut same, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 10)));
     drop(older);
-    is(&scrape(&census), "oldest_unfinished_age_seconds", 90.0);
+    is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 90.0);
     drop(same);
-    is(&scrape(&census), "oldest_unfinished_age_seconds", 50.0);
-    census.enter(&mut old, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 900)));
-    is(&scrape(&census), "oldest_unfinished_age_seconds", 0.0);
+    is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 50.0);
+    object_gauges.enter(&mut old, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 900)));
+    is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 0.0);
 }
 
 #[test]

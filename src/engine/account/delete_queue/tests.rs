@@ -17,24 +17,24 @@ fn asks(wait: Duration) -> Refusal {
     Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
 }
 
-type Queue = (Permits<&'static str>, Pace);
+type Queue = (DeleteQueue<&'static str>, Rate);
 
 /// A queue at a pace whose first call was made.
 fn queue(rate: f64) -> Queue {
-    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(rate, at(0)));
-    assert!(matches!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(_)));
-    permits.use_up(&"a", 4, &mut pace);
-    (permits, pace)
+    let (mut delete_queue, mut limiter) = (DeleteQueue::new(KEEP), Rate::new(rate, at(0)));
+    assert!(matches!(delete_queue.ask(&"a", READY, &mut limiter, at(0)), PermitAnswer::Now(_)));
+    delete_queue.use_up(&"a", 4, &mut limiter);
+    (delete_queue, limiter)
 }
 
-fn ask((permits, pace): &mut Queue, key: &'static str, want: Want, now: Mono) -> Turn {
-    permits.ask(&key, want, pace, now)
+fn ask((delete_queue, limiter): &mut Queue, key: &'static str, want: Want, now: Mono) -> PermitAnswer {
+    delete_queue.ask(&key, want, limiter, now)
 }
 
 /// The moment at which an object that is ready is told to ask again.
 fn again(queue: &mut Queue, key: &'static str, now: Mono) -> Mono {
     let turn = ask(queue, key, READY, now);
-    let Turn::Soon { at: Some(again), .. } = turn else { panic!("{key}: {turn:?}") };
+    let PermitAnswer::Soon { at: Some(again), .. } = turn else { panic!("{key}: {turn:?}") };
     again
 }
 
@@ -45,38 +45,38 @@ fn objects_take_turns() {
     let a = again(&mut queue, "a", at(1));
     assert!(b < a);
     assert!(again(&mut queue, "a", b) > b, "no asking again and again while b has not come");
-    assert_eq!(ask(&mut queue, "b", READY, b), Turn::Now(1));
+    assert_eq!(ask(&mut queue, "b", READY, b), PermitAnswer::Now(1));
     queue.0.use_up(&"b", 1, &mut queue.1);
-    assert_eq!(ask(&mut queue, "a", READY, a), Turn::Now(1));
+    assert_eq!(ask(&mut queue, "a", READY, a), PermitAnswer::Now(1));
 }
 
 #[test]
 fn a_lone_object_gets_a_wave_and_gives_back_what_it_does_not_use() {
-    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(40.0, at(0)));
-    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(4));
-    assert_eq!(permits.held(&"a", &mut pace, at(1)), 4);
-    permits.use_up(&"a", 1, &mut pace);
-    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(3));
+    let (mut delete_queue, mut limiter) = (DeleteQueue::new(KEEP), Rate::new(40.0, at(0)));
+    assert_eq!(delete_queue.ask(&"a", READY, &mut limiter, at(0)), PermitAnswer::Now(4));
+    assert_eq!(delete_queue.held(&"a", &mut limiter, at(1)), 4);
+    delete_queue.use_up(&"a", 1, &mut limiter);
+    assert_eq!(delete_queue.ask(&"a", READY, &mut limiter, at(0)), PermitAnswer::Now(3));
 }
 
 #[test]
 fn a_permit_that_is_not_used_passes_on() {
-    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(1.0, at(0)));
-    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(1));
-    assert_eq!(permits.held(&"a", &mut pace, at(29_999)), 1);
-    assert_eq!(permits.held(&"a", &mut pace, at(30_000)), 0);
-    assert_eq!(permits.ask(&"b", READY, &mut pace, at(30_000)), Turn::Now(1));
-    assert_eq!(permits.held(&"b", &mut pace, at(30_000)), 1);
-    assert_eq!(permits.held(&"a", &mut pace, at(30_000)), 0);
+    let (mut delete_queue, mut limiter) = (DeleteQueue::new(KEEP), Rate::new(1.0, at(0)));
+    assert_eq!(delete_queue.ask(&"a", READY, &mut limiter, at(0)), PermitAnswer::Now(1));
+    assert_eq!(delete_queue.held(&"a", &mut limiter, at(29_999)), 1);
+    assert_eq!(delete_queue.held(&"a", &mut limiter, at(30_000)), 0);
+    assert_eq!(delete_queue.ask(&"b", READY, &mut limiter, at(30_000)), PermitAnswer::Now(1));
+    assert_eq!(delete_queue.held(&"b", &mut limiter, at(30_000)), 1);
+    assert_eq!(delete_queue.held(&"a", &mut limiter, at(30_000)), 0);
 }
 
 #[test]
 fn a_permit_counts_no_more_once_the_cloud_asks_that_nobody_calls() {
-    let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(40.0, at(0)));
-    assert_eq!(permits.ask(&"a", READY, &mut pace, at(0)), Turn::Now(4));
-    pace.refused(asks(Duration::from_secs(5)), at(1));
-    assert_eq!(permits.held(&"a", &mut pace, at(1)), 0);
-    assert_eq!(permits.held(&"a", &mut pace, at(6_000)), 0, "it went back");
+    let (mut delete_queue, mut limiter) = (DeleteQueue::new(KEEP), Rate::new(40.0, at(0)));
+    assert_eq!(delete_queue.ask(&"a", READY, &mut limiter, at(0)), PermitAnswer::Now(4));
+    limiter.refused(asks(Duration::from_secs(5)), at(1));
+    assert_eq!(delete_queue.held(&"a", &mut limiter, at(1)), 0);
+    assert_eq!(delete_queue.held(&"a", &mut limiter, at(6_000)), 0, "it went back");
 }
 
 #[test]
@@ -84,19 +84,23 @@ fn all_that_wait_have_their_calls_while_a_turn_is_near() {
     // So many wait at this rate: each gets so many calls in a row.
     let table = [(1, 40.0, 4), (3, 40.0, 4), (100, 40.0, 4), (101, 40.0, 3), (400, 40.0, 1), (3, 1.0, 3)];
     for (waiting, rate, calls) in table {
-        let (mut permits, mut pace) = (Permits::new(KEEP), Pace::new(rate, at(0)));
-        assert!(matches!(permits.ask(&1_000, READY, &mut pace, at(0)), Turn::Now(_)));
-        permits.use_up(&1_000, 4, &mut pace);
+        let (mut delete_queue, mut limiter) = (DeleteQueue::new(KEEP), Rate::new(rate, at(0)));
+        assert!(matches!(delete_queue.ask(&1_000, READY, &mut limiter, at(0)), PermitAnswer::Now(_)));
+        delete_queue.use_up(&1_000, 4, &mut limiter);
         for key in 0..waiting {
-            permits.ask(&key, READY, &mut pace, at(0));
+            delete_queue.ask(&key, READY, &mut limiter, at(0));
         }
-        let turn = permits.ask(&0, READY, &mut pace, at(0));
+        let turn = delete_queue.ask(&0, READY, &mut limiter, at(0));
         assert!(
-            matches!(turn, Turn::Soon { calls: said, .. } if said == calls),
+            matches!(turn, PermitAnswer::Soon { calls: said, .. } if said == calls),
             "{waiting} {rate}: {turn:?}"
         );
         if rate > 1.0 {
-            assert_eq!(permits.ask(&0, READY, &mut pace, at(1_000)), Turn::Now(calls), "{waiting}");
+            assert_eq!(
+                delete_queue.ask(&0, READY, &mut limiter, at(1_000)),
+                PermitAnswer::Now(calls),
+                "{waiting}"
+            );
         }
     }
 }
@@ -118,13 +122,13 @@ fn a_turn_is_told_by_the_place_in_the_queue() {
 fn whoever_is_near_its_turn_goes_on_at_once_and_whoever_is_ready_when_it_comes() {
     let mut queue = queue(0.1);
     assert_eq!(queue.0.goes_on(&"b"), None);
-    assert_eq!(ask(&mut queue, "b", UNREADY, at(7)), Turn::Soon { calls: 1, at: None });
-    assert!(matches!(ask(&mut queue, "c", UNREADY, at(7)), Turn::Later(_)));
+    assert_eq!(ask(&mut queue, "b", UNREADY, at(7)), PermitAnswer::Soon { calls: 1, at: None });
+    assert!(matches!(ask(&mut queue, "c", UNREADY, at(7)), PermitAnswer::Later(_)));
     assert_eq!((queue.0.goes_on(&"b"), queue.0.goes_on(&"c")), (Some(at(7)), None));
     let turn = again(&mut queue, "b", at(8));
     assert!(turn > at(9_000));
     assert_eq!(queue.0.goes_on(&"b"), Some(turn));
-    assert_eq!(ask(&mut queue, "b", READY, turn), Turn::Now(1));
+    assert_eq!(ask(&mut queue, "b", READY, turn), PermitAnswer::Now(1));
     assert_eq!(queue.0.goes_on(&"b"), None);
 }
 
@@ -141,28 +145,28 @@ fn whoever_is_ready_and_does_not_come_is_waited_for_a_second() {
         let mut queue = queue(1.0);
         let turn = again(&mut queue, "first", at(0));
         let second = ask(&mut queue, "second", READY, turn + Duration::from_millis(late));
-        assert_eq!(!matches!(second, Turn::Now(_)), waits, "{late}");
+        assert_eq!(!matches!(second, PermitAnswer::Now(_)), waits, "{late}");
         // It keeps its place all the same.
         let third = turn + Duration::from_secs(90);
-        assert_eq!(ask(&mut queue, "first", READY, third), Turn::Now(1));
+        assert_eq!(ask(&mut queue, "first", READY, third), PermitAnswer::Now(1));
     }
     let mut queue = queue(1.0);
     again(&mut queue, "gone", at(0));
     queue.0.forget(&"gone", &mut queue.1);
-    assert_eq!(ask(&mut queue, "b", READY, at(1_001)), Turn::Now(1));
+    assert_eq!(ask(&mut queue, "b", READY, at(1_001)), PermitAnswer::Now(1));
     queue.0.forget(&"b", &mut queue.1);
-    assert_eq!(ask(&mut queue, "c", READY, at(1_001)), Turn::Now(1), "what it held went back");
+    assert_eq!(ask(&mut queue, "c", READY, at(1_001)), PermitAnswer::Now(1), "what it held went back");
 }
 
 #[test]
 fn whoever_is_not_ready_lets_others_pass_and_keeps_its_place() {
     let mut queue = queue(1.0);
-    let soon = Turn::Soon { calls: 4, at: None };
+    let soon = PermitAnswer::Soon { calls: 4, at: None };
     assert_eq!(ask(&mut queue, "first", UNREADY, at(0)), soon);
-    assert_eq!(ask(&mut queue, "second", READY, at(1_001)), Turn::Now(1));
+    assert_eq!(ask(&mut queue, "second", READY, at(1_001)), PermitAnswer::Now(1));
     queue.0.use_up(&"second", 1, &mut queue.1);
     again(&mut queue, "second", at(1_001));
-    assert_eq!(ask(&mut queue, "first", READY, at(2_002)), Turn::Now(1), "before whoever came later");
+    assert_eq!(ask(&mut queue, "first", READY, at(2_002)), PermitAnswer::Now(1), "before whoever came later");
 }
 
 #[test]
@@ -171,8 +175,8 @@ fn nobody_looks_before_its_turn_is_near() {
     let mut queue = queue(1.0);
     let said = |queue: &mut Queue, now| {
         names.map(|name| match ask(queue, name, UNREADY, now) {
-            Turn::Soon { at: None, .. } => None,
-            Turn::Later(at) => Some(at),
+            PermitAnswer::Soon { at: None, .. } => None,
+            PermitAnswer::Later(at) => Some(at),
             turn => panic!("{turn:?}"),
         })
     };
@@ -183,7 +187,7 @@ fn nobody_looks_before_its_turn_is_near() {
     assert_eq!(turns[9..], near, "they come when it is near");
     assert!(queue.0.called(&mut queue.1, at(0)).is_empty());
     // One that is ready takes its call, and another that lost interest leaves.
-    assert_eq!(ask(&mut queue, "d", READY, at(1_000)), Turn::Now(1));
+    assert_eq!(ask(&mut queue, "d", READY, at(1_000)), PermitAnswer::Now(1));
     queue.0.use_up(&"d", 1, &mut queue.1);
     assert_eq!(queue.0.called(&mut queue.1, at(1_000)), ["k"], "nine wait before the one after it");
     queue.0.forget(&"b", &mut queue.1);
@@ -194,10 +198,10 @@ fn nobody_looks_before_its_turn_is_near() {
 #[test]
 fn whoever_does_not_get_ready_keeps_nobody_from_looking() {
     let mut queue = queue(0.1);
-    let soon = Turn::Soon { calls: 1, at: None };
-    let late = |queue: &mut Queue, ms| matches!(ask(queue, "third", UNREADY, at(ms)), Turn::Later(_));
+    let soon = PermitAnswer::Soon { calls: 1, at: None };
+    let late = |queue: &mut Queue, ms| matches!(ask(queue, "third", UNREADY, at(ms)), PermitAnswer::Later(_));
     assert_eq!(ask(&mut queue, "first", UNREADY, at(1)), soon);
-    assert!(matches!(ask(&mut queue, "second", UNREADY, at(1)), Turn::Later(_)));
+    assert!(matches!(ask(&mut queue, "second", UNREADY, at(1)), PermitAnswer::Later(_)));
     assert!(late(&mut queue, 1));
     assert_eq!(ask(&mut queue, "first", UNREADY, at(20_000)), soon, "asked again, it gets no more time");
     assert!(late(&mut queue, 30_001));
@@ -213,14 +217,14 @@ fn a_long_wait_that_the_cloud_asks_for_is_told() {
         queue.1.refused(asks(wait), at(0));
         for want in [READY, UNREADY] {
             let turn = ask(&mut queue, "b", want, at(0));
-            assert_eq!(turn == Turn::Closed(wait), told, "{turn:?}");
+            assert_eq!(turn == PermitAnswer::Closed(wait), told, "{turn:?}");
         }
-        assert_eq!(ask(&mut queue, "b", READY, at(12_000)), Turn::Now(1));
+        assert_eq!(ask(&mut queue, "b", READY, at(12_000)), PermitAnswer::Now(1));
     }
     // Whoever was told so is called when the wait is nearly over.
     let mut queue = queue(1.0);
     queue.1.refused(asks(Duration::from_mins(1)), at(0));
-    assert!(matches!(ask(&mut queue, "b", UNREADY, at(0)), Turn::Closed(_)));
+    assert!(matches!(ask(&mut queue, "b", UNREADY, at(0)), PermitAnswer::Closed(_)));
     assert!(queue.0.called(&mut queue.1, at(49_000)).is_empty());
     assert_eq!(queue.0.called(&mut queue.1, at(50_000)), ["b"]);
 }
@@ -228,11 +232,11 @@ fn a_long_wait_that_the_cloud_asks_for_is_told() {
 #[test]
 fn whoever_asks_again_when_told() {
     let table = [
-        (Turn::Now(1), None),
-        (Turn::Soon { calls: 1, at: None }, None),
-        (Turn::Soon { calls: 1, at: Some(at(7)) }, Some(at(7))),
-        (Turn::Later(at(8)), Some(at(8))),
-        (Turn::Closed(Duration::from_secs(9)), Some(at(9_001))),
+        (PermitAnswer::Now(1), None),
+        (PermitAnswer::Soon { calls: 1, at: None }, None),
+        (PermitAnswer::Soon { calls: 1, at: Some(at(7)) }, Some(at(7))),
+        (PermitAnswer::Later(at(8)), Some(at(8))),
+        (PermitAnswer::Closed(Duration::from_secs(9)), Some(at(9_001))),
     ];
     for (turn, again) in table {
         assert_eq!(turn.asks_again(at(1)), again, "{turn:?}");
@@ -244,21 +248,25 @@ fn whoever_waits_is_passed_by_each_other_at_most_once() {
     // Objects that always want four calls, each with calls of its own length; one asks late, and one comes late.
     let lasts = [0, 300, 1_200, 9_000, 40].map(Duration::from_millis);
     let late = [0, 40, 0, 0, 900].map(Duration::from_millis);
-    let mut pace = Pace::new(2.0, at(0));
-    let mut permits = Permits::new(KEEP);
+    let mut limiter = Rate::new(2.0, at(0));
+    let mut delete_queue = DeleteQueue::new(KEEP);
     let mut asks = [at(0); 5];
     let mut passed = [[0; 5]; 5];
     let mut calls = [0; 5];
     while let Some(object) = (0..5).min_by_key(|object| asks[*object]).filter(|o| asks[*o] < at(600_000)) {
         let now = asks[object];
-        match permits.ask(&object, READY, &mut pace, now) {
-            Turn::Soon { at: None, .. } | Turn::Closed(_) => panic!("it is ready, and nobody asked to wait"),
-            Turn::Soon { at: Some(again), .. } | Turn::Later(again) => asks[object] = again + late[object],
-            Turn::Now(granted) => {
-                permits.use_up(&object, granted, &mut pace);
+        match delete_queue.ask(&object, READY, &mut limiter, now) {
+            PermitAnswer::Soon { at: None, .. } | PermitAnswer::Closed(_) => {
+                panic!("it is ready, and nobody asked to wait")
+            }
+            PermitAnswer::Soon { at: Some(again), .. } | PermitAnswer::Later(again) => {
+                asks[object] = again + late[object]
+            }
+            PermitAnswer::Now(granted) => {
+                delete_queue.use_up(&object, granted, &mut limiter);
                 calls[object] += granted;
                 passed[object] = [0; 5];
-                let waiting: Vec<_> = permits.waiting.iter().map(|place| place.key).collect();
+                let waiting: Vec<_> = delete_queue.waiting.iter().map(|place| place.key).collect();
                 for other in waiting {
                     passed[other][object] += granted;
                     assert_eq!(passed[other][object], 1, "{object} passed {other} again");

@@ -19,9 +19,9 @@ fn states(limit: Limit) -> Refusal {
 #[test]
 fn grants_its_rate_and_no_burst_beyond_a_tenth_of_a_second() {
     for (ceiling, burst) in [(2.0, 1), (10.0, 1), (100.0, 10)] {
-        let mut pace = Pace::new(ceiling, at(0));
-        assert_eq!(pace.take(1000, at(0)), burst, "{ceiling}");
-        let later: usize = (1..=1000).map(|ms| pace.take(1000, at(ms * 10))).sum();
+        let mut limiter = Rate::new(ceiling, at(0));
+        assert_eq!(limiter.take(1000, at(0)), burst, "{ceiling}");
+        let later: usize = (1..=1000).map(|ms| limiter.take(1000, at(ms * 10))).sum();
         let expected = ceiling * 10.0;
         assert!(
             (f64::from(u32::try_from(later).unwrap()) - expected).abs() <= 1.0,
@@ -32,99 +32,99 @@ fn grants_its_rate_and_no_burst_beyond_a_tenth_of_a_second() {
 
 #[test]
 fn a_call_is_due_when_it_says() {
-    let mut pace = Pace::new(2.0, at(0));
-    assert_eq!(pace.take(1, at(0)), 1);
-    let due = pace.due(1, at(0));
-    assert_eq!(pace.take(1, Mono::at(due.since_start().mul_f64(0.99))), 0);
-    assert_eq!(pace.take(1, due), 1);
+    let mut limiter = Rate::new(2.0, at(0));
+    assert_eq!(limiter.take(1, at(0)), 1);
+    let due = limiter.due(1, at(0));
+    assert_eq!(limiter.take(1, Mono::at(due.since_start().mul_f64(0.99))), 0);
+    assert_eq!(limiter.take(1, due), 1);
 }
 
 /// As if its rate had been used without a refusal for as long as time passes.
-fn busy(pace: &mut Pace) {
-    pace.used = f64::MAX;
+fn busy(limiter: &mut Rate) {
+    limiter.used = f64::MAX;
 }
 
 #[test]
 fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
-    let mut pace = Pace::new(10.0, at(0));
-    pace.refused(Refusal::UNEXPLAINED, at(0));
-    assert!((pace.rate - 9.5).abs() < 1e-9, "a twentieth");
-    pace.refused(Refusal::UNEXPLAINED, at(0));
-    assert!((pace.rate - 4.75).abs() < 1e-9, "a half, the second time in a row");
-    pace.accepted();
-    busy(&mut pace);
+    let mut limiter = Rate::new(10.0, at(0));
+    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    assert!((limiter.rate - 9.5).abs() < 1e-9, "a twentieth");
+    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    assert!((limiter.rate - 4.75).abs() < 1e-9, "a half, the second time in a row");
+    limiter.accepted();
+    busy(&mut limiter);
     for s in 1..=8 {
-        pace.advance(at(s * 1000));
+        limiter.advance(at(s * 1000));
     }
-    assert!((8.99..9.01).contains(&pace.rate), "{}: back to 0.9 of 10 at 10 % a second", pace.rate);
-    pace.advance(at(9000));
-    assert!((9.005..9.3).contains(&pace.rate), "{}: then slowly, and beyond", pace.rate);
-    pace.refused(Refusal::Unavailable, at(9000));
-    assert!(pace.rate < 4.7, "503 halves at once: {}", pace.rate);
+    assert!((8.99..9.01).contains(&limiter.rate), "{}: back to 0.9 of 10 at 10 % a second", limiter.rate);
+    limiter.advance(at(9000));
+    assert!((9.005..9.3).contains(&limiter.rate), "{}: then slowly, and beyond", limiter.rate);
+    limiter.refused(Refusal::Unavailable, at(9000));
+    assert!(limiter.rate < 4.7, "503 halves at once: {}", limiter.rate);
     for _ in 0..100 {
-        pace.refused(Refusal::UNEXPLAINED, at(9000));
+        limiter.refused(Refusal::UNEXPLAINED, at(9000));
     }
-    assert!((pace.rate - 0.1).abs() < 1e-9, "never below one call in ten seconds");
+    assert!((limiter.rate - 0.1).abs() < 1e-9, "never below one call in ten seconds");
 }
 
 #[test]
 fn c07_an_unknown_limit_is_come_down_to_in_few_steps() {
     // A twentieth, if so many calls were accepted before; more of it, the closer refusals come after one another.
-    let mut pace = Pace::new(2.0, at(0));
+    let mut limiter = Rate::new(2.0, at(0));
     for factor in [0.95, 0.85, 0.75, 0.75] {
-        let before = pace.rate;
-        pace.refused(Refusal::UNEXPLAINED, at(0));
-        near(pace.rate, before * factor);
-        (0..SETTLED - 1).for_each(|_| pace.accepted());
+        let before = limiter.rate;
+        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        near(limiter.rate, before * factor);
+        (0..SETTLED - 1).for_each(|_| limiter.accepted());
     }
-    pace.accepted();
-    let before = pace.rate;
-    pace.refused(Refusal::UNEXPLAINED, at(0));
-    near(pace.rate, before * 0.95);
+    limiter.accepted();
+    let before = limiter.rate;
+    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    near(limiter.rate, before * 0.95);
 }
 
 #[test]
 fn c07_what_the_last_of_several_cuts_took_too_much_is_come_back_to_soon() {
-    let mut pace = Pace::new(2.0, at(0));
+    let mut limiter = Rate::new(2.0, at(0));
     for _ in 0..3 {
-        pace.refused(Refusal::UNEXPLAINED, at(0));
-        pace.accepted();
+        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        limiter.accepted();
     }
     let refused = 2.0 * 0.95 * 0.85;
-    near(pace.rate, refused * 0.75);
-    busy(&mut pace);
-    pace.advance(at(1_000));
-    near(pace.rate, refused * 0.75 * 1.01);
-    pace.advance(at(60_000));
-    near(pace.rate, refused * 0.9);
-    pace.advance(at(61_000));
-    near(pace.rate, refused * 0.9 * 1.001);
+    near(limiter.rate, refused * 0.75);
+    busy(&mut limiter);
+    limiter.advance(at(1_000));
+    near(limiter.rate, refused * 0.75 * 1.01);
+    limiter.advance(at(60_000));
+    near(limiter.rate, refused * 0.9);
+    limiter.advance(at(61_000));
+    near(limiter.rate, refused * 0.9 * 1.001);
 }
 
 #[test]
 fn c07_a_rate_that_nobody_uses_does_not_climb() {
-    let mut pace = Pace::new(2.0, at(0));
-    pace.refused(Refusal::UNEXPLAINED, at(0));
-    pace.advance(at(3_600_000));
-    near(pace.rate, 1.9);
+    let mut limiter = Rate::new(2.0, at(0));
+    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.advance(at(3_600_000));
+    near(limiter.rate, 1.9);
     // Each accepted call proves the rate for as long as it keeps the next one waiting.
-    pace.accepted();
-    pace.advance(at(3_700_000));
-    near(pace.rate, 1.9 * (1.0 + 0.001 / 1.9));
+    limiter.accepted();
+    limiter.advance(at(3_700_000));
+    near(limiter.rate, 1.9 * (1.0 + 0.001 / 1.9));
     // What a halving took and the refusals do not explain is come back to all the same.
-    pace.refused(Refusal::Unavailable, at(3_700_000));
-    let before = pace.before_refusals.unwrap();
-    pace.advance(at(3_800_000));
-    near(pace.rate, before * 0.85);
+    limiter.refused(Refusal::Unavailable, at(3_700_000));
+    let before = limiter.before_refusals.unwrap();
+    limiter.advance(at(3_800_000));
+    near(limiter.rate, before * 0.85);
 }
 
 #[test]
 fn retry_after_is_a_hard_gate() {
-    let mut pace = Pace::new(10.0, at(0));
-    pace.refused(asks(Duration::from_secs(7)), at(0));
-    assert_eq!(pace.take(1, at(6_999)), 0);
-    assert!(pace.due(1, at(10)) >= at(7000));
-    assert_eq!(pace.take(1, at(7_001)), 1);
+    let mut limiter = Rate::new(10.0, at(0));
+    limiter.refused(asks(Duration::from_secs(7)), at(0));
+    assert_eq!(limiter.take(1, at(6_999)), 0);
+    assert!(limiter.due(1, at(10)) >= at(7000));
+    assert_eq!(limiter.take(1, at(7_001)), 1);
 }
 
 fn near(a: f64, b: f64) {
@@ -134,54 +134,54 @@ fn near(a: f64, b: f64) {
 #[test]
 fn calls_are_due_at_the_rate_and_less_what_has_gathered() {
     let micro = Duration::from_micros(1);
-    let mut pace = Pace::new(2.0, at(0));
-    assert_eq!(pace.due(1, at(0)), at(0), "a call that may be made now");
-    assert_eq!(pace.take(1, at(0)), 1);
+    let mut limiter = Rate::new(2.0, at(0));
+    assert_eq!(limiter.due(1, at(0)), at(0), "a call that may be made now");
+    assert_eq!(limiter.take(1, at(0)), 1);
     for (calls, ms) in [(1, 500), (2, 1000), (3, 1500)] {
-        assert_eq!(pace.due(calls, at(0)), at(ms) + micro, "{calls}");
+        assert_eq!(limiter.due(calls, at(0)), at(ms) + micro, "{calls}");
     }
-    assert_eq!(pace.take(1, at(250)), 0, "half a call has gathered");
-    assert_eq!(pace.due(1, at(250)), at(500) + micro);
-    assert_eq!(pace.due(1, at(900)), at(900), "never in the past");
+    assert_eq!(limiter.take(1, at(250)), 0, "half a call has gathered");
+    assert_eq!(limiter.due(1, at(250)), at(500) + micro);
+    assert_eq!(limiter.due(1, at(900)), at(900), "never in the past");
 }
 
 #[test]
 fn what_is_given_back_may_be_taken_again_and_fills_no_more_than_the_bucket() {
-    let mut pace = Pace::new(40.0, at(0));
-    assert_eq!(pace.take(4, at(0)), 4);
-    pace.give_back(3);
-    assert_eq!(pace.take(9, at(0)), 3);
-    pace.give_back(100);
-    assert_eq!(pace.take(100, at(0)), 4, "a tenth of a second's calls");
-    let all = |pace: &mut Pace, now| (0..100).map(|_| pace.take(100, now)).sum::<usize>();
-    assert_eq!(all(&mut pace, at(0)), 36, "and those of nine tenths, for who comes late");
-    assert_eq!(all(&mut pace, at(10_000)), 40, "nor does time fill it more");
+    let mut limiter = Rate::new(40.0, at(0));
+    assert_eq!(limiter.take(4, at(0)), 4);
+    limiter.give_back(3);
+    assert_eq!(limiter.take(9, at(0)), 3);
+    limiter.give_back(100);
+    assert_eq!(limiter.take(100, at(0)), 4, "a tenth of a second's calls");
+    let all = |limiter: &mut Rate, now| (0..100).map(|_| limiter.take(100, now)).sum::<usize>();
+    assert_eq!(all(&mut limiter, at(0)), 36, "and those of nine tenths, for who comes late");
+    assert_eq!(all(&mut limiter, at(10_000)), 40, "nor does time fill it more");
 }
 
 #[test]
 fn the_rate_climbs_by_a_tenth_a_second_then_by_a_thousandth_and_then_by_two() {
-    let mut pace = Pace::new(10.0, at(0));
-    near(pace.rate, 10.0);
-    pace.advance(at(1000));
-    near(pace.rate, 10.0);
+    let mut limiter = Rate::new(10.0, at(0));
+    near(limiter.rate, 10.0);
+    limiter.advance(at(1000));
+    near(limiter.rate, 10.0);
     for _ in 0..3 {
-        pace.refused(Refusal::Unavailable, at(1000));
+        limiter.refused(Refusal::Unavailable, at(1000));
     }
-    near(pace.rate, 1.25);
-    pace.accepted();
-    busy(&mut pace);
-    pace.advance(at(3000));
-    near(pace.rate, 1.5);
-    pace.advance(at(60_000));
-    near(pace.rate, 9.0);
-    pace.advance(at(62_000));
-    near(pace.rate, 9.0 * 1.002);
-    pace.advance(at(1_000_000));
-    near(pace.rate, 10.0);
-    pace.advance(at(2_000_000));
-    near(pace.rate, 10.0);
+    near(limiter.rate, 1.25);
+    limiter.accepted();
+    busy(&mut limiter);
+    limiter.advance(at(3000));
+    near(limiter.rate, 1.5);
+    limiter.advance(at(60_000));
+    near(limiter.rate, 9.0);
+    limiter.advance(at(62_000));
+    near(limiter.rate, 9.0 * 1.002);
+    limiter.advance(at(1_000_000));
+    near(limiter.rate, 10.0);
+    limiter.advance(at(2_000_000));
+    near(limiter.rate, 10.0);
     // Beyond what was refused it climbs as it did before.
-    let mut raised = Pace::new(10.0, at(0));
+    let mut raised = Rate::new(10.0, at(0));
     (raised.rate, raised.before_refusals) = (5.0, Some(5.0));
     busy(&mut raised);
     raised.advance(at(1000));
@@ -190,70 +190,70 @@ fn the_rate_climbs_by_a_tenth_a_second_then_by_a_thousandth_and_then_by_two() {
 
 #[test]
 fn a_refusal_after_an_acceptance_is_a_first_one_and_empties_the_bucket() {
-    let mut pace = Pace::new(10.0, at(0));
+    let mut limiter = Rate::new(10.0, at(0));
     for expected in [9.5, 9.5 * 0.85] {
-        let before = pace.rate;
-        pace.refused(Refusal::UNEXPLAINED, at(0));
-        near(pace.rate, expected);
-        near(pace.tokens, 0.0);
-        near(pace.before_refusals.unwrap(), before);
-        pace.accepted();
+        let before = limiter.rate;
+        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        near(limiter.rate, expected);
+        near(limiter.tokens, 0.0);
+        near(limiter.before_refusals.unwrap(), before);
+        limiter.accepted();
     }
-    let mut slow = Pace::new(0.05, at(0));
+    let mut slow = Rate::new(0.05, at(0));
     slow.refused(Refusal::Unavailable, at(0));
     near(slow.rate, 0.05);
 }
 
 #[test]
 fn a_gate_opens_at_its_time_and_a_shorter_one_does_not_open_it_sooner() {
-    let mut pace = Pace::new(10.0, at(0));
-    pace.refused(asks(Duration::from_secs(7)), at(0));
-    pace.refused(asks(Duration::from_secs(2)), at(0));
-    assert_eq!(pace.due(1, at(6_000)), at(7_000));
-    assert_eq!(pace.take(1, at(7_000)), 1);
+    let mut limiter = Rate::new(10.0, at(0));
+    limiter.refused(asks(Duration::from_secs(7)), at(0));
+    limiter.refused(asks(Duration::from_secs(2)), at(0));
+    assert_eq!(limiter.due(1, at(6_000)), at(7_000));
+    assert_eq!(limiter.take(1, at(7_000)), 1);
 }
 
 #[test]
 fn c07_refusals_of_calls_that_were_under_way_together_are_one() {
-    let mut pace = Pace::new(40.0, at(0));
-    assert_eq!(pace.take(4, at(0)), 4);
+    let mut limiter = Rate::new(40.0, at(0));
+    assert_eq!(limiter.take(4, at(0)), 4);
     let minute = Duration::from_mins(1);
-    pace.refused(Refusal::UNEXPLAINED, at(500));
-    near(pace.rate, 38.0);
-    assert_eq!(pace.take(1, at(600)), 1, "the first call at the new rate");
-    let rate = pace.rate;
-    pace.refused(asks(minute), at(700));
-    pace.refused(Refusal::Unavailable, at(700));
-    near(pace.rate, rate);
-    assert_eq!(pace.due(1, at(700)), at(700) + minute, "its gate counts all the same");
+    limiter.refused(Refusal::UNEXPLAINED, at(500));
+    near(limiter.rate, 38.0);
+    assert_eq!(limiter.take(1, at(600)), 1, "the first call at the new rate");
+    let rate = limiter.rate;
+    limiter.refused(asks(minute), at(700));
+    limiter.refused(Refusal::Unavailable, at(700));
+    near(limiter.rate, rate);
+    assert_eq!(limiter.due(1, at(700)), at(700) + minute, "its gate counts all the same");
     // The last one of the four was accepted, at the old rate: that ends no run of refusals at the new one.
-    pace.accepted();
-    let rate = pace.rate;
-    pace.refused(Refusal::UNEXPLAINED, at(700));
-    near(pace.rate, rate / 2.0);
+    limiter.accepted();
+    let rate = limiter.rate;
+    limiter.refused(Refusal::UNEXPLAINED, at(700));
+    near(limiter.rate, rate / 2.0);
 }
 
 #[test]
 fn a_call_whose_outcome_is_never_told_is_over_after_a_minute() {
     for (ms, factor) in [(60_000, 1.0), (60_001, 0.5)] {
-        let mut pace = Pace::new(20.0, at(0));
-        assert_eq!(pace.take(2, at(0)), 2);
-        pace.refused(Refusal::UNEXPLAINED, at(0));
-        pace.advance(at(ms));
-        let rate = pace.rate;
-        pace.refused(Refusal::UNEXPLAINED, at(ms));
-        near(pace.rate, rate * factor);
+        let mut limiter = Rate::new(20.0, at(0));
+        assert_eq!(limiter.take(2, at(0)), 2);
+        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        limiter.advance(at(ms));
+        let rate = limiter.rate;
+        limiter.refused(Refusal::UNEXPLAINED, at(ms));
+        near(limiter.rate, rate * factor);
     }
 }
 
 #[test]
 fn a_call_that_was_not_made_was_never_under_way() {
-    let mut pace = Pace::new(40.0, at(0));
-    assert_eq!(pace.take(4, at(0)), 4);
-    pace.give_back(3);
-    pace.refused(Refusal::UNEXPLAINED, at(0));
-    pace.refused(Refusal::UNEXPLAINED, at(0));
-    near(pace.rate, 40.0 * 0.95 * 0.5);
+    let mut limiter = Rate::new(40.0, at(0));
+    assert_eq!(limiter.take(4, at(0)), 4);
+    limiter.give_back(3);
+    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    near(limiter.rate, 40.0 * 0.95 * 0.5);
 }
 
 fn limit(calls: u32, seconds: u64) -> Limit {
@@ -272,27 +272,27 @@ fn a_limit_that_is_stated_is_kept_for_an_hour() {
         (limit(0, 0), 1.9),
     ];
     for (limit, rate) in table {
-        let mut pace = Pace::new(2.0, at(0));
-        pace.refused(states(limit), at(0));
-        near(pace.rate, rate);
-        busy(&mut pace);
+        let mut limiter = Rate::new(2.0, at(0));
+        limiter.refused(states(limit), at(0));
+        near(limiter.rate, rate);
+        busy(&mut limiter);
         for second in [60, 3_599] {
-            pace.advance(at(second * 1000));
-            near(pace.rate, if rate < 1.9 { rate } else { 2.0 });
+            limiter.advance(at(second * 1000));
+            near(limiter.rate, if rate < 1.9 { rate } else { 2.0 });
         }
-        pace.advance(at(hour));
-        pace.advance(at(hour + 1_000));
-        assert!(pace.rate > rate || rate >= 1.9, "{limit:?}: it climbs again");
+        limiter.advance(at(hour));
+        limiter.advance(at(hour + 1_000));
+        assert!(limiter.rate > rate || rate >= 1.9, "{limit:?}: it climbs again");
     }
-    let mut pace = Pace::new(10.0, at(0));
-    pace.refused(states(limit(300, 60)), at(0));
-    near(pace.rate, 4.85);
-    pace.accepted();
-    pace.refused(Refusal::UNEXPLAINED, at(0));
-    near(pace.rate, 4.85 * 0.85);
-    pace.accepted();
-    pace.refused(states(limit(30, 60)), at(0));
-    near(pace.rate, 0.485);
+    let mut limiter = Rate::new(10.0, at(0));
+    limiter.refused(states(limit(300, 60)), at(0));
+    near(limiter.rate, 4.85);
+    limiter.accepted();
+    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    near(limiter.rate, 4.85 * 0.85);
+    limiter.accepted();
+    limiter.refused(states(limit(30, 60)), at(0));
+    near(limiter.rate, 0.485);
 }
 
 #[test]
@@ -314,19 +314,19 @@ fn c07_a_window_that_the_calls_made_here_fill_is_over_its_length_after_the_first
         (&[0, 500], limit(1, 10 * 3600), 500 + 60 * MINUTE),
     ];
     for (left, limit, opens) in table {
-        let mut pace = Pace::new(2.0, at(0));
+        let mut limiter = Rate::new(2.0, at(0));
         for ms in left {
-            assert_eq!(pace.leaves(at(*ms)), at(*ms));
+            assert_eq!(limiter.departure(at(*ms)), at(*ms));
         }
         let now = at(*left.last().unwrap());
-        pace.refused(states(limit), now);
-        assert_eq!(pace.closed(now).map(|wait| now + wait), Some(at(opens)), "{limit:?} after {left:?}");
+        limiter.refused(states(limit), now);
+        assert_eq!(limiter.closed(now).map(|wait| now + wait), Some(at(opens)), "{limit:?} after {left:?}");
     }
     // What the cloud asks for counts for more than what follows from a limit.
-    let mut pace = Pace::new(2.0, at(0));
-    let (_, retry_after) = (pace.leaves(at(0)), Some(Duration::from_secs(7)));
-    pace.refused(Refusal::TooManyRequests { retry_after, limit: Some(limit(1, 60)) }, at(0));
-    assert_eq!(pace.closed(at(0)), retry_after);
+    let mut limiter = Rate::new(2.0, at(0));
+    let (_, retry_after) = (limiter.departure(at(0)), Some(Duration::from_secs(7)));
+    limiter.refused(Refusal::TooManyRequests { retry_after, limit: Some(limit(1, 60)) }, at(0));
+    assert_eq!(limiter.closed(at(0)), retry_after);
 }
 
 #[test]
@@ -340,24 +340,24 @@ fn granted_calls_leave_as_far_apart_as_the_pace_says_whenever_they_are_ready() {
         // None is held back for longer than a second.
         (&[0, 0, 0, 0, 0], &[0, 500, 1000, 1000, 1000]),
     ];
-    for (ready, leaves) in table {
-        let mut pace = Pace::new(2.0, Mono::START);
-        let left: Vec<_> = ready.iter().map(|ready| pace.leaves(at(*ready))).collect();
-        assert_eq!(left, leaves.iter().map(|ms| at(*ms)).collect::<Vec<_>>(), "{ready:?}");
+    for (ready, departure) in table {
+        let mut limiter = Rate::new(2.0, Mono::START);
+        let left: Vec<_> = ready.iter().map(|ready| limiter.departure(at(*ready))).collect();
+        assert_eq!(left, departure.iter().map(|ms| at(*ms)).collect::<Vec<_>>(), "{ready:?}");
     }
 }
 
 #[test]
 fn what_is_in_force_is_told_without_a_change() {
-    let mut pace = Pace::new(10.0, at(0));
-    assert_eq!(pace.in_force(at(5000)), (10.0, false));
-    pace.refused(Refusal::Unavailable, at(5000));
-    let before = format!("{pace:?}");
-    let (rate, slowed) = pace.in_force(at(6000));
+    let mut limiter = Rate::new(10.0, at(0));
+    assert_eq!(limiter.in_force(at(5000)), (10.0, false));
+    limiter.refused(Refusal::Unavailable, at(5000));
+    let before = format!("{limiter:?}");
+    let (rate, slowed) = limiter.in_force(at(6000));
     near(rate, 5.5);
     assert!(slowed);
-    assert_eq!(format!("{pace:?}"), before);
-    let mut closed = Pace::new(0.1, at(0));
+    assert_eq!(format!("{limiter:?}"), before);
+    let mut closed = Rate::new(0.1, at(0));
     closed.refused(asks(Duration::from_secs(3)), at(0));
     assert_eq!(closed.in_force(at(1000)), (0.1, true), "nothing may be called, at whatever rate");
     assert_eq!(closed.in_force(at(4000)), (0.1, false));

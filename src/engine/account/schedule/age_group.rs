@@ -22,13 +22,13 @@ const SLACK: Duration = Duration::from_secs(2);
 
 /// A moment in microseconds since the start of the clock, which may lie before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Axis(i64);
+pub struct SignedMoment(i64);
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-impl Axis {
+impl SignedMoment {
     /// A moment of the clock.
     pub fn at(mono: Mono) -> Self {
         Self(micros(mono.since_start()))
@@ -91,13 +91,13 @@ impl Size {
 
 /// Instances whose deletions were accepted at about the same time.
 #[derive(Clone, Debug)]
-pub struct Cohort {
+pub struct AgeGroup {
     /// When the first of them was accepted.
-    from: Axis,
+    from: SignedMoment,
     /// When all were looked at last; at first when they were accepted.
-    all: Axis,
-    scouts: Axis,
-    finishers: Axis,
+    all: SignedMoment,
+    scouts: SignedMoment,
+    finishers: SignedMoment,
     /// Scouts whose reading is still to come.
     out: BTreeSet<InstanceId>,
     /// Scouts that were sent out since all were looked at last, in the last draw,
@@ -106,17 +106,18 @@ pub struct Cohort {
     ended: u32,
 }
 
-impl Cohort {
-    fn new(from: Axis) -> Self {
+impl AgeGroup {
+    fn new(from: SignedMoment) -> Self {
         Self { from, all: from, scouts: from, finishers: from, out: BTreeSet::new(), drawn: 0, ended: 0 }
     }
 
     /// When a group is due; none if there is nothing in it to look at.
-    pub fn due(&self, group: Group, size: Size, Bounds { min, max }: Bounds) -> Option<Axis> {
+    pub fn due(&self, group: Group, size: Size, Bounds { min, max }: Bounds) -> Option<SignedMoment> {
         if size.of(group) == 0 {
             return None;
         }
-        let grown = |last: Axis, step: f64| last.plus(last.since(self.from).mul_f64(step).clamp(min, max));
+        let grown =
+            |last: SignedMoment, step: f64| last.plus(last.since(self.from).mul_f64(step).clamp(min, max));
         match group {
             Group::All => {
                 // Ends are spread over the time since all were looked at: in the mean each is told half of it earlier.
@@ -130,19 +131,19 @@ impl Cohort {
     }
 
     /// All are being looked at.
-    pub fn all_asked(&mut self, now: Axis) {
+    pub fn all_asked(&mut self, now: SignedMoment) {
         (self.all, self.scouts, self.finishers) = (now, now, now);
         self.out.clear();
         (self.drawn, self.ended) = (0, 0);
     }
 
     /// The finishers are.
-    pub fn finishers_asked(&mut self, now: Axis) {
+    pub fn finishers_asked(&mut self, now: SignedMoment) {
         self.finishers = now;
     }
 
     /// Scouts are: those of a new draw, or further ones that fill a call.
-    pub fn scouts_asked(&mut self, ids: Vec<InstanceId>, new: bool, now: Axis) {
+    pub fn scouts_asked(&mut self, ids: Vec<InstanceId>, new: bool, now: SignedMoment) {
         if new {
             self.scouts = now;
             self.out.clear();
@@ -160,31 +161,31 @@ impl Cohort {
     }
 
     /// Whether one that was accepted then belongs to it, as far as its own bounds say.
-    fn spans(&self, accepted: Axis, now: Axis) -> bool {
+    fn spans(&self, accepted: SignedMoment, now: SignedMoment) -> bool {
         let about = now.since(self.from).mul_f64(ABOUT).max(ABOUT_LEAST);
         accepted.since(self.from) <= about
     }
 }
 
 /// The place of the cohort that one accepted at this time belongs to.
-pub fn of(cohorts: &[Cohort], accepted: Axis) -> Option<usize> {
-    cohorts.partition_point(|cohort| cohort.from <= accepted.plus(SLACK)).checked_sub(1)
+pub fn of(age_groups: &[AgeGroup], accepted: SignedMoment) -> Option<usize> {
+    age_groups.partition_point(|age_group| age_group.from <= accepted.plus(SLACK)).checked_sub(1)
 }
 
 /// Makes sure that there is a cohort for one that was accepted at this time.
-pub fn place(cohorts: &mut Vec<Cohort>, accepted: Axis, now: Mono) {
-    let now = Axis::at(now);
-    let at = of(cohorts, accepted);
-    let known = at.and_then(|at| cohorts.get(at)).is_some_and(|cohort| cohort.spans(accepted, now));
+pub fn place(age_groups: &mut Vec<AgeGroup>, accepted: SignedMoment, now: Mono) {
+    let now = SignedMoment::at(now);
+    let at = of(age_groups, accepted);
+    let known = at.and_then(|at| age_groups.get(at)).is_some_and(|age_group| age_group.spans(accepted, now));
     if !known {
-        cohorts.insert(at.map_or(0, |at| at + 1), Cohort::new(accepted));
+        age_groups.insert(at.map_or(0, |at| at + 1), AgeGroup::new(accepted));
     }
 }
 
 /// Makes one of neighbours whose ages have become about the same.
-pub fn merge(cohorts: &mut Vec<Cohort>, now: Mono) {
-    let now = Axis::at(now);
-    cohorts.dedup_by(|younger, older| {
+pub fn merge(age_groups: &mut Vec<AgeGroup>, now: Mono) {
+    let now = SignedMoment::at(now);
+    age_groups.dedup_by(|younger, older| {
         let same = older.spans(younger.from, now);
         if same {
             older.all = older.all.min(younger.all);
@@ -204,8 +205,8 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { min: Duration::from_secs(5), max: Duration::from_mins(2) };
 
-    fn at(seconds: u64) -> Axis {
-        Axis::at(Mono::at(Duration::from_secs(seconds)))
+    fn at(seconds: u64) -> SignedMoment {
+        SignedMoment::at(Mono::at(Duration::from_secs(seconds)))
     }
 
     fn ids(n: u32) -> Vec<InstanceId> {
@@ -218,74 +219,78 @@ mod tests {
         // Of 100 scouts so many have ended; all were looked at last at 300 s.
         for (ended, due) in [(0, None), (1, Some(2_300)), (10, Some(500)), (50, Some(340)), (100, Some(320))]
         {
-            let mut cohort = Cohort::new(at(0));
-            cohort.all_asked(at(300));
-            cohort.scouts_asked(ids(100), true, at(310));
+            let mut age_group = AgeGroup::new(at(0));
+            age_group.all_asked(at(300));
+            age_group.scouts_asked(ids(100), true, at(310));
             for (number, id) in ids(100).into_iter().enumerate() {
-                cohort.heard(id, number < ended);
+                age_group.heard(id, number < ended);
             }
-            assert_eq!(cohort.due(Group::All, size, BOUNDS), due.map(at), "{ended}");
-            assert_eq!(cohort.due(Group::All, Size::default(), BOUNDS), None, "nothing is left");
+            assert_eq!(age_group.due(Group::All, size, BOUNDS), due.map(at), "{ended}");
+            assert_eq!(age_group.due(Group::All, Size::default(), BOUNDS), None, "nothing is left");
         }
     }
 
     #[test]
     fn the_share_is_that_of_the_last_scouts_and_of_those_that_filled_a_call() {
         let size = Size { open: 1_000, finishers: 0 };
-        let mut cohort = Cohort::new(at(0));
-        cohort.scouts_asked(ids(50), true, at(100));
-        cohort.heard(ids(1)[0], true);
-        cohort.heard(ids(1)[0], true);
-        cohort.heard(InstanceId::from_u128(999), true);
-        assert_eq!(cohort.due(Group::All, size, BOUNDS), Some(at(1_000)), "1 of 50, told once, and no scout");
-        cohort.scouts_asked(ids(100)[50..].to_vec(), false, at(110));
-        assert_eq!(cohort.due(Group::All, size, BOUNDS), Some(at(2_000)), "1 of 100");
-        assert_eq!(cohort.due(Group::Scouts, size, BOUNDS), Some(at(115)), "fillers put nothing off");
-        cohort.scouts_asked(ids(50), true, at(120));
-        assert_eq!(cohort.due(Group::All, size, BOUNDS), None, "of new scouts nothing is known yet");
-        cohort.heard(ids(1)[0], true);
-        assert_eq!(cohort.due(Group::All, size, BOUNDS), Some(at(1_000)));
-        cohort.all_asked(at(130));
-        assert_eq!(cohort.due(Group::All, size, BOUNDS), None, "what they told is used");
+        let mut age_group = AgeGroup::new(at(0));
+        age_group.scouts_asked(ids(50), true, at(100));
+        age_group.heard(ids(1)[0], true);
+        age_group.heard(ids(1)[0], true);
+        age_group.heard(InstanceId::from_u128(999), true);
+        assert_eq!(
+            age_group.due(Group::All, size, BOUNDS),
+            Some(at(1_000)),
+            "1 of 50, told once, and no scout"
+        );
+        age_group.scouts_asked(ids(100)[50..].to_vec(), false, at(110));
+        assert_eq!(age_group.due(Group::All, size, BOUNDS), Some(at(2_000)), "1 of 100");
+        assert_eq!(age_group.due(Group::Scouts, size, BOUNDS), Some(at(115)), "fillers put nothing off");
+        age_group.scouts_asked(ids(50), true, at(120));
+        assert_eq!(age_group.due(Group::All, size, BOUNDS), None, "of new scouts nothing is known yet");
+        age_group.heard(ids(1)[0], true);
+        assert_eq!(age_group.due(Group::All, size, BOUNDS), Some(at(1_000)));
+        age_group.all_asked(at(130));
+        assert_eq!(age_group.due(Group::All, size, BOUNDS), None, "what they told is used");
     }
 
     #[test]
     fn neighbours_that_become_one_keep_what_is_due_first() {
         let size = Size { open: 1_000, finishers: 1 };
-        let mut cohorts = Vec::new();
+        let mut age_groups = Vec::new();
         let now = Mono::at(Duration::from_secs(50));
         for accepted in [at(50), at(0), at(20), at(30), at(100)] {
-            place(&mut cohorts, accepted, now);
+            place(&mut age_groups, accepted, now);
         }
-        let from: Vec<Axis> = cohorts.iter().map(|cohort| cohort.from).collect();
+        let from: Vec<SignedMoment> = age_groups.iter().map(|age_group| age_group.from).collect();
         assert_eq!(from, [at(0), at(50), at(100)], "30 s later is about the same time");
-        cohorts[0].all_asked(at(300));
-        cohorts[1].all_asked(at(310));
-        cohorts[1].scouts_asked(ids(10), true, at(320));
-        cohorts[1].heard(ids(1)[0], true);
-        merge(&mut cohorts, Mono::at(Duration::from_secs(400)));
-        assert_eq!(cohorts.len(), 2);
-        let due = Group::ALL.map(|group| cohorts[0].due(group, size, BOUNDS));
+        age_groups[0].all_asked(at(300));
+        age_groups[1].all_asked(at(310));
+        age_groups[1].scouts_asked(ids(10), true, at(320));
+        age_groups[1].heard(ids(1)[0], true);
+        merge(&mut age_groups, Mono::at(Duration::from_secs(400)));
+        assert_eq!(age_groups.len(), 2);
+        let due = Group::ALL.map(|group| age_groups[0].due(group, size, BOUNDS));
         assert_eq!(due, [Some(at(500)), Some(at(309)), Some(at(345))]);
     }
 
     #[test]
     fn each_belongs_to_the_last_cohort_that_had_begun() {
-        let mut cohorts = Vec::new();
+        let mut age_groups = Vec::new();
         for accepted in [at(100), at(200)] {
-            place(&mut cohorts, accepted, Mono::at(Duration::from_secs(200)));
+            place(&mut age_groups, accepted, Mono::at(Duration::from_secs(200)));
         }
         let table = [(97, None), (98, Some(0)), (197, Some(0)), (198, Some(1)), (900, Some(1))];
-        for (accepted, cohort) in table {
-            assert_eq!(of(&cohorts, at(accepted)), cohort, "{accepted}");
+        for (accepted, age_group) in table {
+            assert_eq!(of(&age_groups, at(accepted)), age_group, "{accepted}");
         }
     }
 
     #[test]
     fn a_moment_may_lie_before_the_start_of_the_clock() {
         let hour = Duration::from_hours(1);
-        let accepted = Axis::ago(hour, Mono::at(Duration::from_secs(1)));
-        assert_eq!(Axis::at(Mono::at(Duration::from_secs(1))).since(accepted), hour);
+        let accepted = SignedMoment::ago(hour, Mono::at(Duration::from_secs(1)));
+        assert_eq!(SignedMoment::at(Mono::at(Duration::from_secs(1))).since(accepted), hour);
         assert_eq!((accepted.mono(), at(7).mono()), (Mono::START, Mono::at(Duration::from_secs(7))));
         assert_eq!(at(1).since(at(2)), Duration::ZERO);
     }

@@ -5,7 +5,7 @@
 //! and the *finishers*, the last ones of their objects, are looked at more often, since the end of an object waits for them.
 //!
 //! Ages differ: an object that comes an hour later must not wait at the pace of the old ones. Instances whose deletions
-//! were accepted at about the same time are a [`cohort`], and each cohort has scouts and moments of its own. Calls are
+//! were accepted at about the same time are a [`age_group`], and each cohort has scouts and moments of its own. Calls are
 //! shared: the room that is left in a call is filled by whoever is next in line.
 
 mod age_group;
@@ -16,8 +16,8 @@ mod tests;
 use std::{collections::BTreeMap, time::Duration};
 
 use self::{
-    age_group::{Axis, Cohort, Group, Size},
-    sample::Draw,
+    age_group::{AgeGroup, Group, SignedMoment, Size},
+    sample::Sample,
 };
 use crate::engine::{
     id::InstanceId,
@@ -58,7 +58,7 @@ pub type Looks<K> = BTreeMap<K, Vec<InstanceId>>;
 pub struct Schedule<K> {
     objects: BTreeMap<K, Watched>,
     /// The eldest first.
-    cohorts: Vec<Cohort>,
+    age_groups: Vec<AgeGroup>,
     bounds: Bounds,
 }
 
@@ -84,7 +84,7 @@ impl Watched {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     id: InstanceId,
-    accepted: Axis,
+    accepted: SignedMoment,
     asked: bool,
 }
 
@@ -93,7 +93,7 @@ impl<K: Ord + Clone> Schedule<K> {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let bounds = Bounds { min: settings.poll_min, max: settings.poll_max };
-        Self { objects: BTreeMap::new(), cohorts: Vec::new(), bounds }
+        Self { objects: BTreeMap::new(), age_groups: Vec::new(), bounds }
     }
 
     /// Whether nothing is on its way.
@@ -111,12 +111,12 @@ impl<K: Ord + Clone> Schedule<K> {
         let answered = self.answered_meanwhile(key, &watch.on_their_way);
         let axis = |one: &OnItsWay| Open {
             id: one.id,
-            accepted: Axis::ago(one.age, now),
+            accepted: SignedMoment::ago(one.age, now),
             asked: one.asked && answered.binary_search(&one.id).is_err(),
         };
         let open: Vec<Open> = watch.on_their_way.iter().map(axis).collect();
         for one in &open {
-            age_group::place(&mut self.cohorts, one.accepted, now);
+            age_group::place(&mut self.age_groups, one.accepted, now);
         }
         self.objects.insert(key.clone(), Watched { open, others: watch.others });
     }
@@ -147,10 +147,10 @@ impl<K: Ord + Clone> Schedule<K> {
         let (asked, ended) = (sorted(asked), sorted(ended));
         for one in watched.open.iter_mut().filter(|one| asked.binary_search(&one.id).is_ok()) {
             one.asked = false;
-            if let Some(cohort) =
-                age_group::of(&self.cohorts, one.accepted).and_then(|at| self.cohorts.get_mut(at))
+            if let Some(age_group) =
+                age_group::of(&self.age_groups, one.accepted).and_then(|at| self.age_groups.get_mut(at))
             {
-                cohort.heard(one.id, ended.binary_search(&one.id).is_ok());
+                age_group.heard(one.id, ended.binary_search(&one.id).is_ok());
             }
         }
         watched.open.retain(|one| ended.binary_search(&one.id).is_err());
@@ -162,91 +162,94 @@ impl<K: Ord + Clone> Schedule<K> {
     /// When something is due to be looked at; none if nothing is on its way, or all of it is being looked at.
     #[must_use]
     pub fn next(&self) -> Option<Mono> {
-        let mut sizes = vec![Size::default(); self.cohorts.len()];
+        let mut sizes = vec![Size::default(); self.age_groups.len()];
         for watched in self.objects.values() {
             let few = watched.few();
             for one in watched.open.iter().filter(|one| !one.asked) {
                 if let Some(size) =
-                    age_group::of(&self.cohorts, one.accepted).and_then(|at| sizes.get_mut(at))
+                    age_group::of(&self.age_groups, one.accepted).and_then(|at| sizes.get_mut(at))
                 {
                     size.open += 1;
                     size.finishers += usize::from(few);
                 }
             }
         }
-        let due = |(cohort, size): (&Cohort, &Size)| {
-            Group::ALL.into_iter().filter_map(|group| cohort.due(group, *size, self.bounds)).min()
+        let due = |(age_group, size): (&AgeGroup, &Size)| {
+            Group::ALL.into_iter().filter_map(|group| age_group.due(group, *size, self.bounds)).min()
         };
-        self.cohorts.iter().zip(&sizes).filter_map(due).min().map(Axis::mono)
+        self.age_groups.iter().zip(&sizes).filter_map(due).min().map(SignedMoment::mono)
     }
 
     /// What is to be looked at now. It counts as asked for until it is [`Self::answered`].
     #[must_use]
     pub fn take(&mut self, now: Mono, random: u64) -> Looks<K> {
-        age_group::merge(&mut self.cohorts, now);
+        age_group::merge(&mut self.age_groups, now);
         let bounds = self.bounds;
-        let mut desk = Desk::open(&mut self.objects, &self.cohorts, Draw::new(random));
-        let now = Axis::at(now);
+        let mut selection = Selection::open(&mut self.objects, &self.age_groups, Sample::new(random));
+        let now = SignedMoment::at(now);
         let mut in_turn = Vec::new();
-        for (at, cohort) in self.cohorts.iter().enumerate() {
+        for (at, age_group) in self.age_groups.iter().enumerate() {
             // Of what is due by now, scouts come last: they fill a call.
-            let due = |group| cohort.due(group, desk.size(at), bounds).map(|due| (due.max(now), group, at));
+            let due =
+                |group| age_group.due(group, selection.size(at), bounds).map(|due| (due.max(now), group, at));
             in_turn.extend(Group::ALL.into_iter().filter_map(due));
         }
         in_turn.sort_unstable();
         for (due, group, at) in in_turn {
-            let Some(cohort) = self.cohorts.get_mut(at) else { continue };
+            let Some(age_group) = self.age_groups.get_mut(at) else { continue };
             // What is due takes the calls that it needs; what is not due yet only what is left in them.
-            let left = desk.room();
+            let left = selection.room();
             let room = if due == now { usize::MAX } else { left };
             if room == 0 {
                 break;
             }
-            let size = desk.size(at);
+            let size = selection.size(at);
             let enough = left >= ENOUGH_SCOUTS;
             let scouts = if enough || due > now { left } else { READ_SIZE };
             match group {
                 Group::Finishers if size.finishers <= room => {
-                    desk.take_finishers(at);
-                    cohort.finishers_asked(now);
+                    selection.take_finishers(at);
+                    age_group.finishers_asked(now);
                 }
                 Group::All if size.open <= room => {
-                    desk.take_all(at);
-                    cohort.all_asked(now);
+                    selection.take_all(at);
+                    age_group.all_asked(now);
                 }
                 Group::Scouts if size.open <= scouts => {
-                    desk.take_all(at);
-                    cohort.all_asked(now);
+                    selection.take_all(at);
+                    age_group.all_asked(now);
                 }
-                Group::Scouts => cohort.scouts_asked(desk.draw(at, scouts), enough || due == now, now),
+                Group::Scouts => {
+                    age_group.scouts_asked(selection.draw(at, scouts), enough || due == now, now)
+                }
                 Group::All | Group::Finishers => {}
             }
         }
-        desk.looks
+        selection.looks
     }
 }
 
-/// Where an instance is: the place of its object in [`Desk::objects`], and its own in there. An account may have a hundred
+/// Where an instance is: the place of its object in [`Selection::objects`], and its own in there. An account may have a hundred
 /// thousand instances, and all of them may be free.
 type Place = (u32, u32);
 
 /// The instances that may be looked at, and those that are taken.
-struct Desk<'a, K> {
+struct Selection<'a, K> {
     objects: Vec<(&'a K, &'a mut Watched)>,
     /// For each cohort: those that are not asked for.
     free: Vec<Vec<Place>>,
     looks: Looks<K>,
     taken: usize,
-    draw: Draw,
+    draw: Sample,
 }
 
-impl<'a, K: Ord + Clone> Desk<'a, K> {
-    fn open(objects: &'a mut BTreeMap<K, Watched>, cohorts: &[Cohort], draw: Draw) -> Self {
+impl<'a, K: Ord + Clone> Selection<'a, K> {
+    fn open(objects: &'a mut BTreeMap<K, Watched>, age_groups: &[AgeGroup], draw: Sample) -> Self {
         let objects: Vec<_> = objects.iter_mut().collect();
-        let mut free = vec![Vec::new(); cohorts.len()];
+        let mut free = vec![Vec::new(); age_groups.len()];
         for (object, (_, watched)) in (0..).zip(&objects) {
             for (place, one) in (0..).zip(&watched.open).filter(|(_, one)| !one.asked) {
-                if let Some(free) = age_group::of(cohorts, one.accepted).and_then(|at| free.get_mut(at)) {
+                if let Some(free) = age_group::of(age_groups, one.accepted).and_then(|at| free.get_mut(at)) {
                     free.push((object, place));
                 }
             }

@@ -2,9 +2,9 @@
 
 /// Numbers that follow from a seed (SplitMix64, as in Java's SplittableRandom).
 #[derive(Clone, Debug)]
-pub struct Draw(u64);
+pub struct Sample(u64);
 
-impl Draw {
+impl Sample {
     /// From this seed on.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn each_is_drawn_as_often_as_the_others_and_once_at_a_time() {
-        let mut draw = Draw::new(7);
+        let mut draw = Sample::new(7);
         let mut times = [0_u32; 10];
         for _ in 0..10_000 {
             let mut from: Vec<usize> = (0..10).collect();
@@ -58,14 +58,14 @@ mod tests {
     #[test]
     fn fewer_than_wanted_are_all() {
         let mut from = vec![1, 2];
-        let mut drawn = Draw::new(1).some_of(&mut from, 5);
+        let mut drawn = Sample::new(1).some_of(&mut from, 5);
         drawn.sort_unstable();
         assert_eq!((drawn, from), (vec![1, 2], vec![]));
     }
 
     #[test]
     fn the_seed_decides() {
-        let drawn = |seed| Draw::new(seed).some_of(&mut (0..1_000).collect(), 10);
+        let drawn = |seed| Sample::new(seed).some_of(&mut (0..1_000).collect(), 10);
         assert_eq!(drawn(1), drawn(1));
         assert_ne!(drawn(1), drawn(2));
     }

@@ -239,7 +239,7 @@ fn ages_that_have_become_about_the_same_are_looked_at_together() {
     let mut schedule = schedule();
     schedule.watch(&"old", &of_age(0, 0..20), at(0));
     schedule.watch(&"new", &of_age(0, 20..40), at(60));
-    let calls = |schedule: &Schedule<&str>| schedule.cohorts.len();
+    let calls = |schedule: &Schedule<&str>| schedule.age_groups.len();
     assert_eq!(calls(&schedule), 2);
     idle_until(&mut schedule, at(399));
     assert_eq!(calls(&schedule), 2);
@@ -259,5 +259,5 @@ fn cohorts_stay_few_however_long_instances_keep_coming() {
             schedule.answered(key, ids, &[]);
         }
     }
-    assert!(schedule.cohorts.len() < 60, "{}", schedule.cohorts.len());
+    assert!(schedule.age_groups.len() < 60, "{}", schedule.age_groups.len());
 }

@@ -11,7 +11,7 @@ use crate::engine::{
             memory::{CallState, Observed, OwnCall},
             spec::{
                 Meta,
-                tests::{job_of, meta},
+                tests::{meta, spec_of},
             },
         },
         tests::case::{Case, MICRO, just_before, then},
@@ -26,10 +26,10 @@ fn now() -> Now {
     Now { mono: then(), wall: Timestamp::from_second(1_800_000_000).unwrap() }
 }
 
-fn standing(retry_at: Mono) -> Standing {
-    Standing {
+fn blocker(retry_at: Mono) -> Blocker {
+    Blocker {
         trouble: Trouble::CloudUnreachable,
-        note: Note::default(),
+        message: CloudMessage::default(),
         failures: 0,
         retry_at,
         retry_time: now().time_at(retry_at),
@@ -39,15 +39,15 @@ fn standing(retry_at: Mono) -> Standing {
 
 /// A case of `n` ids whose object has been seen since long.
 fn case_of(n: u128) -> Case {
-    let job = job_of(n);
-    let ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
-    let memory = Memory::new(&job, Mono::START);
-    Case { job, ledger, memory, ..Case::pending() }
+    let spec = spec_of(n);
+    let ledger = Ledger::read(&spec.ids, &InstanceDeletionStatus::default());
+    let memory = Memory::new(&spec, Mono::START);
+    Case { spec, ledger, memory, ..Case::pending() }
 }
 
 struct Asked {
     status: InstanceDeletionStatus,
-    turn: Option<Turn>,
+    turn: Option<PermitAnswer>,
     may_start: bool,
     now: Now,
 }
@@ -56,7 +56,7 @@ impl Default for Asked {
     fn default() -> Self {
         Self {
             status: InstanceDeletionStatus::default(),
-            turn: Some(Turn::Now(4)),
+            turn: Some(PermitAnswer::Now(4)),
             may_start: true,
             now: now(),
         }
@@ -65,16 +65,16 @@ impl Default for Asked {
 
 fn decided(case: &mut Case, asked: &Asked) -> Decision {
     let Asked { status, turn, may_start, now } = asked;
-    let ledger = Ledger::read(&case.job.ids, status);
+    let ledger = Ledger::read(&case.spec.ids, status);
     let (evidence, settings) = (Evidence::default(), &case.settings);
-    let observed = Observed { job: &case.job, status, ledger: &ledger, evidence, now, settings };
-    case.memory.observe(&observed, &mut case.marks);
+    let observed = Observed { spec: &case.spec, status, ledger: &ledger, evidence, now, settings };
+    case.memory.observe(&observed, &mut case.call_history);
     decide(&Input {
-        job: &case.job,
+        spec: &case.spec,
         status,
         other_bytes: 0,
         memory: &case.memory,
-        marks: &case.marks,
+        call_history: &case.call_history,
         turn: *turn,
         batch_size: 50,
         may_start: *may_start,
@@ -87,9 +87,9 @@ fn decided(case: &mut Case, asked: &Asked) -> Decision {
 #[test]
 fn what_blocks_does_so_until_its_time() {
     assert_eq!(blocked(None, then()), None);
-    assert_eq!(blocked(Some(&standing(then() + MICRO)), then()), Some(then() + MICRO));
-    assert_eq!(blocked(Some(&standing(then())), then()), None);
-    assert_eq!(blocked(Some(&standing(just_before(then()))), then()), None);
+    assert_eq!(blocked(Some(&blocker(then() + MICRO)), then()), Some(then() + MICRO));
+    assert_eq!(blocked(Some(&blocker(then())), then()), None);
+    assert_eq!(blocked(Some(&blocker(just_before(then()))), then()), None);
 }
 
 #[test]
@@ -109,35 +109,35 @@ fn a_trouble_blocks_what_it_is_about_and_ends_when_it_said() {
     let soon = then() + Duration::from_secs(7);
     // Looking is blocked, and with it everything.
     let mut case = case_of(1);
-    case.memory.look_trouble = Some(standing(soon));
+    case.memory.look_trouble = Some(blocker(soon));
     let decision = decided(&mut case, &Asked::default());
     assert_eq!((decision.look.len(), decision.wake, decision.next), (0, Some(soon), Next::Wait));
     // Calling is blocked: ids next in line are looked at just before their call.
     let mut case = case_of(1);
-    case.memory.call_trouble = Some(standing(soon));
+    case.memory.call_trouble = Some(blocker(soon));
     let decision = decided(&mut case, &Asked::default());
     assert_eq!((decision.look.len(), decision.wake, decision.next), (0, Some(soon), Next::Wait));
     // Neither, once its time has come.
     for trouble in [true, false] {
         let mut case = case_of(1);
         let slot = if trouble { &mut case.memory.look_trouble } else { &mut case.memory.call_trouble };
-        *slot = Some(standing(then()));
-        assert_eq!(decided(&mut case, &Asked::default()).look, case.job.ids);
+        *slot = Some(blocker(then()));
+        assert_eq!(decided(&mut case, &Asked::default()).look, case.spec.ids);
     }
     // After notAfter nothing is called, and what blocks calling keeps nobody from looking.
     let mut case = case_of(1);
-    case.job.not_after = Some(now().wall);
-    case.memory.call_trouble = Some(standing(soon));
-    assert_eq!(decided(&mut case, &Asked::default()).look, case.job.ids);
+    case.spec.not_after = Some(now().wall);
+    case.memory.call_trouble = Some(blocker(soon));
+    assert_eq!(decided(&mut case, &Asked::default()).look, case.spec.ids);
 }
 
 #[test]
 fn a_limit_to_come_is_a_time_to_wake() {
     let mut case = case_of(1);
-    case.job.not_after = Some(now().wall + Duration::from_secs(40));
+    case.spec.not_after = Some(now().wall + Duration::from_secs(40));
     assert_eq!(decided(&mut case, &Asked::default()).wake, Some(then() + Duration::from_secs(40)));
     let mut case = case_of(1);
-    case.job.suspend = true;
+    case.spec.suspend = true;
     assert_eq!(
         decided(&mut case, &Asked::default()).wake,
         Some(then() + case.settings.poll_max),
@@ -147,16 +147,16 @@ fn a_limit_to_come_is_a_time_to_wake() {
 
 #[test]
 fn a_draining_process_starts_nothing() {
-    for (dry_run, limit) in [(false, None), (true, None), (false, Some(1))] {
+    for (dry_run, cutoff) in [(false, None), (true, None), (false, Some(1))] {
         let mut case = case_of(1);
-        (case.job.dry_run, case.job.active_deadline) = (dry_run, limit.map(Duration::from_secs));
+        (case.spec.dry_run, case.spec.active_deadline) = (dry_run, cutoff.map(Duration::from_secs));
         let started = Time(now().wall - Duration::from_secs(2));
         let status =
             InstanceDeletionStatus { start_time: Some(started), ..InstanceDeletionStatus::default() };
         let asked = |may_start| Asked { status: status.clone(), may_start, ..Asked::default() };
         let draining = decided(&mut case, &asked(false));
-        assert_eq!((draining.look.len(), draining.next), (0, Next::Wait), "{dry_run} {limit:?}");
-        assert_eq!(decided(&mut case, &asked(true)).look, case.job.ids, "{dry_run} {limit:?}");
+        assert_eq!((draining.look.len(), draining.next), (0, Next::Wait), "{dry_run} {cutoff:?}");
+        assert_eq!(decided(&mut case, &asked(true)).look, case.spec.ids, "{dry_run} {cutoff:?}");
     }
     let mut case = case_of(1).seen(Live::Running, just_before(then()));
     let ready = Asked { may_start: false, ..Asked::default() };
@@ -171,11 +171,11 @@ fn an_object_takes_its_place_first_and_looks_when_its_turn_is_near() {
     let last = then() + Case::pending().settings.poll_max;
     let table = [
         (None, 0, last),
-        (Some(Turn::Later(soon)), 0, soon),
-        (Some(Turn::Soon { calls: 1, at: None }), 50, last),
-        (Some(Turn::Soon { calls: 3, at: Some(soon) }), 150, soon),
-        (Some(Turn::Soon { calls: 4, at: None }), 200, last),
-        (Some(Turn::Now(1)), 50, last),
+        (Some(PermitAnswer::Later(soon)), 0, soon),
+        (Some(PermitAnswer::Soon { calls: 1, at: None }), 50, last),
+        (Some(PermitAnswer::Soon { calls: 3, at: Some(soon) }), 150, soon),
+        (Some(PermitAnswer::Soon { calls: 4, at: None }), 200, last),
+        (Some(PermitAnswer::Now(1)), 50, last),
     ];
     for (turn, looks, wake) in table {
         let decision = decided(&mut case_of(1_000), &Asked { turn, ..Asked::default() });
@@ -185,16 +185,18 @@ fn an_object_takes_its_place_first_and_looks_when_its_turn_is_near() {
     }
     // What is ready needs no look, and what it is permitted is sent.
     let mut case = case_of(120);
-    for id in case.job.ids.iter().take(110) {
+    for id in case.spec.ids.iter().take(110) {
         case.memory.saw(*id, Seen::Live(Live::Running), just_before(then()));
     }
     let mut decide = |turn| decided(&mut case, &Asked { turn, ..Asked::default() });
     assert_eq!(decide(None).next, Next::AskPermit(Want { calls: 3, ready: 2 }), "the rest is not yet");
-    for (turn, looks) in [(Turn::Soon { calls: 2, at: None }, 0), (Turn::Soon { calls: 3, at: None }, 10)] {
+    for (turn, looks) in
+        [(PermitAnswer::Soon { calls: 2, at: None }, 0), (PermitAnswer::Soon { calls: 3, at: None }, 10)]
+    {
         let decision = decide(Some(turn));
         assert_eq!((decision.look.len(), decision.next), (looks, Next::Wait), "{turn:?}");
     }
-    let Next::Submit(wave) = decide(Some(Turn::Now(1))).next else { panic!("it is permitted") };
+    let Next::Submit(wave) = decide(Some(PermitAnswer::Now(1))).next else { panic!("it is permitted") };
     assert_eq!(wave.batches.len(), 1);
     // While its calls are on their way it waits in line for the next ones.
     let call = OwnCall { claim: "mine".into(), ids: vec![], state: CallState::InFlight };
@@ -208,9 +210,9 @@ fn whoever_wants_no_call_asks_for_none() {
     let unasked = Asked { turn: None, ..Asked::default() };
     let on_its_way = case_of(1).read(Seen::ShuttingDown, just_before(then()));
     let mut suspended = case_of(1);
-    suspended.job.suspend = true;
+    suspended.spec.suspend = true;
     let mut blocked = case_of(1);
-    blocked.memory.call_trouble = Some(standing(then() + SECOND));
+    blocked.memory.call_trouble = Some(blocker(then() + SECOND));
     for mut case in [on_its_way, suspended, blocked] {
         assert_eq!(decided(&mut case, &unasked).next, Next::Wait);
     }
@@ -221,10 +223,10 @@ fn whoever_wants_no_call_asks_for_none() {
 #[test]
 fn a_plan_is_made_once_for_each_generation() {
     let mut case = case_of(1);
-    case.job.dry_run = true;
+    case.spec.dry_run = true;
     let look = decided(&mut case, &Asked::default());
-    assert_eq!((look.look, look.next), (case.job.ids.clone(), Next::Wait));
-    case.memory.look_trouble = Some(standing(then() + SECOND));
+    assert_eq!((look.look, look.next), (case.spec.ids.clone(), Next::Wait));
+    case.memory.look_trouble = Some(blocker(then() + SECOND));
     let blocked = decided(&mut case, &Asked::default());
     assert_eq!((blocked.look.len(), blocked.wake), (0, Some(then() + SECOND)));
     case.memory.look_trouble = None;
@@ -234,17 +236,17 @@ fn a_plan_is_made_once_for_each_generation() {
     assert_eq!((status.phase, planned.wake), (Some(crate::api::Phase::Planned), None));
     let again = Asked { status, ..Asked::default() };
     assert_eq!(decided(&mut case, &again), rest());
-    case.job.meta.generation += 1;
+    case.spec.meta.generation += 1;
     let later = Asked { now: Now { mono: then() + SECOND, wall: now().wall }, ..again };
-    assert_eq!(decided(&mut case, &later).look, case.job.ids, "a spec edit is planned anew");
+    assert_eq!(decided(&mut case, &later).look, case.spec.ids, "a spec edit is planned anew");
 }
 
 #[test]
 fn ids_in_an_odd_state_for_long_are_counted_and_named() {
     let mut case = case_of(3);
-    for id in &case.job.ids[1..] {
+    for id in &case.spec.ids[1..] {
         let odd = Seen::Other(StateText::new("reinstalling"));
-        case.marks.saw(*id, &odd, then());
+        case.call_history.saw(*id, &odd, then());
         case.memory.saw(*id, odd, then());
     }
     let patience = case.settings.settle * PATIENCE;
@@ -258,26 +260,26 @@ fn ids_in_an_odd_state_for_long_are_counted_and_named() {
     let (reason, message) = at(&mut case, patience);
     assert_eq!(reason, "StateUnknown");
     let what = "2 instances are in a state that allows neither sending nor ending, such as";
-    assert!(message.contains(&format!("{what} {} (reinstalling)", case.job.ids[1])), "{message}");
+    assert!(message.contains(&format!("{what} {} (reinstalling)", case.spec.ids[1])), "{message}");
 }
 
 #[test]
 fn l07_ids_are_open_for_long_by_the_wall_clock_since_the_start_and_since_the_last_suspension() {
     let after = Settings::default().stuck_after;
-    let said = |open_for: Duration, suspended: Option<Duration>, edit: &dyn Fn(&mut Job)| {
+    let said = |open_for: Duration, suspended: Option<Duration>, edit: &dyn Fn(&mut DeletionSpec)| {
         let mut case = case_of(3).read(Seen::Live(Live::Stopped), then());
-        edit(&mut case.job);
+        edit(&mut case.spec);
         case.memory.suspended_at = suspended.map(|ago| Mono::at(then().since_start().saturating_sub(ago)));
         let started = Time(now().wall - open_for);
         let mut status = ready("Deleting");
         (status.start_time, status.observed_generation) = (Some(started), Some(1));
         let now = now();
         let input = Input {
-            job: &case.job,
+            spec: &case.spec,
             status: &status,
             other_bytes: 0,
             memory: &case.memory,
-            marks: &case.marks,
+            call_history: &case.call_history,
             turn: None,
             batch_size: 50,
             may_start: true,
@@ -289,17 +291,17 @@ fn l07_ids_are_open_for_long_by_the_wall_clock_since_the_start_and_since_the_las
             Draft { input: &input, outcome_only: case.ledger.clone(), records: vec![], events: vec![] };
         draft.stuck(&case.ledger).map(|stuck| (stuck.count, stuck.example))
     };
-    let limit = Duration::from_mins(10);
-    let example = format!("{} (stopped)", job_of(3).ids[0]);
-    let nothing: &dyn Fn(&mut Job) = &|_| ();
-    assert_eq!(said(limit, None, nothing), Some((3, example)));
-    assert_eq!(said(limit.saturating_sub(SECOND), None, nothing), None);
-    assert!(said(limit, Some(limit), nothing).is_some());
-    assert_eq!(said(limit, Some(limit.saturating_sub(MICRO)), nothing), None, "resumed lately");
-    let edits: [&dyn Fn(&mut Job); 3] =
-        [&|job| job.suspend = true, &|job| job.dry_run = true, &|job| job.meta.leaving = true];
+    let cutoff = Duration::from_mins(10);
+    let example = format!("{} (stopped)", spec_of(3).ids[0]);
+    let nothing: &dyn Fn(&mut DeletionSpec) = &|_| ();
+    assert_eq!(said(cutoff, None, nothing), Some((3, example)));
+    assert_eq!(said(cutoff.saturating_sub(SECOND), None, nothing), None);
+    assert!(said(cutoff, Some(cutoff), nothing).is_some());
+    assert_eq!(said(cutoff, Some(cutoff.saturating_sub(MICRO)), nothing), None, "resumed lately");
+    let edits: [&dyn Fn(&mut DeletionSpec); 3] =
+        [&|spec| spec.suspend = true, &|spec| spec.dry_run = true, &|spec| spec.meta.leaving = true];
     for edit in edits {
-        assert_eq!(said(limit, None, edit), None);
+        assert_eq!(said(cutoff, None, edit), None);
     }
 }
 
@@ -312,13 +314,13 @@ fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
         records: vec![1],
         holds_ends: true,
         next: Next::AskPermit(Want { calls: 1, ready: 1 }),
-        look: case.job.ids.clone(),
+        look: case.spec.ids.clone(),
         regular: true,
         watch: watch.clone(),
         wake: None,
         events: vec![events::invalid_spec("x")],
     };
-    let left = Decision { look: case.job.ids, regular: true, watch, wake: Some(then()), ..rest() };
+    let left = Decision { look: case.spec.ids, regular: true, watch, wake: Some(then()), ..rest() };
     assert_eq!(decision.without_its_wave(then()), left);
 }
 
@@ -362,7 +364,7 @@ fn a_request_to_look_is_answered_by_one_look_and_one_write() {
         submits.write.unwrap()
     };
     let mut decide = |requested: Option<&str>, status: &InstanceDeletionStatus| {
-        case.job.meta.requested_at = requested.map(str::to_owned);
+        case.spec.meta.requested_at = requested.map(str::to_owned);
         case.memory.next_poll = then() + SECOND;
         decided(&mut case, &Asked { status: status.clone(), ..Asked::default() })
     };
@@ -385,13 +387,13 @@ fn a_request_to_look_is_answered_by_one_look_and_one_write() {
 #[test]
 fn a_request_to_look_has_a_plan_made_anew_and_opens_no_end() {
     let mut case = case_of(1).seen(Live::Running, then());
-    case.job.dry_run = true;
+    case.spec.dry_run = true;
     let planned = decided(&mut case, &Asked::default()).write.unwrap();
     assert_eq!(planned.phase, Some(crate::api::Phase::Planned));
-    case.job.meta.requested_at = Some("now".into());
+    case.spec.meta.requested_at = Some("now".into());
     let later = Now { mono: then() + SECOND, wall: now().wall };
     let again = decided(&mut case, &Asked { status: planned, now: later, ..Asked::default() });
-    assert_eq!(again.look, case.job.ids);
+    assert_eq!(again.look, case.spec.ids);
     let planning = again.write.unwrap();
     assert_eq!(planning.phase, Some(crate::api::Phase::Planning));
     assert_eq!(planning.last_handled_reconcile_at.as_deref(), Some("now"));
@@ -409,7 +411,7 @@ fn a_request_to_look_has_a_plan_made_anew_and_opens_no_end() {
 #[test]
 fn a_long_wait_is_said_and_stays_said_until_it_is_over() {
     let settings = Settings::default();
-    let stage = |retry_at| Stage::Deleting(Some(Hindrance::Trouble(standing(retry_at))));
+    let stage = |retry_at| Stage::Deleting(Some(Hindrance::Trouble(blocker(retry_at))));
     let nothing = InstanceDeletionStatus::default();
     let wait = |stage: &Stage, before: &InstanceDeletionStatus| long_wait(stage, before, &now(), &settings);
     // Times for people are whole seconds.
@@ -425,9 +427,9 @@ fn a_long_wait_is_said_and_stays_said_until_it_is_over() {
     assert_eq!(wait(&stage(near), &said(far)), None);
     assert_eq!(wait(&stage(then()), &said(then())), None);
     for stage in [
-        Stage::Planning(Some(standing(far))),
-        Stage::Suspended(Some(standing(far))),
-        Stage::Closing { limit: Limit::NotAfter, waiting: 0, standing: Some(standing(far)) },
+        Stage::Planning(Some(blocker(far))),
+        Stage::Suspended(Some(blocker(far))),
+        Stage::Closing { cutoff: Cutoff::NotAfter, waiting: 0, blocker: Some(blocker(far)) },
     ] {
         assert_eq!(wait(&stage, &nothing), Some(now().time_at(far)), "{stage:?}");
     }
@@ -461,7 +463,7 @@ fn each_part_of_the_surface_is_worth_a_write() {
 fn one_of_two_ended() -> (Case, Asked) {
     let mut case = case_of(2);
     let row = |n: usize| crate::api::InstanceStatus {
-        id: case.job.ids[n].to_string(),
+        id: case.spec.ids[n].to_string(),
         phase: crate::api::InstancePhase::Accepted,
         batch: None,
         attempts: Some(1),
@@ -472,12 +474,12 @@ fn one_of_two_ended() -> (Case, Asked) {
     };
     let mut status = InstanceDeletionStatus { instances: vec![row(0), row(1)], ..Default::default() };
     for n in 0..2 {
-        case.memory.saw(case.job.ids[n], Seen::ShuttingDown, then());
+        case.memory.saw(case.spec.ids[n], Seen::ShuttingDown, then());
     }
     status = decided(&mut case, &Asked { status, ..Asked::default() }).write.unwrap();
     let asked = Asked { status, ..Asked::default() };
     assert_eq!(decided(&mut case, &asked).write, None, "it is stored");
-    case.memory.saw(case.job.ids[0], Seen::Terminated, then() + SECOND);
+    case.memory.saw(case.spec.ids[0], Seen::Terminated, then() + SECOND);
     (case, asked)
 }
 
@@ -529,11 +531,11 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
     case.ledger.rows[0].progress = Progress::Terminated { batch: Some(7), ended_at: None };
     let (now, status) = (now(), InstanceDeletionStatus::default());
     let input = Input {
-        job: &case.job,
+        spec: &case.spec,
         status: &status,
         other_bytes: 1_000_000,
         memory: &case.memory,
-        marks: &case.marks,
+        call_history: &case.call_history,
         turn: None,
         batch_size: 50,
         may_start: true,
@@ -543,7 +545,7 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
     };
     let draft = Draft { input: &input, outcome_only: case.ledger.clone(), records: vec![], events: vec![] };
     let stage = Stage::Deleting(None);
-    let written = status::status(&case.job, &case.ledger, &stage, &status, &now, (None, None));
+    let written = status::status(&case.spec, &case.ledger, &stage, &status, &now, (None, None));
     let written = serde_json::to_vec(&written).unwrap().len();
     let room = 2 * 64 + 96 + 16 * 1024;
     assert_eq!(draft.largest(&case.ledger, &stage), written + room + 1_000_000);

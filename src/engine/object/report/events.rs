@@ -54,8 +54,8 @@ pub fn outcomes(memory: &Memory, records: &[u32]) -> Vec<Event> {
         let action = format!("DeleteInstances-{number}");
         let size = call.ids.len();
         match reply {
-            Reply::Accepted { ids, foreign, note } => {
-                let request = note.request_id.as_deref().unwrap_or("not given");
+            Reply::Accepted { ids, foreign, message } => {
+                let request = message.request_id.as_deref().unwrap_or("not given");
                 events.push(Event {
                     warning: ids.len() < size,
                     reason: if ids.len() < size { "BatchPartlyAccepted" } else { "BatchAccepted" },
@@ -71,28 +71,28 @@ pub fn outcomes(memory: &Memory, records: &[u32]) -> Vec<Event> {
                     });
                 }
             }
-            Reply::Refused { refusal, note, .. } if *refusal != Refusal::Whole => {
+            Reply::Refused { refusal, message, .. } if *refusal != Refusal::Whole => {
                 let what = match refusal {
                     Refusal::Whole | Refusal::Unnamed | Refusal::UnnamedConflict => "without saying for which".to_owned(),
                     Refusal::Missing(ids) | Refusal::Conflict(ids) | Refusal::Invalid(ids) => {
                         format!("for {} of them", ids.len())
                     }
                 };
-                let code = note.code.as_deref().unwrap_or("no code");
+                let code = message.code.as_deref().unwrap_or("no code");
                 events.push(Event {
                     warning: true,
                     reason: "BatchRefused",
                     action,
-                    note: format!("Batch {number} ({size} instances) was refused {what} ({code}: {}); nothing was deleted by it", note.text),
+                    note: format!("Batch {number} ({size} instances) was refused {what} ({code}: {}); nothing was deleted by it", message.text),
                 });
             }
-            Reply::Unknown { note, .. } => events.push(Event {
+            Reply::Unknown { message, .. } => events.push(Event {
                 warning: true,
                 reason: "BatchOutcomeUnknown",
                 action,
                 note: format!(
                     "The outcome of batch {number} ({size} instances) is unknown ({}); their states are read before anything is sent again",
-                    note.text
+                    message.text
                 ),
             }),
             Reply::Refused { .. } | Reply::TooLate => {}
@@ -145,7 +145,7 @@ mod tests {
             state::memory::OwnCall,
             tests::case::{Case, then},
         },
-        reply::{Note, Trouble},
+        reply::{CloudMessage, Trouble},
     };
 
     fn told(reply: Reply, ids: usize) -> Vec<(bool, &'static str, String, String)> {
@@ -157,9 +157,9 @@ mod tests {
         events.into_iter().map(|e| (e.warning, e.reason, e.action, e.note)).collect()
     }
 
-    fn note(request_id: Option<&str>) -> Note {
+    fn message(request_id: Option<&str>) -> CloudMessage {
         let code = request_id.map(|_| "iMetal.0001".to_owned());
-        Note { request_id: request_id.map(str::to_owned), code, text: "no".into() }
+        CloudMessage { request_id: request_id.map(str::to_owned), code, text: "no".into() }
     }
 
     /// Whether it is a warning, its reason, its note.
@@ -171,12 +171,15 @@ mod tests {
         let accepted = |ids: u128, foreign| Reply::Accepted {
             ids: (0..ids).map(id).collect(),
             foreign,
-            note: note((foreign == 0).then_some("r-1")),
+            message: message((foreign == 0).then_some("r-1")),
         };
-        let refused =
-            |refusal| Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: note(Some("r")) };
+        let refused = |refusal| Reply::Refused {
+            refusal,
+            trouble: Trouble::RequestRefused,
+            message: message(Some("r")),
+        };
         let unknown =
-            Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: note(None) };
+            Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message: message(None) };
         let all = "Batch 7: 3 of 3 instances accepted (request r-1)";
         let some = "Batch 7: 2 of 3 instances accepted (request r-1)";
         let foreign = "The reply to batch 7 listed 1 ids that the call did not name; they are ignored";

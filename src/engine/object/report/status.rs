@@ -12,10 +12,10 @@ use crate::{
     api::{FailureReason, InstanceDeletionStatus, Phase, PlanStatus, Summary},
     engine::{
         object::state::{
-            blocker::Standing,
-            deadlines::Limit,
+            blocker::Blocker,
+            deadlines::Cutoff,
             ledger::Ledger,
-            spec::{HOLD, Job, Meta},
+            spec::{DeletionSpec, HOLD, Meta},
         },
         reply::Trouble,
         time::Now,
@@ -26,24 +26,24 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
     /// dryRun, and the plan is not made yet.
-    Planning(Option<Standing>),
+    Planning(Option<Blocker>),
     /// dryRun, and here is the plan.
     Planned(PlanStatus),
     /// Suspended, and not at its end.
-    Suspended(Option<Standing>),
+    Suspended(Option<Blocker>),
     /// Work goes on.
     Deleting(Option<Hindrance>),
     /// A limit has passed: no new call, and these many instances are still looked at.
     Closing {
         /// The limit.
-        limit: Limit,
+        cutoff: Cutoff,
         /// Instances of which a look is still to say how they end.
         waiting: usize,
         /// What stands in the way of looking.
-        standing: Option<Standing>,
+        blocker: Option<Blocker>,
     },
     /// Every id has its end; the limit had passed before.
-    Ended(Option<Limit>),
+    Ended(Option<Cutoff>),
 }
 
 /// Ids that are open for longer than `--stuck-after`.
@@ -61,7 +61,7 @@ pub struct Stuck {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Hindrance {
     /// Something stands in the way.
-    Trouble(Standing),
+    Trouble(Blocker),
     /// Ids whose state allows neither sending nor ending.
     StateUnknown {
         /// How many.
@@ -86,7 +86,7 @@ pub fn is_finished(status: &InstanceDeletionStatus) -> bool {
 /// those of `before`.
 #[must_use]
 pub fn status(
-    job: &Job,
+    spec: &DeletionSpec,
     ledger: &Ledger,
     stage: &Stage,
     before: &InstanceDeletionStatus,
@@ -94,19 +94,19 @@ pub fn status(
     (long_wait, stuck): (Option<&Time>, Option<&Stuck>),
 ) -> InstanceDeletionStatus {
     let summary = ledger.summary();
-    let mut face = face(job, ledger, stage, &summary);
+    let mut face = face(spec, ledger, stage, &summary);
     if let Some(stuck) = stuck {
         face.message += &stuck.message();
     }
     let mut status = InstanceDeletionStatus {
-        observed_generation: Some(job.meta.generation),
+        observed_generation: Some(spec.meta.generation),
         phase: Some(face.phase),
         start_time: before.start_time.clone(),
         completion_time: before.completion_time.clone(),
         progress: Some(format!("{}/{}", summary.terminated + summary.not_found, summary.total)),
         summary: Some(summary),
         next_action_time: long_wait.cloned(),
-        last_handled_reconcile_at: handled(&job.meta, before),
+        last_handled_reconcile_at: handled(&spec.meta, before),
         plan: match stage {
             Stage::Planned(plan) => Some(plan.clone()),
             _ => None,
@@ -114,13 +114,13 @@ pub fn status(
         ..InstanceDeletionStatus::default()
     };
     ledger.write(&mut status);
-    if status.start_time.is_none() && !job.suspend && !job.dry_run {
+    if status.start_time.is_none() && !spec.suspend && !spec.dry_run {
         status.start_time = Some(now.time());
     }
     if face.finished.is_some() && status.completion_time.is_none() {
         status.completion_time = Some(now.time());
     }
-    status.conditions = conditions(&face, job.meta.generation, &before.conditions, &now.time());
+    status.conditions = conditions(&face, spec.meta.generation, &before.conditions, &now.time());
     status
 }
 
@@ -173,8 +173,8 @@ pub fn look_requested(meta: &Meta, before: &InstanceDeletionStatus) -> bool {
     handled(meta, before) != before.last_handled_reconcile_at
 }
 
-fn stopped_by(job: &Job) -> String {
-    if job.meta.held { format!("the annotation {HOLD} is there") } else { "spec.suspend is true".to_owned() }
+fn stopped_by(spec: &DeletionSpec) -> String {
+    if spec.meta.held { format!("the annotation {HOLD} is there") } else { "spec.suspend is true".to_owned() }
 }
 
 enum Activity {
@@ -193,14 +193,14 @@ struct Face {
     finished: Option<&'static str>,
 }
 
-fn face(job: &Job, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
+fn face(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
     let gone = summary.terminated + summary.not_found;
     let mut progress = format!("{gone} of {} terminated", summary.total);
     if summary.failed > 0 {
         progress += &format!(", {} failed", summary.failed);
     }
-    if job.duplicates > 0 {
-        progress += &format!("; {} repeated ids in the spec count once", job.duplicates);
+    if spec.duplicates > 0 {
+        progress += &format!("; {} repeated ids in the spec count once", spec.duplicates);
     }
     let open = |phase, reason, message, activity| Face {
         phase,
@@ -217,10 +217,10 @@ fn face(job: &Job, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
             format!("Looking at {} instances to make the plan; nothing is sent", summary.total),
             Activity::Reconciling,
         ),
-        Stage::Planning(Some(standing)) => open(
+        Stage::Planning(Some(blocker)) => open(
             Phase::Planning,
-            standing.trouble.reason(),
-            trouble(job, standing, None),
+            blocker.trouble.reason(),
+            trouble(spec, blocker, None),
             Activity::Reconciling,
         ),
         Stage::Planned(plan) => open(
@@ -235,22 +235,22 @@ fn face(job: &Job, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
         Stage::Suspended(None) => open(
             Phase::Suspended,
             "Suspended",
-            format!("{progress}; no new delete call while {}", stopped_by(job)),
+            format!("{progress}; no new delete call while {}", stopped_by(spec)),
             Activity::None,
         ),
-        Stage::Suspended(Some(standing)) => open(
+        Stage::Suspended(Some(blocker)) => open(
             Phase::Suspended,
-            standing.trouble.reason(),
-            trouble(job, standing, Some(&progress)),
+            blocker.trouble.reason(),
+            trouble(spec, blocker, Some(&progress)),
             Activity::None,
         ),
         Stage::Deleting(None) => open(Phase::Deleting, "Deleting", progress, Activity::Reconciling),
         Stage::Deleting(Some(hindrance)) => {
-            let (phase, reason, message) = hindered(job, hindrance, &progress);
+            let (phase, reason, message) = hindered(spec, hindrance, &progress);
             open(phase, reason, message, Activity::Reconciling)
         }
-        Stage::Closing { limit, waiting, standing } => {
-            let (phase, reason, activity) = if job.suspend {
+        Stage::Closing { cutoff, waiting, blocker } => {
+            let (phase, reason, activity) = if spec.suspend {
                 (Phase::Suspended, "Suspended", Activity::None)
             } else {
                 (Phase::Deleting, "Deleting", Activity::Reconciling)
@@ -260,14 +260,14 @@ fn face(job: &Job, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
                 _ => format!("waiting for a look at {waiting} instances"),
             };
             let mut message =
-                format!("{progress}; {} has passed and no new delete call is made; {rest}", limit.field());
-            let reason = standing.as_ref().map_or(reason, |standing| standing.trouble.reason());
-            if let Some(standing) = standing {
-                message = trouble(job, standing, Some(&message));
+                format!("{progress}; {} has passed and no new delete call is made; {rest}", cutoff.field());
+            let reason = blocker.as_ref().map_or(reason, |blocker| blocker.trouble.reason());
+            if let Some(blocker) = blocker {
+                message = trouble(spec, blocker, Some(&message));
             }
             open(phase, reason, message, activity)
         }
-        Stage::Ended(limit) => ended(job, ledger, summary, *limit),
+        Stage::Ended(cutoff) => ended(spec, ledger, summary, *cutoff),
     }
 }
 
@@ -290,7 +290,7 @@ impl Stuck {
     }
 }
 
-impl Limit {
+impl Cutoff {
     /// Its field in the spec.
     #[must_use]
     pub fn field(self) -> &'static str {
@@ -301,14 +301,14 @@ impl Limit {
     }
 }
 
-fn hindered(job: &Job, hindrance: &Hindrance, progress: &str) -> (Phase, &'static str, String) {
+fn hindered(spec: &DeletionSpec, hindrance: &Hindrance, progress: &str) -> (Phase, &'static str, String) {
     match hindrance {
-        Hindrance::Trouble(standing) => {
-            let phase = match standing.trouble {
+        Hindrance::Trouble(blocker) => {
+            let phase = match blocker.trouble {
                 Trouble::Throttled { .. } => Phase::Throttled,
                 _ => Phase::Deleting,
             };
-            (phase, standing.trouble.reason(), trouble(job, standing, Some(progress)))
+            (phase, blocker.trouble.reason(), trouble(spec, blocker, Some(progress)))
         }
         Hindrance::StateUnknown { count, example } => (
             Phase::Deleting,
@@ -327,37 +327,39 @@ fn hindered(job: &Job, hindrance: &Hindrance, progress: &str) -> (Phase, &'stati
     }
 }
 
-fn trouble(job: &Job, standing: &Standing, progress: Option<&str>) -> String {
-    let what = match standing.trouble {
-        Trouble::SecretNotFound => format!("Secret {} does not exist", job.secret),
-        Trouble::SecretForbidden => format!("the controller may not read Secret {}", job.secret),
-        Trouble::SecretInvalid => format!("Secret {} is not usable", job.secret),
-        Trouble::CredentialsRejected => format!("the cloud rejects the credentials in Secret {}", job.secret),
-        Trouble::Forbidden => format!("the credentials in Secret {} lack a permission", job.secret),
+fn trouble(spec: &DeletionSpec, blocker: &Blocker, progress: Option<&str>) -> String {
+    let what = match blocker.trouble {
+        Trouble::SecretNotFound => format!("Secret {} does not exist", spec.secret),
+        Trouble::SecretForbidden => format!("the controller may not read Secret {}", spec.secret),
+        Trouble::SecretInvalid => format!("Secret {} is not usable", spec.secret),
+        Trouble::CredentialsRejected => {
+            format!("the cloud rejects the credentials in Secret {}", spec.secret)
+        }
+        Trouble::Forbidden => format!("the credentials in Secret {} lack a permission", spec.secret),
         Trouble::Throttled { .. } => "the cloud asks to slow down".to_owned(),
         Trouble::CloudUnreachable => {
-            format!("the cloud in region {} does not answer as it should", job.region)
+            format!("the cloud in region {} does not answer as it should", spec.region)
         }
-        Trouble::EndpointMisconfigured => format!("the endpoint of region {} is not CloudDC's", job.region),
+        Trouble::EndpointMisconfigured => format!("the endpoint of region {} is not CloudDC's", spec.region),
         Trouble::RequestRefused => "the cloud refuses the request".to_owned(),
     };
-    let note = &standing.note;
-    let mut detail = note.text.clone();
-    if let Some(code) = &note.code {
+    let message = &blocker.message;
+    let mut detail = message.text.clone();
+    if let Some(code) = &message.code {
         detail = format!("{code} {detail}");
     }
-    if let Some(request) = &note.request_id {
+    if let Some(request) = &message.request_id {
         detail += &format!(", request {request}");
     }
     let lead = progress.map(|p| format!("{p}; ")).unwrap_or_default();
     let detail = if detail.is_empty() { String::new() } else { format!(" ({})", detail.trim()) };
-    format!("{lead}{what}{detail}; {}", standing.trouble.advice())
+    format!("{lead}{what}{detail}; {}", blocker.trouble.advice())
 }
 
-fn ended(job: &Job, ledger: &Ledger, summary: &Summary, limit: Option<Limit>) -> Face {
+fn ended(spec: &DeletionSpec, ledger: &Ledger, summary: &Summary, cutoff: Option<Cutoff>) -> Face {
     if summary.failed > 0 {
         let over = ledger.failures.iter().find(|f| f.reason == FailureReason::DeadlineExceeded);
-        let (phase, reason, why) = match (over, limit) {
+        let (phase, reason, why) = match (over, cutoff) {
             (Some(over), _) => (
                 Phase::DeadlineExceeded,
                 "DeadlineExceeded",
@@ -366,7 +368,7 @@ fn ended(job: &Job, ledger: &Ledger, summary: &Summary, limit: Option<Limit>) ->
                     over.count, summary.total
                 ),
             ),
-            (None, Some(Limit::NotAfter)) => (
+            (None, Some(Cutoff::NotAfter)) => (
                 Phase::Expired,
                 "Expired",
                 format!(
@@ -374,7 +376,7 @@ fn ended(job: &Job, ledger: &Ledger, summary: &Summary, limit: Option<Limit>) ->
                     summary.failed, summary.total
                 ),
             ),
-            (None, Some(Limit::Deadline) | None) => {
+            (None, Some(Cutoff::Deadline) | None) => {
                 (Phase::Failed, "Failed", format!("{} of {} instances failed", summary.failed, summary.total))
             }
         };
@@ -394,7 +396,7 @@ fn ended(job: &Job, ledger: &Ledger, summary: &Summary, limit: Option<Limit>) ->
             phase: Phase::Succeeded,
             ready: true,
             reason: "NothingFound",
-            message: nothing_found(job, summary.total),
+            message: nothing_found(spec, summary.total),
             activity: Activity::None,
             finished: Some("NothingFound"),
         };
@@ -403,8 +405,8 @@ fn ended(job: &Job, ledger: &Ledger, summary: &Summary, limit: Option<Limit>) ->
     if summary.not_found > 0 {
         message += &format!(", {} of them not found at the cloud", summary.not_found);
     }
-    if job.duplicates > 0 {
-        message += &format!("; {} repeated ids in the spec count once", job.duplicates);
+    if spec.duplicates > 0 {
+        message += &format!("; {} repeated ids in the spec count once", spec.duplicates);
     }
     Face {
         phase: Phase::Succeeded,
@@ -418,10 +420,10 @@ fn ended(job: &Job, ledger: &Ledger, summary: &Summary, limit: Option<Limit>) ->
 
 /// The warning of an object of which the cloud knew no id.
 #[must_use]
-pub fn nothing_found(job: &Job, total: u32) -> String {
+pub fn nothing_found(spec: &DeletionSpec, total: u32) -> String {
     format!(
         "None of {total} ids is known in project {} of region {}; nothing was deleted. Check region and project",
-        job.project, job.region
+        spec.project, spec.region
     )
 }
 

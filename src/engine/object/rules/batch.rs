@@ -6,12 +6,12 @@ use super::look_first::{Verdict, verdict};
 use crate::{
     api::FailureReason,
     engine::{
-        account::call_history::Marks,
+        account::call_history::CallHistory,
         id::InstanceId,
         object::state::{
             ledger::{Ledger, Progress},
             memory::Memory,
-            spec::Job,
+            spec::DeletionSpec,
         },
         settings::{READ_SIZE, Settings},
         state::{Live, Seen},
@@ -57,10 +57,10 @@ pub struct Ready {
 /// whether the object allows calls at all.
 #[must_use]
 pub fn queue(
-    job: &Job,
+    spec: &DeletionSpec,
     ledger: &Ledger,
     memory: &Memory,
-    marks: &Marks,
+    call_history: &CallHistory,
     (now, batch_size): (Mono, usize),
     settings: &Settings,
 ) -> Queue {
@@ -69,7 +69,7 @@ pub fn queue(
     // While the calls of a wave run, the next one is looked at and the one after that is in line, so that an outcome and the
     // next intent are one write.
     let enough = if memory.calls_in_flight() { 2 * wave } else { wave };
-    let apart: HashSet<InstanceId> = memory.isolation.parts().iter().flatten().copied().collect();
+    let apart: HashSet<InstanceId> = memory.bisection.parts().iter().flatten().copied().collect();
     for (position, row) in ledger.rows.iter().enumerate() {
         let in_line = queue.ready.len() + queue.look.len() + queue.asked;
         // A look is filled up to whole reads, and takes a rest along that would be less than one.
@@ -82,16 +82,16 @@ pub fn queue(
             continue;
         }
         // An accepted id is looked at by the account's schedule, until a read shows it alive: then it may be its turn again.
-        let sighting = memory.sighting(position);
+        let observation = memory.observation(position);
         let away = matches!(row.progress, Progress::Accepted { .. })
-            && !matches!(sighting.last, Some((Seen::Live(_), _)));
-        match verdict(position, job, ledger, memory, marks, now, settings) {
+            && !matches!(observation.last, Some((Seen::Live(_), _)));
+        match verdict(position, spec, ledger, memory, call_history, now, settings) {
             Verdict::Ended => {}
             Verdict::Send { live, sent } => {
                 queue.ready.push(Ready { position, id: row.id, live, look_sent: sent });
             }
             Verdict::Look | Verdict::Settling { .. } | Verdict::Busy if away => {}
-            Verdict::Look if sighting.asked.is_some() => {
+            Verdict::Look if observation.asked.is_some() => {
                 queue.asked += 1;
                 queue.unready.insert(row.id);
             }
@@ -175,7 +175,7 @@ mod tests {
             object::{
                 state::{
                     memory::{CallState, OwnCall},
-                    spec::tests::job_of,
+                    spec::tests::spec_of,
                 },
                 tests::case::{Case, MICRO, then},
             },
@@ -184,15 +184,15 @@ mod tests {
     };
 
     fn case_of(n: u128) -> Case {
-        let job = job_of(n);
-        let ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
-        let memory = Memory::new(&job, Mono::START);
-        Case { job, ledger, memory, ..Case::pending() }
+        let spec = spec_of(n);
+        let ledger = Ledger::read(&spec.ids, &InstanceDeletionStatus::default());
+        let memory = Memory::new(&spec, Mono::START);
+        Case { spec, ledger, memory, ..Case::pending() }
     }
 
     fn line(case: &Case) -> Queue {
-        let Case { job, ledger, memory, marks, settings } = case;
-        queue(job, ledger, memory, marks, (then(), BATCH_SIZE), settings)
+        let Case { spec, ledger, memory, call_history, settings } = case;
+        queue(spec, ledger, memory, call_history, (then(), BATCH_SIZE), settings)
     }
 
     #[test]
@@ -209,9 +209,9 @@ mod tests {
         let mut case = case_of(2);
         case.ledger.rows[0].progress = Progress::Accepted { batch: None, resent: false };
         let queue = line(&case);
-        assert_eq!(queue.look, [case.job.ids[1]], "the other one is polled");
-        assert!(queue.held.is_empty() && !queue.unready.contains(&case.job.ids[0]));
-        case.memory.saw(case.job.ids[0], Seen::Live(Live::Error), then());
+        assert_eq!(queue.look, [case.spec.ids[1]], "the other one is polled");
+        assert!(queue.held.is_empty() && !queue.unready.contains(&case.spec.ids[0]));
+        case.memory.saw(case.spec.ids[0], Seen::Live(Live::Error), then());
         assert_eq!(line(&case).ready.len(), 1);
     }
 
@@ -228,12 +228,13 @@ mod tests {
         ] {
             // It was accepted so long ago, and the read came right after.
             let at = Mono::at(then().since_start().saturating_sub(since));
-            let case = Case::new(accepted.clone()).mark(&Seen::ShuttingDown, at).seen(last, at + MICRO);
+            let case = Case::new(accepted.clone()).last_call(&Seen::ShuttingDown, at).seen(last, at + MICRO);
             let queue = line(&case);
             let look = if until.is_none() { vec![case.id()] } else { vec![] };
             assert_eq!((queue.look, queue.held_until), (look, until), "{last:?} {since:?}");
         }
-        let case = Case::new(accepted).mark(&Seen::ShuttingDown, then()).read(Seen::ShuttingDown, then());
+        let case =
+            Case::new(accepted).last_call(&Seen::ShuttingDown, then()).read(Seen::ShuttingDown, then());
         assert_eq!(line(&case), Queue::default(), "on its way as it should be");
     }
 

@@ -43,14 +43,14 @@ pub fn at_deadline(
     let mut last = LastLook::default();
     let given_up = now.mono >= since + settings.request_timeout;
     for position in &open {
-        let sighting = memory.sighting(*position);
-        let looked = sighting.last.as_ref().is_some_and(|(_, sent)| *sent > since);
-        let failed = memory.look_trouble.is_some() && sighting.asked.is_none();
+        let observation = memory.observation(*position);
+        let looked = observation.last.as_ref().is_some_and(|(_, sent)| *sent > since);
+        let failed = memory.look_trouble.is_some() && observation.asked.is_none();
         if looked || failed || given_up {
             continue;
         }
         last.waiting += 1;
-        if let Some(row) = ledger.rows.get(*position).filter(|_| sighting.asked.is_none()) {
+        if let Some(row) = ledger.rows.get(*position).filter(|_| observation.asked.is_none()) {
             last.look.push(row.id);
         }
     }
@@ -73,7 +73,7 @@ pub fn after_not_after(ledger: &mut Ledger, memory: &Memory, queue: &mut Queue, 
     }
     queue.unusable.retain(|position| {
         // A state without a name for it is a state all the same: neither gone nor on its way.
-        let read = matches!(memory.sighting(*position).last, Some((Seen::Other(_), _)));
+        let read = matches!(memory.observation(*position).last, Some((Seen::Other(_), _)));
         let accepted =
             ledger.rows.get(*position).is_some_and(|r| matches!(r.progress, Progress::Accepted { .. }));
         if read && !accepted {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::{
     api::FailureReason,
     engine::{
-        account::call_history::{Effect, Ended, Marks},
+        account::call_history::{CallHistory, Effect, Ended},
         object::state::{
             ledger::{Ledger, Progress, Row},
             memory::{CallState, CameTo, Memory},
-            observations::Sighting,
-            spec::Job,
+            observations::Observation,
+            spec::DeletionSpec,
         },
         settings::{INTENT_LIFE, LOOK_LIFE, PATIENCE, Settings},
         state::{Live, Seen},
@@ -58,29 +58,29 @@ pub enum Verdict {
 #[must_use]
 pub fn verdict(
     position: usize,
-    job: &Job,
+    spec: &DeletionSpec,
     ledger: &Ledger,
     memory: &Memory,
-    marks: &Marks,
+    call_history: &CallHistory,
     now: Mono,
     settings: &Settings,
 ) -> Verdict {
     let Some(row) = ledger.rows.get(position).filter(|r| !r.progress.ended()) else { return Verdict::Ended };
-    let mark = marks.get(row.id);
+    let last_call = call_history.get(row.id);
     let own = own_call(row, ledger, memory);
-    if mark.in_flight.is_some() || matches!(own, Own::InFlight) {
+    if last_call.in_flight.is_some() || matches!(own, Own::InFlight) {
         return Verdict::Busy;
     }
-    let sighting = memory.sighting(position);
-    let calls = [mark.ended, own.ended()];
-    if memory.isolation.holds(row.id) {
+    let observation = memory.observation(position);
+    let calls = [last_call.ended, own.ended()];
+    if memory.bisection.holds(row.id) {
         return Verdict::Held;
     }
     let refused = memory.refused.get(&row.id);
     if let Some(refused) = refused.filter(|refused| refused.until > now) {
         return Verdict::Settling { until: refused.until };
     }
-    let proof_from = proof_from(&calls, mark.on_its_way, sighting, settings);
+    let proof_from = proof_from(&calls, last_call.on_its_way, observation, settings);
     if let Some(until) = proof_from.filter(|until| *until > now) {
         return Verdict::Settling { until };
     }
@@ -89,15 +89,15 @@ pub fn verdict(
             && now - sent < LOOK_LIFE_AT_DECISION
             && proof_from.is_none_or(|needed| sent > needed)
             && refused.is_none_or(|refused| sent > refused.at)
-            && mark.not_found.is_none_or(|at| sent >= at)
+            && last_call.not_found.is_none_or(|at| sent >= at)
     };
-    match &sighting.last {
+    match &observation.last {
         Some((seen, sent)) if fresh(*sent) => match seen {
-            Seen::Live(_) if memory.isolation.lost(row.id) => Verdict::Spent(FailureReason::OutcomeUnknown),
-            Seen::Live(_) if row.attempts > job.backoff_limit && refused.is_some() => {
+            Seen::Live(_) if memory.bisection.lost(row.id) => Verdict::Spent(FailureReason::OutcomeUnknown),
+            Seen::Live(_) if row.attempts > spec.backoff_limit && refused.is_some() => {
                 Verdict::Spent(FailureReason::Conflict)
             }
-            Seen::Live(live) if row.attempts > job.backoff_limit => Verdict::Spent(spent(row, *live)),
+            Seen::Live(live) if row.attempts > spec.backoff_limit => Verdict::Spent(spent(row, *live)),
             Seen::Live(live) => Verdict::Send { live: *live, sent: *sent },
             Seen::ShuttingDown | Seen::Terminated | Seen::NotFound => Verdict::OnItsWay,
             Seen::Other(_) | Seen::Unreadable => Verdict::Unusable,
@@ -117,10 +117,10 @@ fn spent(row: &Row, live: Live) -> FailureReason {
 fn proof_from(
     calls: &[Option<Ended>],
     on_its_way: Option<Mono>,
-    sighting: &Sighting,
+    observation: &Observation,
     settings: &Settings,
 ) -> Option<Mono> {
-    let now_error = sighting.last.as_ref().filter(|(seen, _)| *seen == Seen::Live(Live::Error));
+    let now_error = observation.last.as_ref().filter(|(seen, _)| *seen == Seen::Live(Live::Error));
     let patience = settings.settle * PATIENCE;
     let after_call = |call: &Ended| {
         let Ended { at: ended, effect, before } = *call;
@@ -183,15 +183,15 @@ fn own_call(row: &Row, ledger: &Ledger, memory: &Memory) -> Own {
 
 /// When the last call that names a row ended, or will have ended; none if no call is known.
 #[must_use]
-pub fn last_end(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks) -> Option<Mono> {
+pub fn last_end(row: &Row, ledger: &Ledger, memory: &Memory, call_history: &CallHistory) -> Option<Mono> {
     let own = own_call(row, ledger, memory).ended();
-    [own, marks.get(row.id).ended].into_iter().flatten().map(|e| e.at).max()
+    [own, call_history.get(row.id).ended].into_iter().flatten().map(|e| e.at).max()
 }
 
 /// Whether a call that names the row may still be on its way.
 #[must_use]
-pub fn in_flight(row: &Row, ledger: &Ledger, memory: &Memory, marks: &Marks) -> bool {
-    marks.get(row.id).in_flight.is_some() || matches!(own_call(row, ledger, memory), Own::InFlight)
+pub fn in_flight(row: &Row, ledger: &Ledger, memory: &Memory, call_history: &CallHistory) -> bool {
+    call_history.get(row.id).in_flight.is_some() || matches!(own_call(row, ledger, memory), Own::InFlight)
 }
 
 #[cfg(test)]

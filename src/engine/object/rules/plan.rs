@@ -4,7 +4,7 @@ use crate::{
     api::PlanStatus,
     engine::{
         id::InstanceId,
-        object::state::{ledger::count, memory::Memory, spec::Job},
+        object::state::{ledger::count, memory::Memory, spec::DeletionSpec},
         state::Seen,
         time::Mono,
     },
@@ -26,21 +26,21 @@ pub enum Planning {
 
 /// Makes the plan from looks that were sent after `since`, the moment at which this process first saw the spec as it is.
 #[must_use]
-pub fn plan(job: &Job, memory: &Memory, since: Mono) -> Planning {
+pub fn plan(spec: &DeletionSpec, memory: &Memory, since: Mono) -> Planning {
     let mut look = Vec::new();
     let mut asked = false;
     let mut plan = PlanStatus {
-        total: count(job.ids.len()),
+        total: count(spec.ids.len()),
         to_delete: 0,
         on_their_way: 0,
         gone: 0,
         unknown: 0,
         ids: vec![],
     };
-    for (position, id) in job.ids.iter().enumerate() {
-        let sighting = memory.sighting(position);
-        match &sighting.last {
-            _ if sighting.asked.is_some() => asked = true,
+    for (position, id) in spec.ids.iter().enumerate() {
+        let observation = memory.observation(position);
+        match &observation.last {
+            _ if observation.asked.is_some() => asked = true,
             Some((seen, sent)) if *sent > since => match seen {
                 Seen::Live(_) => {
                     plan.to_delete += 1;
@@ -67,19 +67,19 @@ mod tests {
     use super::*;
     use crate::engine::{
         object::{
-            state::spec::tests::job_of,
+            state::spec::tests::spec_of,
             tests::case::{Case, MICRO, then},
         },
         state::{Live, StateText},
     };
 
-    fn seen(states: &[Seen], sent: Mono) -> (Job, Memory) {
-        let job = job_of(states.len() as u128);
-        let mut memory = Memory::new(&job, Mono::START);
-        for (id, seen) in job.ids.iter().zip(states) {
+    fn seen(states: &[Seen], sent: Mono) -> (DeletionSpec, Memory) {
+        let spec = spec_of(states.len() as u128);
+        let mut memory = Memory::new(&spec, Mono::START);
+        for (id, seen) in spec.ids.iter().zip(states) {
             memory.saw(*id, seen.clone(), sent);
         }
-        (job, memory)
+        (spec, memory)
     }
 
     #[test]
@@ -98,38 +98,41 @@ mod tests {
             Seen::ShuttingDown,
             Seen::ShuttingDown,
         ];
-        let (job, memory) = seen(&states, then() + MICRO);
+        let (spec, memory) = seen(&states, then() + MICRO);
         let expected = PlanStatus {
             total: 11,
             to_delete: 4,
             on_their_way: 3,
             gone: 2,
             unknown: 2,
-            ids: [0, 3, 7, 8].map(|n: usize| job.ids[n].to_string()).to_vec(),
+            ids: [0, 3, 7, 8].map(|n: usize| spec.ids[n].to_string()).to_vec(),
         };
-        assert_eq!(plan(&job, &memory, then()), Planning::Done(expected));
+        assert_eq!(plan(&spec, &memory, then()), Planning::Done(expected));
     }
 
     #[test]
     fn the_first_twenty_are_named() {
-        let (job, memory) = seen(&vec![Seen::Live(Live::Running); 21], then() + MICRO);
-        let Planning::Done(plan) = plan(&job, &memory, then()) else { panic!("it is not done") };
-        assert_eq!((plan.to_delete, plan.ids.len(), plan.ids[19].clone()), (21, 20, job.ids[19].to_string()));
+        let (spec, memory) = seen(&vec![Seen::Live(Live::Running); 21], then() + MICRO);
+        let Planning::Done(plan) = plan(&spec, &memory, then()) else { panic!("it is not done") };
+        assert_eq!(
+            (plan.to_delete, plan.ids.len(), plan.ids[19].clone()),
+            (21, 20, spec.ids[19].to_string())
+        );
     }
 
     #[test]
     fn only_looks_that_were_sent_after_the_spec_was_seen_count() {
         let look = |sent: Mono| {
             let case = Case::pending().seen(Live::Running, sent);
-            plan(&case.job, &case.memory, then())
+            plan(&case.spec, &case.memory, then())
         };
-        assert_eq!(look(then()), Planning::Look(job_of(1).ids));
+        assert_eq!(look(then()), Planning::Look(spec_of(1).ids));
         assert!(matches!(look(then() + MICRO), Planning::Done(_)));
-        let (job, mut memory) = seen(&[Seen::Terminated, Seen::Terminated], then() + MICRO);
-        memory.asked(&job.ids[..1], then());
-        assert_eq!(plan(&job, &memory, then()), Planning::Asked, "one look is under way");
-        let (job, mut memory) = seen(&[Seen::Terminated, Seen::Terminated], then());
-        memory.asked(&job.ids[..1], then());
-        assert_eq!(plan(&job, &memory, then()), Planning::Look(vec![job.ids[1]]));
+        let (spec, mut memory) = seen(&[Seen::Terminated, Seen::Terminated], then() + MICRO);
+        memory.asked(&spec.ids[..1], then());
+        assert_eq!(plan(&spec, &memory, then()), Planning::Asked, "one look is under way");
+        let (spec, mut memory) = seen(&[Seen::Terminated, Seen::Terminated], then());
+        memory.asked(&spec.ids[..1], then());
+        assert_eq!(plan(&spec, &memory, then()), Planning::Look(vec![spec.ids[1]]));
     }
 }

@@ -12,8 +12,8 @@ use crate::engine::{
     object::state::{
         ledger::{Ledger, Progress, Row},
         memory::Memory,
-        observations::Sighting,
-        spec::Job,
+        observations::Observation,
+        spec::DeletionSpec,
     },
     settings::Settings,
     state::Seen,
@@ -42,7 +42,7 @@ pub struct Due {
 /// Of a suspended object only ids that a call may have named are looked at.
 #[must_use]
 pub fn due(
-    job: &Job,
+    spec: &DeletionSpec,
     ledger: &Ledger,
     memory: &Memory,
     queue: &Queue,
@@ -55,14 +55,14 @@ pub fn due(
     let waiting: HashSet<usize> = queue.held.iter().chain(&queue.unusable).copied().collect();
     let mut regular = Vec::new();
     for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
-        let sighting = memory.sighting(position);
+        let observation = memory.observation(position);
         // The reader answers every look. Should an answer be lost all the same, the look is asked for again.
-        let lost = sighting.asked.map(|asked| asked + settings.request_timeout * 10);
+        let lost = observation.asked.map(|asked| asked + settings.request_timeout * 10);
         let asked = lost.is_some_and(|lost| now < lost);
         if let Some(lost) = lost.filter(|_| asked) {
             later(lost);
         }
-        if on_schedule(row, sighting) && !memory.unread(row.id) {
+        if on_schedule(row, observation) && !memory.unread(row.id) {
             let age = age(row, ledger, started, wall);
             due.watch.on_their_way.push(OnItsWay { id: row.id, age, asked: asked || requested });
             due.ids.extend(Some(row.id).filter(|_| requested && !asked));
@@ -72,14 +72,14 @@ pub fn due(
         if asked {
             continue;
         }
-        let confirm_at = sighting.not_found_since().map(|since| since + settings.settle);
+        let confirm_at = observation.not_found_since().map(|since| since + settings.settle);
         match row.progress {
             // A limit that has passed has every open id looked at, also of a suspended object.
-            Progress::Pending if job.suspend && memory.limits.passed().is_none() => {}
+            Progress::Pending if spec.suspend && memory.deadlines.passed().is_none() => {}
             Progress::Pending => match confirm_at {
                 Some(at) if now < at => later(at),
                 Some(_) => due.ids.push(row.id),
-                None if waiting.contains(&position) || broken(sighting) => regular.push(row.id),
+                None if waiting.contains(&position) || broken(observation) => regular.push(row.id),
                 None => {}
             },
             _ => match confirm_at {
@@ -107,8 +107,8 @@ pub fn due(
 
 /// Whether the deletion of an id was accepted, and nothing but what comes of it is waited for.
 #[must_use]
-pub fn on_schedule(row: &Row, sighting: &Sighting) -> bool {
-    let missing = matches!(sighting.last, Some((Seen::NotFound, _)));
+pub fn on_schedule(row: &Row, observation: &Observation) -> bool {
+    let missing = matches!(observation.last, Some((Seen::NotFound, _)));
     matches!(row.progress, Progress::Accepted { resent: false, .. }) && !missing
 }
 
@@ -121,8 +121,8 @@ fn age(row: &Row, ledger: &Ledger, started: Option<Timestamp>, wall: Timestamp) 
 }
 
 /// Not found, by a read that no longer counts: a call or a read of another object came between.
-fn broken(sighting: &Sighting) -> bool {
-    sighting.not_found_since().is_none() && matches!(sighting.last, Some((Seen::NotFound, _)))
+fn broken(observation: &Observation) -> bool {
+    observation.not_found_since().is_none() && matches!(observation.last, Some((Seen::NotFound, _)))
 }
 
 #[cfg(test)]
@@ -131,12 +131,12 @@ mod tests {
     use crate::engine::{
         object::{
             state::{
-                deadlines::Limit,
+                deadlines::Cutoff,
                 memory::{LookEnd, LookFailure},
             },
             tests::case::{Case, MICRO, just_before, then},
         },
-        reply::{Note, Trouble},
+        reply::{CloudMessage, Trouble},
         state::Live,
     };
 
@@ -145,7 +145,7 @@ mod tests {
 
     fn ask(case: &Case, queue: &Queue, mono: Mono) -> Due {
         let now = Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() };
-        due(&case.job, &case.ledger, &case.memory, queue, (&now, None, false), &case.settings)
+        due(&case.spec, &case.ledger, &case.memory, queue, (&now, None, false), &case.settings)
     }
 
     #[test]
@@ -154,14 +154,14 @@ mod tests {
         let looked = |case: &Case| {
             let now = Now { mono: then(), wall: Timestamp::UNIX_EPOCH };
             let (now, queue) = ((&now, None, true), Queue::default());
-            due(&case.job, &case.ledger, &case.memory, &queue, now, &case.settings)
+            due(&case.spec, &case.ledger, &case.memory, &queue, now, &case.settings)
         };
         for (progress, looks) in [(SUBMITTED, true), (ACCEPTED, true), (Progress::Pending, false)] {
             let mut case = polled(progress.clone(), later);
             let due = looked(&case);
             assert_eq!(!due.ids.is_empty(), looks, "{progress:?}");
             assert!(due.watch.on_their_way.iter().all(|one| one.asked), "the schedule looks at it no more");
-            case.memory.asked(&case.job.ids, then());
+            case.memory.asked(&case.spec.ids, then());
             assert!(looked(&case).ids.is_empty(), "{progress:?} is being looked at");
         }
     }
@@ -225,7 +225,7 @@ mod tests {
             let now = Now { mono: at, wall: Timestamp::UNIX_EPOCH + at.since_start() };
             let queue = Queue::default();
             let now = (&now, started, false);
-            let due = due(&case.job, &case.ledger, &case.memory, &queue, now, &case.settings);
+            let due = due(&case.spec, &case.ledger, &case.memory, &queue, now, &case.settings);
             due.watch.on_their_way.iter().map(|one| one.age).collect::<Vec<_>>()
         };
         let started = Some(Timestamp::UNIX_EPOCH + age / 2);
@@ -243,8 +243,11 @@ mod tests {
         let answer = |case: &mut Case, at: Mono, trouble: bool| {
             case.memory.asked(&[id], at);
             let trouble = trouble.then_some(Trouble::CloudUnreachable);
-            let failure =
-                trouble.map(|trouble| LookFailure { trouble, note: Note::default(), secret_version: None });
+            let failure = trouble.map(|trouble| LookFailure {
+                trouble,
+                message: CloudMessage::default(),
+                secret_version: None,
+            });
             let now = Now { mono: at, wall: Timestamp::UNIX_EPOCH };
             case.memory.look_answered(&[id], LookEnd { failure, now: &now, settings: &settings, random: 0 });
         };
@@ -294,7 +297,7 @@ mod tests {
     #[test]
     fn a_not_found_read_that_no_longer_counts_is_made_again() {
         let mut case = polled(Progress::Pending, then() + MICRO).read(Seen::NotFound, just_before(then()));
-        case.marks.saw(case.id(), &Seen::ShuttingDown, then());
+        case.call_history.saw(case.id(), &Seen::ShuttingDown, then());
         case.observe(then());
         assert_eq!(ask(&case, &Queue::default(), then()), nothing(Some(then() + MICRO)));
         let due = ask(&case, &Queue::default(), then() + MICRO);
@@ -305,12 +308,12 @@ mod tests {
     fn a_look_that_was_asked_for_is_waited_for_unless_it_is_lost() {
         let lost = then() + Case::pending().settings.request_timeout * 10;
         let mut case = polled(SUBMITTED, Mono::START);
-        case.memory.asked(&case.job.ids, then());
+        case.memory.asked(&case.spec.ids, then());
         assert_eq!(ask(&case, &Queue::default(), then()), nothing(Some(lost)));
         assert_eq!(ask(&case, &Queue::default(), just_before(lost)), nothing(Some(lost)));
         assert_eq!(ask(&case, &Queue::default(), lost).ids, [case.id()]);
         let mut scheduled = polled(ACCEPTED, Mono::START);
-        scheduled.memory.asked(&scheduled.job.ids, then());
+        scheduled.memory.asked(&scheduled.spec.ids, then());
         for (now, asked) in [(just_before(lost), true), (lost, false)] {
             let due = ask(&scheduled, &Queue::default(), now);
             assert_eq!(due.watch.on_their_way.iter().map(|one| one.asked).collect::<Vec<_>>(), [asked]);
@@ -322,21 +325,21 @@ mod tests {
     fn of_a_suspended_object_only_what_a_call_may_have_named_is_looked_at() {
         let queue = Queue { held: vec![0], ..Queue::default() };
         let mut case = polled(Progress::Pending, then());
-        case.job.suspend = true;
+        case.spec.suspend = true;
         assert_eq!(ask(&case, &queue, then()), nothing(None));
-        case.job.not_after = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        case.spec.not_after = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
         case.observe(then());
-        assert_eq!(case.memory.limits.passed().map(|(limit, _)| limit), Some(Limit::NotAfter));
+        assert_eq!(case.memory.deadlines.passed().map(|(cutoff, _)| cutoff), Some(Cutoff::NotAfter));
         assert_eq!(
             ask(&case, &queue, then()).ids,
             [case.id()],
             "a limit that has passed has everything looked at"
         );
         let mut submitted = polled(SUBMITTED, then());
-        submitted.job.suspend = true;
+        submitted.spec.suspend = true;
         assert_eq!(ask(&submitted, &Queue::default(), then()).ids, [submitted.id()]);
         let mut accepted = polled(ACCEPTED, then());
-        accepted.job.suspend = true;
+        accepted.spec.suspend = true;
         assert_eq!(ask(&accepted, &Queue::default(), then()).watch.on_their_way.len(), 1);
     }
 

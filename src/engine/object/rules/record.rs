@@ -4,11 +4,11 @@ use super::look_first;
 use crate::{
     api::{BatchStatus, FailureReason, NotFoundPolicy},
     engine::{
-        account::call_history::Marks,
+        account::call_history::CallHistory,
         object::state::{
             ledger::{Ledger, Progress, Row, count},
             memory::{CallState, Memory, OwnCall},
-            spec::Job,
+            spec::DeletionSpec,
         },
         reply::{Refusal, Reply},
         settings::Settings,
@@ -27,7 +27,7 @@ pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
         entered.push(*number);
         outcome(ledger, *number, call, reply);
     }
-    if !memory.isolation.verdicts().is_empty() {
+    if !memory.bisection.verdicts().is_empty() {
         verdicts(ledger, memory, now);
     }
     entered
@@ -37,9 +37,9 @@ pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
 fn verdicts(ledger: &mut Ledger, memory: &Memory, now: &Now) {
     for position in 0..ledger.rows.len() {
         let Some(row) = ledger.rows.get(position) else { continue };
-        let verdict = memory.isolation.verdicts().get(&row.id);
-        if let Some((reason, note)) = verdict {
-            ledger.fail(position, *reason, Some(note), now);
+        let verdict = memory.bisection.verdicts().get(&row.id);
+        if let Some((reason, message)) = verdict {
+            ledger.fail(position, *reason, Some(message), now);
         }
     }
 }
@@ -54,16 +54,16 @@ fn outcome(ledger: &mut Ledger, number: u32, call: &OwnCall, reply: &Reply) {
         }
         return;
     };
-    let note = match reply {
-        Reply::Accepted { note, .. } | Reply::Unknown { note, .. } | Reply::Refused { note, .. } => {
-            Some(note)
+    let message = match reply {
+        Reply::Accepted { message, .. } | Reply::Unknown { message, .. } | Reply::Refused { message, .. } => {
+            Some(message)
         }
         Reply::TooLate => None,
     };
     if let Reply::Accepted { ids, .. } = reply {
         batch.returned = Some(count(ids.len()));
     }
-    if let Some(request_id) = note.and_then(|n| n.request_id.as_ref()) {
+    if let Some(request_id) = message.and_then(|n| n.request_id.as_ref()) {
         batch.request_id = Some(request_id.clone());
     }
     let named = |row: &Row| row.progress.batch() == Some(number) && !row.progress.ended();
@@ -108,28 +108,28 @@ fn accept(row: &mut Row) {
 }
 
 /// Enters what reads have shown. Returns whether a row moved forward.
-pub fn sightings(
+pub fn observations(
     ledger: &mut Ledger,
-    job: &Job,
+    spec: &DeletionSpec,
     memory: &Memory,
-    marks: &Marks,
+    call_history: &CallHistory,
     now: &Now,
     settings: &Settings,
 ) -> bool {
     let mut moved = false;
     for position in 0..ledger.rows.len() {
         let Some(row) = ledger.rows.get(position).filter(|r| !r.progress.ended()) else { continue };
-        let Some((seen, sent)) = &memory.sighting(position).last else { continue };
+        let Some((seen, sent)) = &memory.observation(position).last else { continue };
         let batch = row.progress.batch();
-        let ended = look_first::last_end(row, ledger, memory, marks);
+        let ended = look_first::last_end(row, ledger, memory, call_history);
         // A read speaks about a call only if it was sent after the call ended.
-        let after_call =
-            !look_first::in_flight(row, ledger, memory, marks) && ended.is_none_or(|ended| *sent > ended);
+        let after_call = !look_first::in_flight(row, ledger, memory, call_history)
+            && ended.is_none_or(|ended| *sent > ended);
         let progress = match seen {
             Seen::Terminated => Some(Progress::Terminated { batch, ended_at: Some(now.time()) }),
-            Seen::NotFound if confirmed_not_found(position, row, ledger, memory, marks, settings) => {
+            Seen::NotFound if confirmed_not_found(position, row, ledger, memory, call_history, settings) => {
                 let never_known = matches!(row.progress, Progress::Pending);
-                if never_known && job.not_found_policy == NotFoundPolicy::Fail {
+                if never_known && spec.not_found_policy == NotFoundPolicy::Fail {
                     ledger.fail(position, FailureReason::NotFound, None, now);
                     moved = true;
                     continue;
@@ -174,14 +174,16 @@ fn confirmed_not_found(
     row: &Row,
     ledger: &Ledger,
     memory: &Memory,
-    marks: &Marks,
+    call_history: &CallHistory,
     settings: &Settings,
 ) -> bool {
-    let sighting = memory.sighting(position);
-    let (Some((_, last)), Some(since)) = (&sighting.last, sighting.not_found_since()) else { return false };
-    !look_first::in_flight(row, ledger, memory, marks)
+    let observation = memory.observation(position);
+    let (Some((_, last)), Some(since)) = (&observation.last, observation.not_found_since()) else {
+        return false;
+    };
+    !look_first::in_flight(row, ledger, memory, call_history)
         && *last - since >= settings.settle
-        && look_first::last_end(row, ledger, memory, marks).is_none_or(|ended| since > ended)
+        && look_first::last_end(row, ledger, memory, call_history).is_none_or(|ended| since > ended)
 }
 
 /// The state worth a place in the row: one that the progress doesn't imply.

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     api::FailureReason,
-    engine::{account::outage::Evidence, id::InstanceId, reply::Note, settings::UNKNOWN_LIMIT, time::Mono},
+    engine::{
+        account::outage::Evidence, id::InstanceId, reply::CloudMessage, settings::UNKNOWN_LIMIT, time::Mono,
+    },
 };
 
 /// What is known of bad ids of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Isolation {
+pub struct Bisection {
     /// Ids that are sent apart from all others, each part in one call.
     parts: Vec<Vec<InstanceId>>,
     /// The refused batch that is being taken apart. One at a time: if its request is bad, so is that of any other.
@@ -20,7 +22,7 @@ pub struct Isolation {
     /// Ids of other batches that were refused without names: sent again, whole, after the trial.
     waiting: BTreeSet<InstanceId>,
     /// Ids given up, and what the cloud said.
-    verdicts: BTreeMap<InstanceId, (FailureReason, Note)>,
+    verdicts: BTreeMap<InstanceId, (FailureReason, CloudMessage)>,
     /// How often a call that names the id was left unknown while others were accepted.
     unknown: BTreeMap<InstanceId, Unknown>,
     /// The request was found bad when the account had this many accepted calls.
@@ -34,7 +36,7 @@ struct Trial {
     /// Ids of the batch of which nothing better is known than the refusal.
     unresolved: BTreeSet<InstanceId>,
     /// Those of them that were refused alone.
-    alone: BTreeMap<InstanceId, Note>,
+    alone: BTreeMap<InstanceId, CloudMessage>,
     proof: Proof,
     /// Ids of the batch.
     size: usize,
@@ -69,10 +71,16 @@ pub enum Refused {
     Request,
 }
 
-impl Isolation {
+impl Bisection {
     /// Notes that a call was refused without names. `recent` is how far back an accepted call still proves that the
     /// request of a batch of one is good.
-    pub fn refused(&mut self, ids: &[InstanceId], note: &Note, evidence: Evidence, recent: Mono) -> Refused {
+    pub fn refused(
+        &mut self,
+        ids: &[InstanceId],
+        message: &CloudMessage,
+        evidence: Evidence,
+        recent: Mono,
+    ) -> Refused {
         if self.request_bad_at == Some(evidence.accepted) {
             return Refused::Request;
         }
@@ -98,7 +106,7 @@ impl Isolation {
         }
         match (ids, &mut self.trial) {
             ([id], Some(trial)) => {
-                trial.alone.insert(*id, note.clone());
+                trial.alone.insert(*id, message.clone());
                 self.leave_parts(ids);
             }
             _ => self.split(ids),
@@ -141,8 +149,8 @@ impl Isolation {
     }
 
     /// Gives an id up.
-    pub fn give_up(&mut self, id: InstanceId, reason: FailureReason, note: Note) {
-        self.verdicts.insert(id, (reason, note));
+    pub fn give_up(&mut self, id: InstanceId, reason: FailureReason, message: CloudMessage) {
+        self.verdicts.insert(id, (reason, message));
     }
 
     /// Notes that the outcome of a call is unknown.
@@ -227,8 +235,8 @@ impl Isolation {
             self.request_bad_at = Some(evidence.accepted);
             return Refused::Request;
         }
-        for (id, note) in trial.alone {
-            self.give_up(id, FailureReason::InvalidRequest, note);
+        for (id, message) in trial.alone {
+            self.give_up(id, FailureReason::InvalidRequest, message);
         }
         Refused::Isolating
     }
@@ -247,7 +255,7 @@ impl Isolation {
 
     /// Ids given up.
     #[must_use]
-    pub fn verdicts(&self) -> &BTreeMap<InstanceId, (FailureReason, Note)> {
+    pub fn verdicts(&self) -> &BTreeMap<InstanceId, (FailureReason, CloudMessage)> {
         &self.verdicts
     }
 
@@ -268,7 +276,7 @@ mod tests {
     /// Takes a batch apart against a cloud that refuses a call without names if `refuses` says so. Returns the number
     /// of calls and how it ended.
     fn take_apart(
-        isolation: &mut Isolation,
+        bisection: &mut Bisection,
         batch: &[InstanceId],
         refuses: impl Fn(&[InstanceId]) -> bool,
     ) -> (usize, Refused) {
@@ -278,13 +286,13 @@ mod tests {
         while let Some(call) = queue.pop() {
             calls += 1;
             last = if refuses(&call) {
-                isolation.refused(&call, &Note::default(), evidence, Mono::START)
+                bisection.refused(&call, &CloudMessage::default(), evidence, Mono::START)
             } else {
                 evidence.accepted += 1;
                 evidence.last = Some(Mono::START);
-                isolation.accepted(&call, call.len(), evidence)
+                bisection.accepted(&call, call.len(), evidence)
             };
-            queue = isolation.parts().to_vec();
+            queue = bisection.parts().to_vec();
         }
         (calls, last)
     }
@@ -294,12 +302,12 @@ mod tests {
         for size in 2..=50 {
             for bad in 0..size {
                 let all = ids(size);
-                let mut isolation = Isolation::default();
-                let (calls, _) = take_apart(&mut isolation, &all, |call| call.contains(&all[bad]));
+                let mut bisection = Bisection::default();
+                let (calls, _) = take_apart(&mut bisection, &all, |call| call.contains(&all[bad]));
                 assert!(calls <= 13, "{calls} calls for position {bad} of {size}");
-                let given_up: Vec<_> = isolation.verdicts().keys().copied().collect();
+                let given_up: Vec<_> = bisection.verdicts().keys().copied().collect();
                 assert_eq!(given_up, [all[bad]]);
-                assert_eq!(isolation.take_learned(), None, "it was an id, not the size");
+                assert_eq!(bisection.take_learned(), None, "it was an id, not the size");
             }
         }
     }
@@ -309,10 +317,10 @@ mod tests {
         let all = ids(50);
         for bad in [vec![0, 1], vec![0, 49], vec![24, 25], vec![3, 17, 44], vec![0, 1, 2]] {
             let bad: Vec<_> = bad.into_iter().map(|position| all[position]).collect();
-            let mut isolation = Isolation::default();
-            let (calls, _) = take_apart(&mut isolation, &all, |call| call.iter().any(|id| bad.contains(id)));
+            let mut bisection = Bisection::default();
+            let (calls, _) = take_apart(&mut bisection, &all, |call| call.iter().any(|id| bad.contains(id)));
             assert!(calls <= 1 + 12 * bad.len(), "{calls}");
-            assert!(isolation.verdicts().keys().eq(&bad), "{bad:?}");
+            assert!(bisection.verdicts().keys().eq(&bad), "{bad:?}");
         }
     }
 
@@ -320,16 +328,16 @@ mod tests {
     fn c01_a_bad_request_is_no_bad_id_and_is_found_once() {
         for size in [1, 2, 7, 50] {
             let all = ids(size);
-            let mut isolation = Isolation::default();
-            let (calls, end) = take_apart(&mut isolation, &all, |_| true);
+            let mut bisection = Bisection::default();
+            let (calls, end) = take_apart(&mut bisection, &all, |_| true);
             assert_eq!((calls, end), (2 * size - 1, Refused::Request), "{size}");
-            assert!(isolation.verdicts().is_empty(), "nothing is marked");
-            let (calls, end) = take_apart(&mut isolation, &all, |_| true);
+            assert!(bisection.verdicts().is_empty(), "nothing is marked");
+            let (calls, end) = take_apart(&mut bisection, &all, |_| true);
             assert_eq!((calls, end), (1, Refused::Request), "no other batch is split");
             // An accepted call of the account proves that it was not the request.
             let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-            isolation.refused(&all, &Note::default(), evidence, Mono::START);
-            assert_eq!(isolation.parts().is_empty(), size == 1, "{size}");
+            bisection.refused(&all, &CloudMessage::default(), evidence, Mono::START);
+            assert_eq!(bisection.parts().is_empty(), size == 1, "{size}");
         }
     }
 
@@ -342,65 +350,69 @@ mod tests {
             (Some(before), Refused::Request, 0),
             (Some(recent), Refused::Isolating, 1),
         ] {
-            let mut isolation = Isolation::default();
+            let mut bisection = Bisection::default();
             let evidence = Evidence { accepted: 3, last };
-            assert_eq!(isolation.refused(&ids(1), &Note::default(), evidence, recent), end, "{last:?}");
-            assert_eq!(isolation.verdicts().len(), marked, "{last:?}");
+            assert_eq!(
+                bisection.refused(&ids(1), &CloudMessage::default(), evidence, recent),
+                end,
+                "{last:?}"
+            );
+            assert_eq!(bisection.verdicts().len(), marked, "{last:?}");
         }
     }
 
     #[test]
     fn c02_a_smaller_size_that_is_accepted_throughout_is_learned() {
         let all = ids(50);
-        let mut isolation = Isolation::default();
-        let (_, _) = take_apart(&mut isolation, &all, |call| call.len() > 20);
-        assert_eq!(isolation.take_learned(), Some(13));
-        assert_eq!(isolation.take_learned(), None);
-        assert!(isolation.verdicts().is_empty());
+        let mut bisection = Bisection::default();
+        let (_, _) = take_apart(&mut bisection, &all, |call| call.len() > 20);
+        assert_eq!(bisection.take_learned(), Some(13));
+        assert_eq!(bisection.take_learned(), None);
+        assert!(bisection.verdicts().is_empty());
     }
 
     #[test]
     fn other_refused_batches_wait_for_the_one_that_is_taken_apart() {
         let all = ids(100);
         let (first, second) = all.split_at(50);
-        let mut isolation = Isolation::default();
+        let mut bisection = Bisection::default();
         let evidence = Evidence::default();
-        isolation.refused(first, &Note::default(), evidence, Mono::START);
-        isolation.refused(second, &Note::default(), evidence, Mono::START);
-        assert!(second.iter().all(|id| isolation.holds(*id)));
-        assert_eq!(isolation.parts().len(), 2, "of the first alone");
+        bisection.refused(first, &CloudMessage::default(), evidence, Mono::START);
+        bisection.refused(second, &CloudMessage::default(), evidence, Mono::START);
+        assert!(second.iter().all(|id| bisection.holds(*id)));
+        assert_eq!(bisection.parts().len(), 2, "of the first alone");
         let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-        isolation.accepted(&first[..25], 25, evidence);
-        isolation.accepted(&first[25..], 25, evidence);
-        assert!(!second.iter().any(|id| isolation.holds(*id)), "the trial is over");
+        bisection.accepted(&first[..25], 25, evidence);
+        bisection.accepted(&first[25..], 25, evidence);
+        assert!(!second.iter().any(|id| bisection.holds(*id)), "the trial is over");
     }
 
     #[test]
     fn an_outcome_left_unknown_five_times_while_others_are_accepted_is_halved_and_an_outage_is_not() {
         let batch = ids(2);
-        let mut isolation = Isolation::default();
+        let mut bisection = Bisection::default();
         let mut evidence = Evidence::default();
         for _ in 0..20 {
-            isolation.unknown(&batch, evidence);
+            bisection.unknown(&batch, evidence);
         }
-        assert!(isolation.parts().is_empty(), "nothing was accepted in between: the cloud was out");
+        assert!(bisection.parts().is_empty(), "nothing was accepted in between: the cloud was out");
         for _ in 0..3 {
             evidence.accepted += 1;
-            isolation.unknown(&batch, evidence);
+            bisection.unknown(&batch, evidence);
         }
-        assert!(isolation.parts().is_empty());
+        assert!(bisection.parts().is_empty());
         evidence.accepted += 1;
-        assert!(!isolation.active());
-        isolation.unknown(&batch, evidence);
-        assert_eq!(isolation.parts(), [vec![batch[0]], vec![batch[1]]]);
-        assert!(isolation.active());
+        assert!(!bisection.active());
+        bisection.unknown(&batch, evidence);
+        assert_eq!(bisection.parts(), [vec![batch[0]], vec![batch[1]]]);
+        assert!(bisection.active());
         for _ in 0..5 {
-            assert!(!isolation.lost(batch[0]));
+            assert!(!bisection.lost(batch[0]));
             evidence.accepted += 1;
-            isolation.unknown(&batch[..1], evidence);
+            bisection.unknown(&batch[..1], evidence);
         }
-        assert!(isolation.lost(batch[0]));
-        assert!(!isolation.lost(batch[1]));
+        assert!(bisection.lost(batch[0]));
+        assert!(!bisection.lost(batch[1]));
     }
 
     #[test]
@@ -408,12 +420,13 @@ mod tests {
         let recent = Mono::at(std::time::Duration::from_secs(100));
         let evidence = Evidence { accepted: 3, last: Some(recent) };
         let batch = ids(2);
-        let mut isolation = Isolation::default();
-        let mut refused = |ids: &[InstanceId]| isolation.refused(ids, &Note::default(), evidence, recent);
+        let mut bisection = Bisection::default();
+        let mut refused =
+            |ids: &[InstanceId]| bisection.refused(ids, &CloudMessage::default(), evidence, recent);
         assert_eq!(refused(&batch), Refused::Isolating);
         assert_eq!(refused(&batch[..1]), Refused::Isolating);
         assert_eq!(refused(&batch[1..]), Refused::Request, "nothing was accepted since the first refusal");
-        assert!(isolation.verdicts().is_empty());
+        assert!(bisection.verdicts().is_empty());
     }
 
     #[test]
@@ -421,21 +434,21 @@ mod tests {
         let all = ids(90);
         let (batch, foreign) = all.split_at(50);
         let accepted = |n| Evidence { accepted: n, last: Some(Mono::START) };
-        let mut isolation = Isolation::default();
-        isolation.refused(batch, &Note::default(), accepted(0), Mono::START);
-        isolation.accepted(foreign, foreign.len(), accepted(1));
-        isolation.accepted(&batch[..25], 25, accepted(2));
-        isolation.accepted(&batch[25..], 25, accepted(3));
-        assert_eq!(isolation.take_learned(), Some(25), "not 40");
+        let mut bisection = Bisection::default();
+        bisection.refused(batch, &CloudMessage::default(), accepted(0), Mono::START);
+        bisection.accepted(foreign, foreign.len(), accepted(1));
+        bisection.accepted(&batch[..25], 25, accepted(2));
+        bisection.accepted(&batch[25..], 25, accepted(3));
+        assert_eq!(bisection.take_learned(), Some(25), "not 40");
 
-        let mut isolation = Isolation::default();
-        isolation.refused(&batch[..4], &Note::default(), accepted(0), Mono::START);
-        isolation.accepted(&batch[..1], 2, accepted(1));
+        let mut bisection = Bisection::default();
+        bisection.refused(&batch[..4], &CloudMessage::default(), accepted(0), Mono::START);
+        bisection.accepted(&batch[..1], 2, accepted(1));
         for n in 1..4 {
-            isolation.accepted(&batch[n..=n], 1, accepted(2));
+            bisection.accepted(&batch[n..=n], 1, accepted(2));
         }
         assert_eq!(
-            isolation.take_learned(),
+            bisection.take_learned(),
             Some(1),
             "a call of two that returned one says nothing about two"
         );
@@ -444,46 +457,46 @@ mod tests {
     #[test]
     fn an_isolation_that_is_stopped_keeps_its_verdicts_alone() {
         let all = ids(4);
-        let mut isolation = Isolation::default();
-        isolation.give_up(all[3], FailureReason::Conflict, Note::default());
-        isolation.refused(&all[..2], &Note::default(), Evidence::default(), Mono::START);
-        isolation.refused(&all[2..3], &Note::default(), Evidence::default(), Mono::START);
-        assert!(isolation.active() && isolation.holds(all[2]) && !isolation.parts().is_empty());
-        isolation.stop();
-        assert!(!isolation.active() && !isolation.holds(all[2]) && isolation.parts().is_empty());
-        assert_eq!(isolation.verdicts().keys().copied().collect::<Vec<_>>(), [all[3]]);
+        let mut bisection = Bisection::default();
+        bisection.give_up(all[3], FailureReason::Conflict, CloudMessage::default());
+        bisection.refused(&all[..2], &CloudMessage::default(), Evidence::default(), Mono::START);
+        bisection.refused(&all[2..3], &CloudMessage::default(), Evidence::default(), Mono::START);
+        assert!(bisection.active() && bisection.holds(all[2]) && !bisection.parts().is_empty());
+        bisection.stop();
+        assert!(!bisection.active() && !bisection.holds(all[2]) && bisection.parts().is_empty());
+        assert_eq!(bisection.verdicts().keys().copied().collect::<Vec<_>>(), [all[3]]);
     }
 
     #[test]
     fn what_is_known_otherwise_leaves_the_isolation() {
         let all = ids(6);
         let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-        let mut isolation = Isolation::default();
-        isolation.refused(&all[..4], &Note::default(), Evidence::default(), Mono::START);
-        isolation.refused(&all[4..], &Note::default(), Evidence::default(), Mono::START);
+        let mut bisection = Bisection::default();
+        bisection.refused(&all[..4], &CloudMessage::default(), Evidence::default(), Mono::START);
+        bisection.refused(&all[4..], &CloudMessage::default(), Evidence::default(), Mono::START);
         let open = [all[0], all[2], all[4]].into();
-        assert_eq!(isolation.observe(&open, evidence), Refused::Isolating);
-        assert_eq!(isolation.parts(), [vec![all[0]], vec![all[2]]]);
-        assert!(isolation.holds(all[4]) && !isolation.holds(all[5]));
+        assert_eq!(bisection.observe(&open, evidence), Refused::Isolating);
+        assert_eq!(bisection.parts(), [vec![all[0]], vec![all[2]]]);
+        assert!(bisection.holds(all[4]) && !bisection.holds(all[5]));
         // Of what is left one is accepted and one is gone: the trial is over, and no size is learned from it.
-        isolation.accepted(&all[..1], 1, evidence);
-        assert!(isolation.active());
-        isolation.observe(&[all[4]].into(), evidence);
-        assert!(!isolation.active());
-        assert_eq!(isolation.take_learned(), None);
+        bisection.accepted(&all[..1], 1, evidence);
+        assert!(bisection.active());
+        bisection.observe(&[all[4]].into(), evidence);
+        assert!(!bisection.active());
+        assert_eq!(bisection.take_learned(), None);
     }
 
     #[test]
     fn an_id_that_a_refusal_names_is_not_tried_and_what_was_refused_alone_waits() {
         let all = ids(3);
         let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-        let mut isolation = Isolation::default();
-        isolation.refused(&all, &Note::default(), Evidence::default(), Mono::START);
-        isolation.refused(&all[..1], &Note::default(), evidence, Mono::START);
-        assert!(isolation.holds(all[0]), "until the others are tried");
-        assert_eq!(isolation.named(&all[1..2], evidence), Refused::Isolating);
-        isolation.accepted(&all[2..], 1, evidence);
-        assert_eq!(isolation.verdicts().keys().copied().collect::<Vec<_>>(), [all[0]]);
-        assert!(!isolation.active());
+        let mut bisection = Bisection::default();
+        bisection.refused(&all, &CloudMessage::default(), Evidence::default(), Mono::START);
+        bisection.refused(&all[..1], &CloudMessage::default(), evidence, Mono::START);
+        assert!(bisection.holds(all[0]), "until the others are tried");
+        assert_eq!(bisection.named(&all[1..2], evidence), Refused::Isolating);
+        bisection.accepted(&all[2..], 1, evidence);
+        assert_eq!(bisection.verdicts().keys().copied().collect::<Vec<_>>(), [all[0]]);
+        assert!(!bisection.active());
     }
 }

@@ -9,18 +9,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::engine::{
     backoff::backoff,
-    reply::{Note, Retry, Trouble},
+    reply::{CloudMessage, Retry, Trouble},
     settings::{SECRET_REREAD, Settings},
     time::{Mono, Now},
 };
 
 /// A trouble, and when to try again in spite of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Blocker {
     /// What stands in the way.
     pub trouble: Trouble,
     /// What was heard of it.
-    pub note: Note,
+    pub message: CloudMessage,
     /// How often in a row.
     pub failures: u32,
     /// Not before this.
@@ -31,10 +31,10 @@ pub struct Standing {
     pub secret_version: Option<String>,
 }
 
-impl Hash for Standing {
+impl Hash for Blocker {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { trouble, note, failures, retry_at, retry_time, secret_version } = self;
-        (trouble, note, failures, retry_at, secret_version).hash(state);
+        let Self { trouble, message, failures, retry_at, retry_time, secret_version } = self;
+        (trouble, message, failures, retry_at, secret_version).hash(state);
         retry_time.0.hash(state);
     }
 }
@@ -44,19 +44,19 @@ const SLOWEST: Duration = Duration::from_secs(10);
 
 /// What a trouble comes to after it has come up `failures` times before.
 #[must_use]
-pub fn standing(
+pub fn blocker(
     trouble: Trouble,
-    note: Note,
-    before: Option<&Standing>,
+    message: CloudMessage,
+    before: Option<&Blocker>,
     secret_version: Option<String>,
     now: &Now,
     settings: &Settings,
     random: u64,
-) -> Standing {
+) -> Blocker {
     let failures = before.filter(|b| b.trouble.reason() == trouble.reason()).map_or(0, |b| b.failures + 1);
     // The first of its kind stands for all: another request id each time would be a status write each time.
-    let same = |b: &&Standing| b.note.code == note.code && b.note.text == note.text;
-    let note = before.filter(same).map(|b| b.note.clone()).unwrap_or(note);
+    let same = |b: &&Blocker| b.message.code == message.code && b.message.text == message.text;
+    let message = before.filter(same).map(|b| b.message.clone()).unwrap_or(message);
     let wait = match (trouble.retry(), trouble) {
         (Retry::Slow | Retry::SlowOrSecretChange, _) => settings.retry_max,
         (Retry::SecretChange, _) => SECRET_REREAD,
@@ -77,19 +77,19 @@ pub fn standing(
     let retry_time = now.time_at(goes_on);
     let same = |told: &&Time| told.0.duration_since(retry_time.0).abs().as_secs() == 0;
     let retry_time = told.filter(same).cloned().unwrap_or(retry_time);
-    Standing { trouble, note, failures, retry_at, retry_time, secret_version }
+    Blocker { trouble, message, failures, retry_at, retry_time, secret_version }
 }
 
 /// The trouble of an object that may not call for so long, since the cloud asked so of another object of the account: it says so
 /// too, and when it goes on.
 #[must_use]
-pub fn closed(left: Duration, before: Option<&Standing>, now: &Now, settings: &Settings) -> Standing {
+pub fn closed(left: Duration, before: Option<&Blocker>, now: &Now, settings: &Settings) -> Blocker {
     let trouble = Trouble::Throttled { retry_after: Some(left) };
     let heard = before.filter(|before| before.trouble.reason() == trouble.reason());
     // What another object heard may have been another Secret's answer: it is not passed on.
-    let earlier = || Note { text: "it said so earlier".to_owned(), ..Note::default() };
-    let note = heard.map_or_else(earlier, |before| before.note.clone());
-    standing(trouble, note, before, None, now, settings, 0)
+    let earlier = || CloudMessage { text: "it said so earlier".to_owned(), ..CloudMessage::default() };
+    let message = heard.map_or_else(earlier, |before| before.message.clone());
+    blocker(trouble, message, before, None, now, settings, 0)
 }
 
 #[cfg(test)]
@@ -103,8 +103,8 @@ mod tests {
         Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
     }
 
-    fn note(text: &str) -> Note {
-        Note { request_id: Some(text.into()), code: Some("c".into()), text: text.into() }
+    fn message(text: &str) -> CloudMessage {
+        CloudMessage { request_id: Some(text.into()), code: Some("c".into()), text: text.into() }
     }
 
     #[test]
@@ -112,9 +112,9 @@ mod tests {
         let settings = Settings::default();
         let (min, max) = (settings.retry_min, settings.retry_max);
         let asked = |wait| Trouble::Throttled { retry_after: Some(Duration::from_secs(wait)) };
-        let before = |trouble: Trouble, failures| Standing {
+        let before = |trouble: Trouble, failures| Blocker {
             trouble,
-            note: note("first"),
+            message: message("first"),
             failures,
             retry_at: Mono::START,
             retry_time: at(Mono::START).time(),
@@ -140,9 +140,9 @@ mod tests {
         ];
         for (trouble, before, failures, wait) in table {
             let now = at(then());
-            let standing = standing(trouble, note("now"), before.as_ref(), None, &now, &settings, 0);
+            let blocker = blocker(trouble, message("now"), before.as_ref(), None, &now, &settings, 0);
             assert_eq!(
-                (standing.failures, standing.retry_at - then()),
+                (blocker.failures, blocker.retry_at - then()),
                 (failures, wait),
                 "{trouble:?} {before:?}"
             );
@@ -152,17 +152,19 @@ mod tests {
     #[test]
     fn the_first_note_of_its_kind_stands_for_all_that_say_the_same() {
         let settings = Settings::default();
-        let note = |request: &str, code: &str, text: &str| Note {
+        let message = |request: &str, code: &str, text: &str| CloudMessage {
             request_id: Some(request.into()),
             code: Some(code.into()),
             text: text.into(),
         };
         let now = at(then());
         let unreachable = Trouble::CloudUnreachable;
-        let first = standing(unreachable, note("r-1", "c", "down"), None, None, &now, &settings, 0);
-        let then = |note: Note| standing(unreachable, note, Some(&first), None, &now, &settings, 0).note;
-        assert_eq!(then(note("r-2", "c", "down")), first.note, "another request id alone is no news");
-        for news in [note("r-2", "d", "down"), note("r-2", "c", "up")] {
+        let first = blocker(unreachable, message("r-1", "c", "down"), None, None, &now, &settings, 0);
+        let then = |message: CloudMessage| {
+            blocker(unreachable, message, Some(&first), None, &now, &settings, 0).message
+        };
+        assert_eq!(then(message("r-2", "c", "down")), first.message, "another request id alone is no news");
+        for news in [message("r-2", "d", "down"), message("r-2", "c", "up")] {
             assert_eq!(then(news.clone()), news);
         }
     }
@@ -173,7 +175,7 @@ mod tests {
         let hour = Duration::from_hours(1);
         let gate = |left| Trouble::Throttled { retry_after: Some(left) };
         let now = at(then());
-        let first = standing(gate(hour), note("hour"), None, None, &now, &settings, 0);
+        let first = blocker(gate(hour), message("hour"), None, None, &now, &settings, 0);
         assert_eq!(
             first.retry_at,
             then() + settings.retry_max,
@@ -184,11 +186,11 @@ mod tests {
         let later = at(then() + settings.retry_max);
         for (off, same) in [(0, true), (900, true), (1_100, false)] {
             let left = hour.saturating_sub(settings.retry_max) + Duration::from_millis(off);
-            let again = standing(gate(left), note("hour"), Some(&first), None, &later, &settings, 0);
+            let again = blocker(gate(left), message("hour"), Some(&first), None, &later, &settings, 0);
             assert_eq!(again.retry_time == first.retry_time, same, "{off} ms");
         }
         let unreachable = Trouble::CloudUnreachable;
-        let other = standing(unreachable, note("down"), Some(&first), None, &later, &settings, 0);
+        let other = blocker(unreachable, message("down"), Some(&first), None, &later, &settings, 0);
         assert_eq!(other.retry_time, later.time_at(other.retry_at));
     }
 
@@ -196,13 +198,13 @@ mod tests {
     fn a_closed_account_is_told_with_what_the_object_heard_itself() {
         let settings = Settings::default();
         let (now, minute) = (at(then()), Duration::from_mins(1));
-        let said = |before: Option<&Standing>| {
+        let said = |before: Option<&Blocker>| {
             let closed = closed(minute, before, &now, &settings);
             assert_eq!(closed.retry_at, then() + minute);
-            closed.note.text
+            closed.message.text
         };
         assert_eq!(said(None), "it said so earlier");
-        let of = |trouble| standing(trouble, note("heard"), None, None, &now, &settings, 0);
+        let of = |trouble| blocker(trouble, message("heard"), None, None, &now, &settings, 0);
         assert_eq!(said(Some(&of(Trouble::Throttled { retry_after: None }))), "heard");
         assert_eq!(said(Some(&of(Trouble::CloudUnreachable))), "it said so earlier", "of something else");
     }
@@ -210,21 +212,21 @@ mod tests {
     #[test]
     fn standings_that_differ_are_different_states() {
         let settings = Settings::default();
-        let digest = |standing: &Standing| {
+        let digest = |blocker: &Blocker| {
             let mut hasher = std::hash::DefaultHasher::new();
-            standing.hash(&mut hasher);
+            blocker.hash(&mut hasher);
             hasher.finish()
         };
         let now = at(then());
-        let one = standing(Trouble::CloudUnreachable, note("down"), None, None, &now, &settings, 0);
+        let one = blocker(Trouble::CloudUnreachable, message("down"), None, None, &now, &settings, 0);
         assert_eq!(digest(&one), digest(&one.clone()));
         let others = [
-            Standing { trouble: Trouble::Forbidden, ..one.clone() },
-            Standing { note: note("up"), ..one.clone() },
-            Standing { failures: 1, ..one.clone() },
-            Standing { retry_at: then(), ..one.clone() },
-            Standing { retry_time: at(Mono::START).time(), ..one.clone() },
-            Standing { secret_version: Some("7".into()), ..one.clone() },
+            Blocker { trouble: Trouble::Forbidden, ..one.clone() },
+            Blocker { message: message("up"), ..one.clone() },
+            Blocker { failures: 1, ..one.clone() },
+            Blocker { retry_at: then(), ..one.clone() },
+            Blocker { retry_time: at(Mono::START).time(), ..one.clone() },
+            Blocker { secret_version: Some("7".into()), ..one.clone() },
         ];
         assert!(others.iter().all(|other| digest(other) != digest(&one)));
     }

@@ -2,12 +2,12 @@
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-use super::spec::Job;
+use super::spec::DeletionSpec;
 use crate::engine::time::{Mono, Now};
 
 /// A moment after which no new call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Limit {
+pub enum Cutoff {
     /// `activeDeadlineSeconds` after `status.startTime`: the object ends, whatever the cloud still does.
     Deadline,
     /// `notAfter`: what is on its way is followed to its end.
@@ -19,44 +19,44 @@ pub enum Limit {
 /// They are counted from the wall clock at each look, and the earliest count stands: a wall clock that jumps back opens
 /// nothing again (property S15). A spec edit counts them anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Limits {
+pub struct Deadlines {
     generation: i64,
     deadline: Option<Mono>,
     not_after: Option<Mono>,
-    passed: Option<(Limit, Mono)>,
+    passed: Option<(Cutoff, Mono)>,
 }
 
-impl Limits {
+impl Deadlines {
     /// Takes note of a live read. True if a limit was just seen to have passed.
-    pub fn observe(&mut self, job: &Job, start_time: Option<&Time>, now: &Now) -> bool {
-        if self.generation != job.meta.generation {
-            *self = Self { generation: job.meta.generation, ..Self::default() };
+    pub fn observe(&mut self, spec: &DeletionSpec, start_time: Option<&Time>, now: &Now) -> bool {
+        if self.generation != spec.meta.generation {
+            *self = Self { generation: spec.meta.generation, ..Self::default() };
         }
         let moment = |at: Timestamp| now.mono + at.duration_since(now.wall).try_into().unwrap_or_default();
         let earlier = |known: Option<Mono>, seen: Option<Mono>| known.into_iter().chain(seen).min();
         let ends =
-            start_time.zip(job.active_deadline).and_then(|(start, life)| start.0.checked_add(life).ok());
+            start_time.zip(spec.active_deadline).and_then(|(start, life)| start.0.checked_add(life).ok());
         self.deadline = earlier(self.deadline, ends.map(moment));
-        self.not_after = earlier(self.not_after, job.not_after.map(moment));
+        self.not_after = earlier(self.not_after, spec.not_after.map(moment));
         let over = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
-        let limit = if over(self.deadline) {
-            Limit::Deadline
+        let cutoff = if over(self.deadline) {
+            Cutoff::Deadline
         } else if over(self.not_after) {
-            Limit::NotAfter
+            Cutoff::NotAfter
         } else {
             self.passed = None;
             return false;
         };
-        if self.passed.is_some_and(|(known, _)| known == limit) {
+        if self.passed.is_some_and(|(known, _)| known == cutoff) {
             return false;
         }
-        self.passed = Some((limit, now.mono));
+        self.passed = Some((cutoff, now.mono));
         true
     }
 
     /// The limit that has passed, and when this process first saw that.
     #[must_use]
-    pub fn passed(&self) -> Option<(Limit, Mono)> {
+    pub fn passed(&self) -> Option<(Cutoff, Mono)> {
         self.passed
     }
 
@@ -78,69 +78,69 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::engine::object::state::spec::tests::job_of;
+    use crate::engine::object::state::spec::tests::spec_of;
 
     fn now(mono: u64, wall: i64) -> Now {
         Now { mono: Mono::at(Duration::from_secs(mono)), wall: Timestamp::from_second(wall).unwrap() }
     }
 
-    fn passed(limits: &Limits) -> Option<Limit> {
-        limits.passed().map(|(limit, _)| limit)
+    fn passed(deadlines: &Deadlines) -> Option<Cutoff> {
+        deadlines.passed().map(|(cutoff, _)| cutoff)
     }
 
     #[test]
     fn each_limit_passes_at_its_moment_and_the_deadline_comes_first() {
-        let mut job = job_of(1);
-        job.active_deadline = Some(Duration::from_secs(100));
-        job.not_after = Some(Timestamp::from_second(1050).unwrap());
+        let mut spec = spec_of(1);
+        spec.active_deadline = Some(Duration::from_secs(100));
+        spec.not_after = Some(Timestamp::from_second(1050).unwrap());
         let start = Time(Timestamp::from_second(1000).unwrap());
-        let mut limits = Limits::default();
-        assert!(!limits.observe(&job, Some(&start), &now(10, 1000)));
-        assert_eq!(limits.next(Mono::at(Duration::from_secs(10))), Some(Mono::at(Duration::from_mins(1))));
-        assert!(!limits.observe(&job, Some(&start), &now(59, 1049)));
-        assert!(limits.observe(&job, Some(&start), &now(60, 1050)));
-        assert_eq!(limits.passed(), Some((Limit::NotAfter, Mono::at(Duration::from_mins(1)))));
-        assert!(!limits.observe(&job, Some(&start), &now(61, 1051)), "seen before");
-        let next = |seconds| limits.next(Mono::at(Duration::from_secs(seconds)));
+        let mut deadlines = Deadlines::default();
+        assert!(!deadlines.observe(&spec, Some(&start), &now(10, 1000)));
+        assert_eq!(deadlines.next(Mono::at(Duration::from_secs(10))), Some(Mono::at(Duration::from_mins(1))));
+        assert!(!deadlines.observe(&spec, Some(&start), &now(59, 1049)));
+        assert!(deadlines.observe(&spec, Some(&start), &now(60, 1050)));
+        assert_eq!(deadlines.passed(), Some((Cutoff::NotAfter, Mono::at(Duration::from_mins(1)))));
+        assert!(!deadlines.observe(&spec, Some(&start), &now(61, 1051)), "seen before");
+        let next = |seconds| deadlines.next(Mono::at(Duration::from_secs(seconds)));
         let deadline = Some(Mono::at(Duration::from_secs(110)));
         assert_eq!(
             [59, 60, 109, 110].map(next),
             [Some(Mono::at(Duration::from_mins(1))), deadline, deadline, None]
         );
-        assert!(limits.observe(&job, Some(&start), &now(110, 1100)));
-        assert_eq!(passed(&limits), Some(Limit::Deadline));
+        assert!(deadlines.observe(&spec, Some(&start), &now(110, 1100)));
+        assert_eq!(passed(&deadlines), Some(Cutoff::Deadline));
     }
 
     #[test]
     fn x07_a_wall_clock_that_jumps_back_opens_nothing_again() {
-        let mut job = job_of(1);
-        job.not_after = Some(Timestamp::from_second(1050).unwrap());
-        let mut limits = Limits::default();
-        limits.observe(&job, None, &now(10, 1000));
-        assert!(!limits.observe(&job, None, &now(59, 500)));
-        assert!(limits.observe(&job, None, &now(60, 501)), "50 s after it was seen to be 50 s ahead");
-        assert!(!limits.observe(&job, None, &now(61, 0)));
-        assert_eq!(passed(&limits), Some(Limit::NotAfter));
+        let mut spec = spec_of(1);
+        spec.not_after = Some(Timestamp::from_second(1050).unwrap());
+        let mut deadlines = Deadlines::default();
+        deadlines.observe(&spec, None, &now(10, 1000));
+        assert!(!deadlines.observe(&spec, None, &now(59, 500)));
+        assert!(deadlines.observe(&spec, None, &now(60, 501)), "50 s after it was seen to be 50 s ahead");
+        assert!(!deadlines.observe(&spec, None, &now(61, 0)));
+        assert_eq!(passed(&deadlines), Some(Cutoff::NotAfter));
     }
 
     #[test]
     fn a_spec_edit_counts_anew() {
-        let mut job = job_of(1);
-        job.not_after = Some(Timestamp::from_second(900).unwrap());
-        let mut limits = Limits::default();
-        assert!(limits.observe(&job, None, &now(10, 1000)));
-        job.meta.generation += 1;
-        job.not_after = Some(Timestamp::from_second(2000).unwrap());
-        assert!(!limits.observe(&job, None, &now(11, 1001)));
-        assert_eq!(passed(&limits), None);
+        let mut spec = spec_of(1);
+        spec.not_after = Some(Timestamp::from_second(900).unwrap());
+        let mut deadlines = Deadlines::default();
+        assert!(deadlines.observe(&spec, None, &now(10, 1000)));
+        spec.meta.generation += 1;
+        spec.not_after = Some(Timestamp::from_second(2000).unwrap());
+        assert!(!deadlines.observe(&spec, None, &now(11, 1001)));
+        assert_eq!(passed(&deadlines), None);
     }
 
     #[test]
     fn no_deadline_runs_before_the_start() {
-        let mut job = job_of(1);
-        job.active_deadline = Some(Duration::from_secs(1));
-        let mut limits = Limits::default();
-        assert!(!limits.observe(&job, None, &now(10, 1000)));
-        assert_eq!(limits.next(Mono::START), None);
+        let mut spec = spec_of(1);
+        spec.active_deadline = Some(Duration::from_secs(1));
+        let mut deadlines = Deadlines::default();
+        assert!(!deadlines.observe(&spec, None, &now(10, 1000)));
+        assert_eq!(deadlines.next(Mono::START), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
         BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus,
         Summary,
     },
-    engine::{id::InstanceId, reply::Note, settings::BATCH_ROWS, state::StateText, time::Now},
+    engine::{id::InstanceId, reply::CloudMessage, settings::BATCH_ROWS, state::StateText, time::Now},
 };
 
 /// How far one id is. It goes only forward: `Pending` → `Submitted` → `Accepted` → an end.
@@ -156,11 +156,17 @@ impl Ledger {
         }
     }
 
-    /// Gives a row up. `note` is what the cloud said, if that was the cause.
-    pub fn fail(&mut self, position: usize, reason: FailureReason, note: Option<&Note>, now: &Now) {
+    /// Gives a row up. `message` is what the cloud said, if that was the cause.
+    pub fn fail(
+        &mut self,
+        position: usize,
+        reason: FailureReason,
+        message: Option<&CloudMessage>,
+        now: &Now,
+    ) {
         let Some(row) = self.rows.get_mut(position).filter(|row| !row.progress.ended()) else { return };
         row.progress = Progress::Failed { batch: row.progress.batch(), reason, ended_at: Some(now.time()) };
-        let code = note.and_then(|note| note.code.clone());
+        let code = message.and_then(|message| message.code.clone());
         let full = self.failures.iter().filter(|f| f.code.is_some()).count() >= FAILURE_CODES;
         let known = self.failures.iter_mut().find(|f| f.reason == reason && f.code == code);
         if let Some(known) = known {
@@ -173,7 +179,7 @@ impl Ledger {
             known.count += 1;
             return;
         }
-        let message = note.map(|note| note.text.clone()).filter(|text| !text.is_empty());
+        let message = message.map(|message| message.text.clone()).filter(|text| !text.is_empty());
         self.failures.push(FailureStatus { reason, code, message, count: 1 });
     }
 

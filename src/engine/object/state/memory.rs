@@ -8,23 +8,23 @@ mod calls;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    bisection::{Isolation, Refused},
-    blocker::{Standing, standing},
-    deadlines::Limits,
+    bisection::{Bisection, Refused},
+    blocker::{Blocker, blocker},
+    deadlines::Deadlines,
     ledger::{Ledger, Progress},
-    observations::{Sighting, Sightings},
-    spec::Job,
+    observations::{Observation, Observations},
+    spec::DeletionSpec,
 };
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
         account::{
-            call_history::{Effect, Ended, Marks},
+            call_history::{CallHistory, Effect, Ended},
             outage::Evidence,
         },
         id::InstanceId,
         object::rules::{look_first, poll},
-        reply::{Note, Refusal, Reply, Trouble},
+        reply::{CloudMessage, Refusal, Reply, Trouble},
         settings::{INTENT_LIFE, READ_SIZE, Settings},
         state::Seen,
         time::{Mono, Now},
@@ -130,7 +130,7 @@ pub struct RefusedId {
     /// For an id that the service did not know: the attempts before, of which one is used if it reads alive.
     pub missing: Option<u32>,
     /// What the cloud said.
-    pub note: Note,
+    pub message: CloudMessage,
 }
 
 /// What came of a call that ended, for [`Memory::call_ended`].
@@ -156,7 +156,7 @@ pub struct LookFailure {
     /// What it was.
     pub trouble: Trouble,
     /// What was heard of it.
-    pub note: Note,
+    pub message: CloudMessage,
     /// resourceVersion of the Secret that was used.
     pub secret_version: Option<String>,
 }
@@ -177,7 +177,7 @@ pub struct LookEnd<'a> {
 /// What this process has seen of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Memory {
-    sightings: Sightings,
+    observations: Observations,
     generation: i64,
     requested_at: Option<String>,
     /// Since when both are as they are.
@@ -189,11 +189,11 @@ pub struct Memory {
     /// Batches that another process stored: their claim, and when their call is over.
     foreign: BTreeMap<u32, (Option<String>, Mono)>,
     /// What stands in the way of looking.
-    pub look_trouble: Option<Standing>,
+    pub look_trouble: Option<Blocker>,
     /// Accepted ids that the last look at them did not read, at most [`READ_SIZE`].
     unread: BTreeSet<InstanceId>,
     /// What stands in the way of calling.
-    pub call_trouble: Option<Standing>,
+    pub call_trouble: Option<Blocker>,
     /// When the next look at the instances on their way is due.
     pub next_poll: Mono,
     /// When ends found by looking were last written.
@@ -201,9 +201,9 @@ pub struct Memory {
     /// Refusals that concerned one id each.
     pub refused: BTreeMap<InstanceId, RefusedId>,
     /// Batches that are taken apart to find bad ids.
-    pub isolation: Isolation,
+    pub bisection: Bisection,
     /// Moments after which no new call is made.
-    pub limits: Limits,
+    pub deadlines: Deadlines,
     /// Seconds by which the wall clock was ahead of the monotonic one when the object was read last.
     wall_ahead: i64,
     /// When the object was last seen suspended; it may be stuck only for as long as it is not.
@@ -213,11 +213,11 @@ pub struct Memory {
 impl Memory {
     /// The memory of an object that this process sees for the first time.
     #[must_use]
-    pub fn new(job: &Job, now: Mono) -> Self {
+    pub fn new(spec: &DeletionSpec, now: Mono) -> Self {
         Self {
-            sightings: Sightings::new(&job.ids),
-            generation: job.meta.generation,
-            requested_at: job.meta.requested_at.clone(),
+            observations: Observations::new(&spec.ids),
+            generation: spec.meta.generation,
+            requested_at: spec.meta.requested_at.clone(),
             asked_since: now,
             gate: now,
             calls: BTreeMap::new(),
@@ -228,22 +228,22 @@ impl Memory {
             next_poll: now,
             ends_written: None,
             refused: BTreeMap::new(),
-            isolation: Isolation::default(),
-            limits: Limits::default(),
+            bisection: Bisection::default(),
+            deadlines: Deadlines::default(),
             suspended_at: None,
             wall_ahead: i64::MAX,
         }
     }
 
     /// Takes note of a live read of the object, before it is decided upon. The marks are those of its endpoint and project.
-    pub fn observe(&mut self, read: &Observed<'_>, marks: &mut Marks) {
-        let Observed { job, status, ledger, evidence, now, settings } = *read;
+    pub fn observe(&mut self, read: &Observed<'_>, call_history: &mut CallHistory) {
+        let Observed { spec, status, ledger, evidence, now, settings } = *read;
         let (wall, now) = (now, now.mono);
-        if self.limits.observe(job, status.start_time.as_ref(), wall) {
+        if self.deadlines.observe(spec, status.start_time.as_ref(), wall) {
             // What was seen before is no look at what is left.
             self.gate = now;
             self.refused.clear();
-            self.isolation.stop();
+            self.bisection.stop();
         }
         let ahead = wall_ahead(wall);
         if ahead.saturating_sub(self.wall_ahead) > SLEPT {
@@ -251,56 +251,57 @@ impl Memory {
             self.gate = now;
         }
         self.wall_ahead = ahead;
-        if job.suspend {
+        if spec.suspend {
             self.suspended_at = Some(now);
         }
-        if self.isolation.active() {
-            let on_its_way =
-                |position: usize| matches!(self.sightings.at(position).last, Some((Seen::ShuttingDown, _)));
+        if self.bisection.active() {
+            let on_its_way = |position: usize| {
+                matches!(self.observations.at(position).last, Some((Seen::ShuttingDown, _)))
+            };
             let rows = ledger.rows.iter().enumerate();
             let open = rows.filter(|(position, row)| !row.progress.ended() && !on_its_way(*position));
             let open = open.map(|(_, row)| row.id).collect();
-            if self.isolation.observe(&open, evidence) == Refused::Request {
+            if self.bisection.observe(&open, evidence) == Refused::Request {
                 self.request_found_bad(None, wall, settings);
             }
         }
-        if !self.sightings.are_of(&job.ids) {
-            self.sightings = Sightings::new(&job.ids);
+        if !self.observations.are_of(&spec.ids) {
+            self.observations = Observations::new(&spec.ids);
             self.gate = now;
         }
         // Once a limit has passed no call is made any more, and the looks after that decide how the rest ends.
-        let closed = !job.allows_calls() && self.limits.passed().is_none();
-        if closed || job.meta.generation != self.generation {
+        let closed = !spec.allows_calls() && self.deadlines.passed().is_none();
+        if closed || spec.meta.generation != self.generation {
             self.gate = now;
         }
-        let requested_at = &job.meta.requested_at;
-        if job.meta.generation != self.generation || *requested_at != self.requested_at {
-            (self.generation, self.requested_at) = (job.meta.generation, requested_at.clone());
+        let requested_at = &spec.meta.requested_at;
+        if spec.meta.generation != self.generation || *requested_at != self.requested_at {
+            (self.generation, self.requested_at) = (spec.meta.generation, requested_at.clone());
             self.asked_since = now;
         }
-        self.learn(ledger, marks, now, settings);
+        self.learn(ledger, call_history, now, settings);
         if !self.unread.is_empty() {
             let mut left = BTreeSet::new();
             for (position, row) in ledger.rows.iter().enumerate() {
-                if self.unread.contains(&row.id) && poll::on_schedule(row, self.sightings.at(position)) {
+                if self.unread.contains(&row.id) && poll::on_schedule(row, self.observations.at(position)) {
                     left.insert(row.id);
                 }
             }
             self.unread = left;
         }
         for (position, row) in ledger.rows.iter().enumerate() {
-            let Some(since) = self.sightings.at(position).not_found_since() else { continue };
-            let ended = look_first::last_end(row, ledger, self, marks);
-            let Some(sighting) = self.sightings.at_mut(position) else { continue };
-            let last = sighting.last.as_ref().map(|(_, sent)| *sent);
+            let Some(since) = self.observations.at(position).not_found_since() else { continue };
+            let ended = look_first::last_end(row, ledger, self, call_history);
+            let Some(observation) = self.observations.at_mut(position) else { continue };
+            let last = observation.last.as_ref().map(|(_, sent)| *sent);
             // Other objects read it too, and other calls named it: the series is as long as the shortest of both views.
-            let unbroken = marks.get(row.id).missing_since.map(|missing| missing.max(since));
+            let unbroken = call_history.get(row.id).missing_since.map(|missing| missing.max(since));
             // It counts from its first read after the last call ended.
             let counts = |at: &Mono| ended.is_none_or(|ended| *at > ended);
             let counted = unbroken
                 .and_then(|since| Some(since).filter(counts).or(last.filter(counts)))
                 .filter(|since| last.is_some_and(|last| *since <= last));
-            sighting.correct_not_found(counted);
+            observation.correct_not_found(counted);
         }
     }
 
@@ -323,12 +324,12 @@ impl Memory {
 
     /// Tells the marks what the record says of calls that this process did not make: what the object knows, all that name
     /// these ids know, also after it is gone (property S17).
-    fn learn(&mut self, ledger: &Ledger, marks: &mut Marks, now: Mono, settings: &Settings) {
+    fn learn(&mut self, ledger: &Ledger, call_history: &mut CallHistory, now: Mono, settings: &Settings) {
         for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
             let accepted = matches!(row.progress, Progress::Accepted { .. });
             let Some(number) = row.progress.batch() else {
-                if accepted && self.sightings.is_first_record(position) {
-                    marks.heard_on_its_way(row.id, now);
+                if accepted && self.observations.is_first_record(position) {
+                    call_history.heard_on_its_way(row.id, now);
                 }
                 continue;
             };
@@ -345,35 +346,35 @@ impl Memory {
                 end
             });
             let effect = if accepted { Effect::Accepted } else { Effect::Unknown };
-            marks.heard_call(row.id, Ended { at: end, effect, before: None }, now, settings);
+            call_history.heard_call(row.id, Ended { at: end, effect, before: None }, now, settings);
         }
     }
 
     /// What reads have shown of the row at this position.
     #[must_use]
-    pub fn sighting(&self, position: usize) -> &Sighting {
-        self.sightings.at(position)
+    pub fn observation(&self, position: usize) -> &Observation {
+        self.observations.at(position)
     }
 
     /// Notes that a look at these ids was asked for.
     pub fn asked(&mut self, ids: &[InstanceId], now: Mono) {
-        self.sightings.asked(ids, now);
+        self.observations.asked(ids, now);
     }
 
     /// Notes what a read that was sent at `sent` showed of one instance. An older read than the newest changes nothing.
     pub fn saw(&mut self, id: InstanceId, seen: Seen, sent: Mono) {
-        self.sightings.saw(id, seen, sent);
+        self.observations.saw(id, seen, sent);
     }
 
     /// Notes that a look has brought all it will bring: its readings were told by [`Self::saw`].
     ///
     /// A failure stands in the way of the object, also when others were read: it is over when what was not read is.
     pub fn look_answered(&mut self, ids: &[InstanceId], end: LookEnd<'_>) {
-        let missed = self.sightings.answered(ids);
+        let missed = self.observations.answered(ids);
         let LookEnd { failure, now, settings, random } = end;
         self.unread.retain(|id| !ids.contains(id) || missed.contains(id));
         match failure {
-            Some(LookFailure { trouble, note, secret_version }) => {
+            Some(LookFailure { trouble, message, secret_version }) => {
                 for id in missed {
                     if self.unread.len() < READ_SIZE {
                         self.unread.insert(id);
@@ -381,7 +382,7 @@ impl Memory {
                 }
                 let before = self.look_trouble.as_ref();
                 self.look_trouble =
-                    Some(standing(trouble, note, before, secret_version, now, settings, random));
+                    Some(blocker(trouble, message, before, secret_version, now, settings, random));
             }
             None if self.unread.is_empty() => self.look_trouble = None,
             None => {}
@@ -391,7 +392,7 @@ impl Memory {
     /// Whether what a look at ids on their way has shown may lead to another decision, before it is told by [`Self::saw`].
     #[must_use]
     pub fn is_news(&self, id: InstanceId, seen: &Seen) -> bool {
-        self.sightings.is_news(id, seen)
+        self.observations.is_news(id, seen)
     }
 
     /// Whether an accepted id is to be read before a trouble is over.
@@ -427,7 +428,7 @@ impl Memory {
     /// Visits every moment of which a rule asks how long ago it was. Two memories whose moments lie equally far before now,
     /// and whose [`Memory::turning_points`] have the same order among them, are equal to every rule.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
-        self.sightings.moments(visit);
+        self.observations.moments(visit);
         for call in self.calls.values_mut() {
             match &mut call.state {
                 CallState::Ended { at, .. } | CallState::Recorded { at, .. } => visit(at),
@@ -437,10 +438,10 @@ impl Memory {
         self.foreign.values_mut().for_each(|(_, end)| visit(end));
         self.refused.values_mut().flat_map(|r| [&mut r.at, &mut r.until]).for_each(&mut *visit);
         let troubles = [&mut self.look_trouble, &mut self.call_trouble].into_iter().flatten();
-        troubles.map(|standing| &mut standing.retry_at).for_each(&mut *visit);
+        troubles.map(|blocker| &mut blocker.retry_at).for_each(&mut *visit);
         self.ends_written.iter_mut().chain(self.suspended_at.as_mut()).for_each(&mut *visit);
         visit(&mut self.next_poll);
-        self.limits.moments(visit);
+        self.deadlines.moments(visit);
     }
 
     /// Visits the moments of which rules ask only whether a read was sent after them.
@@ -454,7 +455,7 @@ impl Memory {
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
     /// The spec.
-    pub job: &'a Job,
+    pub spec: &'a DeletionSpec,
     /// The status.
     pub status: &'a InstanceDeletionStatus,
     /// The record in it.

@@ -5,7 +5,7 @@ use crate::engine::{id::InstanceId, state::Seen, time::Mono};
 
 /// What reads have shown of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Sighting {
+pub struct Observation {
     /// The newest read, and when it was sent.
     pub last: Option<(Seen, Mono)>,
     /// When the first of an unbroken series of reads was sent that goes on until now: of not-found reads, or of reads of which
@@ -15,7 +15,7 @@ pub struct Sighting {
     pub asked: Option<Mono>,
 }
 
-impl Sighting {
+impl Observation {
     /// When the first of an unbroken series of not-found reads was sent, which goes on until now.
     #[must_use]
     pub fn not_found_since(&self) -> Option<Mono> {
@@ -38,22 +38,22 @@ impl Sighting {
 
 /// Those of an object, in the order of its spec.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Sightings {
+pub struct Observations {
     ids: Vec<InstanceId>,
     /// Positions in `ids`, by id.
     by_id: Vec<u32>,
-    all: Vec<Sighting>,
+    all: Vec<Observation>,
     /// Of which the record was read that says it is on its way, although no call is known to have named it.
     recorded: Vec<bool>,
 }
 
-impl Sightings {
+impl Observations {
     /// Nothing seen yet of these ids.
     #[must_use]
     pub fn new(ids: &[InstanceId]) -> Self {
         let mut by_id: Vec<u32> = (0..count(ids.len())).collect();
         by_id.sort_unstable_by_key(|&position| ids.get(position as usize));
-        let (all, recorded) = (vec![Sighting::default(); ids.len()], vec![false; ids.len()]);
+        let (all, recorded) = (vec![Observation::default(); ids.len()], vec![false; ids.len()]);
         Self { ids: ids.to_vec(), by_id, all, recorded }
     }
 
@@ -65,13 +65,13 @@ impl Sightings {
 
     /// What reads have shown of the row at this position.
     #[must_use]
-    pub fn at(&self, position: usize) -> &Sighting {
-        const NOTHING: &Sighting = &Sighting { last: None, since: None, asked: None };
+    pub fn at(&self, position: usize) -> &Observation {
+        const NOTHING: &Observation = &Observation { last: None, since: None, asked: None };
         self.all.get(position).unwrap_or(NOTHING)
     }
 
     /// The same, to change it.
-    pub fn at_mut(&mut self, position: usize) -> Option<&mut Sighting> {
+    pub fn at_mut(&mut self, position: usize) -> Option<&mut Observation> {
         self.all.get_mut(position)
     }
 
@@ -85,7 +85,7 @@ impl Sightings {
         self.by_id.get(found).map(|position| *position as usize)
     }
 
-    fn of(&mut self, id: InstanceId) -> Option<&mut Sighting> {
+    fn of(&mut self, id: InstanceId) -> Option<&mut Observation> {
         let position = self.position(id)?;
         self.all.get_mut(position)
     }
@@ -101,34 +101,34 @@ impl Sightings {
     /// Notes that a look at these ids was asked for.
     pub fn asked(&mut self, ids: &[InstanceId], now: Mono) {
         for id in ids {
-            if let Some(sighting) = self.of(*id) {
-                sighting.asked = Some(now);
+            if let Some(observation) = self.of(*id) {
+                observation.asked = Some(now);
             }
         }
     }
 
     /// Notes what a read that was sent at `sent` showed of one instance. An older read than the newest changes nothing.
     pub fn saw(&mut self, id: InstanceId, seen: Seen, sent: Mono) {
-        let Some(sighting) = self.of(id) else { return };
-        if sighting.last.as_ref().is_some_and(|(_, newest)| *newest > sent) {
+        let Some(observation) = self.of(id) else { return };
+        if observation.last.as_ref().is_some_and(|(_, newest)| *newest > sent) {
             return;
         }
-        sighting.since = match seen {
-            Seen::NotFound => sighting.not_found_since().or(Some(sent)),
-            Seen::Other(_) | Seen::Unreadable => sighting.unusable_since().or(Some(sent)),
+        observation.since = match seen {
+            Seen::NotFound => observation.not_found_since().or(Some(sent)),
+            Seen::Other(_) | Seen::Unreadable => observation.unusable_since().or(Some(sent)),
             Seen::Live(_) | Seen::ShuttingDown | Seen::Terminated => None,
         };
-        sighting.last = Some((seen, sent));
+        observation.last = Some((seen, sent));
     }
 
     /// Notes that the look at these ids has brought all it will bring. Returns those that it did not read.
     pub fn answered(&mut self, ids: &[InstanceId]) -> Vec<InstanceId> {
         let mut unread = Vec::new();
         for id in ids {
-            let Some(sighting) = self.of(*id) else { continue };
-            let asked = sighting.asked.take();
+            let Some(observation) = self.of(*id) else { continue };
+            let asked = observation.asked.take();
             let read =
-                sighting.last.as_ref().is_some_and(|(_, sent)| asked.is_none_or(|asked| *sent >= asked));
+                observation.last.as_ref().is_some_and(|(_, sent)| asked.is_none_or(|asked| *sent >= asked));
             if !read {
                 unread.push(*id);
             }
@@ -138,8 +138,8 @@ impl Sightings {
 
     /// Visits every moment that is kept here.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
-        for sighting in &mut self.all {
-            let Sighting { last, since, asked } = sighting;
+        for observation in &mut self.all {
+            let Observation { last, since, asked } = observation;
             let last = last.as_mut().map(|(_, sent)| sent);
             let others = [since.as_mut(), asked.as_mut()];
             last.into_iter().chain(others.into_iter().flatten()).for_each(&mut *visit);

@@ -31,7 +31,7 @@ pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 
 /// One object as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
+pub struct DeletionSpec {
     /// Of its metadata.
     pub meta: Meta,
     /// Region, as in the spec.
@@ -87,7 +87,7 @@ pub enum InvalidSpec {
     Unreadable(String),
 }
 
-impl Job {
+impl DeletionSpec {
     /// Parses the spec again, by the rules of the schema: what is wrong here is never sent, whatever let it in.
     pub fn parse(spec: &InstanceDeletionSpec, meta: Meta) -> Result<Self, InvalidSpec> {
         let label = |s: &str| {
@@ -118,7 +118,7 @@ impl Job {
         if !(1..=MAX_IDS).contains(&spec.instance_ids.len()) {
             return Err(InvalidSpec::Count(spec.instance_ids.len()));
         }
-        if spec.backoff_limit_per_instance.is_some_and(|limit| limit > 100) {
+        if spec.backoff_limit_per_instance.is_some_and(|cutoff| cutoff > 100) {
             return Err(InvalidSpec::Field { field: "backoffLimitPerInstance", rule: "0 to 100" });
         }
         if spec.active_deadline_seconds == Some(0) {
@@ -168,9 +168,9 @@ pub(in crate::engine::object) mod tests {
     use crate::api::SecretRef;
 
     /// A job of this many ids with nothing else set, for tests of other modules.
-    pub(in crate::engine::object) fn job_of(n: u128) -> Job {
+    pub(in crate::engine::object) fn spec_of(n: u128) -> DeletionSpec {
         let ids = (1..=n).map(|i| InstanceId::from_u128(i).to_string()).collect();
-        Job::parse(&spec(|s| s.instance_ids = ids), meta(1)).unwrap()
+        DeletionSpec::parse(&spec(|s| s.instance_ids = ids), meta(1)).unwrap()
     }
 
     /// Metadata of nothing but a generation.
@@ -203,10 +203,10 @@ pub(in crate::engine::object) mod tests {
             let first = s.instance_ids[0].clone();
             s.instance_ids.extend([other, first]);
         });
-        let job = Job::parse(&twice, meta(3)).unwrap();
-        assert_eq!((job.ids.len(), job.duplicates, job.meta.generation), (2, 1, 3));
-        assert_eq!(job.ids[0].to_string(), twice.instance_ids[0]);
-        assert!(job.allows_calls());
+        let spec = DeletionSpec::parse(&twice, meta(3)).unwrap();
+        assert_eq!((spec.ids.len(), spec.duplicates, spec.meta.generation), (2, 1, 3));
+        assert_eq!(spec.ids[0].to_string(), twice.instance_ids[0]);
+        assert!(spec.allows_calls());
     }
 
     #[test]
@@ -229,30 +229,33 @@ pub(in crate::engine::object) mod tests {
             (|s| s.active_deadline_seconds = Some(0), "activeDeadlineSeconds"),
         ];
         for (edit, expected) in table {
-            let message = Job::parse(&spec(edit), meta(1)).unwrap_err().to_string();
+            let message = DeletionSpec::parse(&spec(edit), meta(1)).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
     }
 
     #[test]
     fn a_secret_s_name_and_numbers_end_where_the_schema_ends_them() {
-        let named =
-            |name: &str| Job::parse(&spec(|s| s.credentials_secret_ref.name = name.into()), meta(1)).is_ok();
+        let named = |name: &str| {
+            DeletionSpec::parse(&spec(|s| s.credentials_secret_ref.name = name.into()), meta(1)).is_ok()
+        };
         for good in ["a", "0", "clouddc", "team-a.clouddc", &"x".repeat(253)] {
             assert!(named(good), "{good}");
         }
         for bad in ["", ".a", "A", "a_b", "a/b", "a b", "\u{e9}", &"x".repeat(254)] {
             assert!(!named(bad), "{bad}");
         }
-        let limit = |n| {
-            Job::parse(&spec(|s| s.backoff_limit_per_instance = Some(n)), meta(1)).map(|j| j.backoff_limit)
+        let cutoff = |n| {
+            DeletionSpec::parse(&spec(|s| s.backoff_limit_per_instance = Some(n)), meta(1))
+                .map(|j| j.backoff_limit)
         };
-        assert_eq!((limit(0).ok(), limit(100).ok(), limit(101).ok()), (Some(0), Some(100), None));
-        let kept =
-            |seconds| Job::parse(&spec(|s| s.ttl_seconds_after_finished = seconds), meta(1)).unwrap().ttl;
+        assert_eq!((cutoff(0).ok(), cutoff(100).ok(), cutoff(101).ok()), (Some(0), Some(100), None));
+        let kept = |seconds| {
+            DeletionSpec::parse(&spec(|s| s.ttl_seconds_after_finished = seconds), meta(1)).unwrap().ttl
+        };
         let expected = [None, Some(Duration::ZERO), Some(Duration::from_secs(9))];
         assert_eq!([None, Some(0), Some(9)].map(kept), expected);
-        let region = |n| Job::parse(&spec(|s| s.region = "x".repeat(n)), meta(1)).is_ok();
+        let region = |n| DeletionSpec::parse(&spec(|s| s.region = "x".repeat(n)), meta(1)).is_ok();
         assert!(region(63) && !region(64));
     }
 
@@ -269,7 +272,7 @@ pub(in crate::engine::object) mod tests {
                 s.suspend = Some(suspend);
                 s.dry_run = Some(dry_run);
             });
-            assert!(!Job::parse(&spec, meta).unwrap().allows_calls());
+            assert!(!DeletionSpec::parse(&spec, meta).unwrap().allows_calls());
         }
     }
 }

@@ -9,13 +9,13 @@ use crate::{
     engine::{
         InstanceId, Mono, Now, Settings,
         account::{
-            call_history::{Effect, Marks},
+            call_history::{CallHistory, Effect},
             outage::Evidence,
         },
         object::state::{
             ledger::{Ledger, Progress},
             memory::{CallState, Memory, Observed, OwnCall},
-            spec::{Job, tests::job_of},
+            spec::{DeletionSpec, tests::spec_of},
         },
         state::{Live, Seen},
     },
@@ -37,20 +37,20 @@ pub fn just_before(moment: Mono) -> Mono {
 /// One row, and what is known of it.
 #[derive(Clone)]
 pub struct Case {
-    pub job: Job,
+    pub spec: DeletionSpec,
     pub ledger: Ledger,
     pub memory: Memory,
-    pub marks: Marks,
+    pub call_history: CallHistory,
     pub settings: Settings,
 }
 
 impl Case {
     pub fn new(progress: Progress) -> Self {
-        let job = job_of(1);
-        let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+        let spec = spec_of(1);
+        let mut ledger = Ledger::read(&spec.ids, &InstanceDeletionStatus::default());
         ledger.rows[0].progress = progress;
-        let memory = Memory::new(&job, Mono::START);
-        Self { job, ledger, memory, marks: Marks::default(), settings: Settings::default() }
+        let memory = Memory::new(&spec, Mono::START);
+        Self { spec, ledger, memory, call_history: CallHistory::default(), settings: Settings::default() }
     }
 
     pub fn pending() -> Self {
@@ -58,7 +58,7 @@ impl Case {
     }
 
     pub fn id(&self) -> InstanceId {
-        self.job.ids[0]
+        self.spec.ids[0]
     }
 
     pub fn seen(self, live: Live, sent: Mono) -> Self {
@@ -66,22 +66,22 @@ impl Case {
     }
 
     pub fn read(mut self, seen: Seen, sent: Mono) -> Self {
-        self.marks.saw(self.job.ids[0], &seen, sent);
-        self.memory.saw(self.job.ids[0], seen, sent);
+        self.call_history.saw(self.spec.ids[0], &seen, sent);
+        self.memory.saw(self.spec.ids[0], seen, sent);
         self
     }
 
     /// A call of some object of this process ended.
     pub fn ended(mut self, effect: Effect, before: Live) -> Self {
         let id = self.id();
-        assert!(self.marks.claim(&[(id, before)]));
-        self.marks.release(&[id], then(), |_| Some(effect));
+        assert!(self.call_history.claim(&[(id, before)]));
+        self.call_history.release(&[id], then(), |_| Some(effect));
         self
     }
 
     /// Some object's read, sent then, showed it so.
-    pub fn mark(mut self, seen: &Seen, at: Mono) -> Self {
-        self.marks.saw(self.job.ids[0], seen, at);
+    pub fn last_call(mut self, seen: &Seen, at: Mono) -> Self {
+        self.call_history.saw(self.spec.ids[0], seen, at);
         self
     }
 
@@ -113,14 +113,14 @@ impl Case {
         let status = InstanceDeletionStatus::default();
         self.memory.observe(
             &Observed {
-                job: &self.job,
+                spec: &self.spec,
                 status: &status,
                 ledger: &self.ledger,
                 evidence: Evidence::default(),
                 now: &now,
                 settings: &self.settings,
             },
-            &mut self.marks,
+            &mut self.call_history,
         );
     }
 }

@@ -3,7 +3,7 @@
 use engine_purity::engine::{
     account::call_history::Effect,
     object::state::memory::{CallEnd, LookEnd, LookFailure},
-    reply::{Note, Reply, Trouble},
+    reply::{CloudMessage, Reply, Trouble},
 };
 
 use crate::{
@@ -21,7 +21,7 @@ impl Model {
         let now = self.clock(world).mono;
         let process = &mut world.processes[p];
         if let Some(memory) = &mut process.memory {
-            let named: Vec<_> = ids.iter().map(|position| self.job.ids[*position]).collect();
+            let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
             memory.looking(&named, regular, now, &self.settings);
         }
         process.looks.push(Look { ids, sent: None, seen: Vec::new(), failed: Vec::new() });
@@ -59,15 +59,16 @@ impl Model {
         let process = &mut world.processes[p];
         process.woken = true;
         let Some(memory) = &mut process.memory else { return };
-        let named: Vec<_> = ids.iter().map(|position| self.job.ids[*position]).collect();
-        process.marks.sweep(now.mono, &self.settings);
+        let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
+        process.call_history.sweep(now.mono, &self.settings);
         if !failed {
             for (id, seen) in named.iter().zip(seen) {
                 memory.saw(*id, seen, sent);
             }
         }
         let trouble = Trouble::CloudUnreachable;
-        let failure = failed.then(|| LookFailure { trouble, note: Note::default(), secret_version: None });
+        let failure =
+            failed.then(|| LookFailure { trouble, message: CloudMessage::default(), secret_version: None });
         memory.look_answered(&named, LookEnd { failure, now: &now, settings: &self.settings, random: 0 });
     }
 
@@ -96,14 +97,14 @@ impl Model {
         let now = self.clock(world);
         let Call { owner: Some(p), uid, number, ids, .. } = world.calls[c].clone() else { return };
         let process = &mut world.processes[p];
-        let named: Vec<_> = ids.iter().map(|position| self.job.ids[*position]).collect();
+        let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
         let forget = self.configuration.mistake == Some(Mistake::MarksForget);
-        process.marks.release(&named, now.mono, |id| Effect::of(reply, id).filter(|_| !forget));
-        process.health.ended(reply, now.mono);
+        process.call_history.release(&named, now.mono, |id| Effect::of(reply, id).filter(|_| !forget));
+        process.outage.ended(reply, now.mono);
         if process.uid == uid
             && let Some(memory) = &mut process.memory
         {
-            let evidence = process.health.evidence();
+            let evidence = process.outage.evidence();
             let end = CallEnd {
                 reply,
                 secret_version: "1",
@@ -113,7 +114,7 @@ impl Model {
                 random: 0,
             };
             memory.call_ended(number, &end);
-            process.batch_size = memory.isolation.take_learned().unwrap_or(process.batch_size);
+            process.batch_size = memory.bisection.take_learned().unwrap_or(process.batch_size);
             process.woken |= !memory.calls_in_flight();
         }
     }

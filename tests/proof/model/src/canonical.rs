@@ -19,7 +19,7 @@ use engine_purity::{
     api::InstancePhase,
     engine::{
         Mono,
-        account::{call_history::Marks, outage::Health},
+        account::{call_history::CallHistory, outage::Outage},
         object::report::status::is_finished,
     },
 };
@@ -172,7 +172,7 @@ fn forget(world: &mut World) {
     }
     if is_finished(&object.stored.status) {
         for process in processes.iter_mut().filter(|p| p.memory.is_none() && matches!(p.step, Step::Idle)) {
-            (process.marks, process.health) = (Marks::default(), Health::default());
+            (process.call_history, process.outage) = (CallHistory::default(), Outage::default());
             process.known.fill(Known::default());
         }
     }
@@ -202,8 +202,8 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
         if let Some(memory) = &mut process.memory {
             memory.moments(visit);
         }
-        process.marks.moments(visit);
-        process.health.moments(visit);
+        process.call_history.moments(visit);
+        process.outage.moments(visit);
         process.due.iter_mut().chain(process.look_at.as_mut()).for_each(&mut *visit);
         process.looks.iter_mut().filter_map(|look| look.sent.as_mut()).for_each(&mut *visit);
         for known in &mut process.known {

@@ -2,7 +2,7 @@
 
 use engine_purity::engine::{
     Mono,
-    reply::{Note, Refusal, Reply, Trouble},
+    reply::{CloudMessage, Refusal, Reply, Trouble},
     state::{Live, Seen},
 };
 
@@ -76,8 +76,11 @@ impl Model {
                 instance.failed = false;
             }
         }
-        let whole =
-            |refusal: Refusal, trouble: Trouble| Reply::Refused { refusal, trouble, note: Note::default() };
+        let whole = |refusal: Refusal, trouble: Trouble| Reply::Refused {
+            refusal,
+            trouble,
+            message: CloudMessage::default(),
+        };
         let form = Trouble::RequestRefused;
         let reply = match outcome {
             Outcome::Accepts { listed: 0, .. } | Outcome::Fails { .. } => unknown(),
@@ -87,7 +90,7 @@ impl Model {
                         world.facts[position].listed = true;
                     }
                 }
-                Reply::Accepted { ids: engine_ids(listed), foreign: 0, note: Note::default() }
+                Reply::Accepted { ids: engine_ids(listed), foreign: 0, message: CloudMessage::default() }
             }
             Outcome::Missing(mask) => whole(Refusal::Missing(engine_ids(mask)), form),
             Outcome::Conflict(mask) => whole(Refusal::Conflict(engine_ids(mask)), form),
@@ -113,7 +116,7 @@ impl Model {
             Some(crate::configuration::Mistake::LostIsRefused) if lost => Reply::Refused {
                 refusal: Refusal::Whole,
                 trouble: Trouble::CloudUnreachable,
-                note: Note::default(),
+                message: CloudMessage::default(),
             },
             _ => reply,
         };
@@ -158,7 +161,7 @@ impl Model {
             self.send_look(world, p, look);
         }
         let World { processes, instances, facts, .. } = world;
-        let Process { looks, marks, .. } = &mut processes[p];
+        let Process { looks, call_history, .. } = &mut processes[p];
         let look = &mut looks[look];
         for (bit, position) in look.ids.iter().enumerate() {
             let instance = &instances[*position];
@@ -173,7 +176,7 @@ impl Model {
             facts.existed |= seen != Seen::NotFound;
             if let Some(sent) = look.sent {
                 // Known to every object of the account the moment it is there, before this object hears of it.
-                marks.saw(Configuration::id(*position), &seen, sent);
+                call_history.saw(Configuration::id(*position), &seen, sent);
             }
             look.seen.push(seen);
             look.failed.push(instance.failed && !lags);
@@ -218,5 +221,9 @@ impl Model {
 const WALL_END: u8 = 12;
 
 fn unknown() -> Reply {
-    Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() }
+    Reply::Unknown {
+        trouble: Trouble::CloudUnreachable,
+        unavailable: false,
+        message: CloudMessage::default(),
+    }
 }

@@ -6,7 +6,7 @@ use engine_purity::{
     api::{InstanceDeletionSpec, NotFoundPolicy, SecretRef},
     engine::{
         InstanceId, Settings,
-        object::state::spec::{Job, Meta},
+        object::state::spec::{DeletionSpec, Meta},
     },
 };
 use k8s_openapi::jiff::Timestamp;
@@ -216,7 +216,7 @@ impl Configuration {
     }
 
     /// The spec as the engine sees it, at generation 1.
-    pub fn job(&self) -> Result<Job, String> {
+    pub fn spec(&self) -> Result<DeletionSpec, String> {
         let not_after = self.not_after.and_then(|ticks| {
             Timestamp::from_second(WALL_START + i64::from(ticks) * i64::from(self.tick)).ok()
         });
@@ -233,7 +233,7 @@ impl Configuration {
             not_after: not_after.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
             ttl_seconds_after_finished: None,
         };
-        Job::parse(&spec, Meta { generation: 1, ..Meta::default() }).map_err(|e| e.to_string())
+        DeletionSpec::parse(&spec, Meta { generation: 1, ..Meta::default() }).map_err(|e| e.to_string())
     }
 
     /// Whether the wall clock moves: only where a rule reads it.

@@ -1,6 +1,6 @@
 //! Explores every order of events around the engine's decisions, and judges each state.
 //!
-//! The decisions are the real ones: `Memory`, `Marks`, `Health`, `decide` and what carries outcomes and reads into them are
+//! The decisions are the real ones: `Memory`, `CallHistory`, `Outage`, `decide` and what carries outcomes and reads into them are
 //! those of `src/engine`, compiled without the rest of the controller. Everything around them is a model in which each step that can interleave, fail, be lost, or come
 //! late is an action of its own.
 //!
@@ -33,7 +33,7 @@ pub mod judge;
 pub mod process;
 pub mod world;
 
-use engine_purity::engine::{InstanceId, Now, Settings, object::state::spec::Job};
+use engine_purity::engine::{InstanceId, Now, Settings, object::state::spec::DeletionSpec};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
@@ -49,13 +49,13 @@ pub struct Model {
     /// Its flags.
     pub settings: Settings,
     /// Its spec.
-    pub job: Job,
+    pub spec: DeletionSpec,
 }
 
 impl Model {
     /// The model of a configuration.
     pub fn new(configuration: Configuration) -> Result<Self, String> {
-        Ok(Self { settings: configuration.settings(), job: configuration.job()?, configuration })
+        Ok(Self { settings: configuration.settings(), spec: configuration.spec()?, configuration })
     }
 
     /// Reads the clocks. Two readings never bring the same moment.
@@ -68,7 +68,7 @@ impl Model {
     /// The position of an id of the spec.
     #[must_use]
     pub fn position(&self, id: InstanceId) -> usize {
-        self.job.ids.iter().position(|own| *own == id).unwrap_or(usize::MAX)
+        self.spec.ids.iter().position(|own| *own == id).unwrap_or(usize::MAX)
     }
 
     /// Positions of ids of the spec.

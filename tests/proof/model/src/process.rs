@@ -4,7 +4,7 @@
 use std::mem;
 
 use engine_purity::engine::{
-    account::delete_queue::Turn,
+    account::delete_queue::PermitAnswer,
     object::{
         decide::{Decision, Input, Next, decide, finished},
         report::status::is_finished,
@@ -34,8 +34,8 @@ impl Model {
             stopped: false,
             uid: 0,
             memory: None,
-            marks: engine_purity::engine::account::call_history::Marks::default(),
-            health: engine_purity::engine::account::outage::Health::default(),
+            call_history: engine_purity::engine::account::call_history::CallHistory::default(),
+            outage: engine_purity::engine::account::outage::Outage::default(),
             batch_size: self.configuration.batch_size,
             step: Step::Idle,
             due: None,
@@ -97,36 +97,36 @@ impl Model {
             self.carry_out(world, p, read, decision, judge);
             return;
         }
-        let mut job = self.job.clone();
-        job.meta.generation = read.object.generation;
-        (job.suspend, job.meta.leaving) = (read.object.suspend, read.object.leaving);
-        let ledger = Ledger::read(&job.ids, status);
+        let mut spec = self.spec.clone();
+        spec.meta.generation = read.object.generation;
+        (spec.suspend, spec.meta.leaving) = (read.object.suspend, read.object.leaving);
+        let ledger = Ledger::read(&spec.ids, status);
         let claim = Self::fresh_claim(world, p);
         let process = &mut world.processes[p];
-        let memory = process.memory.get_or_insert_with(|| Memory::new(&job, now.mono));
+        let memory = process.memory.get_or_insert_with(|| Memory::new(&spec, now.mono));
         memory.observe(
             &Observed {
-                job: &job,
+                spec: &spec,
                 status,
                 ledger: &ledger,
-                evidence: process.health.evidence(),
+                evidence: process.outage.evidence(),
                 now: &now,
                 settings: &self.settings,
             },
-            &mut process.marks,
+            &mut process.call_history,
         );
         let calls = self.settings.parallel_calls;
-        let turn = match calls.min(process.health.allowed()) {
-            0 => Turn::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
-            permitted => Turn::Now(permitted),
+        let turn = match calls.min(process.outage.allowed()) {
+            0 => PermitAnswer::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
+            permitted => PermitAnswer::Now(permitted),
         };
-        process.batch_size = memory.isolation.take_learned().unwrap_or(process.batch_size);
+        process.batch_size = memory.bisection.take_learned().unwrap_or(process.batch_size);
         let mut decision = decide(&Input {
-            job: &job,
+            spec: &spec,
             status,
             other_bytes: 500,
             memory,
-            marks: &process.marks,
+            call_history: &process.call_history,
             turn: Some(turn),
             batch_size: process.batch_size,
             may_start: true,
@@ -265,9 +265,9 @@ impl Model {
         if !acknowledged {
             if let Some(wave) = wave {
                 let process = &mut world.processes[p];
-                process.health.abandoned(wave.batches.len());
+                process.outage.abandoned(wave.batches.len());
                 for batch in &wave.batches {
-                    process.marks.release(&batch.ids(), now, |_| None);
+                    process.call_history.release(&batch.ids(), now, |_| None);
                 }
             }
             match answer {
@@ -337,10 +337,10 @@ impl Model {
 fn claim_wave(process: &mut Process, wave: &Wave) -> bool {
     let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut process.memory else { return false };
-    if process.health.allowed() < wave.batches.len() || !process.marks.claim(&ids) {
+    if process.outage.allowed() < wave.batches.len() || !process.call_history.claim(&ids) {
         return false;
     }
-    process.health.started(wave.batches.len());
+    process.outage.started(wave.batches.len());
     memory.claimed(wave);
     true
 }

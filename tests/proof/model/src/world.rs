@@ -10,7 +10,7 @@ use engine_purity::{
     api::InstanceDeletionStatus,
     engine::{
         Mono,
-        account::{call_history::Marks, outage::Health},
+        account::{call_history::CallHistory, outage::Outage},
         object::state::{memory::Memory, wave::Wave},
         reply::Reply,
         state::Seen,
@@ -133,9 +133,9 @@ pub struct Process {
     /// The engine's memory of the object.
     pub memory: Option<Memory>,
     /// The engine's marks of the account.
-    pub marks: Marks,
+    pub call_history: CallHistory,
     /// The engine's view of the account.
-    pub health: Health,
+    pub outage: Outage,
     /// Ids in one call, as learned.
     pub batch_size: usize,
     /// How far its reconcile is.

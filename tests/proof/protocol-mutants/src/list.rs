@@ -39,7 +39,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "omission from a list taken as gone",
         file: "src/cloud/reader/fetch.rs",
         find: "                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
-        replace: "                    round.readings.extend(ids.drain(..).map(|id| Reading { id, seen: Seen::Terminated, sent: self.clock.mono() }));\n                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
+        replace: "                    result.readings.extend(ids.drain(..).map(|id| Reading { id, seen: Seen::Terminated, sent: self.clock.mono() }));\n                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
         found_by: &[Client],
     },
     Mistake {
@@ -67,7 +67,7 @@ pub const MISTAKES: &[Mistake] = &[
         name: "deadline reset by suspend",
         file: "src/engine/object/report/status.rs",
         find: "        start_time: before.start_time.clone(),",
-        replace: "        start_time: before.start_time.clone().filter(|_| !job.suspend),",
+        replace: "        start_time: before.start_time.clone().filter(|_| !spec.suspend),",
         found_by: &[Tables],
     },
     Mistake {
@@ -108,8 +108,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a look from before a suspension counts",
         file: "src/engine/object/state/memory.rs",
-        find: "        if closed || job.meta.generation != self.generation {\n            self.gate = now;",
-        replace: "        if closed && job.meta.generation < self.generation {\n            self.gate = now;",
+        find: "        if closed || spec.meta.generation != self.generation {\n            self.gate = now;",
+        replace: "        if closed && spec.meta.generation < self.generation {\n            self.gate = now;",
         found_by: &[Tables],
     },
     Mistake {
@@ -206,8 +206,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "an id that a 404 names taken as gone",
         file: "src/engine/object/state/memory/calls.rs",
-        find: "                    self.refused.insert(*id, refused);\n                }\n                self.isolation.named(named, evidence)",
-        replace: "                    self.refused.insert(*id, refused);\n                    if missing.is_some() {\n                        self.isolation.give_up(*id, FailureReason::NotFound, note.clone());\n                    }\n                }\n                self.isolation.named(named, evidence)",
+        find: "                    self.refused.insert(*id, refused);\n                }\n                self.bisection.named(named, evidence)",
+        replace: "                    self.refused.insert(*id, refused);\n                    if missing.is_some() {\n                        self.bisection.give_up(*id, FailureReason::NotFound, message.clone());\n                    }\n                }\n                self.bisection.named(named, evidence)",
         found_by: &[Tables],
     },
     Mistake {
@@ -269,8 +269,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a status written without the lease",
         file: "src/controller/api_server/mod.rs",
-        find: "        self.check_lead()?;\n        acknowledged(&read.key, self.text(Asked::Status, request).await)\n",
-        replace: "        acknowledged(&read.key, self.text(Asked::Status, request).await)\n",
+        find: "        self.check_lead()?;\n        acknowledged(&read.key, self.text(ApiCall::Status, request).await)\n",
+        replace: "        acknowledged(&read.key, self.text(ApiCall::Status, request).await)\n",
         found_by: &[Client],
     },
     Mistake {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clouddc_simulator::{InMemoryCloud, InMemoryQuestion, InMemoryRequest, Operation};
 use futures::{FutureExt, future::BoxFuture};
 use http_body::Body as _;
-use instance_deletion_controller::cloud::{Exchange, Heard, Lost};
+use instance_deletion_controller::cloud::{ExchangeError, HttpReply, HttpTransport};
 use reqwest::{Request, StatusCode};
 use tokio::{
     sync::{oneshot, watch},
@@ -29,8 +29,8 @@ pub struct CloudWire {
     pub life: watch::Receiver<Life>,
 }
 
-impl Exchange for CloudWire {
-    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<Heard, Lost>> {
+impl HttpTransport for CloudWire {
+    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<HttpReply, ExchangeError>> {
         exchange(self.sim.clone(), self.process, self.life.clone(), request, cap).boxed()
     }
 }
@@ -69,7 +69,7 @@ async fn exchange(
     mut life: watch::Receiver<Life>,
     mut request: Request,
     cap: usize,
-) -> Result<Heard, Lost> {
+) -> Result<HttpReply, ExchangeError> {
     runs(&mut life).await;
     let token = request.headers().get("x-auth-token").and_then(|t| t.to_str().ok()).unwrap_or_default();
     let token = token.to_owned();
@@ -82,11 +82,11 @@ async fn exchange(
     runs(&mut life).await;
     if matches!(fate.way, Way::Refused) {
         ending.outcome = Outcome::NotSent;
-        return Err(Lost::NotSent("connection refused".to_owned()));
+        return Err(ExchangeError::NotSent("connection refused".to_owned()));
     }
     let Some(body) = leave(&mut request).await else {
         ending.outcome = Outcome::TooLate;
-        return Err(Lost::TooLate);
+        return Err(ExchangeError::TooLate);
     };
     let question = self::question(&method, &url, &token, &body);
     sim.at(|state, moment| {
@@ -111,11 +111,11 @@ async fn exchange(
     runs(&mut life).await;
     let Some(reply) = reply else {
         ending.outcome = Outcome::Reset;
-        return Err(Lost::Unknown("connection reset by peer".to_owned()));
+        return Err(ExchangeError::Unknown("connection reset by peer".to_owned()));
     };
     let heard = understood(&reply);
     ending.outcome = Outcome::Reply(reply);
-    if heard.body.len() > cap { Err(Lost::TooLarge) } else { Ok(heard) }
+    if heard.body.len() > cap { Err(ExchangeError::TooLarge) } else { Ok(heard) }
 }
 
 fn question(method: &str, url: &str, token: &str, body: &[u8]) -> InMemoryQuestion {
@@ -160,11 +160,11 @@ async fn leave(request: &mut Request) -> Option<Bytes> {
     }
 }
 
-fn understood(reply: &CloudReply) -> Heard {
+fn understood(reply: &CloudReply) -> HttpReply {
     let header = |name: &str| {
         reply.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone())
     };
-    Heard {
+    HttpReply {
         status: StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         content_type: header("content-type"),
         retry_after: header("retry-after"),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::engine::account::delete_queue::{Permits, Turn, Want};
+use crate::engine::account::delete_queue::{DeleteQueue, PermitAnswer, Want};
 
 /// A server that grants so many calls in each window.
 struct Windows {
@@ -106,8 +106,8 @@ struct Delays {
 }
 
 struct Run {
-    pace: Pace,
-    permits: Permits<usize>,
+    rate: Rate,
+    delete_queue: DeleteQueue<usize>,
     /// Reads that wait for their turn; whoever is first asks again when a call is due.
     queue: VecDeque<usize>,
     callers: Vec<Caller>,
@@ -122,8 +122,8 @@ impl Run {
     fn new(ceiling: f64, kind: Callers, delays: Delays, seed: u64) -> Self {
         let (Callers::Objects(count) | Callers::Looking(count) | Callers::Reads(count)) = kind;
         let mut run = Self {
-            pace: Pace::new(ceiling, Mono::START),
-            permits: Permits::new(Duration::from_secs(30)),
+            rate: Rate::new(ceiling, Mono::START),
+            delete_queue: DeleteQueue::new(Duration::from_secs(30)),
             queue: VecDeque::new(),
             callers: vec![Caller::default(); count],
             kind,
@@ -161,19 +161,22 @@ impl Run {
         match self.kind {
             Callers::Objects(_) | Callers::Looking(_) => {
                 let ready = self.ready(caller, now);
-                let again = match self.permits.ask(&caller, Want { calls: 4, ready }, &mut self.pace, now) {
-                    Turn::Now(calls) => return self.at(now + turn, Event::Prepared(caller, calls)),
-                    Turn::Soon { calls, at: None } => {
-                        let look = self.draw(LOOK);
-                        let enough = self.callers[caller].looked.len() >= calls;
-                        if !enough && !std::mem::replace(&mut self.callers[caller].looks, true) {
-                            self.at(now + look, Event::Looked(caller, calls));
+                let again =
+                    match self.delete_queue.ask(&caller, Want { calls: 4, ready }, &mut self.rate, now) {
+                        PermitAnswer::Now(calls) => {
+                            return self.at(now + turn, Event::Prepared(caller, calls));
                         }
-                        return;
-                    }
-                    Turn::Soon { at: Some(again), .. } | Turn::Later(again) => again,
-                    Turn::Closed(wait) => now + wait,
-                };
+                        PermitAnswer::Soon { calls, at: None } => {
+                            let look = self.draw(LOOK);
+                            let enough = self.callers[caller].looked.len() >= calls;
+                            if !enough && !std::mem::replace(&mut self.callers[caller].looks, true) {
+                                self.at(now + look, Event::Looked(caller, calls));
+                            }
+                            return;
+                        }
+                        PermitAnswer::Soon { at: Some(again), .. } | PermitAnswer::Later(again) => again,
+                        PermitAnswer::Closed(wait) => now + wait,
+                    };
                 self.at(again + turn, Event::Asks(caller));
             }
             Callers::Reads(_) => {
@@ -183,8 +186,8 @@ impl Run {
                 if self.queue.front() != Some(&caller) {
                     return;
                 }
-                if self.pace.take(1, now) == 0 {
-                    let due = self.pace.due(1, now);
+                if self.rate.take(1, now) == 0 {
+                    let due = self.rate.due(1, now);
                     return self.at(due, Event::Asks(caller));
                 }
                 self.queue.pop_front();
@@ -210,7 +213,7 @@ impl Run {
 
     /// Those whose turn has come near ask at once.
     fn call(&mut self, now: Mono) {
-        for caller in self.permits.called(&mut self.pace, now) {
+        for caller in self.delete_queue.called(&mut self.rate, now) {
             self.at(now, Event::Asks(caller));
         }
     }
@@ -219,15 +222,15 @@ impl Run {
         let mut wait = self.draw(self.delays.turn);
         match outcome {
             Ok(()) => {
-                self.pace.accepted();
+                self.rate.accepted();
                 self.callers[caller].refused_in_a_row = 0;
             }
             Err(stated) => {
                 let limit = stated.map(|(calls, window)| Limit { calls, window });
-                self.pace.refused(Refusal::TooManyRequests { retry_after: None, limit }, now);
+                self.rate.refused(Refusal::TooManyRequests { retry_after: None, limit }, now);
                 let failures = self.callers[caller].refused_in_a_row;
                 self.callers[caller].refused_in_a_row += 1;
-                wait = self.pace.closed(now).unwrap_or_else(|| {
+                wait = self.rate.closed(now).unwrap_or_else(|| {
                     crate::engine::backoff::backoff(failures, Duration::from_secs(1), OVER, self.random)
                 });
             }
@@ -258,14 +261,14 @@ impl Run {
                 }
                 Event::Prepared(caller, calls) => {
                     if !matches!(self.kind, Callers::Reads(_)) {
-                        self.permits.use_up(&caller, calls, &mut self.pace);
+                        self.delete_queue.use_up(&caller, calls, &mut self.rate);
                         let left = self.callers[caller].looked.len().saturating_sub(calls);
                         self.callers[caller].looked.truncate(left);
                     }
                     self.callers[caller].under_way += calls;
                     for _ in 0..calls {
-                        let leaves = self.pace.leaves(now);
-                        self.at(leaves, Event::Leaves(caller));
+                        let departure = self.rate.departure(now);
+                        self.at(departure, Event::Leaves(caller));
                     }
                     if matches!(self.kind, Callers::Looking(_)) {
                         self.at(now, Event::Asks(caller));

@@ -9,9 +9,9 @@ use crate::{
         Mono,
         object::state::{
             ledger::Progress,
-            spec::tests::{job_of, meta},
+            spec::tests::{meta, spec_of},
         },
-        reply::Note,
+        reply::CloudMessage,
     },
 };
 
@@ -32,15 +32,16 @@ fn at(seconds: i64) -> Now {
     Now { mono: Mono::START, wall: Timestamp::from_second(1_800_000_000 + seconds).unwrap() }
 }
 
-fn standing(trouble: Trouble) -> Standing {
-    let note = Note { request_id: Some("r-1".into()), code: Some("APIGW.1".into()), text: "no".into() };
+fn blocker(trouble: Trouble) -> Blocker {
+    let message =
+        CloudMessage { request_id: Some("r-1".into()), code: Some("APIGW.1".into()), text: "no".into() };
     let retry_time = at(60).time();
-    Standing { trouble, note, failures: 0, retry_at: Mono::START, retry_time, secret_version: None }
+    Blocker { trouble, message, failures: 0, retry_at: Mono::START, retry_time, secret_version: None }
 }
 
 /// Five rows: pending, submitted, accepted, terminated, not found.
-fn ledger(job: &Job) -> Ledger {
-    let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+fn ledger(spec: &DeletionSpec) -> Ledger {
+    let mut ledger = Ledger::read(&spec.ids, &InstanceDeletionStatus::default());
     let progress = [
         Progress::Pending,
         Progress::Submitted { batch: 1 },
@@ -55,8 +56,8 @@ fn ledger(job: &Job) -> Ledger {
 }
 
 /// Phase, `Ready`, its reason and message, and the conditions that are True.
-fn shown(job: &Job, ledger: &Ledger, stage: &Stage) -> (Phase, String, String, Vec<String>) {
-    let status = status(job, ledger, stage, &InstanceDeletionStatus::default(), &at(0), (None, None));
+fn shown(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage) -> (Phase, String, String, Vec<String>) {
+    let status = status(spec, ledger, stage, &InstanceDeletionStatus::default(), &at(0), (None, None));
     let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
     let is_true = status.conditions.iter().filter(|c| c.status == "True").map(|c| c.type_.clone()).collect();
     // kstatus and Argo read the first that they know: all of them say the same.
@@ -71,14 +72,14 @@ const PROGRESS: &str = "2 of 5 terminated";
 /// A stage, its phase, the reason and message of `Ready`, and the conditions that are True.
 type Shown<'a> = (Stage, Phase, &'a str, String, &'a [&'a str]);
 
-fn slow() -> Standing {
-    standing(Trouble::CloudUnreachable)
+fn slow() -> Blocker {
+    blocker(Trouble::CloudUnreachable)
 }
 
 fn check(table: Vec<Shown<'_>>) {
-    let job = job_of(5);
+    let spec = spec_of(5);
     for (stage, phase, reason, message, conditions) in table {
-        let (is_phase, is_reason, is_message, is_true) = shown(&job, &ledger(&job), &stage);
+        let (is_phase, is_reason, is_message, is_true) = shown(&spec, &ledger(&spec), &stage);
         assert_eq!(is_message, message, "{stage:?}");
         assert_eq!((is_phase, is_reason.as_str()), (phase, reason), "{message}");
         assert_eq!(is_true, conditions, "{message}");
@@ -133,7 +134,7 @@ fn an_object_that_sends_nothing_says_why() {
 fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
     let (unreachable, progress) = (UNREACHABLE, PROGRESS);
     let deleting = |hindrance| Stage::Deleting(Some(hindrance));
-    let closing = |waiting, standing| Stage::Closing { limit: Limit::NotAfter, waiting, standing };
+    let closing = |waiting, blocker| Stage::Closing { cutoff: Cutoff::NotAfter, waiting, blocker };
     let closed = format!("{progress}; notAfter has passed and no new delete call is made");
     let stuck = Hindrance::StateUnknown { count: 2, example: "x (odd)".into() };
     check(vec![
@@ -146,7 +147,7 @@ fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
             &["Reconciling"],
         ),
         (
-            deleting(Hindrance::Trouble(standing(Trouble::Throttled { retry_after: None }))),
+            deleting(Hindrance::Trouble(blocker(Trouble::Throttled { retry_after: None }))),
             Phase::Throttled,
             "Throttled",
             format!(
@@ -198,18 +199,18 @@ fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
 
 #[test]
 fn a_closing_object_that_is_suspended_stays_suspended() {
-    let job = Job { suspend: true, ..job_of(5) };
-    let stage = Stage::Closing { limit: Limit::Deadline, waiting: 1, standing: None };
-    let (phase, reason, message, is_true) = shown(&job, &ledger(&job), &stage);
+    let spec = DeletionSpec { suspend: true, ..spec_of(5) };
+    let stage = Stage::Closing { cutoff: Cutoff::Deadline, waiting: 1, blocker: None };
+    let (phase, reason, message, is_true) = shown(&spec, &ledger(&spec), &stage);
     assert_eq!((phase, reason.as_str(), is_true.len()), (Phase::Suspended, "Suspended", 0));
     assert!(message.contains("activeDeadlineSeconds has passed"), "{message}");
 }
 
 #[test]
 fn each_end_says_how_it_came_and_what_can_be_done() {
-    let job = job_of(5);
+    let spec = spec_of(5);
     let all = |progress: Progress| {
-        let mut ledger = ledger(&job);
+        let mut ledger = ledger(&spec);
         ledger.rows.iter_mut().for_each(|row| row.progress = progress.clone());
         ledger
     };
@@ -230,9 +231,9 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
     let end =
         "1 of 5 instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud";
     let gone = |n| format!("All 5 instances are gone, {n} of them not found at the cloud");
-    let not_after = Some(Limit::NotAfter);
+    let not_after = Some(Cutoff::NotAfter);
     let never = || Progress::NotFound { batch: None, ended_at: None };
-    let table: [(Ledger, Option<Limit>, Phase, &str, String); 7] = [
+    let table: [(Ledger, Option<Cutoff>, Phase, &str, String); 7] = [
         (all(terminated()), None, Phase::Succeeded, "AllTerminated", "All 5 instances are gone".into()),
         (with_one_gone(), not_after, Phase::Succeeded, "AllTerminated", gone(1)),
         (all(never()), None, Phase::Succeeded, "NothingFound", nothing.into()),
@@ -245,14 +246,14 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
         ),
         (
             failed(FailureReason::Conflict),
-            Some(Limit::Deadline),
+            Some(Cutoff::Deadline),
             Phase::Failed,
             "Failed",
             format!("1 of 5 instances failed, {again}"),
         ),
         (
             failed(FailureReason::DeadlineExceeded),
-            Some(Limit::Deadline),
+            Some(Cutoff::Deadline),
             Phase::DeadlineExceeded,
             "DeadlineExceeded",
             format!("{end}, {again}"),
@@ -265,8 +266,8 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
             format!("1 of 5 instances were not gone when notAfter had passed, {again}"),
         ),
     ];
-    for (ledger, limit, phase, reason, message) in table {
-        let (is_phase, is_reason, is_message, is_true) = shown(&job, &ledger, &Stage::Ended(limit));
+    for (ledger, cutoff, phase, reason, message) in table {
+        let (is_phase, is_reason, is_message, is_true) = shown(&spec, &ledger, &Stage::Ended(cutoff));
         assert_eq!(is_message, message);
         assert_eq!((is_phase, is_reason.as_str()), (phase, reason), "{message}");
         let good = phase == Phase::Succeeded;
@@ -277,22 +278,22 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
 
 #[test]
 fn repeated_ids_and_failures_are_in_the_message() {
-    let job = Job { duplicates: 2, ..job_of(5) };
-    let mut ledger = ledger(&job);
+    let spec = DeletionSpec { duplicates: 2, ..spec_of(5) };
+    let mut ledger = ledger(&spec);
     ledger.fail(0, FailureReason::Conflict, None, &at(0));
-    let (_, _, message, _) = shown(&job, &ledger, &Stage::Deleting(None));
+    let (_, _, message, _) = shown(&spec, &ledger, &Stage::Deleting(None));
     assert_eq!(message, "2 of 5 terminated, 1 failed; 2 repeated ids in the spec count once");
     for row in &mut ledger.rows {
         row.progress = Progress::Terminated { batch: Some(1), ended_at: None };
     }
     ledger.failures.clear();
-    let (_, _, message, _) = shown(&job, &ledger, &Stage::Ended(None));
+    let (_, _, message, _) = shown(&spec, &ledger, &Stage::Ended(None));
     assert_eq!(message, "All 5 instances are gone; 2 repeated ids in the spec count once");
 }
 
 #[test]
 fn every_trouble_names_what_it_is_about() {
-    let job = job_of(1);
+    let spec = spec_of(1);
     let table = [
         (Trouble::SecretNotFound, "Secret clouddc does not exist"),
         (Trouble::SecretForbidden, "the controller may not read Secret clouddc"),
@@ -305,48 +306,48 @@ fn every_trouble_names_what_it_is_about() {
         (Trouble::RequestRefused, "the cloud refuses the request"),
     ];
     for (kind, what) in table {
-        let bare = Standing { note: Note::default(), ..standing(kind) };
-        assert_eq!(trouble(&job, &bare, None), format!("{what}; {}", kind.advice()));
-        let full = trouble(&job, &standing(kind), Some("1 of 2"));
+        let bare = Blocker { message: CloudMessage::default(), ..blocker(kind) };
+        assert_eq!(trouble(&spec, &bare, None), format!("{what}; {}", kind.advice()));
+        let full = trouble(&spec, &blocker(kind), Some("1 of 2"));
         assert_eq!(full, format!("1 of 2; {what} (APIGW.1 no, request r-1); {}", kind.advice()));
     }
 }
 
 #[test]
 fn times_are_set_once_and_conditions_keep_the_time_of_their_last_flip() {
-    let job = job_of(5);
+    let spec = spec_of(5);
     let before = InstanceDeletionStatus::default();
-    let first = status(&job, &ledger(&job), &Stage::Deleting(None), &before, &at(0), (None, None));
+    let first = status(&spec, &ledger(&spec), &Stage::Deleting(None), &before, &at(0), (None, None));
     assert_eq!((first.start_time.clone(), first.completion_time.clone()), (Some(at(0).time()), None));
-    let mut over = ledger(&job);
+    let mut over = ledger(&spec);
     over.rows
         .iter_mut()
         .for_each(|row| row.progress = Progress::Terminated { batch: Some(1), ended_at: None });
-    let second = status(&job, &over, &Stage::Ended(None), &first, &at(10), (None, None));
+    let second = status(&spec, &over, &Stage::Ended(None), &first, &at(10), (None, None));
     assert_eq!(
         (second.start_time.clone(), second.completion_time.clone()),
         (first.start_time, Some(at(10).time()))
     );
-    let third = status(&job, &over, &Stage::Ended(None), &second, &at(20), (None, None));
+    let third = status(&spec, &over, &Stage::Ended(None), &second, &at(20), (None, None));
     assert_eq!(third, second, "nothing flips: nothing changes");
     let flipped: Vec<_> =
         second.conditions.iter().map(|c| (c.type_.as_str(), &c.last_transition_time)).collect();
     assert!(flipped.iter().all(|(_, time)| **time == at(10).time()), "{flipped:?}");
     for (suspend, dry_run) in [(true, false), (false, true)] {
-        let job = Job { suspend, dry_run, ..job_of(5) };
-        let waits = status(&job, &ledger(&job), &Stage::Suspended(None), &before, &at(0), (None, None));
+        let spec = DeletionSpec { suspend, dry_run, ..spec_of(5) };
+        let waits = status(&spec, &ledger(&spec), &Stage::Suspended(None), &before, &at(0), (None, None));
         assert_eq!(waits.start_time, None, "it has not started");
     }
 }
 
 #[test]
 fn what_is_open_for_long_is_said_and_known_to_be_said() {
-    let job = job_of(5);
+    let spec = spec_of(5);
     let stuck = Stuck { count: 3, example: "x (stopped)".into(), after: Duration::from_mins(90) };
     let before = InstanceDeletionStatus::default();
     let wait = at(600).time();
     let said =
-        status(&job, &ledger(&job), &Stage::Deleting(None), &before, &at(0), (Some(&wait), Some(&stuck)));
+        status(&spec, &ledger(&spec), &Stage::Deleting(None), &before, &at(0), (Some(&wait), Some(&stuck)));
     let message = &said.conditions[0].message;
     let end = "; 3 instances open for more than 5400 s, such as x (stopped): ask the vendor, looking goes on";
     assert_eq!(*message, format!("2 of 5 terminated{end}"));

@@ -7,12 +7,12 @@ use crate::engine::{
         state::memory::RefusedId,
         tests::case::{Case, MICRO, just_before, then},
     },
-    reply::{Note, Refusal, Reply, Trouble},
+    reply::{CloudMessage, Refusal, Reply, Trouble},
 };
 
 impl Case {
     fn verdict(&self, now: Mono) -> Verdict {
-        verdict(0, &self.job, &self.ledger, &self.memory, &self.marks, now, &self.settings)
+        verdict(0, &self.spec, &self.ledger, &self.memory, &self.call_history, now, &self.settings)
     }
 
     /// From when on a read allows another call; none if it does at once.
@@ -25,11 +25,11 @@ impl Case {
     }
 
     fn last_end(&self) -> Option<Mono> {
-        last_end(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks)
+        last_end(&self.ledger.rows[0], &self.ledger, &self.memory, &self.call_history)
     }
 
     fn flies(&self) -> bool {
-        in_flight(&self.ledger.rows[0], &self.ledger, &self.memory, &self.marks)
+        in_flight(&self.ledger.rows[0], &self.ledger, &self.memory, &self.call_history)
     }
 }
 
@@ -81,7 +81,7 @@ fn after_an_acceptance_only_an_error_that_came_after_it_shortens_the_wait() {
     for (before, now, sent, on_its_way, expected) in table {
         let mut case = accepted(before);
         if let Some(at) = on_its_way {
-            case = case.mark(&Seen::ShuttingDown, at);
+            case = case.last_call(&Seen::ShuttingDown, at);
         }
         let case = case.seen(now, sent);
         let waits = case.settling_until();
@@ -103,7 +103,7 @@ fn a_sight_of_it_shutting_down_is_an_acceptance_by_whomever() {
         (Live::Error, then(), patience),
     ];
     for (live, sent, expected) in table {
-        let case = Case::pending().mark(&Seen::ShuttingDown, then()).seen(live, sent);
+        let case = Case::pending().last_call(&Seen::ShuttingDown, then()).seen(live, sent);
         assert_eq!(case.settling_until(), Some(expected), "{live:?} {sent:?}");
     }
 }
@@ -112,7 +112,7 @@ fn a_sight_of_it_shutting_down_is_an_acceptance_by_whomever() {
 fn a_refused_id_waits_for_its_backoff_and_for_a_read_after_the_refusal() {
     let until = then() + Duration::from_secs(9);
     let mut case = Case::pending();
-    let refused = RefusedId { at: then(), until, missing: None, note: Note::default() };
+    let refused = RefusedId { at: then(), until, missing: None, message: CloudMessage::default() };
     case.memory.refused.insert(case.id(), refused);
     let before = just_before(until);
     let mut case = case.seen(Live::Running, then());
@@ -120,7 +120,7 @@ fn a_refused_id_waits_for_its_backoff_and_for_a_read_after_the_refusal() {
     assert_eq!(case.verdict(until), Verdict::Look, "the look was sent at the moment of the refusal");
     case = case.seen(Live::Running, then() + MICRO);
     assert_eq!(case.verdict(until), send(Live::Running, then() + MICRO));
-    case.ledger.rows[0].attempts = case.job.backoff_limit;
+    case.ledger.rows[0].attempts = case.spec.backoff_limit;
     assert_eq!(case.verdict(until), send(Live::Running, then() + MICRO), "one attempt is left");
     case.ledger.rows[0].attempts += 1;
     assert_eq!(case.verdict(until), Verdict::Spent(FailureReason::Conflict));
@@ -138,14 +138,20 @@ fn what_ones_own_call_came_to_says_how_long_to_wait() {
     let submitted = || Progress::Submitted { batch: 7 };
     let ended = |reply| CallState::Ended { at: then(), reply };
     let recorded = |came_to| CallState::Recorded { at: then(), came_to };
-    let returned =
-        |n: u128| Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, note: Note::default() };
-    let unknown =
-        || Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
+    let returned = |n: u128| Reply::Accepted {
+        ids: vec![InstanceId::from_u128(n)],
+        foreign: 0,
+        message: CloudMessage::default(),
+    };
+    let unknown = || Reply::Unknown {
+        trouble: Trouble::CloudUnreachable,
+        unavailable: false,
+        message: CloudMessage::default(),
+    };
     let refused = || Reply::Refused {
         refusal: Refusal::Whole,
         trouble: Trouble::RequestRefused,
-        note: Note::default(),
+        message: CloudMessage::default(),
     };
     let table = [
         (submitted(), ended(returned(1)), Some(patience)),
@@ -239,7 +245,7 @@ fn what_a_record_says_of_others_calls_is_known_to_every_object_that_names_the_id
         first.observe(then());
         // Again, later: it is not heard of anew.
         first.observe(then() + Duration::from_secs(10));
-        let other = Case { marks: first.marks, ..Case::pending() };
+        let other = Case { call_history: first.call_history, ..Case::pending() };
         assert_eq!(other.settling_until(), expected, "{progress:?} {returned:?}");
     }
 }
@@ -264,7 +270,7 @@ fn the_last_end_is_the_latest_and_any_call_in_flight_counts() {
     assert_eq!(own(later).ended(Effect::Unknown, Live::Running).last_end(), Some(later));
     assert!(!Case::pending().flies() && !own(earlier).flies());
     let mut claimed = Case::pending();
-    assert!(claimed.marks.claim(&[(claimed.job.ids[0], Live::Running)]));
+    assert!(claimed.call_history.claim(&[(claimed.spec.ids[0], Live::Running)]));
     assert!(claimed.flies(), "a call of another object");
     assert_eq!(claimed.verdict(then()), Verdict::Busy);
     assert!(Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight).flies());
@@ -273,10 +279,10 @@ fn the_last_end_is_the_latest_and_any_call_in_flight_counts() {
 #[test]
 fn a_later_read_of_another_object_that_did_not_find_it_makes_a_look_stale() {
     let before = just_before(then());
-    let found = |sent| Case::pending().mark(&Seen::NotFound, then()).seen(Live::Running, sent);
+    let found = |sent| Case::pending().last_call(&Seen::NotFound, then()).seen(Live::Running, sent);
     assert_eq!(found(before).verdict(then()), Verdict::Look);
     let (now, sent) = (then(), then());
     assert_eq!(found(sent).verdict(now), send(Live::Running, sent), "one 404 is no proof of anything");
-    let gone = Case::pending().mark(&Seen::Terminated, then()).seen(Live::Running, before);
+    let gone = Case::pending().last_call(&Seen::Terminated, then()).seen(Live::Running, before);
     assert!(matches!(gone.verdict(then()), Verdict::Settling { .. }));
 }

@@ -10,7 +10,7 @@ use crate::engine::{
         state::memory::RefusedId,
         tests::case::{Case, MICRO, just_before, then},
     },
-    reply::{Note, Trouble},
+    reply::{CloudMessage, Trouble},
 };
 
 const NOW: Now = Now { mono: Mono::START, wall: Timestamp::UNIX_EPOCH };
@@ -20,9 +20,9 @@ impl Case {
         outcomes(&mut self.ledger, &self.memory, &NOW)
     }
 
-    fn sightings(&mut self) -> bool {
-        let Self { job, ledger, memory, marks, settings } = self;
-        sightings(ledger, job, memory, marks, &NOW, settings)
+    fn observations(&mut self) -> bool {
+        let Self { spec, ledger, memory, call_history, settings } = self;
+        observations(ledger, spec, memory, call_history, &NOW, settings)
     }
 
     fn row(&self) -> &Row {
@@ -43,15 +43,19 @@ fn ended(reply: Reply) -> CallState {
 }
 
 fn returned(n: u128) -> Reply {
-    Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, note: Note::default() }
+    Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, message: CloudMessage::default() }
 }
 
 fn unknown() -> Reply {
-    Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() }
+    Reply::Unknown {
+        trouble: Trouble::CloudUnreachable,
+        unavailable: false,
+        message: CloudMessage::default(),
+    }
 }
 
 fn refused(refusal: Refusal) -> Reply {
-    Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: Note::default() }
+    Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: CloudMessage::default() }
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn an_outcome_whose_intent_the_record_lost_is_merged_as_far_as_it_was_accepted()
 fn a_read_speaks_about_a_call_only_if_it_was_sent_after_its_end() {
     let shutting = |progress: Progress, sent| {
         let mut case = Case::new(progress).own(ended(unknown())).read(Seen::ShuttingDown, sent);
-        let moved = case.sightings();
+        let moved = case.observations();
         (moved, case.row().progress.clone(), case.row().attempts)
     };
     let after = then() + MICRO;
@@ -128,12 +132,12 @@ fn a_read_speaks_about_a_call_only_if_it_was_sent_after_its_end() {
     assert_eq!(shutting(accepted(false), after), (false, accepted(false), 0), "counted already");
     // Never called: nothing used an attempt.
     let mut case = Case::pending().read(Seen::ShuttingDown, after);
-    assert!(case.sightings());
+    assert!(case.observations());
     assert_eq!(case.row().attempts, 0);
     // The call of another object is in flight: its end is not known yet.
     let mut case = Case::new(submitted()).own(ended(unknown())).read(Seen::ShuttingDown, after);
-    assert!(case.marks.claim(&[(case.id(), Live::Running)]));
-    assert!(case.sightings());
+    assert!(case.call_history.claim(&[(case.id(), Live::Running)]));
+    assert!(case.observations());
     assert_eq!((case.row().progress.clone(), case.row().attempts), (accepted(false), 0));
 }
 
@@ -141,7 +145,7 @@ fn a_read_speaks_about_a_call_only_if_it_was_sent_after_its_end() {
 fn attempts_add_up() {
     let mut case = Case::new(submitted()).own(ended(unknown())).read(Seen::ShuttingDown, then() + MICRO);
     case.ledger.rows[0].attempts = 2;
-    case.sightings();
+    case.observations();
     assert_eq!(case.row().attempts, 3);
 }
 
@@ -149,10 +153,11 @@ fn attempts_add_up() {
 fn a_missing_id_that_reads_alive_after_its_refusal_used_an_attempt() {
     let run = |seen, sent, attempts| {
         let mut case = Case::new(submitted()).read(seen, sent);
-        let refused = RefusedId { at: then(), until: then(), missing: Some(1), note: Note::default() };
-        case.memory.refused.insert(case.job.ids[0], refused);
+        let refused =
+            RefusedId { at: then(), until: then(), missing: Some(1), message: CloudMessage::default() };
+        case.memory.refused.insert(case.spec.ids[0], refused);
         case.ledger.rows[0].attempts = attempts;
-        (case.sightings(), case.row().attempts)
+        (case.observations(), case.row().attempts)
     };
     let after = then() + MICRO;
     let alive = || Seen::Live(Live::Running);
@@ -170,7 +175,7 @@ fn not_found_twice_settle_apart_and_after_the_call_is_proof() {
             .read(Seen::NotFound, first)
             .read(Seen::NotFound, second);
         case.observe(second);
-        case.sightings();
+        case.observations();
         matches!(case.row().progress, Progress::NotFound { .. })
     };
     let settle = Settings::default().settle;
@@ -183,7 +188,7 @@ fn not_found_twice_settle_apart_and_after_the_call_is_proof() {
         .own(ended(unknown()))
         .read(Seen::NotFound, then())
         .read(Seen::NotFound, then() + settle);
-    unobserved.sightings();
+    unobserved.observations();
     assert_eq!(unobserved.row().progress, submitted());
 }
 
@@ -207,7 +212,7 @@ fn a_row_shows_the_state_that_its_progress_does_not_imply() {
     ];
     for (progress, seen, expected) in table {
         let mut case = Case::new(progress.clone()).read(seen.clone(), then());
-        case.sightings();
+        case.observations();
         assert_eq!(case.row().cloud_state, expected, "{progress:?} {seen:?}");
     }
 }

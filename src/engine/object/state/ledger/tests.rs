@@ -3,10 +3,10 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
-use crate::engine::{Mono, object::state::spec::tests::job_of};
+use crate::engine::{Mono, object::state::spec::tests::spec_of};
 
 fn ids(n: u128) -> Vec<InstanceId> {
-    job_of(n).ids
+    spec_of(n).ids
 }
 
 fn now() -> Now {
@@ -32,8 +32,12 @@ fn batch(number: u32) -> BatchStatus {
     }
 }
 
-fn note(code: Option<&str>) -> Note {
-    Note { request_id: None, code: code.map(str::to_owned), text: code.unwrap_or_default().to_owned() }
+fn message(code: Option<&str>) -> CloudMessage {
+    CloudMessage {
+        request_id: None,
+        code: code.map(str::to_owned),
+        text: code.unwrap_or_default().to_owned(),
+    }
 }
 
 /// Every progress there is, with attempts that can be told apart from what a row implies.
@@ -179,10 +183,10 @@ fn the_newest_batches_are_kept() {
 fn failures_are_counted_by_reason_and_code_and_further_codes_by_reason_alone() {
     let mut ledger = empty(30);
     for (position, code) in [(0, Some("a")), (1, Some("a")), (2, Some("b")), (3, None)] {
-        ledger.fail(position, FailureReason::Conflict, Some(&note(code)), &now());
+        ledger.fail(position, FailureReason::Conflict, Some(&message(code)), &now());
     }
     ledger.fail(4, FailureReason::Expired, None, &now());
-    ledger.fail(4, FailureReason::Conflict, Some(&note(Some("a"))), &now());
+    ledger.fail(4, FailureReason::Conflict, Some(&message(Some("a"))), &now());
     let failed = Progress::Failed { batch: None, reason: FailureReason::Expired, ended_at: Some(time()) };
     assert_eq!(ledger.rows[4].progress, failed, "an end stays as it is");
     let counts = |ledger: &Ledger| -> Vec<(FailureReason, Option<String>, u32)> {
@@ -200,11 +204,11 @@ fn failures_are_counted_by_reason_and_code_and_further_codes_by_reason_alone() {
     assert_eq!(ledger.failures[0].message.as_deref(), Some("a"));
     assert_eq!(ledger.failures[2].message, None);
     for (n, position) in (5..17).enumerate() {
-        ledger.fail(position, conflict, Some(&note(Some(&format!("c{n}")))), &now());
+        ledger.fail(position, conflict, Some(&message(Some(&format!("c{n}")))), &now());
     }
     assert_eq!(ledger.failures.iter().filter(|f| f.code.is_some()).count(), FAILURE_CODES);
     assert_eq!(counts(&ledger)[2], (conflict, None, 3), "two more, without their codes");
-    ledger.fail(17, conflict, Some(&note(Some("a"))), &now());
+    ledger.fail(17, conflict, Some(&message(Some("a"))), &now());
     assert_eq!(counts(&ledger)[0].2, 3, "a known code is counted on");
     assert_eq!(ledger.failures.iter().map(|f| f.count).sum::<u32>(), ledger.summary().failed);
 }

@@ -6,8 +6,8 @@ use crate::{
     engine::{
         backoff::backoff,
         id::InstanceId,
-        object::state::{bisection::Refused, blocker::standing, wave::Wave},
-        reply::{Note, Refusal, Reply, Trouble},
+        object::state::{bisection::Refused, blocker::blocker, wave::Wave},
+        reply::{CloudMessage, Refusal, Reply, Trouble},
         settings::{BATCH_SIZE, Settings},
         time::{Mono, Now},
     },
@@ -51,24 +51,24 @@ impl Memory {
                 if !self.calls.values().any(stands) {
                     self.call_trouble = None;
                 }
-                self.isolation.accepted(returned, ids.len(), evidence)
+                self.bisection.accepted(returned, ids.len(), evidence)
             }
-            Reply::Unknown { trouble, note, .. } => {
-                self.isolation.unknown(&ids, evidence);
-                self.trouble(*trouble, note.clone(), end);
+            Reply::Unknown { trouble, message, .. } => {
+                self.bisection.unknown(&ids, evidence);
+                self.trouble(*trouble, message.clone(), end);
                 Refused::Isolating
             }
-            Reply::Refused { refusal, trouble, note } => {
-                self.call_refused(&with_attempts, refusal, (*trouble, note), end)
+            Reply::Refused { refusal, trouble, message } => {
+                self.call_refused(&with_attempts, refusal, (*trouble, message), end)
             }
             Reply::TooLate => Refused::Isolating,
         };
         if found == Refused::Request {
-            let note = match reply {
-                Reply::Refused { note, .. } => Some(note.clone()),
+            let message = match reply {
+                Reply::Refused { message, .. } => Some(message.clone()),
                 Reply::Accepted { .. } | Reply::Unknown { .. } | Reply::TooLate => None,
             };
-            self.request_found_bad(note, now, end.settings);
+            self.request_found_bad(message, now, end.settings);
         }
     }
 
@@ -76,12 +76,12 @@ impl Memory {
         &mut self,
         call: &[(InstanceId, u32)],
         refusal: &Refusal,
-        (trouble, note): (Trouble, &Note),
+        (trouble, message): (Trouble, &CloudMessage),
         end: &CallEnd<'_>,
     ) -> Refused {
         let CallEnd { evidence, now, settings, random, .. } = *end;
         if *refusal == Refusal::Whole {
-            self.trouble(trouble, note.clone(), end);
+            self.trouble(trouble, message.clone(), end);
             return Refused::Isolating;
         }
         // The API answered about the ids: nothing stands in the way of the object as a whole.
@@ -93,15 +93,19 @@ impl Memory {
             Refusal::Whole => Refused::Isolating,
             Refusal::Unnamed => {
                 let recent = Mono::at(now.mono.since_start().saturating_sub(settings.retry_max));
-                self.isolation.refused(&ids, note, evidence, recent)
+                self.bisection.refused(&ids, message, evidence, recent)
             }
             Refusal::UnnamedConflict => {
-                self.isolation.split(&ids);
+                self.bisection.split(&ids);
                 // The smaller the call already was, the longer it waits: a lock on all of them may pass meanwhile.
                 let halvings = (BATCH_SIZE / ids.len().max(1)).max(1).ilog2();
                 for id in &ids {
-                    let refused =
-                        RefusedId { at: now.mono, until: until(halvings), missing: None, note: note.clone() };
+                    let refused = RefusedId {
+                        at: now.mono,
+                        until: until(halvings),
+                        missing: None,
+                        message: message.clone(),
+                    };
                     self.refused.insert(*id, refused);
                 }
                 Refused::Isolating
@@ -112,38 +116,39 @@ impl Memory {
                     let before = attempts(id);
                     let missing = missing.then_some(before);
                     let refused =
-                        RefusedId { at: now.mono, until: until(before), missing, note: note.clone() };
+                        RefusedId { at: now.mono, until: until(before), missing, message: message.clone() };
                     self.refused.insert(*id, refused);
                 }
-                self.isolation.named(named, evidence)
+                self.bisection.named(named, evidence)
             }
             Refusal::Invalid(named) => {
                 for id in named {
-                    self.isolation.give_up(*id, FailureReason::InvalidRequest, note.clone());
+                    self.bisection.give_up(*id, FailureReason::InvalidRequest, message.clone());
                 }
-                self.isolation.named(named, evidence)
+                self.bisection.named(named, evidence)
             }
         }
     }
 
-    fn trouble(&mut self, trouble: Trouble, note: Note, end: &CallEnd<'_>) {
+    fn trouble(&mut self, trouble: Trouble, message: CloudMessage, end: &CallEnd<'_>) {
         let version = Some(end.secret_version.to_owned());
         let before = self.call_trouble.as_ref();
-        self.call_trouble = Some(standing(trouble, note, before, version, end.now, end.settings, end.random));
+        self.call_trouble =
+            Some(blocker(trouble, message, before, version, end.now, end.settings, end.random));
     }
 
     pub(in crate::engine::object) fn request_found_bad(
         &mut self,
-        note: Option<Note>,
+        message: Option<CloudMessage>,
         now: &Now,
         settings: &Settings,
     ) {
-        let note = note.unwrap_or_default();
+        let message = message.unwrap_or_default();
         // It is retried slowly, without jitter.
         let random = 0;
         let before = self.call_trouble.as_ref();
-        let standing = standing(Trouble::RequestRefused, note, before, None, now, settings, random);
-        self.call_trouble = Some(standing);
+        let blocker = blocker(Trouble::RequestRefused, message, before, None, now, settings, random);
+        self.call_trouble = Some(blocker);
     }
 
     /// Whether a call of this process is being made, or has an outcome that no acknowledged write holds.

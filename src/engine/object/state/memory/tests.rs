@@ -28,7 +28,7 @@ fn end(case: &mut Case, reply: &Reply) {
 
 #[test]
 fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
-    let reply = Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
+    let reply = Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
     let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
     assert!(case.memory.calls_in_flight() && !case.memory.unrecorded());
     let end = CallEnd {
@@ -49,12 +49,13 @@ fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
 
 #[test]
 fn a_recorded_call_tells_what_it_came_to_and_keeps_no_ids() {
-    let note = Note::default;
-    let unknown = Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: note() };
-    let refused = |refusal| Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: note() };
+    let message = CloudMessage::default;
+    let unknown =
+        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message: message() };
+    let refused = |refusal| Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: message() };
     let id = Case::pending().id();
     let table = [
-        (Reply::Accepted { ids: vec![id], foreign: 0, note: note() }, CameTo::Accepted, false),
+        (Reply::Accepted { ids: vec![id], foreign: 0, message: message() }, CameTo::Accepted, false),
         (unknown, CameTo::Unknown, true),
         (refused(Refusal::Whole), CameTo::RefusedWhole, true),
         (refused(Refusal::Conflict(vec![id])), CameTo::Nothing, false),
@@ -81,19 +82,19 @@ fn a_look_is_open_from_when_it_was_asked_for_until_it_is_answered() {
     let mut case = Case::pending();
     let id = case.id();
     case.memory.looking(&[id], false, then(), &Settings::default());
-    assert_eq!(case.memory.sighting(0).asked, Some(then()));
+    assert_eq!(case.memory.observation(0).asked, Some(then()));
     let next = case.memory.next_poll;
     let now = Now { mono: then(), wall: k8s_openapi::jiff::Timestamp::UNIX_EPOCH };
     let settings = &Settings::default();
     case.memory.look_answered(&[id], LookEnd { failure: None, now: &now, settings, random: 0 });
-    assert_eq!(case.memory.sighting(0).asked, None);
+    assert_eq!(case.memory.observation(0).asked, None);
     case.memory.looking(&[id], true, then(), &Settings::default());
     assert_eq!((next, case.memory.next_poll), (Mono::START, then() + Settings::default().poll_min));
 }
 
 #[test]
 fn the_newest_read_counts() {
-    let last = |case: &Case| case.memory.sighting(0).last.clone().unwrap();
+    let last = |case: &Case| case.memory.observation(0).last.clone().unwrap();
     let case = Case::pending().seen(Live::Running, then()).seen(Live::Stopped, just_before(then()));
     assert_eq!(last(&case), (Seen::Live(Live::Running), then()), "an older one came late");
     let case = case.seen(Live::Error, then());
@@ -123,7 +124,7 @@ fn a_generation_is_planned_from_when_it_was_first_seen() {
     let mut case = Case::pending();
     case.observe_at(at(then()));
     assert_eq!(case.memory.planning_since(), Mono::START);
-    case.job.meta.generation += 1;
+    case.spec.meta.generation += 1;
     case.observe_at(at(then() + MICRO));
     assert_eq!(case.memory.planning_since(), then() + MICRO);
     assert_eq!(case.memory.gate, then() + MICRO);
@@ -131,8 +132,11 @@ fn a_generation_is_planned_from_when_it_was_first_seen() {
 
 #[test]
 fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
-    let unknown =
-        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
+    let unknown = Reply::Unknown {
+        trouble: Trouble::CloudUnreachable,
+        unavailable: false,
+        message: CloudMessage::default(),
+    };
     let ended = || CallState::Ended { at: then(), reply: unknown.clone() };
     let series = |reads: &[Mono]| {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended());
@@ -140,7 +144,7 @@ fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
             case = case.read(Seen::NotFound, *sent);
         }
         case.observe_at(at(then() + Duration::from_mins(1)));
-        case.memory.sighting(0).not_found_since()
+        case.memory.observation(0).not_found_since()
     };
     let after = then() + MICRO;
     assert_eq!(series(&[after]), Some(after));
@@ -157,18 +161,18 @@ fn a_not_found_series_is_broken_by_whatever_happens_to_the_id_in_this_process() 
         let mut case = Case::pending().read(Seen::NotFound, before);
         happens(&mut case);
         // Much later than what is known of calls is kept, and not observed in between.
-        case.marks.sweep(after, &case.settings);
+        case.call_history.sweep(after, &case.settings);
         let mut once = case.clone();
         once.observe_at(at(after));
         let mut twice = case.read(Seen::NotFound, after);
         twice.observe_at(at(after));
-        [once, twice].map(|case| case.memory.sighting(0).not_found_since())
+        [once, twice].map(|case| case.memory.observation(0).not_found_since())
     };
     let call = |effect: Option<Effect>| {
         move |case: &mut Case| {
             let id = case.id();
-            assert!(case.marks.claim(&[(id, Live::Running)]));
-            case.marks.release(&[id], then(), |_| effect);
+            assert!(case.call_history.claim(&[(id, Live::Running)]));
+            case.call_history.release(&[id], then(), |_| effect);
         }
     };
     assert_eq!(series(&|_| ()), [Some(before); 2]);
@@ -180,7 +184,7 @@ fn a_not_found_series_is_broken_by_whatever_happens_to_the_id_in_this_process() 
     {
         let read = |sent: Mono| {
             let seen = seen.clone();
-            move |case: &mut Case| case.marks.saw(case.id(), &seen, sent)
+            move |case: &mut Case| case.call_history.saw(case.id(), &seen, sent)
         };
         assert_eq!(series(&read(then())), [None, Some(after)], "a read of another object: {seen:?}");
         assert_eq!(series(&read(before)), [None, Some(after)], "at the same time");
@@ -193,9 +197,9 @@ fn a_not_found_series_lasts_for_a_round_of_reads_of_many_hours() {
     let day = Duration::from_hours(24);
     for (later, kept) in [(just_before(then() + day), true), (then() + day, false)] {
         let mut case = Case::pending().read(Seen::NotFound, then());
-        case.marks.sweep(later, &case.settings);
+        case.call_history.sweep(later, &case.settings);
         case.observe_at(at(later));
-        assert_eq!(case.memory.sighting(0).not_found_since().is_some(), kept, "{later:?}");
+        assert_eq!(case.memory.observation(0).not_found_since().is_some(), kept, "{later:?}");
     }
 }
 
@@ -207,7 +211,8 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
         let mut case = Case::pending();
         case.memory.calls.insert(7, call);
         let refusal = Refusal::UnnamedConflict;
-        let reply = Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: Note::default() };
+        let reply =
+            Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: CloudMessage::default() };
         end(&mut case, &reply);
         let refused = &case.memory.refused[&InstanceId::from_u128(1)];
         assert_eq!((refused.at, refused.missing), (then(), None));
@@ -218,16 +223,19 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
 
 #[test]
 fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
-    let refused = || RefusedId { at: then(), until: then(), missing: None, note: Note::default() };
+    let refused = || RefusedId { at: then(), until: then(), missing: None, message: CloudMessage::default() };
     let whole = Reply::Refused {
         refusal: Refusal::Whole,
         trouble: Trouble::Throttled { retry_after: None },
-        note: Note::default(),
+        message: CloudMessage::default(),
     };
-    let unknown =
-        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() };
+    let unknown = Reply::Unknown {
+        trouble: Trouble::CloudUnreachable,
+        unavailable: false,
+        message: CloudMessage::default(),
+    };
     let table = [
-        (Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() }, false),
+        (Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, false),
         (unknown, false),
         (whole, true),
         (Reply::TooLate, true),
@@ -246,9 +254,9 @@ fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
     let isolated = |progress: Progress, seen: Seen| {
         let mut case = Case::new(progress).read(seen, just_before(then()));
         let other = InstanceId::from_u128(9);
-        case.memory.isolation.split(&[case.id(), other]);
+        case.memory.bisection.split(&[case.id(), other]);
         case.observe(then());
-        case.memory.isolation.parts().concat().contains(&case.id())
+        case.memory.bisection.parts().concat().contains(&case.id())
     };
     let ended = || Progress::Terminated { batch: None, ended_at: None };
     assert!(isolated(Progress::Pending, Seen::Live(Live::Running)));
@@ -259,8 +267,8 @@ fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
 #[test]
 fn the_turning_points_are_when_looks_began_to_count() {
     let mut case = Case::pending();
-    case.job.suspend = true;
-    case.job.meta.generation += 1;
+    case.spec.suspend = true;
+    case.spec.meta.generation += 1;
     case.observe(then());
     let mut visited = Vec::new();
     case.memory.turning_points(&mut |moment| visited.push(*moment));
@@ -273,9 +281,9 @@ fn other_ids_than_before_are_looked_at_anew() {
     let mut case = Case::pending().seen(Live::Running, just_before(then()));
     case.observe(just_before(then()));
     let gate = case.memory.gate;
-    case.job.ids = vec![InstanceId::from_u128(9)];
+    case.spec.ids = vec![InstanceId::from_u128(9)];
     case.observe(then());
-    assert_eq!((case.memory.sighting(0).last.as_ref(), case.memory.gate), (None, then()));
+    assert_eq!((case.memory.observation(0).last.as_ref(), case.memory.gate), (None, then()));
     assert!(gate < then());
 }
 
@@ -284,12 +292,12 @@ fn a_bad_request_stands_in_the_way_of_the_object() {
     let mut case = Case::pending();
     let call = OwnCall { claim: "mine".into(), ids: vec![(case.id(), 0)], state: CallState::InFlight };
     case.memory.calls.insert(7, call);
-    let said = Note { code: Some("iMetal.0001".into()), ..Note::default() };
+    let said = CloudMessage { code: Some("iMetal.0001".into()), ..CloudMessage::default() };
     let reply =
-        Reply::Refused { refusal: Refusal::Unnamed, trouble: Trouble::RequestRefused, note: said.clone() };
+        Reply::Refused { refusal: Refusal::Unnamed, trouble: Trouble::RequestRefused, message: said.clone() };
     end(&mut case, &reply);
-    let standing = case.memory.call_trouble.unwrap();
-    assert_eq!((standing.trouble, standing.note), (Trouble::RequestRefused, said));
+    let blocker = case.memory.call_trouble.unwrap();
+    assert_eq!((blocker.trouble, blocker.message), (Trouble::RequestRefused, said));
 }
 
 #[test]
@@ -322,17 +330,17 @@ struct Looks(Case);
 
 impl Looks {
     fn at(n: u128) -> Self {
-        let job = crate::engine::object::state::spec::tests::job_of(n);
-        let mut ledger = Ledger::read(&job.ids, &InstanceDeletionStatus::default());
+        let spec = crate::engine::object::state::spec::tests::spec_of(n);
+        let mut ledger = Ledger::read(&spec.ids, &InstanceDeletionStatus::default());
         for row in &mut ledger.rows {
             row.progress = Progress::Accepted { batch: None, resent: false };
         }
-        let memory = Memory::new(&job, Mono::START);
-        Self(Case { job, ledger, memory, ..Case::pending() })
+        let memory = Memory::new(&spec, Mono::START);
+        Self(Case { spec, ledger, memory, ..Case::pending() })
     }
 
     fn id(&self, n: usize) -> InstanceId {
-        self.0.job.ids[n]
+        self.0.spec.ids[n]
     }
 
     /// A look at these ids, of which so many are read.
@@ -344,14 +352,14 @@ impl Looks {
             memory.saw(*id, Seen::ShuttingDown, then() + MICRO);
         }
         let trouble = Trouble::CloudUnreachable;
-        let failure = LookFailure { trouble, note: Note::default(), secret_version: None };
+        let failure = LookFailure { trouble, message: CloudMessage::default(), secret_version: None };
         let failure = Some(failure).filter(|_| read < ids.len());
         let end = LookEnd { failure, now: &at(then()), settings: &self.0.settings, random: 0 };
         memory.look_answered(&ids, end);
     }
 
     fn unread(&self) -> Vec<usize> {
-        (0..self.0.job.ids.len()).filter(|n| self.0.memory.unread(self.id(*n))).collect()
+        (0..self.0.spec.ids.len()).filter(|n| self.0.memory.unread(self.id(*n))).collect()
     }
 }
 

@@ -42,7 +42,7 @@ fn x01_a_record_that_was_set_back_to_its_intent_is_as_patient_as_before() {
     let intent = world.status.clone();
     for batch in &wave.unwrap().batches {
         let ids = batch.ids();
-        world.end(batch, &Reply::Accepted { ids, foreign: 0, note: Note::default() });
+        world.end(batch, &Reply::Accepted { ids, foreign: 0, message: CloudMessage::default() });
     }
     let sent = world.calls.len();
     world.run();
@@ -72,7 +72,7 @@ fn x02_rows_of_other_ids_name_nothing_that_is_sent() {
     let ids: Vec<_> = world.status.instances.iter().map(|row| row.id.clone()).collect();
     assert_eq!(
         ids,
-        world.job.ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        world.spec.ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "the spec's ids, in order"
     );
     assert_eq!(world.status.phase, Some(Phase::Succeeded));
@@ -215,7 +215,7 @@ fn x02_whatever_the_record_says_no_call_names_more_than_the_spec() {
     for case in 0..150 {
         let mut world = World::new(4);
         world.status = any_status(&mut random, 4);
-        let ended: Vec<InstanceId> = Ledger::read(&world.job.ids, &world.status)
+        let ended: Vec<InstanceId> = Ledger::read(&world.spec.ids, &world.status)
             .rows
             .iter()
             .filter(|row| row.progress.ended())
@@ -227,7 +227,7 @@ fn x02_whatever_the_record_says_no_call_names_more_than_the_spec() {
         for batch in &world.calls {
             calls += 1;
             let ids = batch.ids();
-            assert!(ids.iter().all(|id| world.job.ids.contains(id)), "{case}: S1");
+            assert!(ids.iter().all(|id| world.spec.ids.contains(id)), "{case}: S1");
             let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
             assert_eq!(distinct.len(), ids.len(), "{case}: S2");
             assert!(ids.iter().all(|id| !ended.contains(id)), "{case}: an end is an end");

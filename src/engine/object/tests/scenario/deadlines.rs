@@ -12,13 +12,13 @@ fn reasons(world: &World) -> Vec<Option<FailureReason>> {
 
 /// `notAfter` passes now, or the deadline does.
 fn expire(world: &mut World) {
-    world.job.not_after = Some(world.wall());
+    world.spec.not_after = Some(world.wall());
 }
 
 fn exceed(world: &mut World) {
     let start = world.status.start_time.as_ref().unwrap().0;
     let life = Duration::try_from(world.wall().duration_since(start)).unwrap();
-    world.job.active_deadline = Some(life);
+    world.spec.active_deadline = Some(life);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn not_after_follows_what_is_on_its_way_and_ends_the_rest() {
     let mut world = World::new(450);
     let (wave, _) = world.run();
     expire(&mut world);
-    world.job.meta.generation = 2;
+    world.spec.meta.generation = 2;
     world.accept(&wave.unwrap());
     world.cloud.insert(world.id(440), Seen::Terminated);
     world.cloud.insert(world.id(441), Seen::ShuttingDown);
@@ -71,7 +71,7 @@ fn not_after_of_what_is_gone_succeeds() {
     assert_eq!(world.status.phase, Some(Phase::Succeeded));
     let mut world = World::new(3);
     world.cloud.clear();
-    world.job.suspend = true;
+    world.spec.suspend = true;
     expire(&mut world);
     world.run_to_rest(Duration::from_mins(3));
     assert_eq!(world.ready().0, "NothingFound", "also while suspended");
@@ -97,7 +97,7 @@ fn a_submitted_id_is_settled_before_it_expires() {
     let (wave, _) = world.run();
     world.end(&wave.unwrap().batches[0], &unknown());
     expire(&mut world);
-    world.job.meta.generation = 2;
+    world.spec.meta.generation = 2;
     world.run_to_rest(SETTINGS.settle.mul_f64(0.9));
     assert_eq!(world.phase(0), InstancePhase::Submitted, "no read before that is a proof");
     world.cloud.insert(world.id(0), Seen::ShuttingDown);
@@ -112,10 +112,10 @@ fn the_deadline_looks_a_last_time_and_ends_the_object_also_while_suspended() {
         let (wave, _) = world.run();
         world.accept(&wave.unwrap());
         world.run();
-        world.job.suspend = suspend;
+        world.spec.suspend = suspend;
         world.cloud.insert(world.id(7), Seen::Terminated);
         exceed(&mut world);
-        world.job.meta.generation = 2;
+        world.spec.meta.generation = 2;
         world.run_to_rest(Duration::from_mins(2));
         assert_eq!(world.status.phase, Some(Phase::DeadlineExceeded), "{suspend}");
         assert_eq!(world.phase(7), InstancePhase::Terminated, "{suspend}: seen by the last look");
@@ -132,8 +132,8 @@ fn the_deadline_counts_from_the_first_start_also_over_a_suspension() {
     let started = world.status.start_time.clone();
     assert!(started.is_some());
     for suspend in [true, false] {
-        world.job.suspend = suspend;
-        world.job.meta.generation += 1;
+        world.spec.suspend = suspend;
+        world.spec.meta.generation += 1;
         world.pass(Duration::from_mins(1));
         world.run();
         assert_eq!(world.status.start_time, started, "suspend: {suspend}");
@@ -147,7 +147,7 @@ fn a_last_look_that_brings_nothing_counts_as_made() {
     world.accept(&wave.unwrap());
     world.run();
     exceed(&mut world);
-    world.job.meta.generation = 2;
+    world.spec.meta.generation = 2;
     // The look is asked for, and never answered.
     world.pass(Duration::from_millis(1));
     let decision = world.decide(0);
@@ -167,13 +167,13 @@ fn a_reply_in_flight_is_recorded_before_the_deadline_ends_the_object() {
     let mut world = World::new(3);
     let (wave, _) = world.run();
     exceed(&mut world);
-    world.job.meta.generation = 2;
+    world.spec.meta.generation = 2;
     world.run_to_rest(Duration::from_secs(20));
     assert_eq!(world.phase(0), InstancePhase::Submitted);
     world.finish_all();
     world.end(
         &wave.unwrap().batches[0],
-        &Reply::Accepted { ids: world.job.ids.clone(), foreign: 0, note: Note::default() },
+        &Reply::Accepted { ids: world.spec.ids.clone(), foreign: 0, message: CloudMessage::default() },
     );
     world.run_to_rest(Duration::from_mins(1));
     assert_eq!(world.status.batches[0].returned, Some(3));
@@ -184,8 +184,8 @@ fn no_spec_edit_opens_an_ended_object_again() {
     let mut world = World::new(3);
     expire(&mut world);
     world.run_to_rest(Duration::from_mins(5));
-    world.job.not_after = None;
-    world.job.meta.generation = 2;
+    world.spec.not_after = None;
+    world.spec.meta.generation = 2;
     world.restart();
     world.run_to_rest(Duration::from_mins(5));
     assert!(world.calls.is_empty());
@@ -196,7 +196,7 @@ fn no_spec_edit_opens_an_ended_object_again() {
 #[test]
 fn the_object_is_deleted_when_its_time_after_the_end_is_over() {
     let mut world = World::new(1);
-    world.job.ttl = Some(Duration::from_secs(100));
+    world.spec.ttl = Some(Duration::from_secs(100));
     world.finish_all();
     while world.status.completion_time.is_none() {
         let (_, wake) = world.run();
@@ -243,12 +243,12 @@ fn l07_an_id_open_for_long_is_named_in_the_message_and_in_one_event() {
 fn l07_a_suspended_object_waits_for_its_user() {
     let mut world = World::new(2);
     world.run();
-    world.job.suspend = true;
-    world.job.meta.generation = 2;
+    world.spec.suspend = true;
+    world.spec.meta.generation = 2;
     world.run_to_rest(Duration::from_hours(3));
     assert!(!world.ready().1.contains("open for more"), "{}", world.ready().1);
-    world.job.suspend = false;
-    world.job.meta.generation = 3;
+    world.spec.suspend = false;
+    world.spec.meta.generation = 3;
     world.blind = true;
     world.run_to_rest(Duration::from_mins(50));
     assert!(!world.ready().1.contains("open for more"), "{}", world.ready().1);
@@ -263,7 +263,7 @@ fn t04_an_id_the_cloud_never_knew_ends_by_the_policy() {
         (NotFoundPolicy::Fail, Phase::Failed, InstancePhase::Failed),
     ] {
         let mut world = World::new(3);
-        world.job.not_found_policy = policy;
+        world.spec.not_found_policy = policy;
         world.cloud.remove(&world.id(1));
         world.run_to_rest(Duration::from_secs(20));
         world.finish_all();
@@ -278,7 +278,7 @@ fn t04_an_id_the_cloud_never_knew_ends_by_the_policy() {
 fn t03_an_accepted_id_that_disappears_is_gone_under_both_policies() {
     for policy in [NotFoundPolicy::Succeed, NotFoundPolicy::Fail] {
         let mut world = World::new(2);
-        world.job.not_found_policy = policy;
+        world.spec.not_found_policy = policy;
         world.run_to_rest(Duration::from_secs(10));
         world.cloud.clear();
         world.run_to_rest(Duration::from_mins(5));

@@ -14,9 +14,9 @@ use crate::{
     engine::{
         InstanceId, Mono, Now, Settings,
         account::{
-            call_history::{Effect, Marks},
-            delete_queue::Turn,
-            outage::Health,
+            call_history::{CallHistory, Effect},
+            delete_queue::PermitAnswer,
+            outage::Outage,
             schedule::Schedule,
         },
         object::{
@@ -25,11 +25,11 @@ use crate::{
             state::{
                 ledger::{Ledger, Progress},
                 memory::{CallEnd, LookEnd, LookFailure, Memory, Observed},
-                spec::{Job, tests::job_of},
+                spec::{DeletionSpec, tests::spec_of},
                 wave::{Batch, Wave},
             },
         },
-        reply::{Note, Refusal, Reply, Trouble},
+        reply::{CloudMessage, Refusal, Reply, Trouble},
         settings::BATCH_SIZE,
         state::{Live, Seen},
     },
@@ -48,10 +48,10 @@ const SETTINGS: Settings = Settings {
 
 /// One process, one object, one cloud. Looks are answered at once; calls when the test says so.
 struct World {
-    job: Job,
+    spec: DeletionSpec,
     status: InstanceDeletionStatus,
     memory: Option<Memory>,
-    marks: Marks,
+    call_history: CallHistory,
     now: Mono,
     cloud: HashMap<InstanceId, Seen>,
     /// Looks bring nothing.
@@ -61,7 +61,7 @@ struct World {
     looked: Vec<InstanceId>,
     calls: Vec<Batch>,
     other_bytes: usize,
-    health: Health,
+    outage: Outage,
     told: Vec<Event>,
     learned: Option<usize>,
     /// By how much the wall clock has gained on the monotonic one.
@@ -73,8 +73,8 @@ struct World {
 /// What a process knows.
 struct Known {
     memory: Memory,
-    marks: Marks,
-    health: Health,
+    call_history: CallHistory,
+    outage: Outage,
 }
 
 const LATER: Duration = Duration::from_hours(1);
@@ -87,12 +87,12 @@ impl World {
     fn new(n: usize) -> Self {
         let ids: Vec<_> = (1..=n).map(|i| InstanceId::from_u128(i as u128)).collect();
         let cloud = ids.iter().map(|id| (*id, Seen::Live(Live::Running))).collect();
-        let job = job_of(n as u128);
+        let spec = spec_of(n as u128);
         Self {
-            job,
+            spec,
             status: InstanceDeletionStatus::default(),
             memory: None,
-            marks: Marks::default(),
+            call_history: CallHistory::default(),
             now: Mono::START + Duration::from_secs(1000),
             cloud,
             blind: false,
@@ -101,7 +101,7 @@ impl World {
             looked: Vec::new(),
             calls: Vec::new(),
             other_bytes: 0,
-            health: Health::default(),
+            outage: Outage::default(),
             told: Vec::new(),
             learned: None,
             slept: Duration::ZERO,
@@ -111,7 +111,7 @@ impl World {
     }
 
     fn id(&self, position: usize) -> InstanceId {
-        self.job.ids[position]
+        self.spec.ids[position]
     }
 
     fn phase(&self, position: usize) -> InstancePhase {
@@ -131,18 +131,20 @@ impl World {
         self.now = self.now + by;
     }
 
-    fn decide(&mut self, permits: usize) -> Decision {
+    fn decide(&mut self, delete_queue: usize) -> Decision {
         let now = Now { mono: self.now, wall: self.wall() };
         let mut twin = self.later();
-        let memory = self.memory.get_or_insert_with(|| Memory::new(&self.job, now.mono));
-        let mut known = Known { memory: memory.clone(), marks: self.marks.clone(), health: self.health };
+        let memory = self.memory.get_or_insert_with(|| Memory::new(&self.spec, now.mono));
+        let mut known =
+            Known { memory: memory.clone(), call_history: self.call_history.clone(), outage: self.outage };
         self.waves += 1;
         assert!(self.waves < 5_000, "it never comes to rest");
-        let decision = self.decide_with(&mut known, permits, &now);
-        (self.memory, self.marks, self.health) = (Some(known.memory), known.marks, known.health);
+        let decision = self.decide_with(&mut known, delete_queue, &now);
+        (self.memory, self.call_history, self.outage) =
+            (Some(known.memory), known.call_history, known.outage);
         if let Some(twin) = &mut twin {
             let now = Now { mono: now.mono + LATER, wall: now.wall };
-            let mut same = self.decide_with(twin, permits, &now);
+            let mut same = self.decide_with(twin, delete_queue, &now);
             same.wake = same.wake.map(earlier);
             if let Next::Submit(wave) = &mut same.next {
                 wave.look_sent = earlier(wave.look_sent);
@@ -156,36 +158,36 @@ impl World {
     /// clocks are compared.
     fn later(&self) -> Option<Known> {
         let memory = self.memory.clone().filter(|_| self.slept.is_zero() && self.waves < 50)?;
-        let mut known = Known { memory, marks: self.marks.clone(), health: self.health };
+        let mut known = Known { memory, call_history: self.call_history.clone(), outage: self.outage };
         let mut later = |moment: &mut Mono| *moment = *moment + LATER;
         known.memory.moments(&mut later);
         known.memory.turning_points(&mut later);
-        known.marks.moments(&mut later);
-        known.health.moments(&mut later);
+        known.call_history.moments(&mut later);
+        known.outage.moments(&mut later);
         Some(known)
     }
 
-    fn decide_with(&self, known: &mut Known, permits: usize, now: &Now) -> Decision {
-        let Known { memory, marks, health } = known;
-        let ledger = Ledger::read(&self.job.ids, &self.status);
+    fn decide_with(&self, known: &mut Known, delete_queue: usize, now: &Now) -> Decision {
+        let Known { memory, call_history, outage } = known;
+        let ledger = Ledger::read(&self.spec.ids, &self.status);
         let observed = Observed {
-            job: &self.job,
+            spec: &self.spec,
             status: &self.status,
             ledger: &ledger,
-            evidence: health.evidence(),
+            evidence: outage.evidence(),
             now,
             settings: &SETTINGS,
         };
-        memory.observe(&observed, marks);
+        memory.observe(&observed, call_history);
         decide(&Input {
-            job: &self.job,
+            spec: &self.spec,
             status: &self.status,
             other_bytes: self.other_bytes,
             memory,
-            marks,
-            turn: Some(match permits {
-                0 => Turn::Soon { calls: self.parallel, at: None },
-                permits => Turn::Now(permits),
+            call_history,
+            turn: Some(match delete_queue {
+                0 => PermitAnswer::Soon { calls: self.parallel, at: None },
+                delete_queue => PermitAnswer::Now(delete_queue),
             }),
             batch_size: BATCH_SIZE,
             may_start: true,
@@ -254,19 +256,22 @@ impl World {
         let sent = self.now;
         for id in ids.iter().filter(|_| !self.blind) {
             let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
-            self.marks.saw(*id, &seen, sent);
+            self.call_history.saw(*id, &seen, sent);
             memory.saw(*id, seen, sent);
         }
         let trouble = Trouble::CloudUnreachable;
-        let failure =
-            self.blind.then(|| LookFailure { trouble, note: Note::default(), secret_version: None });
+        let failure = self.blind.then(|| LookFailure {
+            trouble,
+            message: CloudMessage::default(),
+            secret_version: None,
+        });
         memory.look_answered(ids, LookEnd { failure, now: &now, settings: &SETTINGS, random: 0 });
     }
 
     fn start(&mut self, wave: &Wave) {
         let ids: Vec<_> =
             wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
-        assert!(self.marks.claim(&ids), "an id is in one call at a time");
+        assert!(self.call_history.claim(&ids), "an id is in one call at a time");
         for batch in &wave.batches {
             let stored = self.status.batches.iter().find(|b| b.number == batch.number).unwrap();
             assert_eq!(stored.claim, wave.claim, "S3: no call without its claim in the record");
@@ -276,20 +281,20 @@ impl World {
         let memory = self.memory.as_mut().unwrap();
         memory.claimed(wave);
         memory.started(wave);
-        self.health.started(wave.batches.len());
+        self.outage.started(wave.batches.len());
     }
 
     fn end(&mut self, batch: &Batch, reply: &Reply) {
         let ids = batch.ids();
-        self.marks.release(&ids, self.now, |id| Effect::of(reply, id));
-        self.health.ended(reply, self.now);
+        self.call_history.release(&ids, self.now, |id| Effect::of(reply, id));
+        self.outage.ended(reply, self.now);
         let now = Now { mono: self.now, wall: self.wall() };
-        let evidence = self.health.evidence();
+        let evidence = self.outage.evidence();
         let settings = &SETTINGS;
         let end = CallEnd { reply, secret_version: "1", evidence, now: &now, settings, random: 0 };
         let memory = self.memory.as_mut().unwrap();
         memory.call_ended(batch.number, &end);
-        self.learned = memory.isolation.take_learned().or(self.learned);
+        self.learned = memory.bisection.take_learned().or(self.learned);
     }
 
     /// The cloud accepts everything.
@@ -299,7 +304,7 @@ impl World {
             for id in &ids {
                 self.cloud.insert(*id, Seen::ShuttingDown);
             }
-            self.end(batch, &Reply::Accepted { ids, foreign: 0, note: Note::default() });
+            self.end(batch, &Reply::Accepted { ids, foreign: 0, message: CloudMessage::default() });
         }
     }
 
@@ -309,9 +314,9 @@ impl World {
         }
     }
 
-    /// Runs on while time passes, accepting every call, until the object has ended or `limit` has passed.
-    fn run_to_rest(&mut self, limit: Duration) {
-        let until = self.now + limit;
+    /// Runs on while time passes, accepting every call, until the object has ended or `cutoff` has passed.
+    fn run_to_rest(&mut self, cutoff: Duration) {
+        let until = self.now + cutoff;
         while self.now < until {
             let (wave, wake) = self.run();
             match (wave, wake) {
@@ -324,7 +329,7 @@ impl World {
 
     fn restart(&mut self) {
         self.memory = None;
-        self.marks = Marks::default();
+        self.call_history = CallHistory::default();
     }
 
     fn named(&self, id: InstanceId) -> usize {
@@ -333,9 +338,13 @@ impl World {
 }
 
 fn unknown() -> Reply {
-    Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, note: Note::default() }
+    Reply::Unknown {
+        trouble: Trouble::CloudUnreachable,
+        unavailable: false,
+        message: CloudMessage::default(),
+    }
 }
 
 fn refused(trouble: Trouble) -> Reply {
-    Reply::Refused { refusal: Refusal::Whole, trouble, note: Note::default() }
+    Reply::Refused { refusal: Refusal::Whole, trouble, message: CloudMessage::default() }
 }

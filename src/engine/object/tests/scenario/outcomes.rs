@@ -3,12 +3,12 @@
 use super::*;
 use crate::{api::FailureReason, engine::object::state::ledger::count};
 
-fn note(code: &str) -> Note {
-    Note { request_id: Some("r".into()), code: Some(code.into()), text: "said the cloud".into() }
+fn message(code: &str) -> CloudMessage {
+    CloudMessage { request_id: Some("r".into()), code: Some(code.into()), text: "said the cloud".into() }
 }
 
 fn refusal(refusal: Refusal, code: &str) -> Reply {
-    Reply::Refused { refusal, trouble: Trouble::RequestRefused, note: note(code) }
+    Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: message(code) }
 }
 
 fn members(batch: &Batch) -> Vec<InstanceId> {
@@ -20,8 +20,8 @@ fn reason(world: &World, position: usize) -> Option<FailureReason> {
 }
 
 /// Runs on, with each call answered by `answer`; none: accepted.
-fn run_with(world: &mut World, limit: Duration, answer: impl Fn(&[InstanceId]) -> Option<Reply>) {
-    let until = world.now + limit;
+fn run_with(world: &mut World, cutoff: Duration, answer: impl Fn(&[InstanceId]) -> Option<Reply>) {
+    let until = world.now + cutoff;
     while world.now < until {
         let (wave, wake) = world.run();
         let Some(wave) = wave else {
@@ -37,7 +37,7 @@ fn run_with(world: &mut World, limit: Duration, answer: impl Fn(&[InstanceId]) -
                 for id in &ids {
                     world.cloud.insert(*id, Seen::Terminated);
                 }
-                Reply::Accepted { ids, foreign: 0, note: Note::default() }
+                Reply::Accepted { ids, foreign: 0, message: CloudMessage::default() }
             });
             world.end(batch, &reply);
         }
@@ -123,7 +123,7 @@ fn c01_named_bad_ids_fail_and_the_rest_goes_at_once() {
 #[test]
 fn c06_a_named_conflict_is_retried_up_to_the_limit_and_delays_no_other() {
     let mut world = World::new(50);
-    world.job.backoff_limit = 2;
+    world.spec.backoff_limit = 2;
     let locked = world.id(3);
     run_with(&mut world, Duration::from_hours(1), |ids| {
         ids.contains(&locked).then(|| refusal(Refusal::Conflict(vec![locked]), "iMetal.0201"))
@@ -149,7 +149,7 @@ fn c06_a_conflict_of_an_id_on_its_way_is_its_acceptance() {
 #[test]
 fn c06_an_unnamed_conflict_of_a_batch_uses_no_attempt_until_an_id_is_alone() {
     let mut world = World::new(50);
-    world.job.backoff_limit = 0;
+    world.spec.backoff_limit = 0;
     let locked = world.id(20);
     run_with(&mut world, Duration::from_hours(1), |ids| {
         ids.contains(&locked).then(|| match ids {
@@ -179,7 +179,7 @@ fn c05_missing_ids_are_confirmed_by_two_reads_and_the_rest_goes_at_once() {
 #[test]
 fn c05_a_missing_id_that_reads_alive_uses_an_attempt_once_and_is_sent_again() {
     let mut world = World::new(1);
-    world.job.backoff_limit = 1;
+    world.spec.backoff_limit = 1;
     let id = world.id(0);
     run_with(&mut world, Duration::from_mins(30), |_| {
         Some(refusal(Refusal::Missing(vec![id]), "iMetal.0200"))
@@ -215,10 +215,10 @@ fn c08_an_id_left_unknown_five_times_alone_while_others_are_accepted_is_given_up
         "nothing of the account was accepted in between: it may be an outage"
     );
     assert!(world.calls.len() > 7);
-    let accepted = || Reply::Accepted { ids: vec![], foreign: 0, note: Note::default() };
+    let accepted = || Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
     for _ in 0..6 {
         // Another object of the account.
-        world.health.ended(&accepted(), world.now);
+        world.outage.ended(&accepted(), world.now);
         let until = world.calls.len() + 1;
         while world.calls.len() < until && reason(&world, 50).is_none() {
             run_with(&mut world, Duration::from_secs(1), |ids| ids.contains(&lost).then(unknown));
@@ -232,7 +232,7 @@ fn c08_an_id_left_unknown_five_times_alone_while_others_are_accepted_is_given_up
 fn an_outage_fails_no_id() {
     for trouble in [Trouble::CloudUnreachable, Trouble::Throttled { retry_after: None }, Trouble::Forbidden] {
         let mut world = World::new(120);
-        world.job.backoff_limit = 0;
+        world.spec.backoff_limit = 0;
         run_with(&mut world, Duration::from_mins(10), |_| {
             Some(if trouble == Trouble::CloudUnreachable { unknown() } else { refused(trouble) })
         });
@@ -267,8 +267,8 @@ fn c07_throttled_for_ten_minutes_it_says_so_and_suspended_then_it_sends_nothing_
     }
     assert!(waves > 60, "as often as the slowest pace allows: {waves}");
     let calls = world.calls.len();
-    world.job.suspend = true;
-    world.job.meta.generation = 2;
+    world.spec.suspend = true;
+    world.spec.meta.generation = 2;
     world.run_to_rest(Duration::from_mins(30));
     assert_eq!((world.calls.len(), world.status.phase), (calls, Some(Phase::Suspended)));
     assert!(world.status.instances.iter().all(|row| row.attempts.is_none()));
@@ -280,7 +280,8 @@ fn c07_a_throttled_object_says_so_in_whatever_order_the_calls_of_its_wave_end() 
         let mut world = World::new(60);
         let (wave, _) = world.run();
         let batches = wave.unwrap().batches;
-        let accepted = Reply::Accepted { ids: batches[0].ids(), foreign: 0, note: Note::default() };
+        let accepted =
+            Reply::Accepted { ids: batches[0].ids(), foreign: 0, message: CloudMessage::default() };
         let hour = Some(Duration::from_hours(1));
         let throttled = refused(Trouble::Throttled { retry_after: hour });
         let mut ends = [(&batches[0], accepted), (&batches[1], throttled)];

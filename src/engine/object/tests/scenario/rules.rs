@@ -13,7 +13,7 @@ fn i03_fault_free_each_id_is_sent_once_in_full_batches() {
         world.finish_all();
         world.run_to_rest(Duration::from_mins(1));
         assert_eq!(world.calls.len(), expected, "{n} ids");
-        assert!(world.job.ids.iter().all(|id| world.named(*id) == 1), "{n} ids");
+        assert!(world.spec.ids.iter().all(|id| world.named(*id) == 1), "{n} ids");
         assert_eq!(world.status.phase, Some(Phase::Succeeded), "{n} ids");
         assert_eq!(world.status.progress, Some(format!("{n}/{n}")));
         let sizes: Vec<_> = world.calls.iter().map(|b| b.members.len()).collect();
@@ -131,7 +131,7 @@ fn an_outcome_waits_for_those_of_its_wave_and_is_recorded_with_them() {
     for (ended, batch) in wave.batches.iter().enumerate() {
         world.run();
         assert_eq!(world.writes.len(), writes, "{ended} of 4 have ended");
-        world.end(batch, &Reply::Accepted { ids: batch.ids(), foreign: 0, note: Note::default() });
+        world.end(batch, &Reply::Accepted { ids: batch.ids(), foreign: 0, message: CloudMessage::default() });
     }
     world.run();
     assert_eq!(world.writes.len(), writes + 1);
@@ -141,18 +141,18 @@ fn an_outcome_waits_for_those_of_its_wave_and_is_recorded_with_them() {
 
 #[test]
 fn s13_no_call_while_suspended_planned_or_leaving_and_what_was_in_flight_is_recorded() {
-    type Close = fn(&mut Job);
+    type Close = fn(&mut DeletionSpec);
     let closes: [Close; 2] = [|j| j.suspend = true, |j| j.meta.leaving = true];
     for close in closes {
         let mut world = World::new(60);
-        close(&mut world.job);
+        close(&mut world.spec);
         world.run_to_rest(Duration::from_mins(5));
         assert!(world.calls.is_empty());
 
         let mut world = World::new(260);
         let (wave, _) = world.run();
-        close(&mut world.job);
-        world.job.meta.generation = 2;
+        close(&mut world.spec);
+        world.spec.meta.generation = 2;
         world.accept(&wave.unwrap());
         world.run_to_rest(Duration::from_mins(5));
         assert_eq!(world.calls.len(), 4);
@@ -166,16 +166,16 @@ fn i05_resumed_ids_are_looked_at_again() {
     let mut world = World::new(20);
     let before = world.decide(0);
     world.look(&before.look, before.regular);
-    world.job.suspend = true;
-    world.job.meta.generation = 2;
+    world.spec.suspend = true;
+    world.spec.meta.generation = 2;
     world.run();
     // Half of them are deleted by hand meanwhile.
     for position in 0..10 {
         let gone = if position % 2 == 0 { Seen::ShuttingDown } else { Seen::Terminated };
         world.cloud.insert(world.id(position), gone);
     }
-    world.job.suspend = false;
-    world.job.meta.generation = 3;
+    world.spec.suspend = false;
+    world.spec.meta.generation = 3;
     let (wave, _) = world.run();
     let wave = wave.unwrap();
     assert_eq!(wave.batches.len(), 1);
@@ -217,7 +217,7 @@ fn c14_ids_left_out_of_a_202_are_looked_at_after_settle_and_sent_once_more() {
     for id in &returned {
         world.cloud.insert(*id, Seen::ShuttingDown);
     }
-    world.end(&batch, &Reply::Accepted { ids: returned, foreign: 0, note: Note::default() });
+    world.end(&batch, &Reply::Accepted { ids: returned, foreign: 0, message: CloudMessage::default() });
     let ended = world.now;
     let mut again = None;
     while again.is_none() {
@@ -309,8 +309,8 @@ fn k02_an_equal_intent_with_another_claim_is_another_processes() {
     world.status.batches[0].claim = "another".into();
     let call = world.memory.as_mut().unwrap().calls.get_mut(&number).unwrap();
     call.state = CallState::NotSent;
-    let ids = world.job.ids.clone();
-    world.marks.release(&ids, world.now, |_| None);
+    let ids = world.spec.ids.clone();
+    world.call_history.release(&ids, world.now, |_| None);
     let (none, _) = world.run();
     assert_eq!(none, None);
     world.pass(Duration::from_secs(35));
@@ -323,8 +323,8 @@ fn k01_an_intent_that_was_stored_and_never_sent_needs_no_wait() {
     let (wave, _) = world.run();
     let number = wave.unwrap().batches[0].number;
     world.memory.as_mut().unwrap().calls.get_mut(&number).unwrap().state = CallState::NotSent;
-    let ids = world.job.ids.clone();
-    world.marks.release(&ids, world.now, |_| None);
+    let ids = world.spec.ids.clone();
+    world.call_history.release(&ids, world.now, |_| None);
     let (wave, _) = world.run();
     assert_eq!(wave.unwrap().batches[0].members.len(), 10);
 }
@@ -496,11 +496,11 @@ fn two_objects_never_both_send_an_id() {
     let wave = wave.unwrap();
     let mut second = World::new(50);
     second.now = first.now;
-    second.marks = first.marks.clone();
+    second.call_history = first.call_history.clone();
     assert_eq!(second.run().0, None, "in flight for the first");
     first.accept(&wave);
     // The list shows the old state for a while: the second object's read comes after the first one's call.
-    second.marks = first.marks.clone();
+    second.call_history = first.call_history.clone();
     second.pass(Duration::from_secs(6));
     second.run_to_rest(Duration::from_mins(1));
     assert!(second.calls.is_empty(), "accepted for the first");
@@ -524,7 +524,7 @@ fn l08_after_the_end_nothing_happens_across_a_restart() {
     world.cloud.values_mut().for_each(|seen| *seen = Seen::Live(Live::Running));
     world.run_to_rest(Duration::from_hours(1));
     assert_eq!((world.writes.len(), world.looked.len(), world.calls.len()), (writes, looked, 1));
-    world.job.meta.generation = 2;
+    world.spec.meta.generation = 2;
     world.run_to_rest(Duration::from_hours(1));
     assert_eq!(world.writes.len(), writes + 1, "one write for a spec edit");
     assert_eq!(world.status.observed_generation, Some(2));
@@ -533,7 +533,7 @@ fn l08_after_the_end_nothing_happens_across_a_restart() {
 #[test]
 fn a_plan_looks_once_writes_no_rows_and_is_silent() {
     let mut world = World::new(30);
-    world.job.dry_run = true;
+    world.spec.dry_run = true;
     let (on_its_way, terminated) = (world.id(0), world.id(1));
     world.cloud.insert(on_its_way, Seen::ShuttingDown);
     world.cloud.insert(terminated, Seen::Terminated);
@@ -545,9 +545,9 @@ fn a_plan_looks_once_writes_no_rows_and_is_silent() {
     assert_eq!(world.status.start_time, None);
     assert_eq!((world.looked.len(), world.writes.len()), (30, 2));
     // Started: the looks of the plan don't count.
-    world.job.dry_run = false;
-    world.job.meta.generation = 2;
-    world.cloud.insert(world.job.ids[2], Seen::Terminated);
+    world.spec.dry_run = false;
+    world.spec.meta.generation = 2;
+    world.cloud.insert(world.spec.ids[2], Seen::Terminated);
     let (wave, _) = world.run();
     assert_eq!(wave.unwrap().batches[0].members.len(), 27);
     assert_eq!(world.status.plan, None);
@@ -575,7 +575,7 @@ fn the_largest_status_fits() {
     let fault_free = serde_json::to_vec(&world.status).unwrap().len();
     assert!(fault_free + spec < 1_048_576, "{fault_free}");
     // Every row at its longest.
-    let ledger = Ledger::read(&world.job.ids, &world.status);
+    let ledger = Ledger::read(&world.spec.ids, &world.status);
     let mut largest = ledger.clone();
     for row in &mut largest.rows {
         row.attempts = 6;

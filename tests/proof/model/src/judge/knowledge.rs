@@ -84,7 +84,7 @@ impl Model {
             }
         };
         for position in ids {
-            let id = self.job.ids[*position];
+            let id = self.spec.ids[*position];
             let known = &mut processes[*p].known[*position];
             known.call = 2;
             let (effect, listed) = match reply {

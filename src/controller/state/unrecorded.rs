@@ -5,7 +5,7 @@ use crate::engine::object::state::memory::CallState;
 
 /// The outcome of a call whose object is gone.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Orphan {
+pub struct UnrecordedOutcome {
     /// uid of the object.
     pub uid: String,
     /// Batch number of the call.
@@ -17,7 +17,7 @@ pub struct Orphan {
 }
 
 /// Outcomes that no write holds.
-pub fn orphans(tracked: &Tracked) -> Vec<Orphan> {
+pub fn unrecorded_outcomes(tracked: &Tracked) -> Vec<UnrecordedOutcome> {
     let Some(memory) = &tracked.memory else { return Vec::new() };
     let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
         CallState::Ended { reply, .. } => {
@@ -27,7 +27,7 @@ pub fn orphans(tracked: &Tracked) -> Vec<Orphan> {
         CallState::InFlight | CallState::Recorded { .. } | CallState::NotSent => None,
     });
     ended
-        .map(|(number, call, outcome)| Orphan {
+        .map(|(number, call, outcome)| UnrecordedOutcome {
             uid: tracked.uid.clone(),
             batch: *number,
             ids: call.ids.iter().map(|(id, _)| id.to_string()).collect(),
