@@ -1,16 +1,13 @@
-//! The clock of the process: read at the edge, and passed to the engine.
+//! The clock of the process. The edge reads it and passes the time to the engine.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::{
-    engine::{Mono, Now},
-    leadership::Leadership,
-};
+use crate::engine::{Mono, Now};
 
-/// Reads both clocks. One for the process: moments of different clocks can't be compared.
+/// Reads the monotonic and the wall clock. A process has one: moments of two `Clock`s cannot be compared.
 #[derive(Clone)]
 pub struct Clock {
     start: Instant,
@@ -24,81 +21,74 @@ impl fmt::Debug for Clock {
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Starts a clock with the system's wall clock.
     #[must_use]
     pub fn start() -> Self {
         Self::with_wall(Timestamp::now)
     }
 
-    /// A clock that starts now, with a wall clock of one's own: in a simulation it jumps.
+    /// Starts a clock with another wall clock, such as a simulation's that jumps.
     #[must_use]
     pub fn with_wall(wall: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self { start: Instant::now(), wall: Arc::new(wall) }
     }
 
-    /// The moment on the monotonic clock.
+    /// The time on the monotonic clock, which starts at zero with this `Clock`.
     #[must_use]
     pub fn mono(&self) -> Mono {
         Mono::at(self.start.elapsed())
     }
 
-    /// The moment on the wall clock: for records that people read and for times that others state.
+    /// The time on the wall clock: for records that people read, and to compare with times that others state.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         (self.wall)()
     }
 
-    /// The moment on both clocks.
+    /// The time on both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
         Now { mono: self.mono(), wall: self.wall() }
     }
 
-    /// The moment as tokio counts it, to sleep until it.
+    /// Converts a moment to tokio's type, to sleep until it.
     #[must_use]
     pub fn instant(&self, moment: Mono) -> Instant {
         self.start + moment.since_start()
     }
 }
 
-/// The moment by which something must have happened, on both clocks.
+/// A deadline on both clocks.
 ///
-/// The monotonic clock may stand still while the machine sleeps (CLOCK_MONOTONIC of Linux does), and the wall clock may be
-/// set. Whichever says that it is over is believed: to begin again costs little.
+/// The monotonic clock may stand still while the machine sleeps (CLOCK_MONOTONIC of Linux does), and someone may set the wall
+/// clock. The deadline is over as soon as either clock says so: starting again costs little.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     mono: Instant,
     wall: Timestamp,
     clock: Clock,
-    leadership: Leadership,
 }
 
 impl Deadline {
-    /// So long from now.
+    /// A deadline that is over `life` from now.
     #[must_use]
     pub fn after(life: Duration, clock: &Clock) -> Self {
         let wall = clock.wall();
         let wall = wall.checked_add(life).unwrap_or(wall);
-        Self { mono: Instant::now() + life, wall, clock: clock.clone(), leadership: Leadership::always() }
+        Self { mono: Instant::now() + life, wall, clock: clock.clone() }
     }
 
-    /// At `moment` if that is sooner.
+    /// Moves the deadline to `moment` if that is sooner.
     #[must_use]
     pub fn no_later_than(self, moment: Mono) -> Self {
         let mono = self.mono.min(self.clock.instant(moment));
         Self { mono, ..self }
     }
 
-    /// Over as soon as this process leads no more, too.
-    #[must_use]
-    pub fn while_leading(self, leadership: &Leadership) -> Self {
-        Self { leadership: leadership.clone(), ..self }
-    }
-
-    /// Whether it is over.
+    /// Whether the deadline has passed on either clock.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        Instant::now() >= self.mono || self.clock.wall() >= self.wall || !self.leadership.leads()
+        Instant::now() >= self.mono || self.clock.wall() >= self.wall
     }
 }
 

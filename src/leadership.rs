@@ -1,4 +1,4 @@
-//! Whether this process leads: kept by [`crate::runtime::election`], asked before everything that only a leader may do.
+//! Whether this process leads. The election in `runtime` sets it; everything that only a leader may do asks it first.
 
 use prometheus_client::{
     collector::Collector,
@@ -9,29 +9,31 @@ use tokio::sync::watch;
 
 use crate::{clock::Deadline, metrics::Registry};
 
-/// Whether this process leads at this moment. Clones see the same.
+/// Tells whether this process leads now. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<Term>);
 
 #[derive(Clone, Debug)]
 enum Term {
-    /// Somebody else leads, or nobody.
+    /// Another process leads, or none.
     None,
-    /// Until then, if it is not renewed before.
+    /// This process leads until this deadline, unless it renews the lease before.
     Until(Deadline),
-    /// Without election.
+    /// Leader election is off.
     Always,
 }
 
 impl Leadership {
-    /// That of a process which takes part in no election: it always leads.
+    /// Leadership without election: the process always leads.
     #[must_use]
     pub fn always() -> Self {
         Self(watch::Sender::new(Term::Always).subscribe())
     }
 
-    /// Whether this process leads. Both clocks are asked: a process that was stopped, or a machine that slept, for longer than
-    /// the lease leads no more when it goes on, before it has heard of anything.
+    /// Whether this process leads.
+    ///
+    /// Asks both clocks. A process that was stopped, or whose machine slept, for longer than the lease no longer leads from its
+    /// first step on, before it has read the Lease again.
     #[must_use]
     pub fn leads(&self) -> bool {
         match &*self.0.borrow() {
@@ -42,7 +44,28 @@ impl Leadership {
     }
 }
 
-/// A row of `leader`: whether this process leads, by the name of the Lease.
+/// Guards the departure of a delete call: the call may leave before a deadline, and only while this process leads.
+#[derive(Clone, Debug)]
+pub struct DepartureGuard {
+    leave_by: Deadline,
+    leadership: Leadership,
+}
+
+impl DepartureGuard {
+    /// Lets a call leave until the deadline while `leadership` holds.
+    #[must_use]
+    pub fn new(leave_by: Deadline, leadership: &Leadership) -> Self {
+        Self { leave_by, leadership: leadership.clone() }
+    }
+
+    /// Whether the call may still leave.
+    #[must_use]
+    pub fn allows(&self) -> bool {
+        !self.leave_by.is_over() && self.leadership.leads()
+    }
+}
+
+/// The gauge `leader`: 1 while this process leads, labelled with the name of the Lease.
 #[derive(Debug)]
 struct Leader {
     lease: String,
@@ -50,7 +73,7 @@ struct Leader {
 }
 
 impl Leadership {
-    /// Under the registry's own prefix. Without election the name of the Lease is empty.
+    /// Registers the gauge `leader`. `lease` is the name of the Lease, empty without election.
     pub fn register(&self, registry: &mut Registry, lease: &str) {
         let row = Leader { lease: lease.to_owned(), leadership: self.clone() };
         registry.register_collector(Box::new(row));
@@ -60,30 +83,30 @@ impl Leadership {
 impl Collector for Leader {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let leads = ConstGauge::new(i64::from(self.leadership.leads()));
-        let help = "Whether this process leads, by the Lease for which it stands.";
+        let help = "Whether this process leads (1) or not (0), by the Lease that it competes for.";
         let mut family = encoder.encode_descriptor("leader", help, None, leads.metric_type())?;
         leads.encode(family.encode_family(&[("lease", self.lease.as_str())])?)
     }
 }
 
-/// Says who leads. When it is dropped, this process leads no more.
+/// Sets [`Leadership`]. Dropping it ends the leadership.
 #[derive(Debug)]
 pub struct LeadershipSetter(watch::Sender<Term>);
 
 impl LeadershipSetter {
-    /// A process that does not lead yet.
+    /// A setter and its leadership, which does not hold yet.
     #[must_use]
     pub fn new() -> (Self, Leadership) {
         let (sender, receiver) = watch::channel(Term::None);
         (Self(sender), Leadership(receiver))
     }
 
-    /// It leads until then.
+    /// Leads until `end`.
     pub fn until(&self, end: Deadline) {
         self.0.send_replace(Term::Until(end));
     }
 
-    /// It leads no more, from now on.
+    /// Stops leading now.
     pub fn end(&self) {
         self.0.send_replace(Term::None);
     }
@@ -136,20 +159,20 @@ mod tests {
         let (setter, leadership) = LeadershipSetter::new();
         assert!(!leadership.leads(), "not before its first term");
         setter.until(Deadline::after(TERM, &clock));
-        let call = Deadline::after(Duration::from_mins(1), &clock).while_leading(&leadership);
-        assert!(leadership.leads() && !call.is_over());
+        let call = DepartureGuard::new(Deadline::after(Duration::from_mins(1), &clock), &leadership);
+        assert!(leadership.leads() && call.allows());
         tokio::time::advance(TERM).await;
-        assert!(!leadership.leads() && call.is_over(), "the process was stopped");
+        assert!(!leadership.leads() && !call.allows(), "the process was stopped");
         setter.until(Deadline::after(TERM, &clock));
-        assert!(leadership.leads() && !call.is_over(), "renewed");
+        assert!(leadership.leads() && call.allows(), "renewed");
         wall.fetch_add(10, Ordering::SeqCst);
-        assert!(!leadership.leads() && call.is_over(), "the machine slept");
+        assert!(!leadership.leads() && !call.allows(), "the machine slept");
         setter.until(Deadline::after(TERM, &clock));
         setter.end();
-        assert!(!leadership.leads() && call.is_over());
+        assert!(!leadership.leads() && !call.allows());
         setter.until(Deadline::after(TERM, &clock));
         drop(setter);
-        assert!(!leadership.leads() && call.is_over(), "nobody keeps it any more");
+        assert!(!leadership.leads() && !call.allows(), "nobody keeps it any more");
         assert!(Leadership::always().leads());
     }
 }

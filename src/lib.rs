@@ -3,11 +3,12 @@
 //! In reading order:
 //!
 //! - [`api`]: the custom resource, what users write and read;
-//! - [`engine`]: pure decisions, of an object (ledger, batches, attempts, next step) and of an account (how fast to call);
-//! - [`cloud`]: the CloudDC API, which knows nothing of Kubernetes;
-//! - [`controller`]: carries the decisions out, the only place where Kubernetes and the cloud meet;
-//! - [`runtime`]: the process, its flags, logs, health, metrics, election and end; [`clock`], [`random`] and [`leadership`] are
-//!   read for all of them, and all of them count with [`metrics`].
+//! - [`engine`]: pure decisions: the next step of an object, and how fast an account is called;
+//! - [`cloud`]: the client of the CloudDC API; it knows nothing of Kubernetes;
+//! - [`scope`]: which objects this process works on;
+//! - [`controller`]: carries out the decisions; the only place where Kubernetes and the cloud meet;
+//! - [`runtime`]: the process: flags, logs, health, metrics, leader election, signals;
+//! - [`clock`], [`random`], [`leadership`], [`lock`] and [`metrics`]: what all of these share.
 
 pub mod api;
 pub mod clock;

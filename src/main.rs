@@ -1,4 +1,4 @@
-//! Arguments, crypto provider, start.
+//! Starts the process: arguments, crypto provider, clients, election, controller.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -28,7 +28,7 @@ use tracing::{error, info};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    // Before any client is made: without a provider both HTTP clients refuse to start.
+    // Both HTTP clients refuse to start without a crypto provider, so it is installed first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let done = match cli.command {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Logging may not have started; a person at a terminal reads this either way.
+            // Logging may not have started yet, so the error also goes to stderr as plain text.
             eprintln!("{CONTROLLER_NAME}: {error}");
             ExitCode::FAILURE
         }
@@ -63,7 +63,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
             no_proxy: false,
         })?;
         let mut config = kube::Config::infer().await?;
-        // Retries are decided where their cause is known, each within its deadline.
+        // The callers retry: they know the cause of a failure and their own deadline.
         config.default_retry = false;
         let (scope, clock, random) = (args.scope(), Clock::start(), Random::system());
         let own = args.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -112,7 +112,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
         }
         ended
     });
-    // Not waited for: a look-up of a name may take long, and a process that leads no more shall be gone.
+    // Do not wait for blocking tasks: a DNS lookup may take long, and a process that lost its lease must end.
     runtime.shutdown_background();
     ended
 }

@@ -1,8 +1,8 @@
-//! What every component counts with: families of metrics whose labels are closed lists.
+//! Metric families whose labels are closed lists, for all components.
 //!
-//! Each component has a small struct of its own with `register`. No label ever holds a name, a namespace or an id: what is
-//! counted costs the same for ten objects and for ten thousand. Every row of a closed list is there from the start, at 0, so
-//! that its first increase is seen as one.
+//! Each component has a small struct with a `register` function. No label holds a name, a namespace or an id, so ten thousand
+//! objects cost as many series as ten. Every row of a closed list exists from the start with the value 0, so that Prometheus
+//! sees its first increase.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ pub use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// Names and values of the labels of one row.
+/// Label names and values of one row.
 pub type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// Counters of `N` labels.
+/// Counters with `N` labels.
 pub type Counters<const N: usize> = Family<Labels<N>, Counter>;
 
-/// Histograms of `N` labels, in seconds.
+/// Histograms with `N` labels, in seconds.
 pub type Durations<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
-/// From a local reply to the longest total deadline that makes sense for one request.
+/// Buckets in seconds for one request: from a local reply to the longest sensible deadline.
 const QUICK: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
-/// From no wait to an hour at the slowest pace.
+/// Buckets in seconds for waits: from none to an hour at the slowest rate.
 const SLOW: [f64; 10] = [0.01, 0.1, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
 
-/// Counters with these rows.
+/// Makes counters with these rows.
 pub fn counters<const N: usize>(rows: impl IntoIterator<Item = Labels<N>>) -> Counters<N> {
     let counters = Counters::default();
     for row in rows {
@@ -34,7 +34,7 @@ pub fn counters<const N: usize>(rows: impl IntoIterator<Item = Labels<N>>) -> Co
     counters
 }
 
-/// Histograms of how long requests take, with these rows.
+/// Makes histograms of request durations with these rows.
 pub fn durations<const N: usize>(rows: impl IntoIterator<Item = Labels<N>>) -> Durations<N> {
     let durations = Durations::new_with_constructor(quick as fn() -> Histogram);
     for row in rows {
@@ -43,30 +43,30 @@ pub fn durations<const N: usize>(rows: impl IntoIterator<Item = Labels<N>>) -> D
     durations
 }
 
-/// A histogram of how long something quick takes.
+/// Makes a histogram for something quick.
 #[must_use]
 pub fn quick() -> Histogram {
     Histogram::new(QUICK)
 }
 
-/// A histogram of waits, which may be long.
+/// Makes a histogram for waits, which may be long.
 #[must_use]
 pub fn slow() -> Histogram {
     Histogram::new(SLOW)
 }
 
-/// Enters a duration.
+/// Observes a duration.
 pub fn observe(histogram: &Histogram, took: Duration) {
     histogram.observe(took.as_secs_f64());
 }
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! What a registry tells, for tests.
+    //! Scrapes of a registry, for tests.
 
     use super::Registry;
 
-    /// The scrape of what a component registers.
+    /// Scrapes what a component registers.
     pub fn scraped(register: impl FnOnce(&mut Registry)) -> String {
         let mut registry = Registry::default();
         register(&mut registry);
@@ -75,7 +75,7 @@ pub(crate) mod testing {
         text
     }
 
-    /// The value of a sample, by its name and labels as they are written.
+    /// The value of a sample, by its name and labels as the scrape writes them.
     pub fn sample(scrape: &str, name: &str) -> f64 {
         let value = scrape.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("{name} in {scrape}")).parse().unwrap()

@@ -1,8 +1,8 @@
-//! Random numbers of the process: read at the edge, and passed to the engine.
+//! Random numbers. The edge draws them and passes them to the engine.
 
 use std::{fmt, sync::Arc};
 
-/// Where random numbers come from.
+/// A source of random numbers.
 #[derive(Clone)]
 pub struct Random(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
 
@@ -13,25 +13,25 @@ impl fmt::Debug for Random {
 }
 
 impl Random {
-    /// The system's.
+    /// The operating system's source.
     #[must_use]
     pub fn system() -> Self {
         Self::from_source(|| getrandom::u64().ok())
     }
 
-    /// Another source: in a simulation a seeded one.
+    /// Another source, such as a simulation's seeded one.
     #[must_use]
     pub fn from_source(source: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self(Arc::new(source))
     }
 
-    /// A claim that no other process and no other wave has; none if there are no random numbers.
+    /// A claim that no other process and no other wave has: 128 random bits in hexadecimal. `None` if the source fails.
     #[must_use]
     pub fn claim(&self) -> Option<String> {
         (self.0)().map(|random| format!("{random:016x}"))
     }
 
-    /// Randomness for jitter, where none is no harm.
+    /// A random number for jitter; 0 if the source fails, which does no harm there.
     #[must_use]
     pub fn jitter(&self) -> u64 {
         (self.0)().unwrap_or(0)

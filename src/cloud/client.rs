@@ -21,17 +21,19 @@ use super::{
     metrics::{CloudMetrics, Operation, Outcome},
     skew::Skew,
     transport::{
-        ClientError, ClientOptions, ExchangeError, FailedExchange, Http, HttpTransport, LeaveBy, Transport,
+        ClientError, ClientOptions, ExchangeError, FailedExchange, GuardedBody, Http, HttpTransport,
+        Transport,
     },
 };
 use crate::{
-    clock::{Clock, Deadline},
+    clock::Clock,
     engine::{
         InstanceId,
         reply::{CloudMessage, Refusal, Reply, Trouble},
         settings::{BATCH_SIZE, READ_SIZE},
         state::Seen,
     },
+    leadership::DepartureGuard,
 };
 
 /// Always sent: without it 100 ids may be answered by 10 rows (the page contradicts itself on the default).
@@ -92,22 +94,22 @@ impl Client {
         &self.metrics
     }
 
-    /// DeleteInstances for 1 to 50 distinct ids. The request leaves before `leave_by`, or not at all.
+    /// DeleteInstances for 1 to 50 distinct ids. The request leaves while `departure` allows it, or not at all.
     pub async fn delete_instances(
         &self,
         endpoint: &Endpoint,
         project: &str,
         credential: &Credential,
         ids: &[InstanceId],
-        leave_by: Deadline,
+        departure: DepartureGuard,
     ) -> Reply {
         let started = Instant::now();
-        let reply = self.delete(Place { endpoint, project, credential }, ids, leave_by).await;
+        let reply = self.delete(Place { endpoint, project, credential }, ids, departure).await;
         self.metrics.called(Operation::DeleteInstances, Outcome::of_reply(&reply), started.elapsed());
         reply
     }
 
-    async fn delete(&self, place: Place<'_>, ids: &[InstanceId], leave_by: Deadline) -> Reply {
+    async fn delete(&self, place: Place<'_>, ids: &[InstanceId], departure: DepartureGuard) -> Reply {
         let distinct: HashSet<_> = ids.iter().collect();
         if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {
             // What an empty set means is not documented. No decision makes such a batch.
@@ -122,7 +124,7 @@ impl Client {
             return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, message };
         };
         let request = self.request(Method::POST, place, "/batch-delete", &body).map(|mut request| {
-            *request.body_mut() = Some(reqwest::Body::wrap(LeaveBy::new(body, leave_by)));
+            *request.body_mut() = Some(reqwest::Body::wrap(GuardedBody::new(body, departure)));
             request
         });
         let redact = |text: &str| self.known.redact(place.credential.secrets(), text);

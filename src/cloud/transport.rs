@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use super::classify::HttpReply;
 use super::credential::Secret;
-use crate::clock::Deadline;
+use crate::leadership::DepartureGuard;
 
 /// Below the least sensible total deadline, so that a timeout while connecting is known as one that sent nothing.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -240,23 +240,23 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[error("too late after the write of the intent, or another process leads")]
 struct TooLate;
 
-/// A body that refuses to leave after a moment.
+/// A request body that is sent only while its [`DepartureGuard`] allows it.
 ///
 /// The HTTP library polls it after the connection is there and before the head is flushed, so this is the last check
 /// before anything of the request leaves. It can't be cloned, so nothing sends it twice.
-pub struct LeaveBy {
+pub struct GuardedBody {
     bytes: Option<Bytes>,
-    leave_by: Deadline,
+    departure: DepartureGuard,
 }
 
-impl LeaveBy {
-    /// This body, unless it is later than `leave_by`.
-    pub fn new(bytes: Vec<u8>, leave_by: Deadline) -> Self {
-        Self { bytes: Some(bytes.into()), leave_by }
+impl GuardedBody {
+    /// Wraps the body of one delete call.
+    pub fn new(bytes: Vec<u8>, departure: DepartureGuard) -> Self {
+        Self { bytes: Some(bytes.into()), departure }
     }
 }
 
-impl Body for LeaveBy {
+impl Body for GuardedBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -266,7 +266,7 @@ impl Body for LeaveBy {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         let Some(bytes) = this.bytes.take() else { return Poll::Ready(None) };
-        if this.leave_by.is_over() {
+        if !this.departure.allows() {
             return Poll::Ready(Some(Err(TooLate.into())));
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -286,7 +286,11 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::{clock::Clock, cloud::testing::options};
+    use crate::{
+        clock::{Clock, Deadline},
+        cloud::testing::options,
+        leadership::Leadership,
+    };
 
     /// A root that signs nothing; valid until 2126.
     const ROOT: &str = "-----BEGIN CERTIFICATE-----\n\
@@ -322,7 +326,7 @@ c/29AKdAGWkFW+ZKFXqRLvr/GlAY\n\
         assert!(matches!(Http::new(&missing), Err(ClientError::Roots { .. })));
     }
 
-    fn poll(body: &mut LeaveBy) -> Option<Result<Bytes, String>> {
+    fn poll(body: &mut GuardedBody) -> Option<Result<Bytes, String>> {
         let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
         let frame = frame.now_or_never().unwrap()?;
         Some(frame.map(|f| f.into_data().unwrap()).map_err(|e| e.to_string()))
@@ -331,12 +335,12 @@ c/29AKdAGWkFW+ZKFXqRLvr/GlAY\n\
     #[test]
     fn s13_a_body_is_given_out_whole_and_in_time_or_not_at_all() {
         let clock = Clock::start();
-        let later = Deadline::after(Duration::from_mins(1), &clock);
-        let mut body = LeaveBy::new(b"body".to_vec(), later);
+        let within = |life| DepartureGuard::new(Deadline::after(life, &clock), &Leadership::always());
+        let mut body = GuardedBody::new(b"body".to_vec(), within(Duration::from_mins(1)));
         assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(4), false));
         assert_eq!(poll(&mut body), Some(Ok(Bytes::from_static(b"body"))));
         assert_eq!((poll(&mut body), body.is_end_stream()), (None, true));
-        let mut late = LeaveBy::new(b"body".to_vec(), Deadline::after(Duration::ZERO, &clock));
+        let mut late = GuardedBody::new(b"body".to_vec(), within(Duration::ZERO));
         assert!(poll(&mut late).unwrap().is_err());
         assert_eq!(poll(&mut late), None, "a second poll brings nothing either");
     }

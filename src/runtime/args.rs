@@ -11,147 +11,147 @@ use crate::{
     scope::{Scope, Selector},
 };
 
-/// Deletes CloudDC bare-metal instances listed in InstanceDeletion objects, and says when they are gone.
+/// Deletes the CloudDC bare-metal instances that InstanceDeletion objects list, and reports when they are gone.
 ///
-/// The cluster comes from KUBECONFIG or the pod's own account. Without a command it runs. Each flag of `run` can be given as an
-/// environment variable of the same name (--poll-min as POLL_MIN), a repeatable one with commas between its values.
+/// The cluster comes from KUBECONFIG or from the pod's service account. Without a command, `run` is assumed. Each flag of `run`
+/// has an environment variable of the same name (--poll-min is POLL_MIN); a repeatable flag takes values separated by commas.
 ///
-/// HTTPS_PROXY and NO_PROXY are heeded for the cloud, and for the cluster of a kubeconfig.
+/// HTTPS_PROXY and NO_PROXY apply to calls of the cloud, and to the cluster of a kubeconfig.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command; `run` if it is left out.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Flags of `run`, which may be left out.
+    /// Flags of `run`, for a command line without a command.
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Works on InstanceDeletion objects until SIGTERM (this is the default).
+    /// Reconcile InstanceDeletion objects until SIGTERM (the default).
     Run(Box<RunArgs>),
-    /// Prints the CustomResourceDefinition that this version works with, as YAML.
+    /// Print the CustomResourceDefinition of this version as YAML.
     Crd,
 }
 
-/// Form of log lines.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Flags of `run`. Durations are written as 300ms, 5s, 2m, 1h.
+/// Flags of `run`. A duration is a number with a unit: 300ms, 5s, 2m, 1h.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Where a region's CloudDC is, in place of https://clouddc.REGION.myhuaweicloud.com; repeatable.
+    /// Base URL of a region's CloudDC API, instead of https://clouddc.REGION.myhuaweicloud.com; repeatable.
     #[arg(long, env, value_name = "REGION=URL", value_parser = values::region_url, value_delimiter = ',')]
     endpoint: Vec<RegionUrl>,
-    /// Where a region's IAM is, in place of https://iam.REGION.myhuaweicloud.com; repeatable. Only Secrets with a password need it.
+    /// Base URL of a region's IAM, instead of https://iam.REGION.myhuaweicloud.com; repeatable. Only Secrets with a password need it.
     #[arg(long, env, value_name = "REGION=URL", value_parser = values::region_url, value_delimiter = ',')]
     iam_endpoint: Vec<RegionUrl>,
-    /// Accept http:// in --endpoint and --iam-endpoint. Tokens and passwords then cross the network readable: for tests only.
+    /// Accept http:// in --endpoint and --iam-endpoint. Anyone on the network can then read tokens and passwords: for tests only.
     #[arg(long, env)]
     allow_insecure_endpoint: bool,
-    /// Further roots for the cloud's endpoints, a PEM file; the system's roots stay.
+    /// PEM file with root certificates to trust for the cloud's endpoints, in addition to the built-in ones.
     #[arg(long, env, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Namespace to work on; repeatable. All namespaces if left out.
+    /// Namespace to work on; repeatable. Default: all namespaces.
     #[arg(long, env, value_name = "NS", value_parser = values::namespace, value_delimiter = ',')]
     namespace: Vec<String>,
-    /// Work only on objects with these labels, such as team=fleet,tier!=prod. All objects if empty.
+    /// Label selector of the objects to work on, such as team=fleet,tier!=prod. Default: all objects.
     #[arg(long, env, value_name = "LABELS", default_value = "")]
     selector: Selector,
-    /// Address and port for /healthz and /readyz; port 0 takes a free one, which is logged.
+    /// Address and port that serve /healthz, /readyz and /metrics. Port 0 takes a free port and logs it.
     #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// Whether processes with the same --namespace and --selector elect one that works. Safety does not rest on it: without it, or
-    /// with a lease that is stolen, two at once only repeat each other's reads.
+    /// Elect one leader among the processes with the same --namespace and --selector. Safety does not depend on it: two
+    /// processes that work at the same time only repeat each other's reads.
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub leader_elect: bool,
-    /// Namespace of the Lease by which they elect; it needs a role there (get, create, update). The process's own if left out: the
-    /// pod's, or that of the kubeconfig's context. The Lease's name is logged at start.
+    /// Namespace of the Lease for leader election; the process needs get, create and update for Leases there. Default: the
+    /// pod's namespace, or that of the kubeconfig's context. The process logs the name of the Lease at start.
     #[arg(long, env, value_name = "NS", value_parser = values::namespace)]
     pub lease_namespace: Option<String>,
-    /// Most delete calls per second for one account, above 0 to 1000; a throttled account is called more slowly.
+    /// Maximum rate of delete calls for one account, per second: above 0, at most 1000. A throttled account is called more slowly.
     #[arg(long, env, value_name = "N", default_value = "2", value_parser = values::rate)]
     pub delete_rate: f64,
-    /// Most reads per second for one account, above 0 to 1000; a throttled account is called more slowly.
+    /// Maximum rate of reads for one account, per second: above 0, at most 1000. A throttled account is called more slowly.
     #[arg(long, env, value_name = "N", default_value = "10", value_parser = values::rate)]
     pub read_rate: f64,
-    /// Delete calls in flight for one object, 1 to 64.
+    /// Maximum number of delete calls in flight for one object: 1 to 64.
     #[arg(long, env, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel_calls: u8,
-    /// Time between two looks at the open instances of an object.
+    /// Shortest time between two reads of an object's open instances.
     #[arg(long, env, value_name = "D", default_value = "5s", value_parser = durations::parse)]
     poll_min: Duration,
-    /// Longest time after which an unfinished object is decided upon again.
+    /// Longest time between two reconciles of an unfinished object.
     #[arg(long, env, value_name = "D", default_value = "2m", value_parser = durations::parse)]
     poll_max: Duration,
-    /// How long a read may lag behind a call; also the least time between two not-found reads.
+    /// How long the cloud's reads may lag behind a call; also the shortest time between the two reads that prove an id not found.
     #[arg(long, env, value_name = "D", default_value = "30s", value_parser = durations::parse)]
     settle: Duration,
-    /// Shortest backoff.
+    /// Shortest backoff after a failure.
     #[arg(long, env, value_name = "D", default_value = "1s", value_parser = durations::parse)]
     retry_min: Duration,
-    /// Longest backoff, and the time between tries where a person has to act.
+    /// Longest backoff, and the time between two tries while a person has to act.
     #[arg(long, env, value_name = "D", default_value = "5m", value_parser = durations::parse)]
     retry_max: Duration,
-    /// An instance that has had no end for longer than this, in whatever phase, is named with its last read in the message of
-    /// the condition Ready, and in one event. Not while the object is suspended.
+    /// Time after which the message of the condition Ready, and one event, name an instance that has not ended, with its last
+    /// read. Does not apply while the object is suspended.
     #[arg(long, env, value_name = "D", default_value = "1h", value_parser = durations::parse)]
     stuck_after: Duration,
-    /// Total time for one cloud call. After SIGTERM the process waits up to this and 20 s more for running calls; above 40s, raise
-    /// the pod's terminationGracePeriodSeconds too.
+    /// Total time for one call of the cloud. After SIGTERM the process waits for running calls, at most this time plus 20 s. Above
+    /// 40s, raise the pod's terminationGracePeriodSeconds too.
     #[arg(long, env, value_name = "D", default_value = "30s", value_parser = durations::parse)]
     pub request_timeout: Duration,
-    /// Form of log lines, on stderr. Left out: text on a terminal, else json.
+    /// Format of the log lines on stderr. Default: text on a terminal, json otherwise.
     #[arg(long, env, value_name = "FORM")]
     pub log_format: Option<LogFormat>,
-    /// What is logged: a level (error, warn, info, debug, trace, off), or TARGET=LEVEL, several with commas between, such as
-    /// warn,instance_deletion_controller=debug. Libraries that could print tokens say no more than errors, whatever is asked for.
+    /// Log filter: a level (error, warn, info, debug, trace, off) or TARGET=LEVEL, several separated by commas, such as
+    /// warn,instance_deletion_controller=debug. Libraries that could print tokens never log below error.
     #[arg(long, env, value_name = "FILTER", default_value = "info")]
     pub log_level: String,
 }
 
-/// Flags that contradict each other, or ask for what is not there.
+/// Flags that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidArgs {
-    /// A lower bound above its upper bound.
+    /// A lower bound is above its upper bound.
     #[error("--{low} is above --{high}; make it smaller")]
     Bounds {
-        /// The lower one.
+        /// Name of the lower bound's flag.
         low: &'static str,
-        /// The upper one.
+        /// Name of the upper bound's flag.
         high: &'static str,
     },
-    /// A region twice.
+    /// A flag names a region twice.
     #[error("--{flag} names region {region} twice; leave one out")]
     Twice {
-        /// The flag.
+        /// Name of the flag.
         flag: &'static str,
-        /// The region.
+        /// Name of the region.
         region: String,
     },
-    /// A URL that is none.
+    /// A URL is invalid.
     #[error("--{flag} {region}: {source}")]
     Endpoint {
-        /// The flag.
+        /// Name of the flag.
         flag: &'static str,
-        /// The region.
+        /// Name of the region.
         region: String,
-        /// Why.
+        /// Why it is invalid.
         source: EndpointError,
     },
 }
 
 impl RunArgs {
-    /// Checks what no single flag can tell, and returns the endpoints.
+    /// Checks the flags against each other and returns the endpoints.
     pub fn check(&self) -> Result<Endpoints, InvalidArgs> {
         if self.poll_min > self.poll_max {
             return Err(InvalidArgs::Bounds { low: "poll-min", high: "poll-max" });
@@ -179,13 +179,13 @@ impl RunArgs {
         Ok(endpoints)
     }
 
-    /// What the process works on.
+    /// The objects to work on.
     #[must_use]
     pub fn scope(&self) -> Scope {
         Scope::new(self.namespace.clone(), self.selector.clone())
     }
 
-    /// The flags that decisions depend on.
+    /// The settings that decisions depend on.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {

@@ -1,6 +1,6 @@
-//! A listener whose connections are few and short.
+//! A listener that bounds the number and the life of its connections.
 //!
-//! Anyone in the cluster can reach the health port, and axum's own server waits for a request for ever. Each waiting
+//! Anyone in the cluster can reach the health port, and axum's own server waits for a request without a limit. Each waiting
 //! connection holds a file descriptor, and without free ones the controller can call neither the API server nor the cloud.
 
 use std::{
@@ -20,7 +20,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Accepts connections, so many at once, and ends each when its time is over, whatever it does.
+/// Accepts a bounded number of connections at once and ends each when its time is over, whatever it does.
 #[derive(Debug)]
 pub struct Bounded {
     listener: TcpListener,
@@ -29,7 +29,7 @@ pub struct Bounded {
 }
 
 impl Bounded {
-    /// At most `at_once` connections, none longer than `life`.
+    /// Accepts at most `at_once` connections at a time and ends each after `life`.
     pub fn new(listener: TcpListener, at_once: usize, life: Duration) -> Self {
         Self { listener, slots: Arc::new(Semaphore::new(at_once)), life }
     }
@@ -40,8 +40,8 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The slot first: whoever waits for one then waits in the kernel's backlog and holds no descriptor of ours.
-        // It is an error only once the semaphore is closed, which nobody does.
+        // Take the slot first: a client that waits for one then waits in the kernel's backlog and costs no descriptor.
+        // `acquire` fails only on a closed semaphore, and nothing closes this one.
         let slot = self.slots.clone().acquire_owned().await.ok();
         let (stream, from) = Listener::accept(&mut self.listener).await;
         (Connection { stream, end: Box::pin(sleep(self.life)), _slot: slot }, from)
@@ -52,17 +52,17 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that fails when its time is over.
+/// A connection that fails once its time is over.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
-    /// Given back when the connection is dropped.
+    /// Returns the slot when the connection is dropped.
     _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    /// Fails once the time is over. Asked by writes too: whoever sends requests and reads no reply blocks there.
+    /// Fails once the time is over. Writes check it too: they block when a client sends requests and reads no reply.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match self.end.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),

@@ -1,8 +1,8 @@
-//! Durations as flags write them: `300ms`, `5s`, `2m`, `1h`.
+//! Parses durations of flags: `300ms`, `5s`, `2m`, `1h`.
 
 use std::time::Duration;
 
-/// Far beyond every use, and near enough for a time that is added to a date to stay a date.
+/// The longest duration: a year. It is beyond every use, and a date plus a year is still a valid date.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 /// Parses a duration above zero.

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`, and the server that answers them and `/metrics`.
+//! `/healthz` and `/readyz`, and the server for them and for `/metrics`.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::metrics::Registry;
 
-/// A probe takes milliseconds, and several probers at once are rare.
+/// Connections at once, and the life of each: a probe takes milliseconds, and several probers at once are rare.
 const AT_ONCE: usize = 32;
 const LIFE: Duration = Duration::from_secs(5);
 
@@ -33,18 +33,18 @@ pub struct Health {
 }
 
 impl Health {
-    /// Not ready, for this reason.
+    /// A process that is not ready, for this reason.
     #[must_use]
     pub fn unready(why: &'static str) -> Arc<Self> {
         Arc::new(Self { unready: Mutex::new(Some(why)) })
     }
 
-    /// Ready, or not for this reason.
+    /// Sets the process ready (`None`) or not ready for a reason.
     pub fn set(&self, unready: Option<&'static str>) {
         *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = unready;
     }
 
-    /// Under the registry's own prefix: whether the process is ready, as `/readyz` says until it stops.
+    /// Registers the gauge `ready`: 1 while `/readyz` answers 200.
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
     }
@@ -62,10 +62,10 @@ impl Collector for Health {
     }
 }
 
-/// Binds the address and answers until the process ends. Returns the address that was bound, which is logged too.
+/// Binds the address and serves it until the process ends. Returns the bound address and logs it.
 ///
-/// `/healthz` answers as long as the process schedules work at all; `/readyz` when every watch has its first list, and no
-/// longer once `stop` is cancelled. Both answer through the drain: a process that records its last calls is alive.
+/// `/healthz` answers 200 as long as the process schedules tasks at all. `/readyz` answers 200 from when every watch has its
+/// first list until `stop` is cancelled. Both are served during the drain: a process that records its last calls is alive.
 pub async fn serve(
     address: SocketAddr,
     health: Arc<Health>,
@@ -81,14 +81,14 @@ pub async fn serve(
         .with_state((health, stop))
         .route("/metrics", get(scrape).with_state(metrics));
     tokio::spawn(async move {
-        // Its errors are those of single connections; the process goes on without.
+        // Errors concern single connections; the process continues.
         let _ = axum::serve(Bounded::new(listener, AT_ONCE, LIFE), router).await;
     });
     Ok(bound)
 }
 
 async fn ready(State((health, stop)): State<(Arc<Health>, CancellationToken)>) -> (StatusCode, String) {
-    // Asked here and not set at the end: a first list that comes in late can't make a stopping process ready.
+    // Ask `stop` here: a first list that arrives late must not make a stopping process ready.
     let unready = if stop.is_cancelled() { Some("stopping") } else { health.get() };
     match unready {
         None => (StatusCode::OK, "ok\n".to_owned()),

@@ -14,7 +14,7 @@ use tracing_subscriber::{
 
 use super::args::LogFormat;
 
-/// Targets that may print headers or bodies, and with them tokens and Secrets.
+/// Targets that may print headers or bodies, and so tokens and Secrets.
 ///
 /// `kube_client` logs a whole body at WARN when it can't decode it, and headers at TRACE. `reqwest` can print every byte of a
 /// connection at TRACE, and proxies at DEBUG. `hyper`, `h2` and `rustls` print parts of what they read and write below INFO
@@ -22,19 +22,19 @@ use super::args::LogFormat;
 const TALKATIVE: [&str; 9] =
     ["h2", "hyper", "hyper_rustls", "hyper_util", "kube_client", "reqwest", "rustls", "tower", "tower_http"];
 
-/// The filter is none.
+/// `--log-level` is not a filter.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "--log-level {0:?} is no filter; write a level (error, warn, info, debug, trace, off) or TARGET=LEVEL, such as warn,instance_deletion_controller=debug"
+    "--log-level {0:?} is not a filter; write a level (error, warn, info, debug, trace, off) or TARGET=LEVEL, such as warn,instance_deletion_controller=debug"
 )]
 pub struct InvalidFilter(String);
 
-/// Starts logging. Without a format it is text on a terminal, else JSON.
+/// Starts logging. The default format is text on a terminal and JSON otherwise.
 pub fn init(format: Option<LogFormat>, filter: &str) -> Result<(), InvalidFilter> {
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     let layer = layer(format, filter, std::io::stderr, terminal)?;
-    // Refused only where logging has been started before, by a test.
+    // Fails only if a test has started logging before.
     let _ = Registry::default().with(layer).try_init();
     Ok(())
 }
@@ -60,8 +60,8 @@ where
     Ok(lines.with_filter(shown).with_filter(wanted).boxed())
 }
 
-/// `EnvFilter` takes a word that is no level for the name of a target, so that after a mistyped level nothing is logged at all,
-/// and takes nothing for ERROR.
+/// Refuses what `EnvFilter` would misread: it takes a mistyped level for the name of a target, after which nothing is logged,
+/// and an empty text for `error`.
 fn parse(filter: &str) -> Result<EnvFilter, InvalidFilter> {
     let meant = |directive: &str| {
         let level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
@@ -74,7 +74,7 @@ fn parse(filter: &str) -> Result<EnvFilter, InvalidFilter> {
     }
 }
 
-/// Whatever the user asks for, these say no more than that something went wrong.
+/// Limits these targets to errors, whatever the user asks for.
 fn harmless(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let talkative = TALKATIVE.iter().any(|crate_name| {

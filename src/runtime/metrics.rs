@@ -1,4 +1,4 @@
-//! `/metrics`: what all components count, in the form that the scraper asks for.
+//! `/metrics`: the registry of all components, in the format that the scraper asks for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,21 +19,21 @@ use tracing::warn;
 
 use crate::{api::CONTROLLER_NAME, metrics::Registry};
 
-/// Of every name.
+/// Prefix of every metric name.
 const PREFIX: &str = "instance_deletion";
-/// A scrape takes about a millisecond. One that waits for longer is told so, well before Prometheus gives up (10 s).
+/// Limit for one scrape. It takes about a millisecond; a blocked one fails well before Prometheus gives up (10 s).
 const DEADLINE: Duration = Duration::from_secs(2);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Everything that is counted.
+/// The metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    /// One scrape at a time: scrapers that come too often wait for each other and for nobody else.
+    /// One scrape at a time: scrapers that come too often wait for each other only.
     turn: Arc<Semaphore>,
 }
 
 impl Metrics {
-    /// With what says which build this is, and what the components of the process register.
+    /// Registers the build information and what the components register.
     #[must_use]
     pub fn new(register: impl FnOnce(&mut Registry)) -> Arc<Self> {
         let mut registry = Registry::with_prefix(PREFIX);
@@ -54,14 +54,14 @@ impl Metrics {
     }
 }
 
-/// Answers a scrape: OpenMetrics to whoever accepts it, as Prometheus does, else the older text of Prometheus.
+/// Answers a scrape in OpenMetrics if the scraper accepts it, as Prometheus does, and in Prometheus' text format otherwise.
 pub async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let open_metrics = accepted.into_iter().any(|value| value.contains("application/openmetrics-text"));
     let told = timeout(DEADLINE, async {
-        // It is an error only once the semaphore is closed, which nobody does.
+        // `acquire` fails only on a closed semaphore, and nothing closes this one.
         let turn = metrics.turn.clone().acquire_owned().await.ok();
-        // Beside the threads of the work: whatever a row waits for, no reconcile waits for the scrape.
+        // On a blocking thread: a collector may wait for a lock, and no reconcile may wait for the scrape.
         spawn_blocking(move || {
             let _until_it_is_told = turn;
             metrics.told(open_metrics)

@@ -1,11 +1,11 @@
-//! The process: what surrounds the work.
+//! The process around the controller.
 //!
-//! - [`args`]: the command line; `values` and `durations` parse what it holds;
-//! - [`logs`]: log lines, and what may never be in one;
-//! - [`election`]: which of several processes works;
-//! - [`health`]: `/healthz` and `/readyz`, on `connections` that are few and short; there too `/metrics` of [`metrics`];
-//! - [`panics`]: counted, whoever catches them;
-//! - [`signals`]: the beginning of the end.
+//! - [`args`]: the command line; `values` and `durations` parse its values;
+//! - [`logs`]: log lines, and the filter that keeps secrets out of them;
+//! - [`election`]: leader election;
+//! - [`health`]: `/healthz`, `/readyz` and the server for them and for `/metrics` ([`metrics`]); `connections` bounds it;
+//! - [`panics`]: the counter of panics;
+//! - [`signals`]: SIGTERM and SIGINT.
 
 pub mod args;
 mod connections;

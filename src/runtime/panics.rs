@@ -1,17 +1,17 @@
-//! Counts panics, whoever catches them: a task that ends in one is not heard of otherwise.
+//! Counts panics in all threads and tasks: nothing else tells of a task that panicked.
 
 use std::panic;
 
 use crate::metrics::{Counter, Registry};
 
-/// How many there were since [`Panics::count`].
+/// The number of panics since [`Panics::count`].
 #[derive(Clone, Debug, Default)]
 pub struct Panics {
     counter: Counter,
 }
 
 impl Panics {
-    /// Counts from now on, in all threads, before they are reported as before.
+    /// Installs a hook that counts panics of all threads and then calls the previous hook.
     #[must_use]
     pub fn count() -> Self {
         let panics = Self::default();
@@ -23,7 +23,7 @@ impl Panics {
         panics
     }
 
-    /// Under the registry's own prefix.
+    /// Registers the counter `panics`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("panics", "Panics, all of them caught: the process goes on", self.counter.clone());
     }

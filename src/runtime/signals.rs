@@ -4,10 +4,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Cancels the token at the first SIGTERM or SIGINT. A second one ends the process at once, with 128 and the signal's number
-/// as a shell would report it (143 or 130): what is in flight is then as after a crash.
+/// Cancels the token at the first SIGTERM or SIGINT. A second signal ends the process at once with the exit code that a shell
+/// reports (128 plus the signal's number: 143 or 130); calls in flight are then as after a crash.
 pub fn cancel_on_signal(stop: CancellationToken) -> std::io::Result<()> {
-    // Registered before this returns, so that no signal after it takes the default way.
+    // Register the handlers before returning: no later signal may take the default action.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {

@@ -1,11 +1,11 @@
-//! Values of flags that are more than a number: parsed once, refused with a message that says what to write.
+//! Parses values of flags; an error says what to write instead.
 
 /// A region and its URL, as `REGION=URL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionUrl {
     /// Name of the region, a DNS label.
     pub region: String,
-    /// Its URL, not checked yet: what is allowed depends on `--allow-insecure-endpoint`.
+    /// Its URL, unchecked: `--allow-insecure-endpoint` decides which schemes are allowed.
     pub url: String,
 }
 
@@ -21,8 +21,8 @@ pub fn region_url(text: &str) -> Result<RegionUrl, String> {
     Ok(RegionUrl { region: region.to_owned(), url: url.to_owned() })
 }
 
-/// Parses the name of a namespace. Empty is refused: to the API server it would mean all of them, and it comes from an
-/// undefined variable more often than from a decision.
+/// Parses the name of a namespace. An empty name is refused: to the API server it would mean all namespaces, and it usually
+/// comes from an undefined variable.
 pub fn namespace(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("a namespace can't be empty; leave the flag out for the default".to_owned());
@@ -36,7 +36,7 @@ pub fn namespace(text: &str) -> Result<String, String> {
 /// Parses a number of calls per second.
 pub fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of calls per second"))?;
-    // NaN is in no range.
+    // NaN is outside every range.
     if rate > 0.0 && rate <= 1000.0 {
         Ok(rate)
     } else {

@@ -1,4 +1,4 @@
-//! What a process works on: its shard.
+//! The objects that a process works on: its shard.
 
 pub mod selector;
 
@@ -6,17 +6,17 @@ use std::collections::BTreeMap;
 
 pub use selector::Selector;
 
-/// What a process works on.
+/// The objects that a process works on, by namespace and label.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// Namespaces, sorted, each once; empty: all.
+    /// Sorted, without repeats; empty means all namespaces.
     namespaces: Vec<String>,
-    /// Labels; empty: all objects.
+    /// An empty selector means all objects.
     selector: Selector,
 }
 
 impl Scope {
-    /// Of these namespaces (none: of all), the objects with these labels.
+    /// The objects with these labels in these namespaces; no namespace means all.
     #[must_use]
     pub fn new(mut namespaces: Vec<String>, selector: Selector) -> Self {
         namespaces.sort();
@@ -24,7 +24,7 @@ impl Scope {
         Self { namespaces, selector }
     }
 
-    /// The watches that it takes: one for each namespace, or one for all (none).
+    /// The watches that the scope needs: one for each namespace, or one of all namespaces (`None`).
     #[must_use]
     pub fn watches(&self) -> Vec<Option<String>> {
         if self.namespaces.is_empty() {
@@ -33,20 +33,20 @@ impl Scope {
         self.namespaces.iter().cloned().map(Some).collect()
     }
 
-    /// Whether an object is part of it. The watch lags behind, so each live read asks again.
+    /// Whether the scope contains an object. Each live read asks this again, since the watch lags behind.
     #[must_use]
     pub fn holds(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
         (self.namespaces.is_empty() || self.namespaces.iter().any(|own| own == namespace))
             && self.selector.matches(labels)
     }
 
-    /// The namespaces; empty: all.
+    /// The namespaces; empty means all.
     #[must_use]
     pub fn namespaces(&self) -> &[String] {
         &self.namespaces
     }
 
-    /// The labels.
+    /// The label selector.
     #[must_use]
     pub fn selector(&self) -> &Selector {
         &self.selector

@@ -1,21 +1,21 @@
-//! `--selector`, parsed: the watch hands it to the API server as text, and each live read is held against it here.
+//! `--selector`, parsed. The watch passes it to the API server as text; each live read is matched against it here.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use kube::core::{Expression, SelectorExt};
 
-/// A label selector as kubectl takes it. Two that say the same in another order are equal.
+/// A label selector in kubectl's syntax. Selectors that differ only in order are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector(kube::core::Selector);
 
 impl Selector {
-    /// Whether it selects everything.
+    /// Whether the selector matches every object.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.selects_all()
     }
 
-    /// Whether an object with these labels is selected.
+    /// Whether the selector matches these labels.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.matches(labels)
@@ -45,7 +45,7 @@ impl FromStr for Selector {
     }
 }
 
-/// Splits at the commas that stand in no parentheses.
+/// Splits at commas outside parentheses.
 fn requirements(text: &str) -> Vec<&str> {
     let mut inside = false;
     text.split(|c| {
@@ -81,7 +81,7 @@ fn requirement(text: &str) -> Option<Expression> {
     Some(if negative { Expression::NotIn(label, values) } else { Expression::In(label, values) })
 }
 
-/// The key of a label. The API server knows the rest of the rules; these tell a key from what is none.
+/// Parses the key of a label. The API server checks the remaining rules; these only tell a key from other text.
 fn key(text: &str) -> Option<String> {
     let text = text.trim();
     let (prefix, name) = text.rsplit_once('/').unwrap_or(("prefix", text));
@@ -89,7 +89,7 @@ fn key(text: &str) -> Option<String> {
         .then(|| text.to_owned())
 }
 
-/// The value of a label, which may be empty.
+/// Parses the value of a label, which may be empty.
 fn value(text: &str) -> Option<String> {
     let text = text.trim();
     is_word(text).then(|| text.to_owned())
@@ -148,7 +148,7 @@ mod tests {
         let one: Selector = "b notin (y, x),a=1 , c".parse().unwrap();
         let other: Selector = "c,a==1,b notin (x,y),c".parse().unwrap();
         assert_eq!(one.to_string(), other.to_string());
-        // The API server reads it again.
+        // The API server parses this text.
         assert_eq!(one.to_string().parse::<Selector>().unwrap(), one);
     }
 

@@ -19,12 +19,14 @@ use tokio::{
 
 use super::*;
 use crate::{
+    clock::Deadline,
     cloud::{
         credential::{AccessKey, Identity},
         testing,
         testing::{Script, client, serve},
     },
     engine::state::Live,
+    leadership::Leadership,
 };
 
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
@@ -37,17 +39,21 @@ fn ids(n: u128) -> Vec<InstanceId> {
     (0..n).map(InstanceId::from_u128).collect()
 }
 
-fn soon() -> Deadline {
-    Deadline::after(Duration::from_mins(1), &Clock::start())
+fn within(life: Duration) -> DepartureGuard {
+    DepartureGuard::new(Deadline::after(life, &Clock::start()), &Leadership::always())
+}
+
+fn soon() -> DepartureGuard {
+    within(Duration::from_mins(1))
 }
 
 fn closing() -> Script {
     Script::Reply(Box::new(|_| (0, String::new())))
 }
 
-async fn delete(url: &str, seconds: u64, ids: &[InstanceId], leave_by: Deadline) -> Reply {
+async fn delete(url: &str, seconds: u64, ids: &[InstanceId], departure: DepartureGuard) -> Reply {
     let endpoint = Endpoint::parse(url, true).unwrap();
-    client(seconds).delete_instances(&endpoint, PROJECT, &credential(), ids, leave_by).await
+    client(seconds).delete_instances(&endpoint, PROJECT, &credential(), ids, departure).await
 }
 
 #[tokio::test]
@@ -84,7 +90,7 @@ async fn s13_of_a_call_that_is_too_late_no_byte_leaves() {
         let (mut stream, _) = listener.accept().await.unwrap();
         rest(&mut stream).await
     };
-    let (ids, now) = (ids(1), Deadline::after(Duration::ZERO, &Clock::start()));
+    let (ids, now) = (ids(1), within(Duration::ZERO));
     let (bytes, reply) = tokio::join!(server, delete(&url, 30, &ids, now));
     assert_eq!(reply, Reply::TooLate);
     assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
@@ -104,15 +110,7 @@ async fn s13_nor_on_a_connection_that_is_open_already() {
         // Dropped at the end, and with it every open connection.
         let (client, credential) = (client(30), credential());
         let _ = client.delete_instances(&endpoint, PROJECT, &credential, &ids(1), soon()).await;
-        client
-            .delete_instances(
-                &endpoint,
-                PROJECT,
-                &credential,
-                &ids(2),
-                Deadline::after(Duration::ZERO, &Clock::start()),
-            )
-            .await
+        client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), within(Duration::ZERO)).await
     };
     let ((first, bytes), reply) = tokio::join!(server, calls);
     assert_eq!((first.is_some(), reply), (true, Reply::TooLate));

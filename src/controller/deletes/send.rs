@@ -6,7 +6,6 @@ use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use crate::{
-    clock::Deadline,
     cloud::Credential,
     controller::{
         accounts::Account,
@@ -22,6 +21,7 @@ use crate::{
         },
         reply::{CloudMessage, Reply, Trouble},
     },
+    leadership::DepartureGuard,
     lock::lock,
 };
 
@@ -63,13 +63,13 @@ pub fn give_up(context: &Context, handle: &ObjectHandle, wave: &Wave) {
     }
 }
 
-/// Makes the calls of a wave whose intent is stored. Each must leave before `leave_by`.
+/// Makes the calls of a wave whose intent is stored. Each must leave while `departure` allows it.
 pub fn start(
     context: &Arc<Context>,
     handle: &ObjectHandle,
     wave: Wave,
     credential: Credential,
-    leave_by: &Deadline,
+    departure: &DepartureGuard,
 ) {
     {
         // The flag is read under the lock under which the drain looks for calls in flight: none is overlooked.
@@ -87,11 +87,11 @@ pub fn start(
     let credential = Arc::new(credential);
     for batch in wave.batches {
         let (context, handle, credential) = (context.clone(), handle.clone(), credential.clone());
-        let leave_by = leave_by.clone();
+        let departure = departure.clone();
         tokio::spawn(async move {
             // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
             let mut guard = Guard { context, handle, batch, credential: credential.clone(), reply: None };
-            let reply = call(&guard, &credential, leave_by).await;
+            let reply = call(&guard, &credential, departure).await;
             if matches!(reply, Reply::Refused { trouble: Trouble::CredentialsRejected, .. }) {
                 // The object reads the Secret again while it waits, and goes on when that brings another credential.
                 guard.handle.account.credentials.refused(&credential);
@@ -101,7 +101,7 @@ pub fn start(
     }
 }
 
-async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Reply {
+async fn call(guard: &Guard, credential: &Credential, departure: DepartureGuard) -> Reply {
     let Guard { context, handle, batch, .. } = guard;
     let account = &handle.account;
     sleep_until(context.clock.instant(account.departure(&credential.identity, context.clock.mono()))).await;
@@ -114,7 +114,7 @@ async fn call(guard: &Guard, credential: &Credential, leave_by: Deadline) -> Rep
         ids = %join(&ids), "sending a delete call"
     );
     let client = context.accounts.client();
-    client.delete_instances(&account.endpoint, &account.project, credential, &ids, leave_by).await
+    client.delete_instances(&account.endpoint, &account.project, credential, &ids, departure).await
 }
 
 struct Guard {

@@ -57,7 +57,7 @@ pub async fn submit(
             return Submitted::Again;
         }
     };
-    let leave_by = context.leave_by(look_sent);
+    let departure = context.departure_guard(look_sent);
     match context.api.write_intent(live, write).await {
         Ok(()) => {}
         Err(WriteError::Conflict | WriteError::Gone) => {
@@ -77,7 +77,7 @@ pub async fn submit(
     }
     let Some(wave) = pending.take() else { return Submitted::Again };
     context.metrics.waved(WaveResult::Sent);
-    send::start(context, handle, wave, credential, &leave_by);
+    send::start(context, handle, wave, credential, &departure);
     Submitted::Stored
 }
 

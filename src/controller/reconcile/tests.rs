@@ -63,11 +63,11 @@ async fn r06_a_process_that_does_not_lead_reads_writes_and_deletes_nothing() {
     let live = context.api.read(&key()).await.unwrap().unwrap();
     context.api.write_status(&live, &live.status).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
-    let leave_by = context.leave_by(context.clock.mono());
-    assert!(!leave_by.is_over());
+    let departure = context.departure_guard(context.clock.mono());
+    assert!(departure.allows());
     // Lost between the read and the write, or between the write and the call.
     setter.end();
-    assert!(leave_by.is_over());
+    assert!(!departure.allows());
     let refused = [
         context.api.write_status(&live, &live.status).await,
         context.api.write_intent(&live, &live.status).await,

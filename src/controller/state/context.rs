@@ -25,7 +25,7 @@ use crate::{
         Mono, Settings,
         settings::{INTENT_LIFE, LOOK_LIFE},
     },
-    leadership::Leadership,
+    leadership::{DepartureGuard, Leadership},
     metrics::Registry,
     random::Random,
     scope::Scope,
@@ -149,11 +149,10 @@ impl Context {
         }
     }
 
-    /// When the calls of a wave must have left whose intent is written now, and whose oldest look was sent at that moment.
-    pub(in crate::controller) fn leave_by(&self, look_sent: Mono) -> Deadline {
-        Deadline::after(INTENT_LIFE, &self.clock)
-            .no_later_than(look_sent + LOOK_LIFE)
-            .while_leading(&self.leadership)
+    /// Guards the calls of a wave whose intent is written now and whose oldest look was sent at `look_sent`.
+    pub(in crate::controller) fn departure_guard(&self, look_sent: Mono) -> DepartureGuard {
+        let leave_by = Deadline::after(INTENT_LIFE, &self.clock).no_later_than(look_sent + LOOK_LIFE);
+        DepartureGuard::new(leave_by, &self.leadership)
     }
 
     /// Whether nothing new is started any more.

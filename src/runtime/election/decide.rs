@@ -1,9 +1,9 @@
-//! Who leads, decided: no client, no clock and no randomness but what is passed in.
+//! The decision who leads. Pure: the time and random numbers are passed in.
 //!
-//! The rules are those of client-go. A lease is taken when it is free, or when its holder has written nothing for the time
-//! that the Lease itself states, counted from the moment at which *this* process first saw the holder's last write: clocks of
-//! two machines are never compared. Whoever leads writes again every `retry`, and leads until `renew` after the moment at
-//! which its last acknowledged write was sent. `renew` is shorter than the lease, so it stops before another one may begin.
+//! The rules are client-go's. A standby takes the lease when it is free, or when its holder has written nothing for the duration
+//! that the Lease states, counted from when *this* process first saw the holder's last write: clocks of two machines are never
+//! compared. The leader writes every `retry` and leads until `renew` after it sent its last acknowledged write. `renew` is
+//! shorter than the lease, so a leader stops before another process may start.
 //!
 //! ```text
 //! leader    w───w───w───x   x   x   x   (w written, x not answered)
@@ -16,14 +16,14 @@ use std::time::Duration;
 
 use crate::engine::Mono;
 
-/// How long each step may take.
+/// The durations of the election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
-    /// So long after the last write that it saw, a standby may take the lease. What the Lease itself states counts first.
+    /// Time after the last write that a standby saw, after which it may take the lease. A duration in the Lease itself goes first.
     pub lease: Duration,
-    /// So long after its last acknowledged write was sent, a leader leads no more.
+    /// Time after sending its last acknowledged write, after which a leader stops leading.
     pub renew: Duration,
-    /// Between two writes of a leader, or two reads of a standby.
+    /// Time between two writes of a leader, or two reads of a standby.
     pub retry: Duration,
 }
 
@@ -34,11 +34,11 @@ pub const TIMES: Times =
 /// A Lease as the API server holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// resourceVersion: a write replaces this very version.
+    /// resourceVersion; a write replaces exactly this version.
     pub version: String,
-    /// Who holds it; nobody if it was given back.
+    /// The holder's identity; `None` if the holder released the lease.
     pub holder: Option<String>,
-    /// How long it is good for after a write, as its holder stated.
+    /// The lease duration that the holder stated.
     pub duration: Option<Duration>,
 }
 
@@ -49,9 +49,9 @@ pub enum Next {
     Read,
     /// Write it.
     Write(Write),
-    /// Nothing before this moment.
+    /// Wait until this moment.
     Wait(Mono),
-    /// It led and leads no more.
+    /// This process led and must stop.
     Lost(Loss),
 }
 
@@ -60,53 +60,53 @@ pub enum Next {
 pub enum Write {
     /// Create the Lease.
     Create,
-    /// Replace this version; another process held it, or nobody.
+    /// Replace this version, which another process held, or none.
     Take(String),
     /// Replace this version, which this process holds.
     Renew(String),
 }
 
-/// Why a leader leads no more.
+/// Why a leader stops leading.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
-    /// No write was acknowledged in time.
+    /// The API server acknowledged no write in time.
     #[error("it could not be renewed in time")]
     NotRenewed,
-    /// Another process holds it.
+    /// Another process holds the lease.
     #[error("{0} holds it now")]
     Taken(String),
-    /// Its holder was cleared by someone else.
+    /// Someone else cleared the holder.
     #[error("someone cleared its holder")]
     Cleared,
 }
 
-/// What is known of the Lease.
+/// What this process knows of the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Known {
-    /// It must be read.
+    /// Nothing; the Lease must be read.
     Nothing,
-    /// There is none.
+    /// The Lease does not exist.
     Absent,
-    /// The version that was read or written last, and when it was first seen.
+    /// The last version that was read or written, and when this process first saw it.
     Version(Lease, Mono),
 }
 
-/// One candidate.
+/// One process that takes part in the election.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     identity: String,
     times: Times,
     known: Known,
-    /// Until when it leads; none: it does not.
+    /// When its leadership ends; `None` while it does not lead.
     until: Option<Mono>,
-    /// No request before this moment.
+    /// The next request is not made before this moment.
     not_before: Mono,
-    /// The last write met another version than it replaced.
+    /// The last write found another version than it wanted to replace.
     conflicted: bool,
 }
 
 impl Candidate {
-    /// One that has read nothing yet. No other process may have its identity.
+    /// A candidate that has read nothing yet. Its identity must be unique.
     #[must_use]
     pub fn new(identity: String, times: Times) -> Self {
         Self {
@@ -119,13 +119,13 @@ impl Candidate {
         }
     }
 
-    /// Until when it leads; none: it does not.
+    /// When its leadership ends; `None` while it does not lead.
     #[must_use]
     pub fn until(&self) -> Option<Mono> {
         self.until
     }
 
-    /// Who else holds the Lease, as far as is known.
+    /// The identity of another holder, if one is known.
     #[must_use]
     pub fn other_holder(&self) -> Option<&str> {
         match &self.known {
@@ -163,7 +163,7 @@ impl Candidate {
         }
     }
 
-    /// A read brought this; `random` spreads the reads of several standbys.
+    /// Enters the result of a read. `random` spreads the reads of several standbys.
     pub fn read(&mut self, lease: Option<Lease>, now: Mono, random: u64) {
         self.not_before = now;
         let Some(lease) = lease else {
@@ -182,7 +182,7 @@ impl Candidate {
         self.known = Known::Version(lease, first_seen);
     }
 
-    /// A write that was sent at this moment was acknowledged, and made this version.
+    /// Enters an acknowledged write that was sent at `sent` and made this version.
     pub fn written(&mut self, lease: Lease, sent: Mono) {
         self.known = Known::Version(lease, sent);
         self.until = Some(sent + self.times.renew);
@@ -190,21 +190,21 @@ impl Candidate {
         self.conflicted = false;
     }
 
-    /// A write met another version than it replaced, or a Lease where there was none: it is read again, at once the first
-    /// time.
+    /// Enters a write that found another version, or a Lease where there was none. The Lease is read again, the first time at
+    /// once.
     pub fn conflict(&mut self, now: Mono, random: u64) {
         self.known = Known::Nothing;
         self.not_before = if self.conflicted { now + self.times.retry + self.spread(random) } else { now };
         self.conflicted = true;
     }
 
-    /// The Lease that was to be replaced is gone.
+    /// Enters a write whose Lease is gone.
     pub fn gone(&mut self, now: Mono) {
         self.known = Known::Absent;
         self.not_before = now;
     }
 
-    /// A request failed, or nobody knows what it did: if it was a write, the next one finds out by its version.
+    /// Enters a request that failed or whose outcome is unknown. After a write, the next request learns the outcome by its version.
     pub fn failed(&mut self, now: Mono, random: u64) {
         self.not_before = now + self.times.retry + self.spread(random);
     }
@@ -213,7 +213,7 @@ impl Candidate {
         first_seen + lease.duration.unwrap_or(self.times.lease)
     }
 
-    /// Up to half of `retry`.
+    /// Jitter of at most half of `retry`.
     fn spread(&self, random: u64) -> Duration {
         let most = u64::try_from(self.times.retry.as_micros() / 2).unwrap_or(u64::MAX);
         Duration::from_micros(random % most.max(1))

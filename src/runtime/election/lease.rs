@@ -1,4 +1,4 @@
-//! The Lease at the API server: read, and replaced by compare-and-swap, each within a deadline.
+//! Reads the Lease at the API server and replaces it by compare-and-swap, each within a deadline.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use kube::{Api, Client, api::PostParams};
 
 use super::decide::{Lease, Write};
 
-/// Why a request had no effect, as far as that is known.
+/// Why a request had no known effect.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// The Lease is another version than was to be replaced, or there is one already.
+    /// The Lease has another version than the one to replace, or exists already.
     #[error("another process wrote it first")]
     Conflict,
-    /// The Lease that was to be replaced is gone.
+    /// The Lease to replace is gone.
     #[error("it is gone")]
     Gone,
-    /// It failed, or nobody knows.
+    /// The request failed, or its outcome is unknown.
     #[error("{0}")]
     Failed(String),
 }
@@ -31,27 +31,27 @@ pub struct Leases {
     name: String,
     identity: String,
     duration: Duration,
-    /// As it was read or written last: a write keeps what it does not know.
+    /// The object as last read or written; a write keeps the fields that this program does not know.
     last: Option<Object>,
 }
 
 impl Leases {
-    /// The Lease with this name, to be held under this identity for so long after each write.
+    /// The Lease with this name. Each write takes it for `identity`, for `duration`.
     pub fn new(client: Client, namespace: &str, name: String, identity: String, duration: Duration) -> Self {
         Self { api: Api::namespaced(client, namespace), name, identity, duration, last: None }
     }
 
-    /// Reads it; none if there is none.
+    /// Reads the Lease; `None` if it does not exist.
     pub async fn read(&mut self, limit: Duration) -> Result<Option<Lease>, LeaseError> {
-        // get_opt takes every 404 for "there is none", also that of a proxy or of a namespace that does not exist; to create it
-        // is then refused.
+        // get_opt takes every 404 for a missing Lease, also that of a proxy or of a missing namespace. Creating the Lease then
+        // fails.
         let read = within(limit, self.api.get_opt(&self.name)).await?;
         let lease = read.as_ref().map(known).transpose()?;
         self.last = read;
         Ok(lease)
     }
 
-    /// Writes it, with this moment as the time of the write. The API server answers with the version that was made.
+    /// Writes the Lease with the current time as renewTime. Returns the new version.
     pub async fn write(
         &mut self,
         write: &Write,
@@ -65,7 +65,7 @@ impl Leases {
                 fresh.metadata.name = Some(self.name.clone());
                 fresh.spec = Some(self.spec(None, true, wall));
                 within(limit, self.api.create(&parameters, &fresh)).await.map_err(|error| match error {
-                    // Of the namespace: there is nothing else to be gone.
+                    // The 404 of a create is about the namespace.
                     LeaseError::Gone => LeaseError::Failed("its namespace does not exist".to_owned()),
                     error => error,
                 })?
@@ -81,7 +81,7 @@ impl Leases {
         Ok(lease)
     }
 
-    /// Gives it back if this process holds it: the next one need not wait. Returns whether it did.
+    /// Releases the Lease if this process holds it, so that the next leader need not wait. Returns whether it did.
     pub async fn release(&mut self, wall: Timestamp, limit: Duration) -> Result<bool, LeaseError> {
         let Some(lease) = self.read(limit).await? else { return Ok(false) };
         if lease.holder.as_ref() != Some(&self.identity) {
@@ -89,7 +89,7 @@ impl Leases {
         }
         let mut next = self.at(&lease.version)?;
         let spec = next.spec.get_or_insert_default();
-        // An empty string is refused; that there is none says that it is free.
+        // The API server refuses an empty holder; a missing one marks the lease as free.
         spec.holder_identity = None;
         spec.lease_duration_seconds = Some(1);
         spec.renew_time = Some(MicroTime(wall));
@@ -97,7 +97,7 @@ impl Leases {
         Ok(true)
     }
 
-    /// The object at this very version.
+    /// The object at exactly this version.
     fn at(&self, version: &str) -> Result<Object, LeaseError> {
         let is = |object: &&Object| object.metadata.resource_version.as_deref() == Some(version);
         self.last.as_ref().filter(is).cloned().ok_or(LeaseError::Conflict)
@@ -130,7 +130,7 @@ fn known(object: &Object) -> Result<Lease, LeaseError> {
     })
 }
 
-/// kube has no response timeout of its own for ordinary calls.
+/// Bounds a request: kube has no response timeout for ordinary calls.
 async fn within<T>(
     limit: Duration,
     request: impl Future<Output = Result<T, kube::Error>>,

@@ -1,11 +1,11 @@
-//! Leader election by a Lease: of several processes that work on the same, one does.
+//! Leader election by a Lease: one of several processes with the same scope works.
 //!
-//! It saves work and is never what makes this controller safe: two that both believe they lead do no harm
-//! (`docs/guarantees.md`, S9). [`decide`] says what to do next; `lease` does it at the API server; `name` names the Lease;
-//! [`Election`] carries it out around the work and says through [`Leadership`] whether this process leads.
+//! It saves work and is never what makes this controller safe: two processes that both believe they lead do no harm.
+//! [`decide`] decides the next step, `lease` carries it out at the API server, `name` names the Lease, and [`Election`] runs
+//! the work while this process leads and sets [`Leadership`].
 //!
-//! A leader that loses the lease ends with an error, and whoever started it starts it again as a standby. Nothing of what it
-//! knew can be used again, and no task of it can be forgotten.
+//! A leader that loses the lease ends with an error, and kubelet starts it again as a standby. So nothing that it knew is used
+//! again, and no task of it keeps running.
 
 pub mod decide;
 mod lease;
@@ -29,21 +29,23 @@ use crate::{
     scope::Scope,
 };
 
-/// For one request: two fit into the time in which a leader must have written.
+/// Limit for one request: two fit into the time in which a leader must have written.
 const REQUEST: Duration = Duration::from_secs(5);
-/// To give the lease back, at the end of a drain.
+/// Limit for releasing the lease at the end of a drain.
 const RELEASE: Duration = Duration::from_secs(5);
 
-/// This process led and leads no more. It must end: what it knows, another process may have overtaken.
+/// This process lost the lease. It must end, since another process may have overtaken what it knows.
 #[derive(Debug, thiserror::Error)]
-#[error("the lease {namespace}/{name} is lost: {why}; this process ends, to begin again as a standby")]
+#[error(
+    "lost the lease {namespace}/{name}: {why}; this process ends and is to be started again as a standby"
+)]
 pub struct Lost {
     namespace: String,
     name: String,
     why: Loss,
 }
 
-/// This process's part in the election.
+/// The election as this process sees it.
 pub struct Election {
     namespace: String,
     name: String,
@@ -53,13 +55,13 @@ pub struct Election {
     setter: LeadershipSetter,
     clock: Clock,
     random: Random,
-    /// Of whom it was said that it leads.
+    /// The holder that was logged last.
     told: Option<String>,
 }
 
 impl Election {
-    /// A candidate for the Lease of this scope in this namespace, and whether it leads. None if the system gives no random
-    /// numbers: without them it has no name of its own.
+    /// Makes a candidate for the Lease of this scope, and its leadership. `None` if the system gives no random numbers: without
+    /// them the process has no unique identity.
     #[must_use]
     pub fn new(
         client: kube::Client,
@@ -83,8 +85,8 @@ impl Election {
         &self.name
     }
 
-    /// Does the work as long as this process leads: waits until it is `able` to, and for the lease, then keeps it until the work
-    /// has ended, then gives it back. None if it was stopped before it led. The work itself must end when `stop` is cancelled.
+    /// Runs `work` while this process leads. Waits until the process is `able` to work and for the lease, keeps the lease until the
+    /// work has ended, then releases it. Returns `None` if it was stopped before it led. `work` must end when `stop` is cancelled.
     pub async fn lead<T>(
         mut self,
         health: &Health,
@@ -122,11 +124,11 @@ impl Election {
         Ok(Some(done))
     }
 
-    /// Waits until this process leads. False if it was stopped before.
+    /// Waits until this process leads; returns false if it was stopped before.
     async fn elected(&mut self, health: &Health, stop: &CancellationToken) -> bool {
         loop {
             match self.candidate.next(self.clock.mono()) {
-                // A write in flight is waited for: a lease that was taken unheard would be held by nobody.
+                // Wait for a write in flight: otherwise this process might hold the lease without knowing it.
                 _ if stop.is_cancelled() => return false,
                 Next::Wait(moment) => tokio::select! {
                     () = sleep_until(self.clock.instant(moment)) => {}
@@ -139,7 +141,7 @@ impl Election {
             }
             let holder = self.candidate.other_holder().map(str::to_owned);
             if holder.is_some() {
-                // Ready as a standby: it would take over. Rollouts and disruption budgets count on that.
+                // A standby is ready, since it can take over. Rollouts and disruption budgets depend on that.
                 health.set(None);
             }
             if holder.is_some() && holder != self.told {
@@ -155,7 +157,7 @@ impl Election {
         }
     }
 
-    /// Keeps the lease for as long as that goes.
+    /// Renews the lease until it is lost.
     async fn lost(&mut self) -> Lost {
         loop {
             match self.candidate.next(self.clock.mono()) {
@@ -168,10 +170,10 @@ impl Election {
         }
     }
 
-    /// Makes one request and takes note of what it brought.
+    /// Makes one request and enters its result.
     async fn ask(&mut self, step: Next) {
         let sent = self.clock.mono();
-        // Counted from before the request leaves, on both clocks.
+        // The term starts before the request leaves, on both clocks.
         let term = Deadline::after(TIMES.renew, &self.clock);
         let limit = self.candidate.until().map_or(REQUEST, |until| REQUEST.min(until - sent));
         let asked = match &step {
@@ -197,14 +199,14 @@ impl Election {
                     namespace = self.namespace,
                     leads,
                     error,
-                    "the lease was not answered for; tried again"
+                    "lease request failed; retrying"
                 );
             }
         }
     }
 
-    /// Gives the lease back, so that the next one need not wait for its end. A write of this process that was cut off may
-    /// still arrive meanwhile: then once more.
+    /// Releases the lease, so that the next leader need not wait until it expires. Tries twice: a write of this process that was
+    /// cut off may still arrive in between.
     async fn release(&mut self) {
         let released = async {
             loop {
@@ -216,12 +218,16 @@ impl Election {
         };
         let lease = &self.name.clone();
         match tokio::time::timeout(RELEASE, released).await {
-            Ok(Ok(true)) => info!(lease, "gave the lease back"),
-            Ok(Ok(false) | Err(LeaseError::Gone)) => info!(lease, "the lease is no longer this process's"),
-            Ok(Err(error)) => {
-                warn!(lease, %error, "the lease was not given back; the next leader waits for its end");
+            Ok(Ok(true)) => info!(lease, "released the lease"),
+            Ok(Ok(false) | Err(LeaseError::Gone)) => {
+                info!(lease, "another process holds the lease; nothing to release")
             }
-            Err(_) => warn!(lease, "the lease was not given back in time; the next leader waits for its end"),
+            Ok(Err(error)) => {
+                warn!(lease, %error, "could not release the lease; the next leader waits until it expires");
+            }
+            Err(_) => {
+                warn!(lease, "could not release the lease in time; the next leader waits until it expires")
+            }
         }
     }
 }

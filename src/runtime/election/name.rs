@@ -1,17 +1,17 @@
-//! Names: of the Lease, which all processes of one shard must find and no other, and of this process, which no other has.
+//! The name of the Lease, which only the processes of one shard share, and the unique identity of this process.
 
 use ring::digest::{SHA256, digest};
 
 use crate::{api::CONTROLLER_NAME, random::Random, scope::Scope};
 
-/// Longest part of the host's name in an identity.
+/// Characters of the host's name in an identity, at most.
 const HOST: usize = 64;
 
-/// The name of the Lease for what a process works on.
+/// The name of the Lease for a scope.
 ///
-/// `instance-deletion-controller` where it works on everything. Otherwise that, a hyphen and the first 16 hexadecimal digits of
-/// the SHA-256 of the namespaces, sorted, each followed by a newline, and the selector's requirements, sorted and joined by
-/// commas. Namespaces and selectors hold no newline, so no two scopes are written alike.
+/// It is `instance-deletion-controller` for all objects. For a narrower scope a hyphen and 16 hexadecimal digits follow: the
+/// start of the SHA-256 of the sorted namespaces, each followed by a newline, and the selector's sorted requirements, joined by
+/// commas. Namespaces and selectors hold no newline, so two scopes never give the same text.
 #[must_use]
 pub fn lease_name(scope: &Scope) -> String {
     if scope.namespaces().is_empty() && scope.selector().is_empty() {
@@ -28,8 +28,8 @@ pub fn lease_name(scope: &Scope) -> String {
     format!("{CONTROLLER_NAME}-{number:016x}")
 }
 
-/// The name of this process as a holder: the host's (the pod's), and random digits, since a process that starts again on the
-/// same host is another one. None if there are no random numbers.
+/// The identity of this process as a holder: the host's (pod's) name and random digits, since a restarted process on the same
+/// host is a new holder. `None` if the system gives no random numbers.
 #[must_use]
 pub fn identity(random: &Random) -> Option<String> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn one_scope_has_one_name_however_its_flags_are_written() {
         assert_eq!(name(&[], ""), "instance-deletion-controller");
-        // Another name in a later version would let two lead during an update.
+        // A later version must compute the same name: otherwise two processes lead during an update.
         assert_eq!(name(&["fleet"], ""), "instance-deletion-controller-fc39cc0b220781c7");
         assert_eq!(name(&[], "team=fleet"), "instance-deletion-controller-6e420327d0e138d8");
         assert_eq!(name(&["b", "a", "b"], "y!=2, x==1"), name(&["a", "b"], "x=1,y!=2"));

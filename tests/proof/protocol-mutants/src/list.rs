@@ -261,9 +261,9 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "a call without the lease",
-        file: "src/controller/state/context.rs",
-        find: "            .while_leading(&self.leadership)\n",
-        replace: "",
+        file: "src/leadership.rs",
+        find: "        !self.leave_by.is_over() && self.leadership.leads()\n",
+        replace: "        !self.leave_by.is_over()\n",
         found_by: &[Client],
     },
     Mistake {
