@@ -164,7 +164,7 @@ impl Module {
 
 fn workspace() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here)
+    here.ancestors().nth(3).unwrap_or(here)
 }
 
 /// Two test runs at once build once. The lock ends with its file, or with the process.
