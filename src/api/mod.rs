@@ -3,12 +3,15 @@
 //! Types only. What they mean is decided in [`crate::engine`].
 
 mod crd;
+mod named;
+mod reason;
 #[allow(clippy::duplicated_attributes, reason = "two printer columns may have the same type")]
 mod spec;
 mod status;
 
 pub use self::{
     crd::{crd, crd_yaml},
+    reason::{EventReason, ReadyReason, ReasonEvent, ReasonKind},
     spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, NotFoundPolicy, SecretRef},
     status::{
         BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus,

@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::named::named;
+
 /// What the controller did and saw. Programs read `conditions`; the rest is for people and for the controller itself,
 /// which goes on from this record after a restart.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -75,31 +77,51 @@ pub struct InstanceDeletionStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Where the deletion stands.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Phase {
-    /// Seen, nothing done yet.
-    Pending,
-    /// dryRun: the plan is being made.
-    Planning,
-    /// dryRun: the plan is in status.plan.
-    Planned,
-    /// No new delete call is made while spec.suspend is true.
-    Suspended,
-    /// Work is going on, or waits for what the condition Ready says.
-    Deleting,
-    /// The cloud asked to slow down.
-    Throttled,
-    /// Every instance is gone.
-    Succeeded,
-    /// Every instance has an end, and some were given up.
-    Failed,
-    /// The deadline passed before the end.
-    DeadlineExceeded,
-    /// notAfter passed before the end.
-    Expired,
-    /// The stored spec is one that the present schema refuses; nothing is sent.
-    InvalidSpec,
+named! {
+    /// Where the deletion stands.
+    #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Phase {
+        /// Seen, nothing done yet.
+        Pending,
+        /// dryRun: the plan is being made.
+        Planning,
+        /// dryRun: the plan is in status.plan.
+        Planned,
+        /// No new delete call is made while spec.suspend is true.
+        Suspended,
+        /// Work is going on, or waits for what the condition Ready says.
+        Deleting,
+        /// The cloud asked to slow down.
+        Throttled,
+        /// Every instance is gone.
+        Succeeded,
+        /// Every instance has an end, and some were given up.
+        Failed,
+        /// The deadline passed before the end.
+        DeadlineExceeded,
+        /// notAfter passed before the end.
+        Expired,
+        /// The stored spec is one that the present schema refuses; nothing is sent.
+        InvalidSpec,
+    }
+}
+
+impl Phase {
+    /// Whether an object in this phase has its end, good or bad.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Pending
+            | Self::Planning
+            | Self::Planned
+            | Self::Suspended
+            | Self::Deleting
+            | Self::Throttled => false,
+            Self::Succeeded | Self::Failed | Self::DeadlineExceeded | Self::Expired | Self::InvalidSpec => {
+                true
+            }
+        }
+    }
 }
 
 /// Number of instances in each phase; the parts add up to `total`.
@@ -186,42 +208,46 @@ pub struct InstanceStatus {
     pub ended_at: Option<Time>,
 }
 
-/// How far the deletion of one instance is.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum InstancePhase {
-    /// No call names it yet.
-    Pending,
-    /// A call that names it may have been sent.
-    Submitted,
-    /// A reply returned it, or a read showed it shutting down.
-    Accepted,
-    /// The cloud says terminated.
-    Terminated,
-    /// The cloud does not know it, confirmed by two reads.
-    NotFound,
-    /// Given up, see the row's reason.
-    Failed,
+named! {
+    /// How far the deletion of one instance is.
+    #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum InstancePhase {
+        /// No call names it yet.
+        Pending,
+        /// A call that names it may have been sent.
+        Submitted,
+        /// A reply returned it, or a read showed it shutting down.
+        Accepted,
+        /// The cloud says terminated.
+        Terminated,
+        /// The cloud does not know it, confirmed by two reads.
+        NotFound,
+        /// Given up, see the row's reason.
+        Failed,
+    }
 }
 
-/// Why an instance was given up.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum FailureReason {
-    /// The cloud refuses the deletion in the instance's present state.
-    Conflict,
-    /// The cloud accepted the deletion, and it failed there.
-    InstanceError,
-    /// The cloud calls the id invalid.
-    InvalidRequest,
-    /// The cloud's replies accepted other ids of the calls and left this one out.
-    NotAccepted,
-    /// The cloud never knew it, and the policy calls that a failure.
-    NotFound,
-    /// No reply ever told the outcome of its calls; it may still end at the cloud.
-    OutcomeUnknown,
-    /// notAfter passed.
-    Expired,
-    /// The deadline passed; it may still end at the cloud.
-    DeadlineExceeded,
+named! {
+    /// Why an instance was given up.
+    #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    pub enum FailureReason {
+        /// The cloud refuses the deletion in the instance's present state.
+        Conflict,
+        /// The cloud accepted the deletion, and it failed there.
+        InstanceError,
+        /// The cloud calls the id invalid.
+        InvalidRequest,
+        /// The cloud's replies accepted other ids of the calls and left this one out.
+        NotAccepted,
+        /// The cloud never knew it, and the policy calls that a failure.
+        NotFound,
+        /// No reply ever told the outcome of its calls; it may still end at the cloud.
+        OutcomeUnknown,
+        /// notAfter passed.
+        Expired,
+        /// The deadline passed; it may still end at the cloud.
+        DeadlineExceeded,
+    }
 }
 
 /// Instances given up for one reason.

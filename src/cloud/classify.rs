@@ -12,7 +12,7 @@ use super::{
 };
 use crate::engine::{
     InstanceId,
-    reply::{CloudMessage, Refusal, Reply, Trouble},
+    outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
     state::Seen,
 };
 
@@ -150,20 +150,20 @@ pub fn deleted(
     sent: &[InstanceId],
     redact: &dyn Fn(&str) -> String,
     now: Timestamp,
-) -> Reply {
+) -> CallOutcome {
     let mut message = heard.message(redact);
     if !heard.status.is_success() {
         let unavailable = heard.status == StatusCode::SERVICE_UNAVAILABLE;
         return match trouble(heard, now) {
             (trouble, Certainty::Definite) => {
-                Reply::Refused { refusal: refusal(heard, sent), trouble, message }
+                CallOutcome::Refused { refusal: refusal(heard, sent), trouble, message }
             }
-            (trouble, Certainty::Unknown) => Reply::Unknown { trouble, unavailable, message },
+            (trouble, Certainty::Unknown) => CallOutcome::Unknown { trouble, unavailable, message },
         };
     }
     let Some(reply) = heard.json::<DeleteReply>() else {
         let trouble = heard.unreadable(&mut message);
-        return Reply::Unknown { trouble, unavailable: false, message };
+        return CallOutcome::Unknown { trouble, unavailable: false, message };
     };
     let sent: HashSet<InstanceId> = sent.iter().copied().collect();
     let mut ids = Vec::new();
@@ -183,9 +183,9 @@ pub fn deleted(
     message.code = None;
     if ids.is_empty() {
         message.text += " that lists none of the ids";
-        return Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message };
+        return CallOutcome::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message };
     }
-    Reply::Accepted { ids, foreign, message }
+    CallOutcome::Accepted { ids, foreign, message }
 }
 
 /// The reply to a read that is no success.

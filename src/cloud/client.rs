@@ -18,7 +18,7 @@ use super::{
     classify::{HttpReply, printable},
     credential::{Authorization, Credential, RedactionList, Secret, Signed, encoded},
     endpoint::Endpoint,
-    metrics::{CloudMetrics, Operation, Outcome},
+    metrics::{self, CloudMetrics, Operation},
     skew::Skew,
     transport::{
         ClientError, ClientOptions, ExchangeError, FailedExchange, GuardedBody, Http, HttpTransport,
@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     engine::{
         InstanceId,
-        reply::{CloudMessage, Refusal, Reply, Trouble},
+        outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
         settings::{BATCH_SIZE, READ_SIZE},
         state::Seen,
     },
@@ -102,26 +102,34 @@ impl Client {
         credential: &Credential,
         ids: &[InstanceId],
         departure: DepartureGuard,
-    ) -> Reply {
+    ) -> CallOutcome {
         let started = Instant::now();
         let reply = self.delete(Place { endpoint, project, credential }, ids, departure).await;
-        self.metrics.called(Operation::DeleteInstances, Outcome::of_reply(&reply), started.elapsed());
+        self.metrics.called(Operation::DeleteInstances, reply.label(), started.elapsed());
         reply
     }
 
-    async fn delete(&self, place: Place<'_>, ids: &[InstanceId], departure: DepartureGuard) -> Reply {
+    async fn delete(&self, place: Place<'_>, ids: &[InstanceId], departure: DepartureGuard) -> CallOutcome {
         let distinct: HashSet<_> = ids.iter().collect();
         if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {
             // What an empty set means is not documented. No decision makes such a batch.
             let text = format!("a batch of {} ids ({} distinct) is never sent", ids.len(), distinct.len());
             let message = CloudMessage { text, ..CloudMessage::default() };
-            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, message };
+            return CallOutcome::Refused {
+                refusal: Refusal::Whole,
+                trouble: Trouble::RequestRefused,
+                message,
+            };
         }
         let body = DeleteRequest { instance_id_set: ids.iter().map(ToString::to_string).collect() };
         let Ok(body) = serde_json::to_vec(&body) else {
             let message =
                 CloudMessage { text: "the request can't be encoded".to_owned(), ..CloudMessage::default() };
-            return Reply::Refused { refusal: Refusal::Whole, trouble: Trouble::RequestRefused, message };
+            return CallOutcome::Refused {
+                refusal: Refusal::Whole,
+                trouble: Trouble::RequestRefused,
+                message,
+            };
         };
         let request = self.request(Method::POST, place, "/batch-delete", &body).map(|mut request| {
             *request.body_mut() = Some(reqwest::Body::wrap(GuardedBody::new(body, departure)));
@@ -137,12 +145,12 @@ impl Client {
             Err(missed) => {
                 let message = message_of(&missed, &redact, REPLY_CAP);
                 match missed.lost {
-                    ExchangeError::TooLate => Reply::TooLate,
+                    ExchangeError::TooLate => CallOutcome::NotSent,
                     ExchangeError::NotSent(_) => {
-                        Reply::Refused { refusal: Refusal::Whole, trouble: unreachable, message }
+                        CallOutcome::Refused { refusal: Refusal::Whole, trouble: unreachable, message }
                     }
                     ExchangeError::Unknown(_) | ExchangeError::TooLarge => {
-                        Reply::Unknown { trouble: unreachable, unavailable: false, message }
+                        CallOutcome::Unknown { trouble: unreachable, unavailable: false, message }
                     }
                 }
             }
@@ -159,7 +167,7 @@ impl Client {
     ) -> Result<Seen, Failure> {
         let started = Instant::now();
         let seen = self.show(Place { endpoint, project, credential }, id).await;
-        self.metrics.called(Operation::ShowInstanceStatus, read_came_to(&seen), started.elapsed());
+        self.metrics.called(Operation::ShowInstanceStatus, read_outcome(&seen), started.elapsed());
         seen
     }
 
@@ -185,7 +193,7 @@ impl Client {
     ) -> Result<Page, Failure> {
         let started = Instant::now();
         let page = self.list(Place { endpoint, project, credential }, ids, marker).await;
-        self.metrics.called(Operation::ListInstances, read_came_to(&page), started.elapsed());
+        self.metrics.called(Operation::ListInstances, read_outcome(&page), started.elapsed());
         page
     }
 
@@ -241,7 +249,7 @@ impl Client {
         let started = Instant::now();
         self.known.learn([password]);
         let token = self.ask_iam(endpoint, body, &|text| redact(&self.known.redact([password], text))).await;
-        let outcome = token.as_ref().err().map_or(Outcome::Ok, |(trouble, _)| Outcome::of_trouble(*trouble));
+        let outcome = token.as_ref().err().map_or(metrics::OK, |(trouble, _)| trouble.label());
         self.metrics.called(Operation::CreateToken, outcome, started.elapsed());
         token
     }
@@ -365,11 +373,11 @@ impl Client {
     }
 }
 
-fn read_came_to<T>(read: &Result<T, Failure>) -> Outcome {
+fn read_outcome<T>(read: &Result<T, Failure>) -> &'static str {
     match read {
-        Ok(_) => Outcome::Ok,
-        Err(failure) if failure.too_large => Outcome::TooLarge,
-        Err(failure) => Outcome::of_trouble(failure.trouble),
+        Ok(_) => metrics::OK,
+        Err(failure) if failure.too_large => metrics::TOO_LARGE,
+        Err(failure) => failure.trouble.label(),
     }
 }
 

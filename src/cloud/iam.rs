@@ -19,7 +19,7 @@ use super::{
 };
 use crate::engine::{
     account::rate::STATED,
-    reply::{CloudMessage, Trouble},
+    outcome::{CloudMessage, Trouble},
     time::Mono,
 };
 

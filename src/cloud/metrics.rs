@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{
-    engine::reply::{Reply, Trouble},
-    metrics::{Counters, Durations, Histogram, Labels, Registry, Unit, counters, durations, observe, slow},
+use crate::metrics::{
+    Counters, Durations, Histogram, Labels, Registry, Unit, counters, durations, observe, slow,
 };
 
 /// A call to the cloud.
@@ -34,86 +33,28 @@ impl Operation {
     }
 }
 
-/// What a call came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// What was asked for: of a delete call, that at least one id was accepted; of a look at one id also that it is not known.
-    Ok,
-    /// 429.
-    Throttled,
-    /// 401; of IAM also that it does not know the user.
-    Unauthorised,
-    /// 403.
-    Forbidden,
-    /// Refused for what it asks.
-    Refused,
-    /// What answered is not this API.
-    Misconfigured,
-    /// Nothing was learnt and nothing was done: no connection; of a read also a timeout, a reset or a 5xx.
-    Unreachable,
-    /// A delete call that may have had its effect: a timeout, a reset, a 5xx, a reply that can't be read.
-    Unknown,
-    /// A delete call that was not sent, too late after its intent.
-    TooLate,
-    /// A reply above its cap.
-    TooLarge,
-}
+/// What a call came to: the labels of [`CallOutcome`] and of [`Trouble`], and what only a read comes to.
+///
+/// [`CallOutcome`]: crate::engine::outcome::CallOutcome
+/// [`Trouble`]: crate::engine::outcome::Trouble
+const OUTCOMES: [&str; 10] = [
+    OK,
+    "throttled",
+    "unauthorised",
+    "forbidden",
+    "refused",
+    "misconfigured",
+    "unreachable",
+    "unknown",
+    "too_late",
+    TOO_LARGE,
+];
 
-impl Outcome {
-    const ALL: [Self; 10] = [
-        Self::Ok,
-        Self::Throttled,
-        Self::Unauthorised,
-        Self::Forbidden,
-        Self::Refused,
-        Self::Misconfigured,
-        Self::Unreachable,
-        Self::Unknown,
-        Self::TooLate,
-        Self::TooLarge,
-    ];
+/// A read or a request for a token that was answered.
+pub const OK: &str = "ok";
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Throttled => "throttled",
-            Self::Unauthorised => "unauthorised",
-            Self::Forbidden => "forbidden",
-            Self::Refused => "refused",
-            Self::Misconfigured => "misconfigured",
-            Self::Unreachable => "unreachable",
-            Self::Unknown => "unknown",
-            Self::TooLate => "too_late",
-            Self::TooLarge => "too_large",
-        }
-    }
-
-    /// Of a delete call.
-    pub fn of_reply(reply: &Reply) -> Self {
-        match reply {
-            Reply::Accepted { .. } => Self::Ok,
-            Reply::Unknown { .. } => Self::Unknown,
-            Reply::Refused { trouble, .. } => Self::of_trouble(*trouble),
-            Reply::TooLate => Self::TooLate,
-        }
-    }
-
-    /// Of anything else that failed.
-    pub fn of_trouble(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::CredentialsRejected => Self::Unauthorised,
-            Trouble::Forbidden => Self::Forbidden,
-            Trouble::Throttled { .. } => Self::Throttled,
-            Trouble::CloudUnreachable => Self::Unreachable,
-            Trouble::EndpointMisconfigured => Self::Misconfigured,
-            // No call is made without a credential: the first three never come here.
-            Trouble::SecretNotFound
-            | Trouble::SecretForbidden
-            | Trouble::SecretInvalid
-            | Trouble::RequestRefused => Self::Refused,
-        }
-    }
-}
+/// A read whose reply exceeds its cap.
+pub const TOO_LARGE: &str = "too_large";
 
 /// Counted by the client and by readers.
 #[derive(Clone, Debug)]
@@ -127,13 +68,13 @@ fn operation(operation: Operation) -> (&'static str, &'static str) {
     ("operation", operation.name())
 }
 
-fn labels(of: Operation, outcome: Outcome) -> Labels<2> {
-    [operation(of), ("outcome", outcome.name())]
+fn labels(of: Operation, outcome: &'static str) -> Labels<2> {
+    [operation(of), ("outcome", outcome)]
 }
 
 impl Default for CloudMetrics {
     fn default() -> Self {
-        let rows = Operation::ALL.into_iter().flat_map(|of| Outcome::ALL.map(|outcome| labels(of, outcome)));
+        let rows = Operation::ALL.into_iter().flat_map(|of| OUTCOMES.map(|outcome| labels(of, outcome)));
         let took = durations(Operation::ALL.map(|of| [operation(of)]));
         Self { calls: counters(rows), took, read_wait: slow() }
     }
@@ -150,8 +91,8 @@ impl CloudMetrics {
         registry.register_with_unit("read_wait", wait, Unit::Seconds, self.read_wait.clone());
     }
 
-    /// A call is over.
-    pub fn called(&self, of: Operation, outcome: Outcome, took: Duration) {
+    /// Counts a call that is over by its outcome: [`OK`], [`TOO_LARGE`], or the label of a `CallOutcome` or a `Trouble`.
+    pub fn called(&self, of: Operation, outcome: &'static str, took: Duration) {
         self.calls.get_or_create(&labels(of, outcome)).inc();
         observe(&self.took.get_or_create(&[operation(of)]), took);
     }
@@ -166,7 +107,7 @@ impl CloudMetrics {
 mod tests {
     use super::*;
     use crate::{
-        engine::reply::{CloudMessage, Refusal},
+        engine::outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
         metrics::testing::{sample, scraped},
     };
 
@@ -177,7 +118,7 @@ mod tests {
         assert_eq!(text.matches("\ncloud_calls_total{").count(), 4 * 10);
         assert!(text.lines().filter(|l| l.starts_with("cloud_calls_total")).all(|l| l.ends_with(" 0")));
         for of in Operation::ALL {
-            for outcome in Outcome::ALL {
+            for outcome in OUTCOMES {
                 metrics.called(of, outcome, Duration::from_secs(1));
             }
         }
@@ -189,24 +130,25 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_counted_by_what_they_mean() {
+    fn each_outcome_is_counted_under_a_label_that_is_there_from_the_start() {
         let message = CloudMessage::default;
-        let refused = |trouble| Reply::Refused { refusal: Refusal::Whole, trouble, message: message() };
-        let unknown = |trouble| Reply::Unknown { trouble, unavailable: false, message: message() };
+        let refused = |trouble| CallOutcome::Refused { refusal: Refusal::Whole, trouble, message: message() };
+        let unknown = |trouble| CallOutcome::Unknown { trouble, unavailable: false, message: message() };
         let table = [
-            (Reply::Accepted { ids: Vec::new(), foreign: 0, message: message() }, Outcome::Ok),
-            (unknown(Trouble::CloudUnreachable), Outcome::Unknown),
-            (unknown(Trouble::EndpointMisconfigured), Outcome::Unknown),
-            (refused(Trouble::CloudUnreachable), Outcome::Unreachable),
-            (refused(Trouble::Throttled { retry_after: None }), Outcome::Throttled),
-            (refused(Trouble::CredentialsRejected), Outcome::Unauthorised),
-            (refused(Trouble::Forbidden), Outcome::Forbidden),
-            (refused(Trouble::RequestRefused), Outcome::Refused),
-            (refused(Trouble::EndpointMisconfigured), Outcome::Misconfigured),
-            (Reply::TooLate, Outcome::TooLate),
+            (CallOutcome::Accepted { ids: Vec::new(), foreign: 0, message: message() }, "ok"),
+            (unknown(Trouble::CloudUnreachable), "unknown"),
+            (unknown(Trouble::EndpointMisconfigured), "unknown"),
+            (refused(Trouble::CloudUnreachable), "unreachable"),
+            (refused(Trouble::Throttled { retry_after: None }), "throttled"),
+            (refused(Trouble::CredentialsRejected), "unauthorised"),
+            (refused(Trouble::Forbidden), "forbidden"),
+            (refused(Trouble::RequestRefused), "refused"),
+            (refused(Trouble::EndpointMisconfigured), "misconfigured"),
+            (CallOutcome::NotSent, "too_late"),
         ];
-        for (reply, outcome) in table {
-            assert_eq!(Outcome::of_reply(&reply), outcome, "{reply:?}");
+        for (outcome, label) in table {
+            assert_eq!(outcome.label(), label, "{outcome:?}");
+            assert!(OUTCOMES.contains(&label), "{label}");
         }
     }
 }

@@ -22,7 +22,7 @@ fn id(n: u128) -> InstanceId {
     InstanceId::from_u128(n)
 }
 
-fn reply(status: u16, body: &str) -> Reply {
+fn reply(status: u16, body: &str) -> CallOutcome {
     deleted(&heard(status, body), &[id(1), id(2)], &str::to_owned, Timestamp::UNIX_EPOCH)
 }
 
@@ -47,7 +47,7 @@ fn every_row_of_the_table_of_outcomes() {
         ),
     ];
     for (body, (expected, count)) in table {
-        let Reply::Accepted { ids, foreign, message } = reply(202, body) else { panic!("{body}") };
+        let CallOutcome::Accepted { ids, foreign, message } = reply(202, body) else { panic!("{body}") };
         assert_eq!((ids, foreign), (expected, count), "{body}");
         assert_eq!(message.request_id.as_deref(), Some("req-1"));
     }
@@ -73,7 +73,7 @@ fn every_row_of_the_table_of_outcomes() {
         (413, "", Trouble::RequestRefused),
     ];
     for (status, body, expected) in unknown {
-        let Reply::Unknown { trouble, .. } = reply(status, body) else { panic!("{status} {body}") };
+        let CallOutcome::Unknown { trouble, .. } = reply(status, body) else { panic!("{status} {body}") };
         assert_eq!(trouble, expected, "{status} {body}");
     }
     let refused = [
@@ -98,7 +98,7 @@ fn every_row_of_the_table_of_outcomes() {
         (429, r#""slow down""#, Trouble::Throttled { retry_after: None }),
     ];
     for (status, body, expected) in refused {
-        let Reply::Refused { trouble, .. } = reply(status, body) else { panic!("{status} {body}") };
+        let CallOutcome::Refused { trouble, .. } = reply(status, body) else { panic!("{status} {body}") };
         assert_eq!(trouble, expected, "{status} {body}");
     }
 }
@@ -118,8 +118,8 @@ fn c20_a_success_of_another_type_is_no_answer_of_this_api() {
     for (content_type, expected) in table {
         let heard = HttpReply { content_type: content_type.map(str::to_owned), ..heard(202, body) };
         let unknown = match deleted(&heard, &[id(1)], &str::to_owned, Timestamp::UNIX_EPOCH) {
-            Reply::Unknown { trouble, .. } => Some(trouble),
-            Reply::Accepted { .. } => None,
+            CallOutcome::Unknown { trouble, .. } => Some(trouble),
+            CallOutcome::Accepted { .. } => None,
             other => panic!("{other:?}"),
         };
         assert_eq!(unknown, expected, "{content_type:?}");
@@ -138,7 +138,7 @@ fn c07_a_stated_limit_is_found_in_any_body() {
         format!(r#"{{"e":{{"code":"APIGW.0308","message":{message:?}}}}}"#),
     ];
     for body in bodies {
-        let Reply::Refused { trouble, message, .. } = reply(429, &body) else { panic!("{body}") };
+        let CallOutcome::Refused { trouble, message, .. } = reply(429, &body) else { panic!("{body}") };
         assert_eq!(trouble, Trouble::Throttled { retry_after: None }, "{body}");
         let minute = std::time::Duration::from_mins(1);
         assert_eq!(stated_limit(&message.text), Some(Limit { calls: 10, window: minute }), "{body}");
@@ -235,9 +235,9 @@ fn a_refusal_says_which_ids_it_is_about() {
     for (status, code, named, sent, expected) in table {
         let heard = heard(status, &body(code, named));
         let reply = deleted(&heard, sent, &str::to_owned, Timestamp::UNIX_EPOCH);
-        let Reply::Refused { refusal, .. } = reply else { panic!("{status} {code}: {reply:?}") };
+        let CallOutcome::Refused { refusal, .. } = reply else { panic!("{status} {code}: {reply:?}") };
         assert_eq!(refusal, expected, "{status} {code:?} naming {named:?} of {}", sent.len());
     }
     let page = deleted(&heard(400, HTML), &both, &str::to_owned, Timestamp::UNIX_EPOCH);
-    assert!(matches!(page, Reply::Refused { refusal: Refusal::Whole, .. }), "a page is not this API's");
+    assert!(matches!(page, CallOutcome::Refused { refusal: Refusal::Whole, .. }), "a page is not this API's");
 }

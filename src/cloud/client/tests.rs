@@ -51,7 +51,7 @@ fn closing() -> Script {
     Script::Reply(Box::new(|_| (0, String::new())))
 }
 
-async fn delete(url: &str, seconds: u64, ids: &[InstanceId], departure: DepartureGuard) -> Reply {
+async fn delete(url: &str, seconds: u64, ids: &[InstanceId], departure: DepartureGuard) -> CallOutcome {
     let endpoint = Endpoint::parse(url, true).unwrap();
     client(seconds).delete_instances(&endpoint, PROJECT, &credential(), ids, departure).await
 }
@@ -61,7 +61,7 @@ async fn a_delete_call_is_what_the_vendor_documents() {
     let body = format!(r#"{{"instances":[{{"id":"{}"}}]}}"#, InstanceId::from_u128(0));
     let server = serve(Script::Reply(Box::new(move |_| (202, body.clone())))).await;
     let reply = delete(&server.url, 30, &ids(2), soon()).await;
-    let Reply::Accepted { ids, foreign: 0, message } = reply else { panic!("{reply:?}") };
+    let CallOutcome::Accepted { ids, foreign: 0, message } = reply else { panic!("{reply:?}") };
     assert_eq!((ids.len(), message.request_id.as_deref()), (1, Some("r")));
     let request = server.requests().pop().unwrap();
     let lower = request.to_ascii_lowercase();
@@ -92,7 +92,7 @@ async fn s13_of_a_call_that_is_too_late_no_byte_leaves() {
     };
     let (ids, now) = (ids(1), within(Duration::ZERO));
     let (bytes, reply) = tokio::join!(server, delete(&url, 30, &ids, now));
-    assert_eq!(reply, Reply::TooLate);
+    assert_eq!(reply, CallOutcome::NotSent);
     assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
 }
 
@@ -113,7 +113,7 @@ async fn s13_nor_on_a_connection_that_is_open_already() {
         client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), within(Duration::ZERO)).await
     };
     let ((first, bytes), reply) = tokio::join!(server, calls);
-    assert_eq!((first.is_some(), reply), (true, Reply::TooLate));
+    assert_eq!((first.is_some(), reply), (true, CallOutcome::NotSent));
     assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
     // Should the second call have opened a connection of its own, nothing came over it either.
     while let Some(Ok((mut stream, _))) = listener.accept().now_or_never() {
@@ -125,7 +125,7 @@ async fn s13_nor_on_a_connection_that_is_open_already() {
 async fn c11_a_connection_closed_after_the_request_is_not_tried_again() {
     let server = serve(closing()).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    assert!(matches!(reply, Reply::Unknown { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+    assert!(matches!(reply, CallOutcome::Unknown { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -140,7 +140,7 @@ async fn c11_nor_when_the_connection_had_served_a_call_before() {
     let (client, credential) = (client(30), credential());
     let _ = client.delete_instances(&endpoint, PROJECT, &credential, &ids(1), soon()).await;
     let reply = client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), soon()).await;
-    assert!(matches!(reply, Reply::Unknown { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+    assert!(matches!(reply, CallOutcome::Unknown { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
     assert_eq!(server.requests().len(), 2);
 }
 
@@ -149,7 +149,7 @@ async fn c10_a_connection_that_is_never_made_sent_nothing() {
     let server = serve(Script::Mute).await;
     let url = server.url.replace("http:", "https:");
     let reply = delete(&url, 2, &ids(1), soon()).await;
-    assert!(matches!(reply, Reply::Refused { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+    assert!(matches!(reply, CallOutcome::Refused { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
 }
 
 #[tokio::test]
@@ -160,18 +160,18 @@ async fn c10_a_refused_connection_sent_nothing() {
     // The listener is gone when its task has ended.
     let reply = loop {
         let reply = delete(&url, 30, &ids(1), soon()).await;
-        if !matches!(reply, Reply::Unknown { .. }) {
+        if !matches!(reply, CallOutcome::Unknown { .. }) {
             break reply;
         }
     };
-    assert!(matches!(reply, Reply::Refused { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
+    assert!(matches!(reply, CallOutcome::Refused { trouble: Trouble::CloudUnreachable, .. }), "{reply:?}");
 }
 
 #[tokio::test]
 async fn c13_a_body_that_never_ends_is_cut_by_the_total_deadline() {
     let server = serve(Script::Raw("HTTP/1.1 202 X\r\nContent-Length: 100\r\n\r\n{\"inst")).await;
     let reply = delete(&server.url, 1, &ids(1), soon()).await;
-    let Reply::Unknown { message, .. } = reply else { panic!("{reply:?}") };
+    let CallOutcome::Unknown { message, .. } = reply else { panic!("{reply:?}") };
     assert!(message.text.contains("no answer within 1 s"), "{}", message.text);
 }
 
@@ -179,7 +179,7 @@ async fn c13_a_body_that_never_ends_is_cut_by_the_total_deadline() {
 async fn s12_an_oversized_reply_is_an_unknown_outcome() {
     let server = serve(Script::Reply(Box::new(|_| (202, "x".repeat((1 << 20) + 1))))).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    let Reply::Unknown { message, .. } = reply else { panic!("{reply:?}") };
+    let CallOutcome::Unknown { message, .. } = reply else { panic!("{reply:?}") };
     assert!(message.text.contains("larger than 1 MiB"), "{}", message.text);
 }
 
@@ -188,7 +188,10 @@ async fn a_redirect_is_not_followed() {
     let head = "HTTP/1.1 307 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n";
     let server = serve(Script::Raw(head)).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    assert!(matches!(reply, Reply::Unknown { trouble: Trouble::EndpointMisconfigured, .. }), "{reply:?}");
+    assert!(
+        matches!(reply, CallOutcome::Unknown { trouble: Trouble::EndpointMisconfigured, .. }),
+        "{reply:?}"
+    );
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -210,7 +213,7 @@ async fn s02_a_batch_that_may_not_be_sent_is_not() {
     let server = serve(closing()).await;
     for ids in [ids(0), ids(51), [ids(1), ids(1)].concat()] {
         let reply = delete(&server.url, 30, &ids, soon()).await;
-        assert!(matches!(reply, Reply::Refused { trouble: Trouble::RequestRefused, .. }), "{reply:?}");
+        assert!(matches!(reply, CallOutcome::Refused { trouble: Trouble::RequestRefused, .. }), "{reply:?}");
     }
     assert!(server.requests().is_empty());
 }
@@ -220,7 +223,7 @@ async fn s11_an_echoed_token_is_in_no_note() {
     let body = r#"{"error_code":"iMetal.0003","error_msg":"bad token very-secret"}"#;
     let server = serve(Script::Reply(Box::new(|_| (401, body.to_owned())))).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    let Reply::Refused { message, .. } = reply else { panic!("{reply:?}") };
+    let CallOutcome::Refused { message, .. } = reply else { panic!("{reply:?}") };
     assert_eq!(message.text, "bad token [redacted]");
 }
 
@@ -228,7 +231,7 @@ async fn s11_an_echoed_token_is_in_no_note() {
 async fn s12_a_body_without_end_is_cut_at_its_cap() {
     let server = serve(Script::Endless("HTTP/1.1 202 X\r\nConnection: close\r\n\r\n")).await;
     let reply = delete(&server.url, 30, &ids(1), soon()).await;
-    let Reply::Unknown { message, .. } = reply else { panic!("{reply:?}") };
+    let CallOutcome::Unknown { message, .. } = reply else { panic!("{reply:?}") };
     assert!(message.text.contains("larger than 1 MiB"), "{}", message.text);
 }
 

@@ -15,7 +15,7 @@ pub use self::{
     set::{InvalidSet, Login, Set},
     sign::{AccessKey, Signed},
 };
-use crate::engine::reply::{CloudMessage, Trouble};
+use crate::engine::outcome::{CloudMessage, Trouble};
 
 /// What a request is authorized with.
 pub enum Authorization {

@@ -24,7 +24,7 @@ use crate::{
     engine::{
         InstanceId, Mono,
         account::rate::Refusal,
-        reply::{CloudMessage, Trouble},
+        outcome::{CloudMessage, Trouble},
         state::Seen,
     },
 };

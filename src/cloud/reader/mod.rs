@@ -32,7 +32,7 @@ use crate::{
     clock::Clock,
     engine::{
         InstanceId, Mono,
-        reply::{CloudMessage, Trouble},
+        outcome::{CloudMessage, Trouble},
         state::Seen,
     },
 };

@@ -11,6 +11,7 @@ mod secrets;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tracing::info;
@@ -35,7 +36,7 @@ use crate::{
             rate::Refusal,
         },
         object::state::{memory::Memory, spec::DeletionSpec},
-        reply::{Reply, Trouble},
+        outcome::{CallOutcome, Trouble},
         settings::BATCH_SIZE,
         time::Mono,
     },
@@ -146,24 +147,30 @@ impl Account {
         rate.departure(now)
     }
 
-    /// Takes note of how a delete call of this identity ended, and writes into a 429 when the account goes on. Returns what the
-    /// account's calls say about its requests by now.
-    pub fn ended(&self, identity: &Identity, reply: &mut Reply, now: Mono) -> Evidence {
+    /// Enters how a delete call of this identity ended. Returns what the account's calls say about its requests by now, and,
+    /// after a 429, for how long the account makes no call.
+    pub fn ended(
+        &self,
+        identity: &Identity,
+        outcome: &CallOutcome,
+        now: Mono,
+    ) -> (Evidence, Option<Duration>) {
         let governor = self.governors.of(&self.endpoint, &self.project, identity);
         let rate = &mut lock(&governor.deletes).rate;
-        match reply {
-            Reply::Accepted { .. } => rate.accepted(),
-            Reply::Refused { trouble: Trouble::Throttled { retry_after }, message, .. } => {
+        let mut closed_for = None;
+        match outcome {
+            CallOutcome::Accepted { .. } => rate.accepted(),
+            CallOutcome::Refused { trouble: Trouble::Throttled { retry_after }, message, .. } => {
                 let limit = stated_limit(&message.text);
                 rate.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
-                *retry_after = rate.closed(now);
+                closed_for = rate.closed(now);
             }
-            Reply::Unknown { unavailable: true, .. } => rate.refused(Refusal::Unavailable, now),
-            Reply::Unknown { .. } | Reply::Refused { .. } | Reply::TooLate => rate.over(),
+            CallOutcome::Unknown { unavailable: true, .. } => rate.refused(Refusal::Unavailable, now),
+            CallOutcome::Unknown { .. } | CallOutcome::Refused { .. } | CallOutcome::NotSent => rate.over(),
         }
         let outage = &mut lock(&self.outage);
-        outage.ended(reply, now);
-        outage.evidence()
+        outage.ended(outcome, now);
+        (outage.evidence(), closed_for)
     }
 
     /// What the account's calls say about its requests.

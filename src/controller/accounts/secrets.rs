@@ -11,7 +11,7 @@ use crate::{
     cloud::{Authorization, Credential, CredentialProblem, CredentialSource, Iam, Identity, Set},
     controller::api_server::{ApiServer, SecretError},
     engine::{
-        reply::{CloudMessage, Trouble},
+        outcome::{CloudMessage, Trouble},
         time::Mono,
     },
     lock::lock,

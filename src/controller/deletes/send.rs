@@ -14,12 +14,11 @@ use crate::{
     },
     engine::{
         InstanceId,
-        account::call_history::Effect,
         object::state::{
             memory::CallEnd,
             wave::{Batch, Wave},
         },
-        reply::{CloudMessage, Reply, Trouble},
+        outcome::{CallOutcome, CloudMessage, Trouble},
     },
     leadership::DepartureGuard,
     lock::lock,
@@ -90,23 +89,23 @@ pub fn start(
         let departure = departure.clone();
         tokio::spawn(async move {
             // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
-            let mut guard = Guard { context, handle, batch, credential: credential.clone(), reply: None };
-            let reply = call(&guard, &credential, departure).await;
-            if matches!(reply, Reply::Refused { trouble: Trouble::CredentialsRejected, .. }) {
+            let mut guard = Guard { context, handle, batch, credential: credential.clone(), outcome: None };
+            let outcome = call(&guard, &credential, departure).await;
+            if matches!(outcome, CallOutcome::Refused { trouble: Trouble::CredentialsRejected, .. }) {
                 // The object reads the Secret again while it waits, and goes on when that brings another credential.
                 guard.handle.account.credentials.refused(&credential);
             }
-            guard.reply = Some(reply);
+            guard.outcome = Some(outcome);
         });
     }
 }
 
-async fn call(guard: &Guard, credential: &Credential, departure: DepartureGuard) -> Reply {
+async fn call(guard: &Guard, credential: &Credential, departure: DepartureGuard) -> CallOutcome {
     let Guard { context, handle, batch, .. } = guard;
     let account = &handle.account;
     sleep_until(context.clock.instant(account.departure(&credential.identity, context.clock.mono()))).await;
     if context.draining() {
-        return Reply::TooLate;
+        return CallOutcome::NotSent;
     }
     let ids = batch.ids();
     info!(
@@ -122,34 +121,41 @@ struct Guard {
     handle: ObjectHandle,
     batch: Batch,
     credential: Arc<Credential>,
-    reply: Option<Reply>,
+    outcome: Option<CallOutcome>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let reply = self.reply.take().unwrap_or_else(|| Reply::Unknown {
+        let outcome = self.outcome.take().unwrap_or_else(|| CallOutcome::Unknown {
             trouble: Trouble::CloudUnreachable,
             unavailable: false,
             message: CloudMessage { text: "the call was cut off".to_owned(), ..CloudMessage::default() },
         });
-        ended(&self.context, &self.handle, &self.batch, &self.credential, reply);
+        ended(&self.context, &self.handle, &self.batch, &self.credential, &outcome);
     }
 }
 
 /// Enters what a call came to and wakes the object once its wave is over.
-fn ended(context: &Context, handle: &ObjectHandle, batch: &Batch, credential: &Credential, mut reply: Reply) {
+fn ended(
+    context: &Context,
+    handle: &ObjectHandle,
+    batch: &Batch,
+    credential: &Credential,
+    outcome: &CallOutcome,
+) {
     let now = context.clock.now();
     let ids = batch.ids();
-    log(handle, batch, &reply);
-    lock(&handle.account.call_history).release(&ids, now.mono, |id| Effect::of(&reply, id));
-    let evidence = handle.account.ended(&credential.identity, &mut reply, now.mono);
+    log(handle, batch, outcome);
+    lock(&handle.account.call_history).release(&ids, now.mono, |id| outcome.effect(id));
+    let (evidence, closed_for) = handle.account.ended(&credential.identity, outcome, now.mono);
     let mut tracked = lock(&handle.tracked);
     if tracked.uid == handle.uid
         && let Some(memory) = &mut tracked.memory
     {
         let end = CallEnd {
-            reply: &reply,
+            outcome,
             secret_version: &credential.version,
+            closed_for,
             evidence,
             now: &now,
             settings: &context.settings,
@@ -167,21 +173,11 @@ fn ended(context: &Context, handle: &ObjectHandle, batch: &Batch, credential: &C
     }
 }
 
-/// How a call ended, for logs and for an object that is gone.
-pub fn in_words(reply: &Reply) -> String {
-    match reply {
-        Reply::Accepted { ids, .. } => format!("accepted: {}", join(ids)),
-        Reply::Unknown { message, .. } => format!("outcome unknown: {}", message.text),
-        Reply::Refused { message, .. } => format!("refused: {}", message.text),
-        Reply::TooLate => "not sent: too late after its intent, or another process leads".to_owned(),
-    }
-}
-
-fn log(handle: &ObjectHandle, batch: &Batch, reply: &Reply) {
+fn log(handle: &ObjectHandle, batch: &Batch, outcome: &CallOutcome) {
     let (namespace, name, number) = (&handle.key.namespace, &handle.key.name, batch.number);
     let size = batch.members.len();
-    match reply {
-        Reply::Accepted { ids, foreign, message } => info!(
+    match outcome {
+        CallOutcome::Accepted { ids, foreign, message } => info!(
             namespace,
             name,
             batch = number,
@@ -191,36 +187,30 @@ fn log(handle: &ObjectHandle, batch: &Batch, reply: &Reply) {
             request_id = message.request_id,
             "delete call accepted"
         ),
-        Reply::Unknown { trouble, message, .. } => warn!(
+        CallOutcome::Unknown { trouble, message, .. } => warn!(
             namespace,
             name,
             batch = number,
             size,
-            reason = trouble.reason(),
+            reason = trouble.reason().as_str(),
             code = message.code,
             request_id = message.request_id,
             error = message.text,
             "outcome of the delete call is unknown"
         ),
-        Reply::Refused { trouble, message, .. } => warn!(
+        CallOutcome::Refused { trouble, message, .. } => warn!(
             namespace,
             name,
             batch = number,
             size,
-            reason = trouble.reason(),
+            reason = trouble.reason().as_str(),
             code = message.code,
             request_id = message.request_id,
             error = message.text,
             "delete call refused"
         ),
-        Reply::TooLate => {
-            warn!(
-                namespace,
-                name,
-                batch = number,
-                size,
-                "delete call not sent: too late after its intent, or another process leads"
-            );
+        CallOutcome::NotSent => {
+            warn!(namespace, name, batch = number, size, "delete call {outcome}");
         }
     }
 }

@@ -15,7 +15,7 @@ pub use self::{
     requests::{ApiCall, Requests},
 };
 use crate::{
-    api::InstanceDeletionStatus,
+    api::{InstanceDeletionStatus, Phase},
     engine::{Mono, account::delete_queue::PermitAnswer, object::report::status::is_finished},
     metrics::{Counter, Counters, Histogram, Registry, Unit, counters, observe, quick, slow},
 };
@@ -128,14 +128,14 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let ends = ["Succeeded", "Failed", "DeadlineExceeded", "Expired", "InvalidSpec"];
+        let ends = Phase::ALL.into_iter().filter(|phase| phase.is_end());
         Self {
             reconciles: counters(Reconciled::ALL.map(|result| [("result", result.name())])),
             reconcile_took: quick(),
             waves: counters(WaveResult::ALL.map(|result| [("result", result.name())])),
             turns: counters(ANSWERS.map(|answer| [("answer", answer)])),
             delete_wait: slow(),
-            finished: counters(ends.map(|phase| [("phase", phase)])),
+            finished: counters(ends.map(|phase| [("phase", phase.as_str())])),
             events: counters(EventResult::ALL.map(|result| [("result", result.name())])),
             watch_restarts: Counter::default(),
             watch_failures: Counter::default(),
@@ -187,11 +187,8 @@ impl Metrics {
     /// A status was stored.
     pub fn stored(&self, before: &InstanceDeletionStatus, status: &InstanceDeletionStatus) {
         if is_finished(status) && !is_finished(before) {
-            let name = |phase| {
-                object_gauges::PHASES.into_iter().find_map(|(p, name)| (Some(p) == phase).then_some(name))
-            };
-            if let Some(counter) = name(status.phase).and_then(|phase| self.finished.get(&[("phase", phase)]))
-            {
+            let label = status.phase.map(|phase| [("phase", phase.as_str())]);
+            if let Some(counter) = label.and_then(|label| self.finished.get(&label)) {
                 counter.inc();
             }
         }

@@ -1,5 +1,5 @@
-//! All known objects by phase, and what stands in their way: a row of each in a few bytes, and totals that a scrape copies
-//! without looking at any object.
+//! All known objects by phase, and what stands in their way: a row for each object, and totals that a scrape copies without
+//! looking at any object.
 
 use std::{
     collections::BTreeMap,
@@ -14,55 +14,22 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::{InstanceDeletionStatus, Phase},
+    api::{InstanceDeletionStatus, InstancePhase, Phase, ReadyReason, ReasonKind, Summary},
     clock::Clock,
-    engine::object::report::status::{Stuck, is_finished},
+    engine::object::report::status::Stuck,
     lock::lock,
     metrics::{Registry, Unit},
 };
-
-/// Every phase, in the order of its declaration.
-pub const PHASES: [(Phase, &str); 11] = [
-    (Phase::Pending, "Pending"),
-    (Phase::Planning, "Planning"),
-    (Phase::Planned, "Planned"),
-    (Phase::Suspended, "Suspended"),
-    (Phase::Deleting, "Deleting"),
-    (Phase::Throttled, "Throttled"),
-    (Phase::Succeeded, "Succeeded"),
-    (Phase::Failed, "Failed"),
-    (Phase::DeadlineExceeded, "DeadlineExceeded"),
-    (Phase::Expired, "Expired"),
-    (Phase::InvalidSpec, "InvalidSpec"),
-];
-
-/// Reasons of `Ready` that stand in the way of an object.
-const HINDRANCES: [&str; 11] = [
-    "SecretNotFound",
-    "SecretForbidden",
-    "SecretInvalid",
-    "CredentialsRejected",
-    "Forbidden",
-    "Throttled",
-    "CloudUnreachable",
-    "EndpointMisconfigured",
-    "RequestRefused",
-    "StateUnknown",
-    "StatusTooLarge",
-];
-
-/// Phases of an instance, in the order of [`Row::instances`].
-const INSTANCES: [&str; 6] = ["Pending", "Submitted", "Accepted", "Terminated", "NotFound", "Failed"];
 
 /// What is counted of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// In seconds since 1970, when work on it began; none while nobody expects that it goes on.
     since: Option<i64>,
-    instances: [u16; INSTANCES.len()],
+    instances: [u32; InstancePhase::ALL.len()],
     phase: Phase,
-    /// Of [`HINDRANCES`].
-    hindrance: Option<u8>,
+    /// What stands in its way.
+    hindrance: Option<ReadyReason>,
     stuck: bool,
 }
 
@@ -72,26 +39,36 @@ impl Row {
     pub fn of(status: &InstanceDeletionStatus, created: Option<i64>) -> Self {
         let phase = status.phase.unwrap_or(Phase::Pending);
         let sum = status.summary.unwrap_or_default();
-        let instances = [sum.pending, sum.submitted, sum.accepted, sum.terminated, sum.not_found, sum.failed];
         let goes_on = matches!(phase, Phase::Pending | Phase::Planning | Phase::Deleting | Phase::Throttled);
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-        let reason = ready.filter(|_| !is_finished(status)).map(|ready| ready.reason.as_str());
-        let hindrance = HINDRANCES.iter().position(|known| Some(*known) == reason);
+        let reason = ready.and_then(|ready| ReadyReason::parse(&ready.reason));
         Self {
             since: status.start_time.as_ref().map(|t| t.0.as_second()).or(created).filter(|_| goes_on),
-            instances: instances.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
+            instances: InstancePhase::ALL.map(|phase| instances(&sum, phase)),
             phase,
-            hindrance: hindrance.and_then(|at| u8::try_from(at).ok()),
+            hindrance: reason.filter(|reason| reason.kind() == ReasonKind::Hindered),
             stuck: goes_on && Stuck::is_said(status),
         }
     }
 }
 
+fn instances(sum: &Summary, phase: InstancePhase) -> u32 {
+    match phase {
+        InstancePhase::Pending => sum.pending,
+        InstancePhase::Submitted => sum.submitted,
+        InstancePhase::Accepted => sum.accepted,
+        InstancePhase::Terminated => sum.terminated,
+        InstancePhase::NotFound => sum.not_found,
+        InstancePhase::Failed => sum.failed,
+    }
+}
+
+/// Objects and instances, each counted at the place of its phase or reason in `ALL`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Totals {
-    objects: [u32; PHASES.len()],
-    hindered: [u32; HINDRANCES.len()],
-    instances: [u32; INSTANCES.len()],
+    objects: [u32; Phase::ALL.len()],
+    hindered: [u32; ReadyReason::ALL.len()],
+    instances: [u32; InstancePhase::ALL.len()],
     stuck: u32,
     /// How many objects began then and go on.
     since: BTreeMap<i64, u32>,
@@ -106,10 +83,10 @@ impl Totals {
             }
         };
         add(self.objects.get_mut(row.phase as usize), 1);
-        add(row.hindrance.and_then(|at| self.hindered.get_mut(usize::from(at))), 1);
+        add(row.hindrance.and_then(|reason| self.hindered.get_mut(reason as usize)), 1);
         add(Some(&mut self.stuck), u32::from(row.stuck));
         for (total, n) in self.instances.iter_mut().zip(row.instances) {
-            add(Some(total), n.into());
+            add(Some(total), n);
         }
         if let Some(since) = row.since {
             add(Some(self.since.entry(since).or_default()), 1);
@@ -163,11 +140,11 @@ impl ObjectGauges {
     }
 }
 
-fn family<const N: usize>(
+fn family(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
     label: &'static str,
-    rows: [(&'static str, u32); N],
+    rows: impl Iterator<Item = (&'static str, u32)>,
 ) -> Result<(), std::fmt::Error> {
     let gauge = |value: u32| ConstGauge::new(i64::from(value));
     let mut family = encoder.encode_descriptor(name, help, None, gauge(0).metric_type())?;
@@ -180,13 +157,17 @@ fn family<const N: usize>(
 impl Collector for ObjectGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let totals = lock(&self.totals).clone();
-        let objects = zipped(PHASES.map(|(_, name)| name), totals.objects);
+        let objects = Phase::ALL.map(Phase::as_str).into_iter().zip(totals.objects);
         let help = "InstanceDeletions by phase, finished ones too, as long as they exist.";
         family(&mut encoder, ("objects", help), "phase", objects)?;
         let help = "Unfinished InstanceDeletions whose condition Ready says what stands in their way.";
-        family(&mut encoder, ("objects_hindered", help), "reason", zipped(HINDRANCES, totals.hindered))?;
+        let hindered = ReadyReason::ALL.into_iter().zip(totals.hindered);
+        let hindered = hindered.filter(|(reason, _)| reason.kind() == ReasonKind::Hindered);
+        let hindered = hindered.map(|(reason, n)| (reason.as_str(), n));
+        family(&mut encoder, ("objects_hindered", help), "reason", hindered)?;
         let help = "Instances by phase; one that two objects name counts twice.";
-        family(&mut encoder, ("instances", help), "phase", zipped(INSTANCES, totals.instances))?;
+        let instances = InstancePhase::ALL.map(InstancePhase::as_str).into_iter().zip(totals.instances);
+        family(&mut encoder, ("instances", help), "phase", instances)?;
         let stuck = ConstGauge::new(i64::from(totals.stuck));
         let help = "Objects with instances that are open for longer than --stuck-after.";
         stuck.encode(encoder.encode_descriptor("objects_stuck", help, None, stuck.metric_type())?)?;
@@ -203,10 +184,6 @@ impl Collector for ObjectGauges {
         )?;
         age.encode(metric)
     }
-}
-
-fn zipped<const N: usize>(names: [&'static str; N], totals: [u32; N]) -> [(&'static str, u32); N] {
-    std::array::from_fn(|at| (names[at], totals[at]))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     engine::{
         InstanceId,
         object::state::memory::{LookEnd, LookFailure},
-        reply::{CloudMessage, Trouble},
+        outcome::{CloudMessage, Trouble},
     },
     lock::lock,
 };
@@ -76,7 +76,7 @@ fn answered(context: &Context, handle: &ObjectHandle, ids: &[InstanceId], answer
         name = handle.key.name,
         asked = ids.len(),
         read = answer.readings.len(),
-        failed = answer.failure.as_ref().map(|f| f.trouble.reason()),
+        failed = answer.failure.as_ref().map(|f| f.trouble.reason().as_str()),
         "look answered"
     );
     let mut tracked = lock(&handle.tracked);

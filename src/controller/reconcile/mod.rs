@@ -27,7 +27,7 @@ use super::{
     },
 };
 use crate::{
-    api::InstanceDeletionStatus,
+    api::{EventReason, InstanceDeletionStatus},
     engine::{
         Mono,
         account::delete_queue::PermitAnswer,
@@ -42,7 +42,7 @@ use crate::{
                 spec::{DeletionSpec, ttl},
             },
         },
-        reply::Retry,
+        outcome::Retry,
     },
     lock::lock,
 };
@@ -488,13 +488,9 @@ pub fn tell_unrecorded(context: &Context, key: &Key, unrecorded_outcomes: Vec<Un
             outcome,
             "the object is gone; this outcome of a delete call is recorded here only"
         );
-        let event = Event {
-            warning: true,
-            reason: "RecordedAfterDeletion",
-            action: format!("DeleteInstances-{batch}"),
-            note: format!("The object is gone; batch {batch} ({size} instances) {outcome}"),
-        };
-        context.events.tell(key, &uid, event);
+        let note = format!("The object is gone; batch {batch} ({size} instances) {outcome}");
+        let action = format!("DeleteInstances-{batch}");
+        context.events.tell(key, &uid, Event::new(EventReason::RecordedAfterDeletion, action, note));
     }
 }
 

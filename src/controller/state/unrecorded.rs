@@ -20,9 +20,7 @@ pub struct UnrecordedOutcome {
 pub fn unrecorded_outcomes(tracked: &Tracked) -> Vec<UnrecordedOutcome> {
     let Some(memory) = &tracked.memory else { return Vec::new() };
     let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
-        CallState::Ended { reply, .. } => {
-            Some((number, call, crate::controller::deletes::send::in_words(reply)))
-        }
+        CallState::Ended { outcome, .. } => Some((number, call, outcome.to_string())),
         // A call in flight is told when it ends.
         CallState::InFlight | CallState::Recorded { .. } | CallState::NotSent => None,
     });

@@ -11,32 +11,11 @@ use std::{
 
 use crate::engine::{
     id::InstanceId,
-    reply::Reply,
+    outcome::Effect,
     settings::{PATIENCE, Settings},
     state::{Live, Seen},
     time::Mono,
 };
-
-/// How a call that ended may have left an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// The cloud accepted it.
-    Accepted,
-    /// Nobody knows.
-    Unknown,
-}
-
-impl Effect {
-    /// What a call that was answered so may have done to one of its ids; none for a definite refusal.
-    #[must_use]
-    pub fn of(reply: &Reply, id: InstanceId) -> Option<Self> {
-        match reply {
-            Reply::Accepted { ids, .. } if ids.contains(&id) => Some(Self::Accepted),
-            Reply::Accepted { .. } | Reply::Unknown { .. } => Some(Self::Unknown),
-            Reply::Refused { .. } | Reply::TooLate => None,
-        }
-    }
-}
 
 /// The end of the last call that may have had an effect on an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -257,24 +236,6 @@ mod tests {
         assert_eq!(calls.get(other), LastCall::default(), "all or none");
         calls.release(&[id()], then(), |_| None);
         assert!(calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
-    }
-
-    #[test]
-    fn a_reply_may_have_had_the_effect_that_it_says_on_each_id() {
-        let (accepted, unknown) = (Some(Effect::Accepted), Some(Effect::Unknown));
-        let message = crate::engine::reply::CloudMessage::default;
-        let trouble = crate::engine::reply::Trouble::CloudUnreachable;
-        let refusal = crate::engine::reply::Refusal::Whole;
-        let lists =
-            |n: u128| Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, message: message() };
-        assert_eq!(Effect::of(&lists(1), id()), accepted);
-        assert_eq!(Effect::of(&lists(2), id()), unknown, "left out");
-        assert_eq!(
-            Effect::of(&Reply::Unknown { trouble, unavailable: false, message: message() }, id()),
-            unknown
-        );
-        assert_eq!(Effect::of(&Reply::Refused { refusal, trouble, message: message() }, id()), None);
-        assert_eq!(Effect::of(&Reply::TooLate, id()), None);
     }
 
     #[test]

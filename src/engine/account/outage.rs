@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::{
-    reply::{Reply, Trouble},
+    outcome::{CallOutcome, Trouble},
     time::Mono,
 };
 
@@ -46,19 +46,19 @@ impl Outage {
     }
 
     /// Notes how a call ended.
-    pub fn ended(&mut self, reply: &Reply, now: Mono) {
+    pub fn ended(&mut self, outcome: &CallOutcome, now: Mono) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        match reply {
-            Reply::Accepted { .. } => {
+        match outcome {
+            CallOutcome::Accepted { .. } => {
                 self.accepted += 1;
                 self.last_accepted = Some(now);
                 self.silent = false;
             }
-            Reply::Unknown { trouble, .. } | Reply::Refused { trouble, .. } => {
+            CallOutcome::Unknown { trouble, .. } | CallOutcome::Refused { trouble, .. } => {
                 self.silent = *trouble == Trouble::CloudUnreachable;
             }
             // Nothing was asked, so nothing was learned.
-            Reply::TooLate => {}
+            CallOutcome::NotSent => {}
         }
     }
 
@@ -87,38 +87,38 @@ pub const PROBE_WAIT: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::reply::{CloudMessage, Refusal};
+    use crate::engine::outcome::{CloudMessage, Refusal};
 
-    fn unknown() -> Reply {
-        Reply::Unknown {
+    fn unknown() -> CallOutcome {
+        CallOutcome::Unknown {
             trouble: Trouble::CloudUnreachable,
             unavailable: false,
             message: CloudMessage::default(),
         }
     }
 
-    fn refused(trouble: Trouble) -> Reply {
-        Reply::Refused { refusal: Refusal::Whole, trouble, message: CloudMessage::default() }
+    fn refused(trouble: Trouble) -> CallOutcome {
+        CallOutcome::Refused { refusal: Refusal::Whole, trouble, message: CloudMessage::default() }
     }
 
     #[test]
     fn x12_a_silent_cloud_is_probed_by_one_call_at_a_time() {
-        let accepted = || Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
-        let table: [(Reply, usize); 5] = [
+        let accepted = || CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
+        let table: [(CallOutcome, usize); 5] = [
             (unknown(), 1),
             (refused(Trouble::CloudUnreachable), 1),
             (refused(Trouble::Throttled { retry_after: None }), usize::MAX),
             (refused(Trouble::CredentialsRejected), usize::MAX),
             (accepted(), usize::MAX),
         ];
-        for (reply, expected) in table {
+        for (outcome, expected) in table {
             let mut outage = Outage::default();
             outage.started(2);
             assert_eq!(outage.allowed(), usize::MAX, "nothing is known yet");
             outage.ended(&unknown(), Mono::START);
             assert_eq!(outage.allowed(), 0, "the other call of the wave is the probe");
-            outage.ended(&reply, Mono::START);
-            assert_eq!(outage.allowed(), expected, "{reply:?}");
+            outage.ended(&outcome, Mono::START);
+            assert_eq!(outage.allowed(), expected, "{outcome:?}");
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
         let mut outage = Outage::default();
         outage.started(2);
         outage.ended(&unknown(), Mono::START);
-        outage.ended(&Reply::TooLate, Mono::START);
+        outage.ended(&CallOutcome::NotSent, Mono::START);
         assert_eq!(outage.allowed(), 1);
     }
 
@@ -146,7 +146,8 @@ mod tests {
     fn evidence_counts_accepted_calls() {
         let mut outage = Outage::default();
         let at = Mono::at(Duration::from_secs(7));
-        outage.ended(&Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, at);
+        outage
+            .ended(&CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, at);
         assert_eq!(outage.evidence(), Evidence { accepted: 1, last: Some(at) });
         assert!(outage.evidence().since(at));
         assert!(!outage.evidence().since(at + Duration::from_micros(1)));

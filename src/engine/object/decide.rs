@@ -32,7 +32,7 @@ use crate::{
             schedule::Watch,
         },
         id::InstanceId,
-        reply::CloudMessage,
+        outcome::CloudMessage,
         settings::{PATIENCE, STORED_LIMIT, Settings},
         time::{Mono, Now},
     },

@@ -20,7 +20,7 @@ async fn outcomes(name: &str, server: &testing::Server) -> Outcomes {
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let (client, credential) = (client(1), credential());
     let reply = client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), soon()).await;
-    let Reply::Unknown { trouble, message, .. } = reply else { panic!("{name}: {reply:?}") };
+    let CallOutcome::Unknown { trouble, message, .. } = reply else { panic!("{name}: {reply:?}") };
     let list = client.list_instances(&endpoint, PROJECT, &credential, &ids(2)).await;
     let list = list.expect_err(name);
     let show = client.show_instance_status(&endpoint, PROJECT, &credential, ids(1)[0]).await;
@@ -114,7 +114,7 @@ async fn what_a_reply_would_expand_to_is_never_seen() {
     // An error keeps its meaning, and its body says nothing.
     let refused = "HTTP/1.1 403 X\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n";
     let server = serve(Script::Bytes([refused.as_bytes(), b"\x1f\x8b\x08\x00"].concat())).await;
-    let Reply::Refused { trouble, message, .. } = delete(&server.url, 1, &ids(2), soon()).await else {
+    let CallOutcome::Refused { trouble, message, .. } = delete(&server.url, 1, &ids(2), soon()).await else {
         panic!()
     };
     assert_eq!((trouble, message.text.as_str()), (Trouble::Forbidden, "HTTP 403"));

@@ -16,7 +16,7 @@ use crate::engine::{
         },
         tests::case::{Case, MICRO, just_before, then},
     },
-    reply::Trouble,
+    outcome::Trouble,
     state::{Live, Seen, StateText},
 };
 
@@ -511,7 +511,7 @@ fn an_outcome_is_recorded_with_its_wave_or_with_whatever_is_written_before() {
     let (mut case, mut asked) = one_of_two_ended();
     let call =
         |state| crate::engine::object::state::memory::OwnCall { claim: "lost".into(), ids: vec![], state };
-    let too_late = CallState::Ended { at: then(), reply: crate::engine::reply::Reply::TooLate };
+    let too_late = CallState::Ended { at: then(), outcome: crate::engine::outcome::CallOutcome::NotSent };
     case.memory.calls.insert(8, call(too_late));
     case.memory.calls.insert(9, call(CallState::InFlight));
     let with_the_end = decided(&mut case, &asked);

@@ -2,10 +2,10 @@
 
 use super::status::Stuck;
 use crate::{
-    api::InstanceDeletionStatus,
+    api::{EventReason, InstanceDeletionStatus, ReadyReason},
     engine::{
         object::state::memory::{CallState, Memory},
-        reply::{Refusal, Reply},
+        outcome::{CallOutcome, Refusal},
     },
 };
 
@@ -22,26 +22,30 @@ pub struct Event {
     pub note: String,
 }
 
+impl Event {
+    /// An event of this reason.
+    #[must_use]
+    pub fn new(reason: EventReason, action: String, note: String) -> Self {
+        Self { warning: reason.warning(), reason: reason.as_str(), action, note }
+    }
+}
+
 /// Ids are open for longer than `--stuck-after`.
 #[must_use]
 pub fn stuck(stuck: &Stuck) -> Event {
     let Stuck { count, example, after } = stuck;
     let after = after.as_secs();
-    Event {
-        warning: true,
-        reason: "Stuck",
-        action: "Look".to_owned(),
-        note: format!(
-            "{count} instances have had no end for {after} s, such as {example}; ask the vendor, looking goes on"
-        ),
-    }
+    let note = format!(
+        "{count} instances have had no end for {after} s, such as {example}; ask the vendor, looking goes on"
+    );
+    Event::new(EventReason::Stuck, "Look".to_owned(), note)
 }
 
 /// The stored spec is one that the schema refuses.
 #[must_use]
 pub fn invalid_spec(why: &str) -> Event {
     let note = format!("Nothing is sent: {why}");
-    Event { warning: true, reason: "InvalidSpec", action: "Validate".to_owned(), note }
+    Event::new(EventReason::InvalidSpec, "Validate".to_owned(), note)
 }
 
 /// What became of delete calls, one event for each.
@@ -50,55 +54,56 @@ pub fn outcomes(memory: &Memory, records: &[u32]) -> Vec<Event> {
     let mut events = Vec::new();
     for number in records {
         let Some(call) = memory.calls.get(number) else { continue };
-        let CallState::Ended { reply, .. } = &call.state else { continue };
+        let CallState::Ended { outcome, .. } = &call.state else { continue };
+        let told = told(*number, call.ids.len(), outcome).into_iter();
         let action = format!("DeleteInstances-{number}");
-        let size = call.ids.len();
-        match reply {
-            Reply::Accepted { ids, foreign, message } => {
-                let request = message.request_id.as_deref().unwrap_or("not given");
-                events.push(Event {
-                    warning: ids.len() < size,
-                    reason: if ids.len() < size { "BatchPartlyAccepted" } else { "BatchAccepted" },
-                    action: action.clone(),
-                    note: format!("Batch {number}: {} of {size} instances accepted (request {request})", ids.len()),
-                });
-                if *foreign > 0 {
-                    events.push(Event {
-                        warning: true,
-                        reason: "ForeignInstances",
-                        action,
-                        note: format!("The reply to batch {number} listed {foreign} ids that the call did not name; they are ignored"),
-                    });
-                }
-            }
-            Reply::Refused { refusal, message, .. } if *refusal != Refusal::Whole => {
-                let what = match refusal {
-                    Refusal::Whole | Refusal::Unnamed | Refusal::UnnamedConflict => "without saying for which".to_owned(),
-                    Refusal::Missing(ids) | Refusal::Conflict(ids) | Refusal::Invalid(ids) => {
-                        format!("for {} of them", ids.len())
-                    }
-                };
-                let code = message.code.as_deref().unwrap_or("no code");
-                events.push(Event {
-                    warning: true,
-                    reason: "BatchRefused",
-                    action,
-                    note: format!("Batch {number} ({size} instances) was refused {what} ({code}: {}); nothing was deleted by it", message.text),
-                });
-            }
-            Reply::Unknown { message, .. } => events.push(Event {
-                warning: true,
-                reason: "BatchOutcomeUnknown",
-                action,
-                note: format!(
-                    "The outcome of batch {number} ({size} instances) is unknown ({}); their states are read before anything is sent again",
-                    message.text
-                ),
-            }),
-            Reply::Refused { .. } | Reply::TooLate => {}
-        }
+        events.extend(told.map(|(reason, note)| Event::new(reason, action.clone(), note)));
     }
     events
+}
+
+/// What people are told of the outcome of a batch of this size: nothing if `Ready` says it.
+fn told(number: u32, size: usize, outcome: &CallOutcome) -> Vec<(EventReason, String)> {
+    match outcome {
+        CallOutcome::Accepted { ids, foreign, message } => {
+            let request = message.request_id.as_deref().unwrap_or("not given");
+            let accepted = ids.len();
+            let reason =
+                if accepted < size { EventReason::BatchPartlyAccepted } else { EventReason::BatchAccepted };
+            let note = format!("Batch {number}: {accepted} of {size} instances accepted (request {request})");
+            let mut told = vec![(reason, note)];
+            if *foreign > 0 {
+                let note = format!(
+                    "The reply to batch {number} listed {foreign} ids that the call did not name; they are ignored"
+                );
+                told.push((EventReason::ForeignInstances, note));
+            }
+            told
+        }
+        CallOutcome::Unknown { message, .. } => {
+            let note = format!(
+                "The outcome of batch {number} ({size} instances) is unknown ({}); their states are read before anything is sent again",
+                message.text
+            );
+            vec![(EventReason::BatchOutcomeUnknown, note)]
+        }
+        CallOutcome::Refused { refusal, message, .. } => {
+            let what = match refusal {
+                Refusal::Whole => return Vec::new(),
+                Refusal::Unnamed | Refusal::UnnamedConflict => "without saying for which".to_owned(),
+                Refusal::Missing(ids) | Refusal::Conflict(ids) | Refusal::Invalid(ids) => {
+                    format!("for {} of them", ids.len())
+                }
+            };
+            let code = message.code.as_deref().unwrap_or("no code");
+            let note = format!(
+                "Batch {number} ({size} instances) was refused {what} ({code}: {}); nothing was deleted by it",
+                message.text
+            );
+            vec![(EventReason::BatchRefused, note)]
+        }
+        CallOutcome::NotSent => Vec::new(),
+    }
 }
 
 /// One event when the reason of `Ready` changes.
@@ -111,29 +116,8 @@ pub fn turning_point(before: &InstanceDeletionStatus, after: &InstanceDeletionSt
     if ready(before).is_some_and(|(was, _)| was == reason) {
         return None;
     }
-    let (warning, reason) = match reason.as_str() {
-        "Planned" => (false, "Planned"),
-        "Deleting" => (false, "Deleting"),
-        "Suspended" => (false, "Suspended"),
-        "AllTerminated" => (false, "Succeeded"),
-        "NothingFound" => (true, "NothingFound"),
-        "Failed" => (true, "Failed"),
-        "DeadlineExceeded" => (true, "DeadlineExceeded"),
-        "Expired" => (true, "Expired"),
-        "SecretNotFound" => (true, "SecretNotFound"),
-        "SecretForbidden" => (true, "SecretForbidden"),
-        "SecretInvalid" => (true, "SecretInvalid"),
-        "CredentialsRejected" => (true, "CredentialsRejected"),
-        "Forbidden" => (true, "Forbidden"),
-        "Throttled" => (true, "Throttled"),
-        "CloudUnreachable" => (true, "CloudUnreachable"),
-        "EndpointMisconfigured" => (true, "EndpointMisconfigured"),
-        "RequestRefused" => (true, "RequestRefused"),
-        "StateUnknown" => (true, "StateUnknown"),
-        "StatusTooLarge" => (true, "StatusTooLarge"),
-        _ => return None,
-    };
-    Some(Event { warning, reason, action: "Reconcile".to_owned(), note })
+    let event = ReadyReason::parse(&reason)?.event()?;
+    Some(Event { warning: event.warning, reason: event.reason, action: "Reconcile".to_owned(), note })
 }
 
 #[cfg(test)]
@@ -145,13 +129,13 @@ mod tests {
             state::memory::OwnCall,
             tests::case::{Case, then},
         },
-        reply::{CloudMessage, Trouble},
+        outcome::{CloudMessage, Trouble},
     };
 
-    fn told(reply: Reply, ids: usize) -> Vec<(bool, &'static str, String, String)> {
+    fn events_of(outcome: CallOutcome, ids: usize) -> Vec<(bool, &'static str, String, String)> {
         let mut case = Case::pending();
         let ids = (0..ids).map(|n| (crate::engine::InstanceId::from_u128(n as u128), 0)).collect();
-        let state = CallState::Ended { at: then(), reply };
+        let state = CallState::Ended { at: then(), outcome };
         case.memory.calls.insert(7, OwnCall { claim: "mine".into(), ids, state });
         let events = outcomes(&case.memory, &[7, 8]);
         events.into_iter().map(|e| (e.warning, e.reason, e.action, e.note)).collect()
@@ -168,18 +152,21 @@ mod tests {
     #[test]
     fn each_outcome_is_told_with_what_the_cloud_said() {
         let id = |n: u128| crate::engine::InstanceId::from_u128(n);
-        let accepted = |ids: u128, foreign| Reply::Accepted {
+        let accepted = |ids: u128, foreign| CallOutcome::Accepted {
             ids: (0..ids).map(id).collect(),
             foreign,
             message: message((foreign == 0).then_some("r-1")),
         };
-        let refused = |refusal| Reply::Refused {
+        let refused = |refusal| CallOutcome::Refused {
             refusal,
             trouble: Trouble::RequestRefused,
             message: message(Some("r")),
         };
-        let unknown =
-            Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message: message(None) };
+        let unknown = CallOutcome::Unknown {
+            trouble: Trouble::CloudUnreachable,
+            unavailable: false,
+            message: message(None),
+        };
         let all = "Batch 7: 3 of 3 instances accepted (request r-1)";
         let some = "Batch 7: 2 of 3 instances accepted (request r-1)";
         let foreign = "The reply to batch 7 listed 1 ids that the call did not name; they are ignored";
@@ -188,7 +175,7 @@ mod tests {
             "Batch 7 (3 instances) was refused for 1 of them (iMetal.0001: no); nothing was deleted by it";
         let lost = "The outcome of batch 7 (3 instances) is unknown (no); their states are read before anything is sent again";
         let one = vec![id(1)];
-        let table: [(Reply, Vec<Said<'_>>); 11] = [
+        let table: [(CallOutcome, Vec<Said<'_>>); 11] = [
             (accepted(3, 0), vec![(false, "BatchAccepted", all)]),
             (accepted(2, 0), vec![(true, "BatchPartlyAccepted", some)]),
             (
@@ -204,13 +191,13 @@ mod tests {
             (refused(Refusal::Conflict(one.clone())), vec![(true, "BatchRefused", named)]),
             (refused(Refusal::Invalid(one)), vec![(true, "BatchRefused", named)]),
             (refused(Refusal::Whole), vec![]),
-            (Reply::TooLate, vec![]),
+            (CallOutcome::NotSent, vec![]),
             (unknown, vec![(true, "BatchOutcomeUnknown", lost)]),
         ];
-        for (reply, expected) in table {
-            let told = told(reply.clone(), 3);
+        for (outcome, expected) in table {
+            let told = events_of(outcome.clone(), 3);
             let said: Vec<_> = told.iter().map(|(w, reason, _, note)| (*w, *reason, note.as_str())).collect();
-            assert_eq!(said, expected, "{reply:?}");
+            assert_eq!(said, expected, "{outcome:?}");
             // Kubernetes folds events of equal reason and action into one.
             assert!(told.iter().all(|(_, _, action, _)| action == "DeleteInstances-7"));
         }
@@ -218,37 +205,16 @@ mod tests {
 
     #[test]
     fn a_turning_point_is_told_once_by_its_name_and_a_warning_where_somebody_should_look() {
-        let good = ["Planned", "Deleting", "Suspended"];
-        let bad = [
-            "NothingFound",
-            "Failed",
-            "DeadlineExceeded",
-            "Expired",
-            "SecretNotFound",
-            "SecretForbidden",
-            "SecretInvalid",
-            "CredentialsRejected",
-            "Forbidden",
-            "Throttled",
-            "CloudUnreachable",
-            "EndpointMisconfigured",
-            "RequestRefused",
-            "StateUnknown",
-            "StatusTooLarge",
-        ];
-        let table = good
-            .map(|reason| (reason, false, reason))
-            .into_iter()
-            .chain(bad.map(|reason| (reason, true, reason)))
-            .chain([("AllTerminated", false, "Succeeded")]);
         let nothing = InstanceDeletionStatus::default();
-        for (ready_reason, warning, reason) in table {
-            let after = ready(ready_reason);
+        for reason in ReadyReason::ALL {
+            let Some(told) = reason.event() else { continue };
+            let after = ready(reason.as_str());
             let note = "the message".to_owned();
-            let event = Event { warning, reason, action: "Reconcile".to_owned(), note };
-            assert_eq!(turning_point(&nothing, &after), Some(event.clone()), "{ready_reason}");
-            assert_eq!(turning_point(&ready("Other"), &after), Some(event), "{ready_reason}");
-            assert_eq!(turning_point(&after, &after), None, "{ready_reason}");
+            let (warning, name) = (told.warning, told.reason);
+            let event = Event { warning, reason: name, action: "Reconcile".to_owned(), note };
+            assert_eq!(turning_point(&nothing, &after), Some(event.clone()), "{reason}");
+            assert_eq!(turning_point(&ready("Other"), &after), Some(event), "{reason}");
+            assert_eq!(turning_point(&after, &after), None, "{reason}");
         }
         for silent in ["Planning", "InvalidSpec"] {
             assert_eq!(turning_point(&nothing, &ready(silent)), None, "{silent}");

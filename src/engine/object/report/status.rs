@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
-    api::{FailureReason, InstanceDeletionStatus, Phase, PlanStatus, Summary},
+    api::{FailureReason, InstanceDeletionStatus, Phase, PlanStatus, ReadyReason, ReasonKind, Summary},
     engine::{
         object::state::{
             blocker::Blocker,
@@ -17,7 +17,7 @@ use crate::{
             ledger::Ledger,
             spec::{DeletionSpec, HOLD, Meta},
         },
-        reply::Trouble,
+        outcome::Trouble,
         time::Now,
     },
 };
@@ -94,13 +94,13 @@ pub fn status(
     (long_wait, stuck): (Option<&Time>, Option<&Stuck>),
 ) -> InstanceDeletionStatus {
     let summary = ledger.summary();
-    let mut face = face(spec, ledger, stage, &summary);
+    let mut headline = headline(spec, ledger, stage, &summary);
     if let Some(stuck) = stuck {
-        face.message += &stuck.message();
+        headline.message += &stuck.message();
     }
     let mut status = InstanceDeletionStatus {
         observed_generation: Some(spec.meta.generation),
-        phase: Some(face.phase),
+        phase: Some(headline.phase),
         start_time: before.start_time.clone(),
         completion_time: before.completion_time.clone(),
         progress: Some(format!("{}/{}", summary.terminated + summary.not_found, summary.total)),
@@ -117,10 +117,10 @@ pub fn status(
     if status.start_time.is_none() && !spec.suspend && !spec.dry_run {
         status.start_time = Some(now.time());
     }
-    if face.finished.is_some() && status.completion_time.is_none() {
+    if headline.reason.finished().is_some() && status.completion_time.is_none() {
         status.completion_time = Some(now.time());
     }
-    status.conditions = conditions(&face, spec.meta.generation, &before.conditions, &now.time());
+    status.conditions = conditions(&headline, spec.meta.generation, &before.conditions, &now.time());
     status
 }
 
@@ -132,21 +132,18 @@ pub fn invalid_spec(
     before: &InstanceDeletionStatus,
     now: &Now,
 ) -> InstanceDeletionStatus {
-    let face = Face {
+    let headline = Headline {
         phase: Phase::InvalidSpec,
-        ready: false,
-        reason: "InvalidSpec",
+        reason: ReadyReason::InvalidSpec,
         message: format!("Nothing is sent: {why}. Delete this object and create a valid one"),
-        activity: Activity::Stalled,
-        finished: Some("InvalidSpec"),
     };
     let mut status = before.clone();
     status.observed_generation = Some(meta.generation);
     status.last_handled_reconcile_at = handled(meta, before);
-    status.phase = Some(face.phase);
+    status.phase = Some(headline.phase);
     status.next_action_time = None;
     status.completion_time.get_or_insert_with(|| now.time());
-    status.conditions = conditions(&face, meta.generation, &before.conditions, &now.time());
+    status.conditions = conditions(&headline, meta.generation, &before.conditions, &now.time());
     status
 }
 
@@ -177,23 +174,14 @@ fn stopped_by(spec: &DeletionSpec) -> String {
     if spec.meta.held { format!("the annotation {HOLD} is there") } else { "spec.suspend is true".to_owned() }
 }
 
-enum Activity {
-    Reconciling,
-    Stalled,
-    None,
-}
-
-/// One row of the table.
-struct Face {
+/// What the phase and the conditions say. Reason and phase decide which conditions are True.
+struct Headline {
     phase: Phase,
-    ready: bool,
-    reason: &'static str,
+    reason: ReadyReason,
     message: String,
-    activity: Activity,
-    finished: Option<&'static str>,
 }
 
-fn face(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Face {
+fn headline(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Headline {
     let gone = summary.terminated + summary.not_found;
     let mut progress = format!("{gone} of {} terminated", summary.total);
     if summary.failed > 0 {
@@ -202,72 +190,66 @@ fn face(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summary) 
     if spec.duplicates > 0 {
         progress += &format!("; {} repeated ids in the spec count once", spec.duplicates);
     }
-    let open = |phase, reason, message, activity| Face {
-        phase,
-        ready: false,
-        reason,
-        message,
-        activity,
-        finished: None,
-    };
-    match stage {
-        Stage::Planning(None) => open(
+    let (phase, reason, message) = match stage {
+        Stage::Planning(None) => (
             Phase::Planning,
-            "Planning",
+            ReadyReason::Planning,
             format!("Looking at {} instances to make the plan; nothing is sent", summary.total),
-            Activity::Reconciling,
         ),
-        Stage::Planning(Some(blocker)) => open(
-            Phase::Planning,
-            blocker.trouble.reason(),
-            trouble(spec, blocker, None),
-            Activity::Reconciling,
-        ),
-        Stage::Planned(plan) => open(
-            Phase::Planned,
-            "Planned",
-            format!(
-                "Would delete {} of {} instances ({} on their way, {} gone, {} unknown); write dryRun: false to start",
-                plan.to_delete, plan.total, plan.on_their_way, plan.gone, plan.unknown
-            ),
-            Activity::None,
-        ),
-        Stage::Suspended(None) => open(
-            Phase::Suspended,
-            "Suspended",
-            format!("{progress}; no new delete call while {}", stopped_by(spec)),
-            Activity::None,
-        ),
-        Stage::Suspended(Some(blocker)) => open(
-            Phase::Suspended,
-            blocker.trouble.reason(),
-            trouble(spec, blocker, Some(&progress)),
-            Activity::None,
-        ),
-        Stage::Deleting(None) => open(Phase::Deleting, "Deleting", progress, Activity::Reconciling),
-        Stage::Deleting(Some(hindrance)) => {
-            let (phase, reason, message) = hindered(spec, hindrance, &progress);
-            open(phase, reason, message, Activity::Reconciling)
+        Stage::Planning(Some(blocker)) => {
+            (Phase::Planning, blocker.trouble.reason(), trouble(spec, blocker, None))
         }
+        Stage::Planned(plan) => (
+            Phase::Planned,
+            ReadyReason::Planned,
+            format!(
+                "Would delete {} of {} instances ({} on their way, {} gone, {} unknown); {}",
+                plan.to_delete,
+                plan.total,
+                plan.on_their_way,
+                plan.gone,
+                plan.unknown,
+                ReadyReason::Planned.advice()
+            ),
+        ),
+        Stage::Suspended(None) => (
+            Phase::Suspended,
+            ReadyReason::Suspended,
+            format!("{progress}; no new delete call while {}", stopped_by(spec)),
+        ),
+        Stage::Suspended(Some(blocker)) => {
+            (Phase::Suspended, blocker.trouble.reason(), trouble(spec, blocker, Some(&progress)))
+        }
+        Stage::Deleting(None) => (Phase::Deleting, ReadyReason::Deleting, progress),
+        Stage::Deleting(Some(hindrance)) => hindered(spec, hindrance, &progress),
         Stage::Closing { cutoff, waiting, blocker } => {
-            let (phase, reason, activity) = if spec.suspend {
-                (Phase::Suspended, "Suspended", Activity::None)
-            } else {
-                (Phase::Deleting, "Deleting", Activity::Reconciling)
-            };
-            let rest = match waiting {
-                0 => "those on their way are followed to their end".to_owned(),
-                _ => format!("waiting for a look at {waiting} instances"),
-            };
-            let mut message =
-                format!("{progress}; {} has passed and no new delete call is made; {rest}", cutoff.field());
-            let reason = blocker.as_ref().map_or(reason, |blocker| blocker.trouble.reason());
-            if let Some(blocker) = blocker {
-                message = trouble(spec, blocker, Some(&message));
-            }
-            open(phase, reason, message, activity)
+            closing(spec, *cutoff, *waiting, blocker.as_ref(), &progress)
         }
         Stage::Ended(cutoff) => ended(spec, ledger, summary, *cutoff),
+    };
+    Headline { phase, reason, message }
+}
+
+fn closing(
+    spec: &DeletionSpec,
+    cutoff: Cutoff,
+    waiting: usize,
+    blocker: Option<&Blocker>,
+    progress: &str,
+) -> (Phase, ReadyReason, String) {
+    let (phase, reason) = if spec.suspend {
+        (Phase::Suspended, ReadyReason::Suspended)
+    } else {
+        (Phase::Deleting, ReadyReason::Deleting)
+    };
+    let rest = match waiting {
+        0 => "those on their way are followed to their end".to_owned(),
+        _ => format!("waiting for a look at {waiting} instances"),
+    };
+    let message = format!("{progress}; {} has passed and no new delete call is made; {rest}", cutoff.field());
+    match blocker {
+        Some(blocker) => (phase, blocker.trouble.reason(), trouble(spec, blocker, Some(&message))),
+        None => (phase, reason, message),
     }
 }
 
@@ -301,7 +283,7 @@ impl Cutoff {
     }
 }
 
-fn hindered(spec: &DeletionSpec, hindrance: &Hindrance, progress: &str) -> (Phase, &'static str, String) {
+fn hindered(spec: &DeletionSpec, hindrance: &Hindrance, progress: &str) -> (Phase, ReadyReason, String) {
     match hindrance {
         Hindrance::Trouble(blocker) => {
             let phase = match blocker.trouble {
@@ -312,16 +294,18 @@ fn hindered(spec: &DeletionSpec, hindrance: &Hindrance, progress: &str) -> (Phas
         }
         Hindrance::StateUnknown { count, example } => (
             Phase::Deleting,
-            "StateUnknown",
+            ReadyReason::StateUnknown,
             format!(
-                "{progress}; {count} instances are in a state that allows neither sending nor ending, such as {example}; ask the vendor, looking goes on"
+                "{progress}; {count} instances are in a state that allows neither sending nor ending, such as {example}; {}",
+                ReadyReason::StateUnknown.advice()
             ),
         ),
         Hindrance::StatusTooLarge { bytes } => (
             Phase::Deleting,
-            "StatusTooLarge",
+            ReadyReason::StatusTooLarge,
             format!(
-                "{progress}; nothing is sent, since the object would grow to {bytes} bytes; remove large annotations or split it into smaller objects"
+                "{progress}; nothing is sent, since the object would grow to {bytes} bytes; {}",
+                ReadyReason::StatusTooLarge.advice()
             ),
         ),
     }
@@ -353,53 +337,20 @@ fn trouble(spec: &DeletionSpec, blocker: &Blocker, progress: Option<&str>) -> St
     }
     let lead = progress.map(|p| format!("{p}; ")).unwrap_or_default();
     let detail = if detail.is_empty() { String::new() } else { format!(" ({})", detail.trim()) };
-    format!("{lead}{what}{detail}; {}", blocker.trouble.advice())
+    format!("{lead}{what}{detail}; {}", blocker.trouble.reason().advice())
 }
 
-fn ended(spec: &DeletionSpec, ledger: &Ledger, summary: &Summary, cutoff: Option<Cutoff>) -> Face {
+fn ended(
+    spec: &DeletionSpec,
+    ledger: &Ledger,
+    summary: &Summary,
+    cutoff: Option<Cutoff>,
+) -> (Phase, ReadyReason, String) {
     if summary.failed > 0 {
-        let over = ledger.failures.iter().find(|f| f.reason == FailureReason::DeadlineExceeded);
-        let (phase, reason, why) = match (over, cutoff) {
-            (Some(over), _) => (
-                Phase::DeadlineExceeded,
-                "DeadlineExceeded",
-                format!(
-                    "{} of {} instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud",
-                    over.count, summary.total
-                ),
-            ),
-            (None, Some(Cutoff::NotAfter)) => (
-                Phase::Expired,
-                "Expired",
-                format!(
-                    "{} of {} instances were not gone when notAfter had passed",
-                    summary.failed, summary.total
-                ),
-            ),
-            (None, Some(Cutoff::Deadline) | None) => {
-                (Phase::Failed, "Failed", format!("{} of {} instances failed", summary.failed, summary.total))
-            }
-        };
-        return Face {
-            phase,
-            ready: false,
-            reason,
-            message: format!(
-                "{why}, see status.failures; to try again, create a new InstanceDeletion with the failed ids"
-            ),
-            activity: Activity::Stalled,
-            finished: Some(reason),
-        };
+        return ended_badly(ledger, summary, cutoff);
     }
     if !ledger.ever_known() {
-        return Face {
-            phase: Phase::Succeeded,
-            ready: true,
-            reason: "NothingFound",
-            message: nothing_found(spec, summary.total),
-            activity: Activity::None,
-            finished: Some("NothingFound"),
-        };
+        return (Phase::Succeeded, ReadyReason::NothingFound, nothing_found(spec, summary.total));
     }
     let mut message = format!("All {} instances are gone", summary.total);
     if summary.not_found > 0 {
@@ -408,14 +359,31 @@ fn ended(spec: &DeletionSpec, ledger: &Ledger, summary: &Summary, cutoff: Option
     if spec.duplicates > 0 {
         message += &format!("; {} repeated ids in the spec count once", spec.duplicates);
     }
-    Face {
-        phase: Phase::Succeeded,
-        ready: true,
-        reason: "AllTerminated",
-        message,
-        activity: Activity::None,
-        finished: Some("Succeeded"),
-    }
+    (Phase::Succeeded, ReadyReason::AllTerminated, message)
+}
+
+fn ended_badly(ledger: &Ledger, summary: &Summary, cutoff: Option<Cutoff>) -> (Phase, ReadyReason, String) {
+    let (total, failed) = (summary.total, summary.failed);
+    let over = ledger.failures.iter().find(|f| f.reason == FailureReason::DeadlineExceeded);
+    let (phase, reason, why) = match (over, cutoff) {
+        (Some(over), _) => (
+            Phase::DeadlineExceeded,
+            ReadyReason::DeadlineExceeded,
+            format!(
+                "{} of {total} instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud",
+                over.count
+            ),
+        ),
+        (None, Some(Cutoff::NotAfter)) => (
+            Phase::Expired,
+            ReadyReason::Expired,
+            format!("{failed} of {total} instances were not gone when notAfter had passed"),
+        ),
+        (None, Some(Cutoff::Deadline) | None) => {
+            (Phase::Failed, ReadyReason::Failed, format!("{failed} of {total} instances failed"))
+        }
+    };
+    (phase, reason, format!("{why}, {}", ReadyReason::Failed.advice()))
 }
 
 /// The warning of an object of which the cloud knew no id.
@@ -427,25 +395,32 @@ pub fn nothing_found(spec: &DeletionSpec, total: u32) -> String {
     )
 }
 
-fn conditions(face: &Face, generation: i64, before: &[Condition], now: &Time) -> Vec<Condition> {
-    let mut conditions = vec![("Ready", face.ready, face.reason, face.message.clone())];
-    match face.activity {
-        Activity::Reconciling => conditions.push(("Reconciling", true, face.reason, face.message.clone())),
-        Activity::Stalled => conditions.push(("Stalled", true, face.reason, face.message.clone())),
-        Activity::None => {}
+/// The conditions of an object: `Ready` and `Finished` always; `Stalled` after a bad end; `Reconciling` while work goes on or
+/// waits for what `Ready` says.
+fn conditions(headline: &Headline, generation: i64, before: &[Condition], now: &Time) -> Vec<Condition> {
+    let Headline { phase, reason, message } = headline;
+    let kind = reason.kind();
+    let mut conditions = vec![("Ready", kind == ReasonKind::GoodEnd, reason.as_str())];
+    match kind {
+        ReasonKind::BadEnd => conditions.push(("Stalled", true, reason.as_str())),
+        // A suspended object stays at rest, also while something stands in the way of looking.
+        ReasonKind::Working | ReasonKind::Hindered if *phase != Phase::Suspended => {
+            conditions.push(("Reconciling", true, reason.as_str()));
+        }
+        ReasonKind::Working | ReasonKind::Hindered | ReasonKind::AtRest | ReasonKind::GoodEnd => {}
     }
-    let (finished, reason) = face.finished.map_or((false, "NotFinished"), |reason| (true, reason));
-    conditions.push(("Finished", finished, reason, face.message.clone()));
+    let finished = reason.finished();
+    conditions.push(("Finished", finished.is_some(), finished.unwrap_or("NotFinished")));
     conditions
         .into_iter()
-        .map(|(type_, value, reason, message)| {
+        .map(|(type_, value, reason)| {
             let status = if value { "True" } else { "False" };
             let unflipped = before.iter().find(|c| c.type_ == type_ && c.status == status);
             Condition {
                 type_: type_.to_owned(),
                 status: status.to_owned(),
                 reason: reason.to_owned(),
-                message: bounded(message),
+                message: bounded(message.clone()),
                 observed_generation: Some(generation),
                 last_transition_time: unflipped
                     .map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),

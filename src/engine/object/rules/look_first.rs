@@ -5,13 +5,14 @@ use std::time::Duration;
 use crate::{
     api::FailureReason,
     engine::{
-        account::call_history::{CallHistory, Effect, Ended},
+        account::call_history::{CallHistory, Ended},
         object::state::{
             ledger::{Ledger, Progress, Row},
-            memory::{CallState, CameTo, Memory},
+            memory::{CallState, Memory},
             observations::Observation,
             spec::DeletionSpec,
         },
+        outcome::Effect,
         settings::{INTENT_LIFE, LOOK_LIFE, PATIENCE, Settings},
         state::{Live, Seen},
         time::Mono,
@@ -165,10 +166,8 @@ fn own_call(row: &Row, ledger: &Ledger, memory: &Memory) -> Own {
         let (at, told) = match &call.state {
             CallState::NotSent => return Own::None,
             CallState::InFlight => return Own::InFlight,
-            CallState::Ended { at, reply } => (*at, Effect::of(reply, row.id)),
-            CallState::Recorded { came_to: CameTo::RefusedWhole | CameTo::Nothing, .. } => return Own::None,
-            CallState::Recorded { at, came_to: CameTo::Accepted | CameTo::Unknown } => {
-                (*at, Some(Effect::Unknown))
+            CallState::Ended { at, outcome } | CallState::Recorded { at, outcome } => {
+                (*at, outcome.effect(row.id))
             }
         };
         let Some(told) = told else { return Own::None };

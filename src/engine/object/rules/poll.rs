@@ -136,7 +136,7 @@ mod tests {
             },
             tests::case::{Case, MICRO, just_before, then},
         },
-        reply::{CloudMessage, Trouble},
+        outcome::{CloudMessage, Trouble},
         state::Live,
     };
 

@@ -10,7 +10,7 @@ use crate::{
             memory::{CallState, Memory, OwnCall},
             spec::DeletionSpec,
         },
-        reply::{Refusal, Reply},
+        outcome::{CallOutcome, Refusal},
         settings::Settings,
         state::{Live, Seen, StateText},
         time::Now,
@@ -23,9 +23,9 @@ use crate::{
 pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
     let mut entered = Vec::new();
     for (number, call) in &memory.calls {
-        let CallState::Ended { reply, .. } = &call.state else { continue };
+        let CallState::Ended { outcome, .. } = &call.state else { continue };
         entered.push(*number);
-        outcome(ledger, *number, call, reply);
+        enter(ledger, *number, call, outcome);
     }
     if !memory.bisection.verdicts().is_empty() {
         verdicts(ledger, memory, now);
@@ -44,34 +44,28 @@ fn verdicts(ledger: &mut Ledger, memory: &Memory, now: &Now) {
     }
 }
 
-fn outcome(ledger: &mut Ledger, number: u32, call: &OwnCall, reply: &Reply) {
+fn enter(ledger: &mut Ledger, number: u32, call: &OwnCall, outcome: &CallOutcome) {
     let mine = |b: &&mut BatchStatus| b.number == number && b.claim == call.claim;
     let Some(batch) = ledger.batches.iter_mut().rev().find(mine) else {
         // The record lost the intent (a restored etcd) or holds another process's under this number: what the cloud
         // accepted is merged, everything else is left alone.
-        if let Reply::Accepted { ids, .. } = reply {
+        if let CallOutcome::Accepted { ids, .. } = outcome {
             ledger.rows.iter_mut().filter(|r| ids.contains(&r.id)).for_each(accept);
         }
         return;
     };
-    let message = match reply {
-        Reply::Accepted { message, .. } | Reply::Unknown { message, .. } | Reply::Refused { message, .. } => {
-            Some(message)
-        }
-        Reply::TooLate => None,
-    };
-    if let Reply::Accepted { ids, .. } = reply {
+    if let CallOutcome::Accepted { ids, .. } = outcome {
         batch.returned = Some(count(ids.len()));
     }
-    if let Some(request_id) = message.and_then(|n| n.request_id.as_ref()) {
+    if let Some(request_id) = outcome.message().and_then(|message| message.request_id.as_ref()) {
         batch.request_id = Some(request_id.clone());
     }
     let named = |row: &Row| row.progress.batch() == Some(number) && !row.progress.ended();
     for row in ledger.rows.iter_mut().filter(|r| named(r)) {
         // Counted from what was recorded before the call, so that entering an outcome twice counts it once.
         let used = call.attempts_before(row.id).map_or(row.attempts, |before| row.attempts.max(before + 1));
-        match reply {
-            Reply::Accepted { ids, .. } => {
+        match outcome {
+            CallOutcome::Accepted { ids, .. } => {
                 // A 2xx uses an attempt of each id that it was asked for, returned or left out.
                 row.attempts = used;
                 if ids.contains(&row.id) {
@@ -80,7 +74,7 @@ fn outcome(ledger: &mut Ledger, number: u32, call: &OwnCall, reply: &Reply) {
                     *resent = false;
                 }
             }
-            Reply::Refused { refusal, .. } => {
+            CallOutcome::Refused { refusal, .. } => {
                 if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) {
                     row.attempts = used;
                 }
@@ -88,12 +82,12 @@ fn outcome(ledger: &mut Ledger, number: u32, call: &OwnCall, reply: &Reply) {
                     *resent = false;
                 }
             }
-            Reply::TooLate => {
+            CallOutcome::NotSent => {
                 if let Progress::Accepted { resent, .. } = &mut row.progress {
                     *resent = false;
                 }
             }
-            Reply::Unknown { .. } => {}
+            CallOutcome::Unknown { .. } => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     api::FailureReason,
     engine::{
-        account::outage::Evidence, id::InstanceId, reply::CloudMessage, settings::UNKNOWN_LIMIT, time::Mono,
+        account::outage::Evidence, id::InstanceId, outcome::CloudMessage, settings::UNKNOWN_LIMIT, time::Mono,
     },
 };
 

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::engine::{
     backoff::backoff,
-    reply::{CloudMessage, Retry, Trouble},
+    outcome::{CloudMessage, Retry, Trouble},
     settings::{SECRET_REREAD, Settings},
     time::{Mono, Now},
 };

@@ -9,7 +9,7 @@ use crate::{
         BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus,
         Summary,
     },
-    engine::{id::InstanceId, reply::CloudMessage, settings::BATCH_ROWS, state::StateText, time::Now},
+    engine::{id::InstanceId, outcome::CloudMessage, settings::BATCH_ROWS, state::StateText, time::Now},
 };
 
 /// How far one id is. It goes only forward: `Pending` → `Submitted` → `Accepted` → an end.

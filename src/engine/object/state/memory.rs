@@ -5,7 +5,10 @@
 
 mod calls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     bisection::{Bisection, Refused},
@@ -19,12 +22,12 @@ use crate::{
     api::InstanceDeletionStatus,
     engine::{
         account::{
-            call_history::{CallHistory, Effect, Ended},
+            call_history::{CallHistory, Ended},
             outage::Evidence,
         },
         id::InstanceId,
         object::rules::{look_first, poll},
-        reply::{CloudMessage, Refusal, Reply, Trouble},
+        outcome::{CallOutcome, CloudMessage, Effect, Trouble},
         settings::{INTENT_LIFE, READ_SIZE, Settings},
         state::Seen,
         time::{Mono, Now},
@@ -43,12 +46,12 @@ pub struct OwnCall {
 }
 
 impl OwnCall {
-    /// Whether what it came to stands in the way of other calls too.
+    /// Whether its outcome stands in the way of other calls too.
     #[must_use]
-    pub fn came_to_trouble(&self) -> bool {
-        match self.state.came_to() {
-            Some(CameTo::Unknown | CameTo::RefusedWhole) => true,
-            Some(CameTo::Accepted | CameTo::Nothing) | None => false,
+    pub fn blocks_others(&self) -> bool {
+        match &self.state {
+            CallState::NotSent | CallState::InFlight => false,
+            CallState::Ended { outcome, .. } | CallState::Recorded { outcome, .. } => outcome.blocks_others(),
         }
     }
 
@@ -71,53 +74,15 @@ pub enum CallState {
         /// When.
         at: Mono,
         /// With what.
-        reply: Reply,
+        outcome: CallOutcome,
     },
     /// It ended, and an acknowledged write holds its outcome: the record says what it came to for each of its ids.
     Recorded {
         /// When it ended.
         at: Mono,
-        /// What it came to.
-        came_to: CameTo,
+        /// What it came to, without its ids and texts.
+        outcome: CallOutcome,
     },
-}
-
-impl CallState {
-    /// What it came to; none of a call that has not ended.
-    #[must_use]
-    pub fn came_to(&self) -> Option<CameTo> {
-        match self {
-            Self::NotSent | Self::InFlight => None,
-            Self::Ended { reply, .. } => Some(CameTo::of(reply)),
-            Self::Recorded { came_to, .. } => Some(*came_to),
-        }
-    }
-}
-
-/// What a call came to as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CameTo {
-    /// The cloud accepted some of its ids.
-    Accepted,
-    /// Nobody knows.
-    Unknown,
-    /// The cloud refused the request as a whole: what it said stands in the way of other calls too.
-    RefusedWhole,
-    /// It deleted nothing, and nothing stands in the way of other calls.
-    Nothing,
-}
-
-impl CameTo {
-    /// What a call that was answered so came to.
-    #[must_use]
-    pub fn of(reply: &Reply) -> Self {
-        match reply {
-            Reply::Accepted { .. } => Self::Accepted,
-            Reply::Unknown { .. } => Self::Unknown,
-            Reply::Refused { refusal: Refusal::Whole, .. } => Self::RefusedWhole,
-            Reply::Refused { .. } | Reply::TooLate => Self::Nothing,
-        }
-    }
 }
 
 /// A refusal that concerned one id: its state is read, and after a backoff it may be sent again.
@@ -136,10 +101,12 @@ pub struct RefusedId {
 /// What came of a call that ended, for [`Memory::call_ended`].
 #[derive(Clone, Copy, Debug)]
 pub struct CallEnd<'a> {
-    /// The reply.
-    pub reply: &'a Reply,
+    /// What it came to.
+    pub outcome: &'a CallOutcome,
     /// resourceVersion of the Secret that was used.
     pub secret_version: &'a str,
+    /// For how long the account makes no call, counted from `now`, where a 429 closed it; `None` if it is open.
+    pub closed_for: Option<Duration>,
     /// Calls that the account had accepted, this one included.
     pub evidence: Evidence,
     /// When it ended.

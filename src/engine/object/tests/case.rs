@@ -8,15 +8,13 @@ use crate::{
     api::{BatchStatus, InstanceDeletionStatus},
     engine::{
         InstanceId, Mono, Now, Settings,
-        account::{
-            call_history::{CallHistory, Effect},
-            outage::Evidence,
-        },
+        account::{call_history::CallHistory, outage::Evidence},
         object::state::{
             ledger::{Ledger, Progress},
             memory::{CallState, Memory, Observed, OwnCall},
             spec::{DeletionSpec, tests::spec_of},
         },
+        outcome::{CallOutcome, Effect, Trouble},
         state::{Live, Seen},
     },
 };
@@ -122,5 +120,16 @@ impl Case {
             },
             &mut self.call_history,
         );
+    }
+}
+
+/// For how long an account that had no other refusal is closed by this outcome of a call.
+pub fn closed_for(outcome: &CallOutcome) -> Option<Duration> {
+    match outcome {
+        CallOutcome::Refused { trouble: Trouble::Throttled { retry_after }, .. } => *retry_after,
+        CallOutcome::Accepted { .. }
+        | CallOutcome::Unknown { .. }
+        | CallOutcome::Refused { .. }
+        | CallOutcome::NotSent => None,
     }
 }

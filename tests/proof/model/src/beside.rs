@@ -1,9 +1,8 @@
 //! What goes on beside the reconcile: calls that leave and end, and looks that are answered.
 
 use engine_purity::engine::{
-    account::call_history::Effect,
     object::state::memory::{CallEnd, LookEnd, LookFailure},
-    reply::{CloudMessage, Reply, Trouble},
+    outcome::{CallOutcome, CloudMessage, Trouble},
 };
 
 use crate::{
@@ -77,7 +76,7 @@ impl Model {
         let now = self.clock(world).mono;
         let late = now >= world.calls[c].leave_by;
         if late && self.configuration.mistake != Some(Mistake::LeavesLate) {
-            self.call_ended(world, c, &Reply::TooLate);
+            self.call_ended(world, c, &CallOutcome::NotSent);
             world.calls.remove(c);
             return;
         }
@@ -93,21 +92,22 @@ impl Model {
     }
 
     /// Takes note of the end of a call.
-    pub fn call_ended(&self, world: &mut World, c: usize, reply: &Reply) {
+    pub fn call_ended(&self, world: &mut World, c: usize, reply: &CallOutcome) {
         let now = self.clock(world);
         let Call { owner: Some(p), uid, number, ids, .. } = world.calls[c].clone() else { return };
         let process = &mut world.processes[p];
         let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
         let forget = self.configuration.mistake == Some(Mistake::MarksForget);
-        process.call_history.release(&named, now.mono, |id| Effect::of(reply, id).filter(|_| !forget));
+        process.call_history.release(&named, now.mono, |id| reply.effect(id).filter(|_| !forget));
         process.outage.ended(reply, now.mono);
         if process.uid == uid
             && let Some(memory) = &mut process.memory
         {
             let evidence = process.outage.evidence();
             let end = CallEnd {
-                reply,
+                outcome: reply,
                 secret_version: "1",
+                closed_for: None,
                 evidence,
                 now: &now,
                 settings: &self.settings,

@@ -2,7 +2,7 @@
 
 use engine_purity::engine::{
     Mono,
-    reply::{CloudMessage, Refusal, Reply, Trouble},
+    outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
     state::{Live, Seen},
 };
 
@@ -76,7 +76,7 @@ impl Model {
                 instance.failed = false;
             }
         }
-        let whole = |refusal: Refusal, trouble: Trouble| Reply::Refused {
+        let whole = |refusal: Refusal, trouble: Trouble| CallOutcome::Refused {
             refusal,
             trouble,
             message: CloudMessage::default(),
@@ -90,7 +90,11 @@ impl Model {
                         world.facts[position].listed = true;
                     }
                 }
-                Reply::Accepted { ids: engine_ids(listed), foreign: 0, message: CloudMessage::default() }
+                CallOutcome::Accepted {
+                    ids: engine_ids(listed),
+                    foreign: 0,
+                    message: CloudMessage::default(),
+                }
             }
             Outcome::Missing(mask) => whole(Refusal::Missing(engine_ids(mask)), form),
             Outcome::Conflict(mask) => whole(Refusal::Conflict(engine_ids(mask)), form),
@@ -113,7 +117,7 @@ impl Model {
         };
         self.heard_of_call(world, c, &reply);
         let reply = match self.configuration.mistake {
-            Some(crate::configuration::Mistake::LostIsRefused) if lost => Reply::Refused {
+            Some(crate::configuration::Mistake::LostIsRefused) if lost => CallOutcome::Refused {
                 refusal: Refusal::Whole,
                 trouble: Trouble::CloudUnreachable,
                 message: CloudMessage::default(),
@@ -220,8 +224,8 @@ impl Model {
 /// Where the wall clock stands still.
 const WALL_END: u8 = 12;
 
-fn unknown() -> Reply {
-    Reply::Unknown {
+fn unknown() -> CallOutcome {
+    CallOutcome::Unknown {
         trouble: Trouble::CloudUnreachable,
         unavailable: false,
         message: CloudMessage::default(),

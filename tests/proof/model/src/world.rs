@@ -12,7 +12,7 @@ use engine_purity::{
         Mono,
         account::{call_history::CallHistory, outage::Outage},
         object::state::{memory::Memory, wave::Wave},
-        reply::Reply,
+        outcome::CallOutcome,
         state::Seen,
     },
 };
@@ -291,6 +291,6 @@ pub enum CallState {
         /// When it left.
         left: Mono,
         /// With this.
-        reply: Reply,
+        reply: CallOutcome,
     },
 }

@@ -129,8 +129,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "an unknown outcome recorded as accepted",
         file: "src/engine/object/rules/record.rs",
-        find: "            Reply::Unknown { .. } => {}\n        }\n    }\n}",
-        replace: "            Reply::Unknown { .. } => accept(row),\n        }\n    }\n}",
+        find: "            CallOutcome::Unknown { .. } => {}\n        }\n    }\n}",
+        replace: "            CallOutcome::Unknown { .. } => accept(row),\n        }\n    }\n}",
         found_by: &[Tables],
     },
     Mistake {

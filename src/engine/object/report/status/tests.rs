@@ -11,7 +11,7 @@ use crate::{
             ledger::Progress,
             spec::tests::{meta, spec_of},
         },
-        reply::CloudMessage,
+        outcome::CloudMessage,
     },
 };
 
@@ -307,9 +307,9 @@ fn every_trouble_names_what_it_is_about() {
     ];
     for (kind, what) in table {
         let bare = Blocker { message: CloudMessage::default(), ..blocker(kind) };
-        assert_eq!(trouble(&spec, &bare, None), format!("{what}; {}", kind.advice()));
+        assert_eq!(trouble(&spec, &bare, None), format!("{what}; {}", kind.reason().advice()));
         let full = trouble(&spec, &blocker(kind), Some("1 of 2"));
-        assert_eq!(full, format!("1 of 2; {what} (APIGW.1 no, request r-1); {}", kind.advice()));
+        assert_eq!(full, format!("1 of 2; {what} (APIGW.1 no, request r-1); {}", kind.reason().advice()));
     }
 }
 

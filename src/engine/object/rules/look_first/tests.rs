@@ -7,7 +7,7 @@ use crate::engine::{
         state::memory::RefusedId,
         tests::case::{Case, MICRO, just_before, then},
     },
-    reply::{CloudMessage, Refusal, Reply, Trouble},
+    outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
 };
 
 impl Case {
@@ -136,19 +136,20 @@ fn accepted(resent: bool) -> Progress {
 fn what_ones_own_call_came_to_says_how_long_to_wait() {
     let (settle, patience) = (Settings::default().settle, Settings::default().settle * PATIENCE);
     let submitted = || Progress::Submitted { batch: 7 };
-    let ended = |reply| CallState::Ended { at: then(), reply };
-    let recorded = |came_to| CallState::Recorded { at: then(), came_to };
-    let returned = |n: u128| Reply::Accepted {
+    let ended = |outcome| CallState::Ended { at: then(), outcome };
+    let recorded =
+        |outcome: CallOutcome| CallState::Recorded { at: then(), outcome: outcome.without_details() };
+    let returned = |n: u128| CallOutcome::Accepted {
         ids: vec![InstanceId::from_u128(n)],
         foreign: 0,
         message: CloudMessage::default(),
     };
-    let unknown = || Reply::Unknown {
+    let unknown = || CallOutcome::Unknown {
         trouble: Trouble::CloudUnreachable,
         unavailable: false,
         message: CloudMessage::default(),
     };
-    let refused = || Reply::Refused {
+    let refused = || CallOutcome::Refused {
         refusal: Refusal::Whole,
         trouble: Trouble::RequestRefused,
         message: CloudMessage::default(),
@@ -164,15 +165,15 @@ fn what_ones_own_call_came_to_says_how_long_to_wait() {
         (accepted(false), ended(unknown()), Some(patience)),
         (accepted(false), ended(returned(2)), Some(patience)),
         (submitted(), ended(refused()), None),
-        (submitted(), ended(Reply::TooLate), None),
+        (submitted(), ended(CallOutcome::NotSent), None),
         // Once it is recorded, the record says which of its ids it brought the acceptance.
-        (accepted(false), recorded(CameTo::Accepted), Some(patience)),
-        (accepted(false), recorded(CameTo::Unknown), Some(patience)),
-        (submitted(), recorded(CameTo::Accepted), Some(settle)),
-        (submitted(), recorded(CameTo::Unknown), Some(settle)),
-        (accepted(true), recorded(CameTo::Accepted), Some(settle)),
-        (submitted(), recorded(CameTo::RefusedWhole), None),
-        (submitted(), recorded(CameTo::Nothing), None),
+        (accepted(false), recorded(returned(1)), Some(patience)),
+        (accepted(false), recorded(unknown()), Some(patience)),
+        (submitted(), recorded(returned(1)), Some(settle)),
+        (submitted(), recorded(unknown()), Some(settle)),
+        (accepted(true), recorded(returned(1)), Some(settle)),
+        (submitted(), recorded(refused()), None),
+        (submitted(), recorded(CallOutcome::NotSent), None),
         (submitted(), CallState::NotSent, None),
     ];
     for (progress, state, expected) in table {
@@ -252,7 +253,7 @@ fn what_a_record_says_of_others_calls_is_known_to_every_object_that_names_the_id
 
 #[test]
 fn a_call_of_this_process_is_not_heard_of_from_the_record() {
-    let ended = CallState::Recorded { at: then(), came_to: CameTo::Nothing };
+    let ended = CallState::Recorded { at: then(), outcome: CallOutcome::NotSent };
     let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended);
     case.observe(then() + MICRO);
     assert_eq!(case.settling_until(), None, "it was never sent");
@@ -260,7 +261,8 @@ fn a_call_of_this_process_is_not_heard_of_from_the_record() {
 
 #[test]
 fn the_last_end_is_the_latest_and_any_call_in_flight_counts() {
-    let ended = |at| CallState::Recorded { at, came_to: CameTo::Accepted };
+    let returned = CallOutcome::Accepted { ids: Vec::new(), foreign: 0, message: CloudMessage::default() };
+    let ended = |at| CallState::Recorded { at, outcome: returned.clone() };
     let earlier = Mono::at(Duration::from_secs(10));
     let later = then() + MICRO;
     let own = |at| Case::new(Progress::Submitted { batch: 7 }).own(ended(at));

@@ -10,7 +10,7 @@ use crate::engine::{
         state::memory::RefusedId,
         tests::case::{Case, MICRO, just_before, then},
     },
-    reply::{CloudMessage, Trouble},
+    outcome::{CloudMessage, Trouble},
 };
 
 const NOW: Now = Now { mono: Mono::START, wall: Timestamp::UNIX_EPOCH };
@@ -38,24 +38,28 @@ fn accepted(resent: bool) -> Progress {
     Progress::Accepted { batch: Some(7), resent }
 }
 
-fn ended(reply: Reply) -> CallState {
-    CallState::Ended { at: then(), reply }
+fn ended(outcome: CallOutcome) -> CallState {
+    CallState::Ended { at: then(), outcome }
 }
 
-fn returned(n: u128) -> Reply {
-    Reply::Accepted { ids: vec![InstanceId::from_u128(n)], foreign: 0, message: CloudMessage::default() }
+fn returned(n: u128) -> CallOutcome {
+    CallOutcome::Accepted {
+        ids: vec![InstanceId::from_u128(n)],
+        foreign: 0,
+        message: CloudMessage::default(),
+    }
 }
 
-fn unknown() -> Reply {
-    Reply::Unknown {
+fn unknown() -> CallOutcome {
+    CallOutcome::Unknown {
         trouble: Trouble::CloudUnreachable,
         unavailable: false,
         message: CloudMessage::default(),
     }
 }
 
-fn refused(refusal: Refusal) -> Reply {
-    Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: CloudMessage::default() }
+fn refused(refusal: Refusal) -> CallOutcome {
+    CallOutcome::Refused { refusal, trouble: Trouble::RequestRefused, message: CloudMessage::default() }
 }
 
 #[test]
@@ -73,14 +77,14 @@ fn an_outcome_moves_its_row_and_counts_what_used_an_attempt() {
         (submitted(), refused(Refusal::Conflict(vec![])), submitted(), 0),
         (submitted(), refused(Refusal::Missing(vec![id])), submitted(), 0),
         (accepted(true), refused(Refusal::Whole), accepted(false), 0),
-        (accepted(true), Reply::TooLate, accepted(false), 0),
+        (accepted(true), CallOutcome::NotSent, accepted(false), 0),
     ];
-    for (progress, reply, expected, attempts) in table {
-        let mut case = Case::new(progress.clone()).own(ended(reply.clone()));
+    for (progress, outcome, expected, attempts) in table {
+        let mut case = Case::new(progress.clone()).own(ended(outcome.clone()));
         for _ in 0..2 {
             assert_eq!(case.outcomes(), [7]);
             let row = case.row();
-            assert_eq!((&row.progress, row.attempts), (&expected, attempts), "{progress:?} {reply:?}");
+            assert_eq!((&row.progress, row.attempts), (&expected, attempts), "{progress:?} {outcome:?}");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What becomes of a call of this process, from its claim to its record.
 
-use super::{CallEnd, CallState, CameTo, Memory, OwnCall, RefusedId};
+use super::{CallEnd, CallState, Memory, OwnCall, RefusedId};
 use crate::{
     api::FailureReason,
     engine::{
         backoff::backoff,
         id::InstanceId,
         object::state::{bisection::Refused, blocker::blocker, wave::Wave},
-        reply::{CloudMessage, Refusal, Reply, Trouble},
+        outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
         settings::{BATCH_SIZE, Settings},
         time::{Mono, Now},
     },
@@ -34,39 +34,39 @@ impl Memory {
 
     /// Notes how a call ended, and what follows for its ids and for the object's next call.
     pub fn call_ended(&mut self, number: u32, end: &CallEnd<'_>) {
-        let CallEnd { reply, evidence, now, .. } = *end;
+        let CallEnd { outcome, evidence, now, .. } = *end;
         let Some(call) = self.calls.get_mut(&number) else { return };
-        call.state = CallState::Ended { at: now.mono, reply: reply.clone() };
+        call.state = CallState::Ended { at: now.mono, outcome: outcome.clone() };
         let (with_attempts, claim) = (call.ids.clone(), call.claim.clone());
         let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
-        if !matches!(reply, Reply::TooLate | Reply::Refused { refusal: Refusal::Whole, .. }) {
+        if !matches!(outcome, CallOutcome::NotSent | CallOutcome::Refused { refusal: Refusal::Whole, .. }) {
             for id in &ids {
                 self.refused.remove(id);
             }
         }
-        let found = match reply {
-            Reply::Accepted { ids: returned, .. } => {
+        let found = match outcome {
+            CallOutcome::Accepted { ids: returned, .. } => {
                 // What another call of the same wave came to is no older than this.
-                let stands = |other: &OwnCall| other.claim == claim && other.came_to_trouble();
+                let stands = |other: &OwnCall| other.claim == claim && other.blocks_others();
                 if !self.calls.values().any(stands) {
                     self.call_trouble = None;
                 }
                 self.bisection.accepted(returned, ids.len(), evidence)
             }
-            Reply::Unknown { trouble, message, .. } => {
+            CallOutcome::Unknown { trouble, message, .. } => {
                 self.bisection.unknown(&ids, evidence);
                 self.trouble(*trouble, message.clone(), end);
                 Refused::Isolating
             }
-            Reply::Refused { refusal, trouble, message } => {
+            CallOutcome::Refused { refusal, trouble, message } => {
                 self.call_refused(&with_attempts, refusal, (*trouble, message), end)
             }
-            Reply::TooLate => Refused::Isolating,
+            CallOutcome::NotSent => Refused::Isolating,
         };
         if found == Refused::Request {
-            let message = match reply {
-                Reply::Refused { message, .. } => Some(message.clone()),
-                Reply::Accepted { .. } | Reply::Unknown { .. } | Reply::TooLate => None,
+            let message = match outcome {
+                CallOutcome::Refused { message, .. } => Some(message.clone()),
+                CallOutcome::Accepted { .. } | CallOutcome::Unknown { .. } | CallOutcome::NotSent => None,
             };
             self.request_found_bad(message, now, end.settings);
         }
@@ -131,6 +131,11 @@ impl Memory {
     }
 
     fn trouble(&mut self, trouble: Trouble, message: CloudMessage, end: &CallEnd<'_>) {
+        // The account's gate may stay closed for longer than this one reply asked for.
+        let trouble = match trouble {
+            Trouble::Throttled { .. } => Trouble::Throttled { retry_after: end.closed_for },
+            other => other,
+        };
         let version = Some(end.secret_version.to_owned());
         let before = self.call_trouble.as_ref();
         self.call_trouble =
@@ -167,10 +172,9 @@ impl Memory {
     pub fn recorded(&mut self, batches: &[u32]) {
         for number in batches {
             if let Some(call) = self.calls.get_mut(number)
-                && let CallState::Ended { at, reply } = &call.state
+                && let CallState::Ended { at, outcome } = &call.state
             {
-                // An account may have made thousands of calls.
-                call.state = CallState::Recorded { at: *at, came_to: CameTo::of(reply) };
+                call.state = CallState::Recorded { at: *at, outcome: outcome.without_details() };
                 call.ids = Vec::new();
             }
         }

@@ -6,12 +6,11 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::engine::{
-    account::call_history::Effect,
     object::{
         state::ledger::Progress,
-        tests::case::{Case, MICRO, just_before, then},
+        tests::case::{Case, MICRO, closed_for, just_before, then},
     },
-    reply::{Refusal, Trouble},
+    outcome::{Effect, Refusal, Trouble},
     state::{Live, StateText},
 };
 
@@ -20,20 +19,22 @@ fn at(mono: Mono) -> Now {
 }
 
 /// The call of batch 7 ended then, at an account of which nothing else is known.
-fn end(case: &mut Case, reply: &Reply) {
+fn end(case: &mut Case, outcome: &CallOutcome) {
     let (now, evidence, settings) = (at(then()), Evidence::default(), &case.settings);
-    let end = CallEnd { reply, secret_version: "1", evidence, now: &now, settings, random: 0 };
+    let closed_for = closed_for(outcome);
+    let end = CallEnd { outcome, secret_version: "1", closed_for, evidence, now: &now, settings, random: 0 };
     case.memory.call_ended(7, &end);
 }
 
 #[test]
 fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
-    let reply = Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
+    let outcome = CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
     let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
     assert!(case.memory.calls_in_flight() && !case.memory.unrecorded());
     let end = CallEnd {
-        reply: &reply,
+        outcome: &outcome,
         secret_version: "1",
+        closed_for: None,
         evidence: Evidence::default(),
         now: &at(then()),
         settings: &Settings::default(),
@@ -48,32 +49,29 @@ fn an_outcome_is_unrecorded_until_the_write_that_holds_it_is_acknowledged() {
 }
 
 #[test]
-fn a_recorded_call_tells_what_it_came_to_and_keeps_no_ids() {
+fn a_recorded_call_keeps_its_outcome_and_no_ids() {
     let message = CloudMessage::default;
     let unknown =
-        Reply::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message: message() };
-    let refused = |refusal| Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: message() };
+        CallOutcome::Unknown { trouble: Trouble::CloudUnreachable, unavailable: false, message: message() };
+    let refused =
+        |refusal| CallOutcome::Refused { refusal, trouble: Trouble::RequestRefused, message: message() };
     let id = Case::pending().id();
     let table = [
-        (Reply::Accepted { ids: vec![id], foreign: 0, message: message() }, CameTo::Accepted, false),
-        (unknown, CameTo::Unknown, true),
-        (refused(Refusal::Whole), CameTo::RefusedWhole, true),
-        (refused(Refusal::Conflict(vec![id])), CameTo::Nothing, false),
-        (refused(Refusal::Unnamed), CameTo::Nothing, false),
-        (Reply::TooLate, CameTo::Nothing, false),
+        (CallOutcome::Accepted { ids: vec![id], foreign: 0, message: message() }, false),
+        (unknown, true),
+        (refused(Refusal::Whole), true),
+        (refused(Refusal::Conflict(vec![id])), false),
+        (refused(Refusal::Unnamed), false),
+        (CallOutcome::NotSent, false),
     ];
-    for (reply, came_to, trouble) in table {
+    for (outcome, blocks) in table {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
-        end(&mut case, &reply);
-        let said = |case: &Case| {
-            let call = &case.memory.calls[&7];
-            (call.state.came_to(), call.came_to_trouble())
-        };
-        assert_eq!(said(&case), (Some(came_to), trouble), "{reply:?}");
+        end(&mut case, &outcome);
+        assert_eq!(case.memory.calls[&7].blocks_others(), blocks, "{outcome:?}");
         case.memory.recorded(&[7]);
         let call = &case.memory.calls[&7];
-        assert_eq!(call.state, CallState::Recorded { at: then(), came_to });
-        assert_eq!((said(&case), call.ids.is_empty()), ((Some(came_to), trouble), true), "{reply:?}");
+        assert_eq!(call.state, CallState::Recorded { at: then(), outcome: outcome.without_details() });
+        assert_eq!((call.blocks_others(), call.ids.is_empty()), (blocks, true), "{outcome:?}");
     }
 }
 
@@ -132,12 +130,12 @@ fn a_generation_is_planned_from_when_it_was_first_seen() {
 
 #[test]
 fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
-    let unknown = Reply::Unknown {
+    let unknown = CallOutcome::Unknown {
         trouble: Trouble::CloudUnreachable,
         unavailable: false,
         message: CloudMessage::default(),
     };
-    let ended = || CallState::Ended { at: then(), reply: unknown.clone() };
+    let ended = || CallState::Ended { at: then(), outcome: unknown.clone() };
     let series = |reads: &[Mono]| {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended());
         for sent in reads {
@@ -211,9 +209,12 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
         let mut case = Case::pending();
         case.memory.calls.insert(7, call);
         let refusal = Refusal::UnnamedConflict;
-        let reply =
-            Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: CloudMessage::default() };
-        end(&mut case, &reply);
+        let outcome = CallOutcome::Refused {
+            refusal,
+            trouble: Trouble::RequestRefused,
+            message: CloudMessage::default(),
+        };
+        end(&mut case, &outcome);
         let refused = &case.memory.refused[&InstanceId::from_u128(1)];
         assert_eq!((refused.at, refused.missing), (then(), None));
         (refused.until - then()).as_millis()
@@ -224,28 +225,28 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
 #[test]
 fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
     let refused = || RefusedId { at: then(), until: then(), missing: None, message: CloudMessage::default() };
-    let whole = Reply::Refused {
+    let whole = CallOutcome::Refused {
         refusal: Refusal::Whole,
         trouble: Trouble::Throttled { retry_after: None },
         message: CloudMessage::default(),
     };
-    let unknown = Reply::Unknown {
+    let unknown = CallOutcome::Unknown {
         trouble: Trouble::CloudUnreachable,
         unavailable: false,
         message: CloudMessage::default(),
     };
     let table = [
-        (Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, false),
+        (CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, false),
         (unknown, false),
         (whole, true),
-        (Reply::TooLate, true),
+        (CallOutcome::NotSent, true),
     ];
-    for (reply, kept) in table {
+    for (outcome, kept) in table {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
         let id = case.id();
         case.memory.refused.insert(id, refused());
-        end(&mut case, &reply);
-        assert_eq!(case.memory.refused.contains_key(&id), kept, "{reply:?}");
+        end(&mut case, &outcome);
+        assert_eq!(case.memory.refused.contains_key(&id), kept, "{outcome:?}");
     }
 }
 
@@ -293,9 +294,12 @@ fn a_bad_request_stands_in_the_way_of_the_object() {
     let call = OwnCall { claim: "mine".into(), ids: vec![(case.id(), 0)], state: CallState::InFlight };
     case.memory.calls.insert(7, call);
     let said = CloudMessage { code: Some("iMetal.0001".into()), ..CloudMessage::default() };
-    let reply =
-        Reply::Refused { refusal: Refusal::Unnamed, trouble: Trouble::RequestRefused, message: said.clone() };
-    end(&mut case, &reply);
+    let outcome = CallOutcome::Refused {
+        refusal: Refusal::Unnamed,
+        trouble: Trouble::RequestRefused,
+        message: said.clone(),
+    };
+    end(&mut case, &outcome);
     let blocker = case.memory.call_trouble.unwrap();
     assert_eq!((blocker.trouble, blocker.message), (Trouble::RequestRefused, said));
 }

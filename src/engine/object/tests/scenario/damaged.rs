@@ -42,7 +42,7 @@ fn x01_a_record_that_was_set_back_to_its_intent_is_as_patient_as_before() {
     let intent = world.status.clone();
     for batch in &wave.unwrap().batches {
         let ids = batch.ids();
-        world.end(batch, &Reply::Accepted { ids, foreign: 0, message: CloudMessage::default() });
+        world.end(batch, &CallOutcome::Accepted { ids, foreign: 0, message: CloudMessage::default() });
     }
     let sent = world.calls.len();
     world.run();

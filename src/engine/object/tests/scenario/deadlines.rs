@@ -173,7 +173,7 @@ fn a_reply_in_flight_is_recorded_before_the_deadline_ends_the_object() {
     world.finish_all();
     world.end(
         &wave.unwrap().batches[0],
-        &Reply::Accepted { ids: world.spec.ids.clone(), foreign: 0, message: CloudMessage::default() },
+        &CallOutcome::Accepted { ids: world.spec.ids.clone(), foreign: 0, message: CloudMessage::default() },
     );
     world.run_to_rest(Duration::from_mins(1));
     assert_eq!(world.status.batches[0].returned, Some(3));

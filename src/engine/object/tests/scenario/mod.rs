@@ -14,10 +14,7 @@ use crate::{
     engine::{
         InstanceId, Mono, Now, Settings,
         account::{
-            call_history::{CallHistory, Effect},
-            delete_queue::PermitAnswer,
-            outage::Outage,
-            schedule::Schedule,
+            call_history::CallHistory, delete_queue::PermitAnswer, outage::Outage, schedule::Schedule,
         },
         object::{
             decide::{Decision, Input, Next, decide},
@@ -29,7 +26,7 @@ use crate::{
                 wave::{Batch, Wave},
             },
         },
-        reply::{CloudMessage, Refusal, Reply, Trouble},
+        outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
         settings::BATCH_SIZE,
         state::{Live, Seen},
     },
@@ -284,14 +281,16 @@ impl World {
         self.outage.started(wave.batches.len());
     }
 
-    fn end(&mut self, batch: &Batch, reply: &Reply) {
+    fn end(&mut self, batch: &Batch, outcome: &CallOutcome) {
         let ids = batch.ids();
-        self.call_history.release(&ids, self.now, |id| Effect::of(reply, id));
-        self.outage.ended(reply, self.now);
+        self.call_history.release(&ids, self.now, |id| outcome.effect(id));
+        self.outage.ended(outcome, self.now);
         let now = Now { mono: self.now, wall: self.wall() };
         let evidence = self.outage.evidence();
         let settings = &SETTINGS;
-        let end = CallEnd { reply, secret_version: "1", evidence, now: &now, settings, random: 0 };
+        let closed_for = crate::engine::object::tests::case::closed_for(outcome);
+        let end =
+            CallEnd { outcome, secret_version: "1", closed_for, evidence, now: &now, settings, random: 0 };
         let memory = self.memory.as_mut().unwrap();
         memory.call_ended(batch.number, &end);
         self.learned = memory.bisection.take_learned().or(self.learned);
@@ -304,7 +303,7 @@ impl World {
             for id in &ids {
                 self.cloud.insert(*id, Seen::ShuttingDown);
             }
-            self.end(batch, &Reply::Accepted { ids, foreign: 0, message: CloudMessage::default() });
+            self.end(batch, &CallOutcome::Accepted { ids, foreign: 0, message: CloudMessage::default() });
         }
     }
 
@@ -337,14 +336,14 @@ impl World {
     }
 }
 
-fn unknown() -> Reply {
-    Reply::Unknown {
+fn unknown() -> CallOutcome {
+    CallOutcome::Unknown {
         trouble: Trouble::CloudUnreachable,
         unavailable: false,
         message: CloudMessage::default(),
     }
 }
 
-fn refused(trouble: Trouble) -> Reply {
-    Reply::Refused { refusal: Refusal::Whole, trouble, message: CloudMessage::default() }
+fn refused(trouble: Trouble) -> CallOutcome {
+    CallOutcome::Refused { refusal: Refusal::Whole, trouble, message: CloudMessage::default() }
 }

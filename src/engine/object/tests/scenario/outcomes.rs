@@ -7,8 +7,8 @@ fn message(code: &str) -> CloudMessage {
     CloudMessage { request_id: Some("r".into()), code: Some(code.into()), text: "said the cloud".into() }
 }
 
-fn refusal(refusal: Refusal, code: &str) -> Reply {
-    Reply::Refused { refusal, trouble: Trouble::RequestRefused, message: message(code) }
+fn refusal(refusal: Refusal, code: &str) -> CallOutcome {
+    CallOutcome::Refused { refusal, trouble: Trouble::RequestRefused, message: message(code) }
 }
 
 fn members(batch: &Batch) -> Vec<InstanceId> {
@@ -20,7 +20,7 @@ fn reason(world: &World, position: usize) -> Option<FailureReason> {
 }
 
 /// Runs on, with each call answered by `answer`; none: accepted.
-fn run_with(world: &mut World, cutoff: Duration, answer: impl Fn(&[InstanceId]) -> Option<Reply>) {
+fn run_with(world: &mut World, cutoff: Duration, answer: impl Fn(&[InstanceId]) -> Option<CallOutcome>) {
     let until = world.now + cutoff;
     while world.now < until {
         let (wave, wake) = world.run();
@@ -33,13 +33,13 @@ fn run_with(world: &mut World, cutoff: Duration, answer: impl Fn(&[InstanceId]) 
         };
         for batch in &wave.batches {
             let ids = members(batch);
-            let reply = answer(&ids).unwrap_or_else(|| {
+            let outcome = answer(&ids).unwrap_or_else(|| {
                 for id in &ids {
                     world.cloud.insert(*id, Seen::Terminated);
                 }
-                Reply::Accepted { ids, foreign: 0, message: CloudMessage::default() }
+                CallOutcome::Accepted { ids, foreign: 0, message: CloudMessage::default() }
             });
-            world.end(batch, &reply);
+            world.end(batch, &outcome);
         }
     }
 }
@@ -215,7 +215,7 @@ fn c08_an_id_left_unknown_five_times_alone_while_others_are_accepted_is_given_up
         "nothing of the account was accepted in between: it may be an outage"
     );
     assert!(world.calls.len() > 7);
-    let accepted = || Reply::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
+    let accepted = || CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
     for _ in 0..6 {
         // Another object of the account.
         world.outage.ended(&accepted(), world.now);
@@ -281,15 +281,15 @@ fn c07_a_throttled_object_says_so_in_whatever_order_the_calls_of_its_wave_end() 
         let (wave, _) = world.run();
         let batches = wave.unwrap().batches;
         let accepted =
-            Reply::Accepted { ids: batches[0].ids(), foreign: 0, message: CloudMessage::default() };
+            CallOutcome::Accepted { ids: batches[0].ids(), foreign: 0, message: CloudMessage::default() };
         let hour = Some(Duration::from_hours(1));
         let throttled = refused(Trouble::Throttled { retry_after: hour });
         let mut ends = [(&batches[0], accepted), (&batches[1], throttled)];
         if refused_first {
             ends.reverse();
         }
-        for (batch, reply) in &ends {
-            world.end(batch, reply);
+        for (batch, outcome) in &ends {
+            world.end(batch, outcome);
         }
         world.run();
         assert_eq!(world.status.phase, Some(Phase::Throttled), "refused first: {refused_first}");

@@ -131,7 +131,10 @@ fn an_outcome_waits_for_those_of_its_wave_and_is_recorded_with_them() {
     for (ended, batch) in wave.batches.iter().enumerate() {
         world.run();
         assert_eq!(world.writes.len(), writes, "{ended} of 4 have ended");
-        world.end(batch, &Reply::Accepted { ids: batch.ids(), foreign: 0, message: CloudMessage::default() });
+        world.end(
+            batch,
+            &CallOutcome::Accepted { ids: batch.ids(), foreign: 0, message: CloudMessage::default() },
+        );
     }
     world.run();
     assert_eq!(world.writes.len(), writes + 1);
@@ -217,7 +220,7 @@ fn c14_ids_left_out_of_a_202_are_looked_at_after_settle_and_sent_once_more() {
     for id in &returned {
         world.cloud.insert(*id, Seen::ShuttingDown);
     }
-    world.end(&batch, &Reply::Accepted { ids: returned, foreign: 0, message: CloudMessage::default() });
+    world.end(&batch, &CallOutcome::Accepted { ids: returned, foreign: 0, message: CloudMessage::default() });
     let ended = world.now;
     let mut again = None;
     while again.is_none() {
@@ -363,7 +366,7 @@ fn a_refusal_without_a_rule_marks_no_id_and_retries_slowly() {
         world.end(&wave.unwrap().batches[0].clone(), &refused(trouble));
         let (none, _) = world.run();
         assert_eq!(none, None);
-        assert_eq!(world.ready().0, trouble.reason());
+        assert_eq!(world.ready().0, trouble.reason().as_str());
         assert_eq!(world.status.phase, Some(Phase::Deleting));
         assert!(
             world.status.instances.iter().all(|r| r.phase == InstancePhase::Submitted && r.reason.is_none())
@@ -611,7 +614,7 @@ fn s07_a_row_never_goes_back() {
     let wave = wave.unwrap();
     world.end(&wave.batches[0], &unknown());
     world.end(&wave.batches[1], &refused(Trouble::Forbidden));
-    world.end(&wave.batches[2], &Reply::TooLate);
+    world.end(&wave.batches[2], &CallOutcome::NotSent);
     world.run_to_rest(Duration::from_secs(1000));
     world.finish_all();
     world.run_to_rest(Duration::from_secs(1000));

@@ -4,7 +4,7 @@ use engine_purity::{
     api::InstancePhase,
     engine::{
         Mono,
-        reply::{Refusal, Reply},
+        outcome::{CallOutcome, Refusal},
         settings::PATIENCE,
         state::{Live, Seen},
     },
@@ -73,7 +73,7 @@ impl Model {
     }
 
     /// What the end of a call tells a process, and how many repeats it accounts for.
-    pub fn heard_of_call(&self, world: &mut World, c: usize, reply: &Reply) {
+    pub fn heard_of_call(&self, world: &mut World, c: usize, reply: &CallOutcome) {
         let World { calls, processes, facts, now, uid, .. } = world;
         let Call { owner: Some(p), ids, state, uid: of, accounted, .. } = &calls[c] else { return };
         let end = match state {
@@ -88,9 +88,9 @@ impl Model {
             let known = &mut processes[*p].known[*position];
             known.call = 2;
             let (effect, listed) = match reply {
-                Reply::Accepted { ids, .. } => (true, ids.contains(&id)),
-                Reply::Unknown { .. } => (true, false),
-                Reply::Refused { .. } | Reply::TooLate => (false, false),
+                CallOutcome::Accepted { ids, .. } => (true, ids.contains(&id)),
+                CallOutcome::Unknown { .. } => (true, false),
+                CallOutcome::Refused { .. } | CallOutcome::NotSent => (false, false),
             };
             if effect {
                 known.own_settled = known.own_settled.max(Some(end + self.settings.settle));
@@ -110,8 +110,8 @@ impl Model {
             if !listed && !accounted {
                 facts.allowed += 1;
             }
-            let conflict = matches!(reply, Reply::Refused { refusal: Refusal::Conflict(named), .. } if named.contains(&id));
-            facts.used += u8::from(matches!(reply, Reply::Accepted { .. }) || conflict);
+            let conflict = matches!(reply, CallOutcome::Refused { refusal: Refusal::Conflict(named), .. } if named.contains(&id));
+            facts.used += u8::from(matches!(reply, CallOutcome::Accepted { .. }) || conflict);
         }
     }
 

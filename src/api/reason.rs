@@ -1,0 +1,282 @@
+//! Reasons that users read: of the condition `Ready` and of events. The status, the events, the metrics and the reference
+//! pages take them from here.
+
+use super::named::named;
+
+named! {
+    /// Why the condition `Ready` is as it is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum ReadyReason {
+        /// The controller reads the instances to make the plan.
+        Planning,
+        /// The plan is in `status.plan`; the message sums it up.
+        Planned,
+        /// The controller makes no new delete call; the message names the field or the annotation.
+        Suspended,
+        /// Work goes on; the message counts instances.
+        Deleting,
+        /// The Secret does not exist.
+        SecretNotFound,
+        /// The API server refuses the read of the Secret.
+        SecretForbidden,
+        /// The Secret holds no usable set of credentials.
+        SecretInvalid,
+        /// The cloud, or IAM, answers 401.
+        CredentialsRejected,
+        /// The cloud answers 403.
+        Forbidden,
+        /// The cloud answers 429, to this object or to another one of the same account.
+        Throttled,
+        /// Timeout, reset, no connection or 5xx; also when the API server does not answer the read of the Secret.
+        CloudUnreachable,
+        /// What answers is not this API.
+        EndpointMisconfigured,
+        /// The cloud refuses the request as such; no instance is marked.
+        RequestRefused,
+        /// For ten times `--settle`, an instance has had no readable state, or a state that allows neither sending nor ending.
+        StateUnknown,
+        /// The record of the next calls would not fit into the API server's store; nothing is sent.
+        StatusTooLarge,
+        /// Every instance is gone.
+        AllTerminated,
+        /// Every instance is gone, and the cloud knew none of them; nothing was deleted.
+        NothingFound,
+        /// Every instance has its end, and some were given up.
+        Failed,
+        /// `activeDeadlineSeconds` passed; open instances may still end at the cloud.
+        DeadlineExceeded,
+        /// `notAfter` passed, and some instances were not gone.
+        Expired,
+        /// The stored spec is one that the schema refuses; nothing is sent.
+        InvalidSpec,
+    }
+}
+
+/// What a reason of `Ready` says about the object as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasonKind {
+    /// Work goes on.
+    Working,
+    /// Nothing goes on until someone edits the object.
+    AtRest,
+    /// Something stands in the way.
+    Hindered,
+    /// It ended well: `Ready` is True.
+    GoodEnd,
+    /// It ended badly: `Stalled` is True.
+    BadEnd,
+}
+
+impl ReadyReason {
+    /// What it says about the object as a whole.
+    #[must_use]
+    pub const fn kind(self) -> ReasonKind {
+        match self {
+            Self::Planning | Self::Deleting => ReasonKind::Working,
+            Self::Planned | Self::Suspended => ReasonKind::AtRest,
+            Self::SecretNotFound
+            | Self::SecretForbidden
+            | Self::SecretInvalid
+            | Self::CredentialsRejected
+            | Self::Forbidden
+            | Self::Throttled
+            | Self::CloudUnreachable
+            | Self::EndpointMisconfigured
+            | Self::RequestRefused
+            | Self::StateUnknown
+            | Self::StatusTooLarge => ReasonKind::Hindered,
+            Self::AllTerminated | Self::NothingFound => ReasonKind::GoodEnd,
+            Self::Failed | Self::DeadlineExceeded | Self::Expired | Self::InvalidSpec => ReasonKind::BadEnd,
+        }
+    }
+
+    /// The reason of the condition `Finished`, if the object has ended.
+    #[must_use]
+    pub const fn finished(self) -> Option<&'static str> {
+        match self.kind() {
+            ReasonKind::Working | ReasonKind::AtRest | ReasonKind::Hindered => None,
+            ReasonKind::GoodEnd | ReasonKind::BadEnd => Some(self.end()),
+        }
+    }
+
+    const fn end(self) -> &'static str {
+        match self {
+            Self::AllTerminated => "Succeeded",
+            other => other.as_str(),
+        }
+    }
+
+    /// The event that is posted when `Ready` takes this reason.
+    #[must_use]
+    pub const fn event(self) -> Option<ReasonEvent> {
+        let warning = match self {
+            // A new object has not begun; an invalid spec has an event of its own.
+            Self::Planning | Self::InvalidSpec => return None,
+            Self::Planned | Self::Deleting | Self::Suspended | Self::AllTerminated => false,
+            Self::SecretNotFound
+            | Self::SecretForbidden
+            | Self::SecretInvalid
+            | Self::CredentialsRejected
+            | Self::Forbidden
+            | Self::Throttled
+            | Self::CloudUnreachable
+            | Self::EndpointMisconfigured
+            | Self::RequestRefused
+            | Self::StateUnknown
+            | Self::StatusTooLarge
+            | Self::NothingFound
+            | Self::Failed
+            | Self::DeadlineExceeded
+            | Self::Expired => true,
+        };
+        Some(ReasonEvent { warning, reason: self.end() })
+    }
+
+    /// What a person can do.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Planning | Self::Deleting | Self::AllTerminated => "nothing to do",
+            Self::Planned => "write dryRun: false to start",
+            Self::Suspended => "write suspend: false, or remove the annotation clouddc.dev/hold",
+            Self::SecretNotFound => "create it in this namespace, with one set of credentials",
+            Self::SecretForbidden => {
+                "grant the controller's ServiceAccount the verb get on it, or use a namespace where it has that"
+            }
+            Self::SecretInvalid => "correct the Secret; it is read again within 15 s",
+            Self::CredentialsRejected => {
+                "put valid credentials into the Secret; it is read again within 15 s (a token lives for 24 h, and for one project)"
+            }
+            Self::Forbidden => {
+                "grant the user of these credentials clouddc:instance:deleteBatch, clouddc:instance:list and clouddc:instance:get in this project"
+            }
+            Self::Throttled => "nothing to do: the controller slows down and goes on",
+            Self::CloudUnreachable => {
+                "nothing to do if it passes; else check the network, the region's endpoint and its certificate (--ca-file)"
+            }
+            Self::EndpointMisconfigured => {
+                "check spec.region and the controller's --endpoint for that region"
+            }
+            Self::RequestRefused => "no instance is marked; quote the request id to the vendor",
+            Self::StateUnknown => "ask the vendor, looking goes on",
+            Self::StatusTooLarge => "remove large annotations or split it into smaller objects",
+            Self::NothingFound => "check spec.region and spec.projectID",
+            Self::Failed => {
+                "see status.failures; to try again, create a new InstanceDeletion with the failed ids"
+            }
+            Self::DeadlineExceeded => {
+                "look at the cloud; to try again, create a new InstanceDeletion with the failed ids"
+            }
+            Self::Expired => {
+                "to try again, create a new InstanceDeletion with the failed ids and a later notAfter"
+            }
+            Self::InvalidSpec => "delete this object and create a valid one",
+        }
+    }
+}
+
+/// The event that is posted when `Ready` takes a new reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonEvent {
+    /// Whether a person should look at it: type Warning, else Normal.
+    pub warning: bool,
+    /// Its reason.
+    pub reason: &'static str,
+}
+
+named! {
+    /// Reasons of events beside those of [`ReadyReason::event`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum EventReason {
+        /// The cloud accepted every instance of a delete call.
+        BatchAccepted,
+        /// The cloud accepted some instances of a delete call and left others out.
+        BatchPartlyAccepted,
+        /// The cloud refused a delete call for the sake of its instances; it deleted nothing.
+        BatchRefused,
+        /// A delete call may have had its effect; the states of its instances are read before anything is sent again.
+        BatchOutcomeUnknown,
+        /// The reply to a delete call listed ids that the call did not name; they are ignored.
+        ForeignInstances,
+        /// Instances have been open for longer than `--stuck-after`.
+        Stuck,
+        /// The stored spec is one that the schema refuses; nothing is sent.
+        InvalidSpec,
+        /// A delete call ended after its object was removed: no status can hold its outcome.
+        RecordedAfterDeletion,
+    }
+}
+
+impl EventReason {
+    /// Whether a person should look at it: type Warning, else Normal.
+    #[must_use]
+    pub const fn warning(self) -> bool {
+        match self {
+            Self::BatchAccepted => false,
+            Self::BatchPartlyAccepted
+            | Self::BatchRefused
+            | Self::BatchOutcomeUnknown
+            | Self::ForeignInstances
+            | Self::Stuck
+            | Self::InvalidSpec
+            | Self::RecordedAfterDeletion => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_reasons_and_texts_are_whole_sentences() {
+        assert_eq!(ReadyReason::parse("NoReason"), None);
+        for reason in ReadyReason::ALL {
+            assert_eq!(ReadyReason::parse(reason.as_str()), Some(reason));
+            assert!(reason.meaning().ends_with('.') && !reason.advice().is_empty(), "{reason}");
+        }
+        for reason in EventReason::ALL {
+            assert!(reason.meaning().ends_with('.'), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_reason_ends_the_object_as_its_kind_says() {
+        for reason in ReadyReason::ALL {
+            let ended = matches!(reason.kind(), ReasonKind::GoodEnd | ReasonKind::BadEnd);
+            assert_eq!(reason.finished().is_some(), ended, "{reason}");
+        }
+        assert_eq!(ReadyReason::AllTerminated.finished(), Some("Succeeded"));
+        assert_eq!(ReadyReason::NothingFound.finished(), Some("NothingFound"));
+        assert_eq!(ReadyReason::Expired.finished(), Some("Expired"));
+    }
+
+    #[test]
+    fn whatever_stands_in_the_way_is_a_warning() {
+        let of = |kind| ReadyReason::ALL.into_iter().filter(move |reason| reason.kind() == kind);
+        for reason in of(ReasonKind::Hindered) {
+            let event = ReasonEvent { warning: true, reason: reason.as_str() };
+            assert_eq!(reason.event(), Some(event));
+        }
+        let silent: Vec<_> = ReadyReason::ALL.into_iter().filter(|r| r.event().is_none()).collect();
+        assert_eq!(silent, [ReadyReason::Planning, ReadyReason::InvalidSpec]);
+    }
+
+    /// Files that have to name reasons and cannot take them from here: alerts, and the judge of the GitOps tools' rules.
+    #[test]
+    fn each_reason_is_named_where_it_is_listed_by_hand() {
+        let alerts = include_str!("../../deploy/monitoring/alerts.yaml");
+        let judge = include_str!("../../tests/conformance/gitops/judge_test.go");
+        let names = |text: &str, reason: ReadyReason| {
+            text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == reason.as_str())
+        };
+        for reason in ReadyReason::ALL {
+            let hindered = reason.kind() == ReasonKind::Hindered;
+            assert!(
+                !hindered || names(alerts, reason),
+                "deploy/monitoring/alerts.yaml has no alert for {reason}"
+            );
+            assert!(names(judge, reason), "tests/conformance/gitops/judge_test.go does not know {reason}");
+        }
+    }
+}

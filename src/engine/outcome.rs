@@ -1,0 +1,338 @@
+//! What a call to the cloud came to, by what follows from it.
+
+use std::{fmt, time::Duration};
+
+use super::id::InstanceId;
+use crate::api::ReadyReason;
+
+/// The cloud's id of a call and a bounded, printable account of what it said; for records and messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CloudMessage {
+    /// `X-Request-Id`, at most 64 bytes.
+    pub request_id: Option<String>,
+    /// Error code such as `iMetal.0003`, at most 64 bytes.
+    pub code: Option<String>,
+    /// The cloud's message or the transport's, at most 256 bytes.
+    pub text: String,
+}
+
+/// What a delete call came to, by what its caller does next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CallOutcome {
+    /// 2xx that listed ids of the call: the controller records those as accepted, and reads the states of the others.
+    Accepted {
+        /// Ids that the reply listed and the call named.
+        ids: Vec<InstanceId>,
+        /// How many entries of the reply named no id of the call. They are never acted on.
+        foreign: usize,
+        /// What the cloud said.
+        message: CloudMessage,
+    },
+    /// The call may have had its effect (timeout, reset, 5xx, empty or unreadable reply, 3xx, odd 4xx): the states of its
+    /// ids are read before anything is sent again.
+    Unknown {
+        /// What stands in the way of the object until the outcome is known.
+        trouble: Trouble,
+        /// HTTP 503: the account should be called more slowly.
+        unavailable: bool,
+        /// What the cloud or the transport said.
+        message: CloudMessage,
+    },
+    /// A definite refusal, or the request never left: this call deleted nothing.
+    Refused {
+        /// What the refusal says about the ids.
+        refusal: Refusal,
+        /// What stands in the way of other calls, if the request was refused as a whole.
+        trouble: Trouble,
+        /// What the cloud or the transport said.
+        message: CloudMessage,
+    },
+    /// The request did not leave in time after its intent was written. Nothing stands in the way: begin again.
+    NotSent,
+}
+
+/// How a call that ended may have left one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// The cloud accepted its deletion.
+    Accepted,
+    /// The cloud may have accepted its deletion.
+    Unknown,
+}
+
+impl CallOutcome {
+    /// What the call may have done to one of its ids; `None` if it certainly did nothing.
+    #[must_use]
+    pub fn effect(&self, id: InstanceId) -> Option<Effect> {
+        match self {
+            Self::Accepted { ids, .. } if ids.contains(&id) => Some(Effect::Accepted),
+            Self::Accepted { .. } | Self::Unknown { .. } => Some(Effect::Unknown),
+            Self::Refused { .. } | Self::NotSent => None,
+        }
+    }
+
+    /// Whether it stands in the way of the object's other calls too: not the ids are at fault, but the account, the address,
+    /// the request's form or the cloud.
+    #[must_use]
+    pub fn blocks_others(&self) -> bool {
+        match self {
+            Self::Unknown { .. } | Self::Refused { refusal: Refusal::Whole, .. } => true,
+            Self::Accepted { .. } | Self::Refused { .. } | Self::NotSent => false,
+        }
+    }
+
+    /// The same outcome without ids and texts, kept once an acknowledged write holds them: an account may have made
+    /// thousands of calls.
+    #[must_use]
+    pub fn without_details(&self) -> Self {
+        let message = CloudMessage::default();
+        match self {
+            Self::Accepted { .. } => Self::Accepted { ids: Vec::new(), foreign: 0, message },
+            Self::Unknown { trouble, unavailable, .. } => {
+                Self::Unknown { trouble: *trouble, unavailable: *unavailable, message }
+            }
+            Self::Refused { refusal, trouble, .. } => {
+                Self::Refused { refusal: refusal.without_ids(), trouble: *trouble, message }
+            }
+            Self::NotSent => Self::NotSent,
+        }
+    }
+
+    /// What the cloud or the transport said; `None` if the request did not leave.
+    #[must_use]
+    pub fn message(&self) -> Option<&CloudMessage> {
+        match self {
+            Self::Accepted { message, .. }
+            | Self::Unknown { message, .. }
+            | Self::Refused { message, .. } => Some(message),
+            Self::NotSent => None,
+        }
+    }
+
+    /// Its label in metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "ok",
+            Self::Unknown { .. } => "unknown",
+            Self::Refused { trouble, .. } => trouble.label(),
+            Self::NotSent => "too_late",
+        }
+    }
+}
+
+/// One line for logs and events.
+impl fmt::Display for CallOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { ids, .. } => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                write!(f, "accepted: {}", ids.join(","))
+            }
+            Self::Unknown { message, .. } => write!(f, "outcome unknown: {}", message.text),
+            Self::Refused { message, .. } => write!(f, "refused: {}", message.text),
+            Self::NotSent => f.write_str("not sent: too late after its intent, or another process leads"),
+        }
+    }
+}
+
+/// What a definite refusal says about the ids of the call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Nothing: the account, the address or the request's form was refused, or the request never left.
+    Whole,
+    /// One of several ids is bad, and the reply doesn't say which.
+    Unnamed,
+    /// One of several ids is in a state that allows no deletion, and the reply doesn't say which.
+    UnnamedConflict,
+    /// The service does not know these ids of the call. Perhaps they are gone.
+    Missing(Vec<InstanceId>),
+    /// The present state of these ids of the call allows no deletion.
+    Conflict(Vec<InstanceId>),
+    /// The service calls these ids of the call bad.
+    Invalid(Vec<InstanceId>),
+}
+
+impl Refusal {
+    fn without_ids(&self) -> Self {
+        match self {
+            Self::Whole => Self::Whole,
+            Self::Unnamed => Self::Unnamed,
+            Self::UnnamedConflict => Self::UnnamedConflict,
+            Self::Missing(_) => Self::Missing(Vec::new()),
+            Self::Conflict(_) => Self::Conflict(Vec::new()),
+            Self::Invalid(_) => Self::Invalid(Vec::new()),
+        }
+    }
+}
+
+/// What stands in the way of an object, and so the reason of its condition `Ready`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// The Secret does not exist.
+    SecretNotFound,
+    /// The API server refuses the read of the Secret.
+    SecretForbidden,
+    /// The Secret holds no usable credentials.
+    SecretInvalid,
+    /// 401.
+    CredentialsRejected,
+    /// 403 from the cloud.
+    Forbidden,
+    /// 429, and how long the cloud asked to wait.
+    Throttled {
+        /// How long to wait, where the cloud said it (`Retry-After` or the window in its message).
+        retry_after: Option<Duration>,
+    },
+    /// Timeout, reset, refused connection, 5xx.
+    CloudUnreachable,
+    /// Something answered that is not this API.
+    EndpointMisconfigured,
+    /// The API refused the request as such.
+    RequestRefused,
+}
+
+/// When a trouble is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// By exponential backoff from `--retry-min`.
+    Backoff,
+    /// A person has to act first: at `--retry-max`.
+    Slow,
+    /// When the Secret changes; it is read again every [`super::settings::SECRET_REREAD`].
+    SecretChange,
+    /// At `--retry-max`, or when the Secret changes.
+    SlowOrSecretChange,
+    /// When the cloud said, else by the governor's pace.
+    Governor,
+}
+
+impl Trouble {
+    /// The reason of the condition `Ready`.
+    #[must_use]
+    pub fn reason(self) -> ReadyReason {
+        match self {
+            Self::SecretNotFound => ReadyReason::SecretNotFound,
+            Self::SecretForbidden => ReadyReason::SecretForbidden,
+            Self::SecretInvalid => ReadyReason::SecretInvalid,
+            Self::CredentialsRejected => ReadyReason::CredentialsRejected,
+            Self::Forbidden => ReadyReason::Forbidden,
+            Self::Throttled { .. } => ReadyReason::Throttled,
+            Self::CloudUnreachable => ReadyReason::CloudUnreachable,
+            Self::EndpointMisconfigured => ReadyReason::EndpointMisconfigured,
+            Self::RequestRefused => ReadyReason::RequestRefused,
+        }
+    }
+
+    /// The label in metrics of a call that met it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CredentialsRejected => "unauthorised",
+            Self::Forbidden => "forbidden",
+            Self::Throttled { .. } => "throttled",
+            Self::CloudUnreachable => "unreachable",
+            Self::EndpointMisconfigured => "misconfigured",
+            // No call is made without a credential: the first three are never counted.
+            Self::SecretNotFound | Self::SecretForbidden | Self::SecretInvalid | Self::RequestRefused => {
+                "refused"
+            }
+        }
+    }
+
+    /// When it is tried again.
+    #[must_use]
+    pub fn retry(self) -> Retry {
+        match self {
+            Self::SecretNotFound | Self::SecretForbidden | Self::SecretInvalid => Retry::SecretChange,
+            Self::CredentialsRejected => Retry::SlowOrSecretChange,
+            Self::Forbidden | Self::EndpointMisconfigured | Self::RequestRefused => Retry::Slow,
+            Self::CloudUnreachable => Retry::Backoff,
+            Self::Throttled { .. } => Retry::Governor,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u128) -> InstanceId {
+        InstanceId::from_u128(n)
+    }
+
+    fn outcomes() -> [CallOutcome; 8] {
+        let message = CloudMessage::default;
+        let refused = |refusal, trouble| CallOutcome::Refused { refusal, trouble, message: message() };
+        let form = Trouble::RequestRefused;
+        [
+            CallOutcome::Accepted { ids: vec![id(1)], foreign: 1, message: message() },
+            CallOutcome::Unknown {
+                trouble: Trouble::CloudUnreachable,
+                unavailable: true,
+                message: message(),
+            },
+            refused(Refusal::Whole, Trouble::Throttled { retry_after: None }),
+            refused(Refusal::Unnamed, form),
+            refused(Refusal::UnnamedConflict, form),
+            refused(Refusal::Missing(vec![id(1)]), form),
+            refused(Refusal::Invalid(vec![id(1)]), form),
+            CallOutcome::NotSent,
+        ]
+    }
+
+    #[test]
+    fn each_outcome_says_what_it_may_have_done_whom_it_blocks_and_how_it_is_counted() {
+        let (accepted, unknown) = (Some(Effect::Accepted), Some(Effect::Unknown));
+        let expected = [
+            ([accepted, unknown], false, "ok", "accepted: 00000000-0000-0000-0000-000000000001"),
+            ([unknown, unknown], true, "unknown", "outcome unknown: "),
+            ([None, None], true, "throttled", "refused: "),
+            ([None, None], false, "refused", "refused: "),
+            ([None, None], false, "refused", "refused: "),
+            ([None, None], false, "refused", "refused: "),
+            ([None, None], false, "refused", "refused: "),
+            (
+                [None, None],
+                false,
+                "too_late",
+                "not sent: too late after its intent, or another process leads",
+            ),
+        ];
+        for (outcome, (effects, blocks, label, words)) in outcomes().into_iter().zip(expected) {
+            assert_eq!([outcome.effect(id(1)), outcome.effect(id(2))], effects, "{outcome:?}");
+            assert_eq!((outcome.blocks_others(), outcome.label()), (blocks, label), "{outcome:?}");
+            assert_eq!(outcome.to_string(), words);
+        }
+    }
+
+    #[test]
+    fn without_its_details_an_outcome_blocks_whom_it_blocked_and_names_no_id() {
+        for outcome in outcomes() {
+            let bare = outcome.without_details();
+            assert_eq!(bare.blocks_others(), outcome.blocks_others(), "{outcome:?}");
+            // What an id was accepted by, the record says.
+            assert_eq!(bare.effect(id(1)), outcome.effect(id(2)), "{outcome:?}");
+            assert!(!format!("{bare:?}").contains("0001"), "{bare:?}");
+        }
+    }
+
+    #[test]
+    fn each_trouble_has_its_reason_its_retry_and_something_to_do() {
+        let table = [
+            (Trouble::SecretNotFound, "SecretNotFound", Retry::SecretChange, "create"),
+            (Trouble::SecretForbidden, "SecretForbidden", Retry::SecretChange, "grant"),
+            (Trouble::SecretInvalid, "SecretInvalid", Retry::SecretChange, "correct"),
+            (Trouble::CredentialsRejected, "CredentialsRejected", Retry::SlowOrSecretChange, "token"),
+            (Trouble::Forbidden, "Forbidden", Retry::Slow, "clouddc:instance:deleteBatch"),
+            (Trouble::Throttled { retry_after: None }, "Throttled", Retry::Governor, "slows down"),
+            (Trouble::CloudUnreachable, "CloudUnreachable", Retry::Backoff, "network"),
+            (Trouble::EndpointMisconfigured, "EndpointMisconfigured", Retry::Slow, "--endpoint"),
+            (Trouble::RequestRefused, "RequestRefused", Retry::Slow, "request id"),
+        ];
+        for (trouble, reason, retry, advice) in table {
+            assert_eq!((trouble.reason().as_str(), trouble.retry()), (reason, retry));
+            assert!(trouble.reason().advice().contains(advice), "{reason}: {}", trouble.reason().advice());
+        }
+    }
+}
