@@ -83,7 +83,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
             random,
             leadership: leadership.clone(),
         };
-        let (context, wakes) =
+        let (context, added) =
             Context::new(ApiServer::new(client.clone()), Arc::new(cloud), options, &scope);
         let health = Health::unready("waiting for the first list of InstanceDeletions");
         let metrics = Metrics::new(|registry| {
@@ -99,7 +99,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
             info!("ready");
             listed.set(None);
         };
-        let work = run(context, scope.clone(), wakes, ready, stop.clone());
+        let work = run(context, scope.clone(), added, ready, stop.clone());
         let ended: Result<(), Error> = match election {
             None => work.await.map_err(Into::into),
             Some(election) => match election.lead(&health, listable(client, scope), work, &stop).await {

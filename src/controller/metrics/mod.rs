@@ -147,7 +147,7 @@ impl Metrics {
     /// Under the registry's own prefix.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("reconciles", "Reconciles by what they came to", self.reconciles.clone());
-        let took = "How long reconciles took, waiting for a free slot included";
+        let took = "How long reconciles took";
         registry.register_with_unit("reconcile_duration", took, Unit::Seconds, self.reconcile_took.clone());
         registry.register("waves", "Waves of delete calls by what became of them", self.waves.clone());
         let turns = "Answers to objects that asked for their turn to call";

@@ -8,11 +8,8 @@ use tokio::{
 };
 use tracing::error;
 
-use super::{
-    Delays, WorkQueue,
-    work_queue::{Priority, Started},
-};
-use crate::{clock::Clock, controller::metrics::QueueMetrics, engine::Mono};
+use super::{Delays, Priority, QueueMetrics, WorkQueue, work_queue::Started};
+use crate::{clock::Clock, engine::Mono};
 
 /// After a pass that ended without a result.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
@@ -80,7 +77,8 @@ impl<K: Clone + Eq + Hash + std::fmt::Debug> Dispatcher<K> {
     fn add(&mut self, key: &K, work: &impl Work<K>) {
         let now = self.clock.mono();
         let calls = work.calls_from(key);
-        let priority = if calls.is_some_and(|moment| moment <= now) { Priority::Calls } else { Priority::Rest };
+        let priority =
+            if calls.is_some_and(|moment| moment <= now) { Priority::Calls } else { Priority::Rest };
         self.queue.add(key, priority, now);
         // A key that still waits then is added once more, and moves up.
         if let Some(moment) = calls.filter(|moment| *moment > now) {

@@ -5,8 +5,10 @@
 
 mod delays;
 mod dispatcher;
+mod metrics;
 mod work_queue;
 
 use delays::Delays;
 pub use dispatcher::{Dispatcher, Work};
-pub use work_queue::{Priority, WORKERS, WorkQueue};
+pub use metrics::QueueMetrics;
+pub use work_queue::{Priority, WorkQueue};

@@ -47,7 +47,7 @@ use crate::{
     lock::lock,
 };
 
-/// Passes over one object before it gives its slot to the next in line.
+/// Passes over one object before it gives its worker to the next in line.
 const PASSES: usize = 8;
 
 /// How one pass over an object ended.
@@ -62,15 +62,11 @@ enum Pass {
     Rest,
 }
 
-/// Reconciles one object, and says after which time it is to be called again if nothing else calls it: never for none.
-/// Nothing that happens here reaches another object.
+/// Reconciles one object. Returns after which time it is to be called again if nothing else calls it; `None` waits for a
+/// change. An object that is gone, or of another process now, is forgotten. Nothing that happens here reaches another object.
 pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
     let started = Instant::now();
-    let calls = calls(context, key).map(|moment| context.clock.instant(moment));
-    let slot = context.slots.take(calls).await?;
-    // Boxed: at the start ten thousand objects may wait for a slot, and only who has one needs the room to be decided upon.
-    let guarded = AssertUnwindSafe(Box::pin(passes(context, key))).catch_unwind().await;
-    drop(slot);
+    let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
     let (result, again) = guarded.unwrap_or_else(|_| {
         error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
         (Reconciled::Panicked, Some(after_failure(context, key, None)))
@@ -94,7 +90,7 @@ async fn passes(context: &Arc<Context>, key: &Key) -> (Reconciled, Option<Durati
 }
 
 /// From when on an object goes on with its calls: at once if what a call came to is to be recorded, else near its turn.
-fn calls(context: &Context, key: &Key) -> Option<Mono> {
+pub fn calls_from(context: &Context, key: &Key) -> Option<Mono> {
     let tracked = context.objects.find(key)?;
     let account = {
         let tracked = lock(&tracked);
@@ -447,26 +443,6 @@ fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
     let fresh = context.objects.get(&live.key);
     lock(&fresh).uid.clone_from(&live.uid);
     fresh
-}
-
-/// Forgets an object that left the watch: at once if it is gone, and if it only lost its label, once what its calls came to
-/// is recorded.
-pub async fn forget_if_gone(context: &Arc<Context>, key: &Key) {
-    while context.objects.find(key).is_some() {
-        let again = match context.api.read(key).await {
-            Ok(None) => return gone(context, key),
-            // Its queue does not know it any more, so nobody else tries again.
-            Ok(Some(live)) if !context.scope.holds(&key.namespace, &live.labels) => {
-                reconcile(context, key).await
-            }
-            Err(_) if context.objects.unfinished().contains(key) => Some(after_failure(context, key, None)),
-            Ok(Some(_)) | Err(_) => return,
-        };
-        match again {
-            Some(wait) => tokio::time::sleep(wait).await,
-            None => return,
-        }
-    }
 }
 
 /// Forgets an object that does not exist any more.

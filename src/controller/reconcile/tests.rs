@@ -47,7 +47,7 @@ fn controller(leadership: Leadership, scope: &Scope) -> (Arc<Context>, Arc<Atomi
         leadership,
     };
     let api = ApiServer::new(kube::Client::new(service, "default"));
-    let (context, _wakes) = Context::new(api, Arc::new(cloud.unwrap()), options, scope);
+    let (context, _added) = Context::new(api, Arc::new(cloud.unwrap()), options, scope);
     (context, asked)
 }
 

@@ -1,11 +1,8 @@
 //! What every reconcile shares.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -19,7 +16,7 @@ use crate::{
         accounts::{Account, Accounts},
         api_server::{ApiServer, Key, Live, events::Events},
         metrics::{Metrics, ObjectGauges, RateGauges, Row},
-        slots::Slots,
+        queue::QueueMetrics,
     },
     engine::{
         Mono, Settings,
@@ -54,38 +51,34 @@ pub struct Context {
     pub(in crate::controller) objects: Objects,
     pub(in crate::controller) events: Events,
     pub(in crate::controller) metrics: Metrics,
+    pub(in crate::controller) queue_metrics: QueueMetrics,
     object_gauges: ObjectGauges,
     pub(in crate::controller) clock: Clock,
     pub(in crate::controller) random: Random,
     pub(in crate::controller) settings: Settings,
     pub(in crate::controller) leadership: Leadership,
     pub(in crate::controller) scope: Scope,
-    pub(in crate::controller) slots: Slots,
     /// Something was heard for some object; for the drain.
     pub(in crate::controller) progress: Notify,
     /// The API server was found to hold older data than before; for the watches.
     pub(in crate::controller) relist: watch::Sender<()>,
     draining: AtomicBool,
-    /// Of each watch, by namespace; a watch of all namespaces has none.
-    wakers: HashMap<Option<String>, mpsc::UnboundedSender<Key>>,
+    /// Into the work queue.
+    added: mpsc::UnboundedSender<Key>,
 }
 
 impl Context {
-    /// Makes the context, and a stream of keys to wake for each watch of the scope, in its order.
+    /// Makes the context, and the keys of objects that are to be worked on soon.
     #[must_use]
     pub fn new(
         api: ApiServer,
         client: Arc<Client>,
         options: Options,
         scope: &Scope,
-    ) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Key>>) {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Key>) {
         let Options { settings, rates, endpoints, clock, random, leadership } = options;
         let api = api.while_leading(leadership.clone());
-        let channel = |namespace| {
-            let (waker, wakes) = mpsc::unbounded_channel();
-            ((namespace, waker), wakes)
-        };
-        let (wakers, wakes) = scope.watches().into_iter().map(channel).unzip();
+        let (added, keys) = mpsc::unbounded_channel();
         let metrics = Metrics::default();
         let events = Events::start(api.client().clone(), metrics.clone());
         let accounts = Accounts::new(api.clone(), client, endpoints, clock.clone(), settings, rates);
@@ -95,25 +88,26 @@ impl Context {
             objects: Objects::default(),
             events,
             metrics,
+            queue_metrics: QueueMetrics::default(),
             object_gauges: ObjectGauges::new(clock.clone()),
             clock,
             random,
             settings,
             leadership,
             scope: scope.clone(),
-            slots: Slots::new(),
             progress: Notify::new(),
             relist: watch::Sender::default(),
             draining: AtomicBool::new(false),
-            wakers,
+            added,
         };
-        (Arc::new(context), wakes)
+        (Arc::new(context), keys)
     }
 
     /// All that the controller and its clients count.
     pub fn register(&self, registry: &mut Registry) {
         self.object_gauges.register(registry);
         self.metrics.register(registry);
+        self.queue_metrics.register(registry);
         self.api.requests().register(registry);
         self.accounts.client().metrics().register(registry);
         RateGauges(self.accounts.governors().clone()).register(registry);
@@ -131,13 +125,15 @@ impl Context {
         }
     }
 
-    /// Has an object decided upon soon.
+    /// Adds an object to the work queue. May be called under any lock.
+    pub(in crate::controller) fn enqueue(&self, key: Key) {
+        // A queue that has ended works no more, and the process ends with it.
+        let _ = self.added.send(key);
+    }
+
+    /// Has an object decided upon soon, since something was heard for it.
     pub(in crate::controller) fn wake(&self, key: &Key) {
-        let waker = self.wakers.get(&Some(key.namespace.clone())).or_else(|| self.wakers.get(&None));
-        if let Some(waker) = waker {
-            // A watch that has ended hears nothing, and the process ends with it.
-            let _ = waker.send(key.clone());
-        }
+        self.enqueue(key.clone());
         self.progress.notify_waiters();
     }
 

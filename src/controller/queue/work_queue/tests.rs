@@ -32,99 +32,120 @@ fn play(name: &str, steps: &[Step]) {
 
 #[test]
 fn keys_run_in_order_one_run_of_a_key_at_a_time() {
-    play("first come, first served", &[
-        Add("a", Rest),
-        Add("b", Rest),
-        Add("a", Rest),
-        Starts(&["a", "b"]),
-        Done("a", false),
-        Done("b", false),
-        Starts(&[]),
-    ]);
-    play("added while it runs", &[
-        Add("a", Rest),
-        Starts(&["a"]),
-        Add("a", Rest),
-        Add("a", Rest),
-        Starts(&[]),
-        Add("b", Rest),
-        Done("a", true),
-        Starts(&["b", "a"]),
-        Done("a", false),
-    ]);
-    play("added while it runs, with calls to make", &[
-        Add("a", Rest),
-        Add("b", Rest),
-        Add("c", Rest),
-        Add("d", Rest),
-        Starts(&["a", "b", "c"]),
-        Add("a", Rest),
-        Add("a", Calls),
-        Done("a", true),
-        Starts(&["a", "d"]),
-    ]);
+    play(
+        "first come, first served",
+        &[
+            Add("a", Rest),
+            Add("b", Rest),
+            Add("a", Rest),
+            Starts(&["a", "b"]),
+            Done("a", false),
+            Done("b", false),
+            Starts(&[]),
+        ],
+    );
+    play(
+        "added while it runs",
+        &[
+            Add("a", Rest),
+            Starts(&["a"]),
+            Add("a", Rest),
+            Add("a", Rest),
+            Starts(&[]),
+            Add("b", Rest),
+            Done("a", true),
+            Starts(&["b", "a"]),
+            Done("a", false),
+        ],
+    );
+    play(
+        "added while it runs, with calls to make",
+        &[
+            Add("a", Rest),
+            Add("b", Rest),
+            Add("c", Rest),
+            Add("d", Rest),
+            Starts(&["a", "b", "c"]),
+            Add("a", Rest),
+            Add("a", Calls),
+            Done("a", true),
+            Starts(&["a", "d"]),
+        ],
+    );
     play("a run that nobody started", &[Done("a", false), Add("a", Rest), Done("a", false), Starts(&["a"])]);
 }
 
 #[test]
 fn one_worker_is_left_for_keys_with_calls_to_make() {
-    play("three of four", &[
-        Add("0", Rest),
-        Add("1", Rest),
-        Add("2", Rest),
-        Add("3", Rest),
-        Add("4", Rest),
-        Add("5", Rest),
-        Starts(&["0", "1", "2"]),
-        Add("10", Calls),
-        Starts(&["10"]),
-        Add("11", Calls),
-        Starts(&[]),
-        Done("0", false),
-        Starts(&["11"]),
-        Done("1", false),
-        Starts(&["3"]),
-        Done("2", false),
-        Done("3", false),
-        Starts(&["4", "5"]),
-    ]);
-    play("keys with calls to make may take all four", &[
-        Add("0", Calls),
-        Add("1", Calls),
-        Add("2", Calls),
-        Add("3", Calls),
-        Add("4", Calls),
-        Add("5", Rest),
-        Starts(&["0", "1", "2", "3"]),
-        Done("0", false),
-        Starts(&["4"]),
-        Done("1", false),
-        Starts(&["5"]),
-    ]);
+    play(
+        "three of four",
+        &[
+            Add("0", Rest),
+            Add("1", Rest),
+            Add("2", Rest),
+            Add("3", Rest),
+            Add("4", Rest),
+            Add("5", Rest),
+            Starts(&["0", "1", "2"]),
+            Add("10", Calls),
+            Starts(&["10"]),
+            Add("11", Calls),
+            Starts(&[]),
+            Done("0", false),
+            Starts(&["11"]),
+            Done("1", false),
+            Starts(&["3"]),
+            Done("2", false),
+            Done("3", false),
+            Starts(&["4", "5"]),
+        ],
+    );
+    play(
+        "keys with calls to make may take all four",
+        &[
+            Add("0", Calls),
+            Add("1", Calls),
+            Add("2", Calls),
+            Add("3", Calls),
+            Add("4", Calls),
+            Add("5", Rest),
+            Starts(&["0", "1", "2", "3"]),
+            Done("0", false),
+            Starts(&["4"]),
+            Done("1", false),
+            Starts(&["5"]),
+        ],
+    );
 }
 
 #[test]
 fn a_key_that_has_calls_to_make_now_moves_up() {
-    play("before all that make none, behind those that do", &[
-        Add("0", Rest),
-        Add("1", Rest),
-        Add("2", Rest),
-        Add("3", Calls),
-        Add("2", Calls),
-        Add("3", Calls),
-        Add("2", Rest),
-        Starts(&["3", "2", "0", "1"]),
-    ]);
-    play("calls that are due while a key waits count", &[
-        Add("0", Rest),
-        Add("1", Rest),
-        Add("2", Rest),
-        Add("3", Rest),
-        Add("10", Rest),
-        Starts(&["0", "1", "2"]),
-        Add("10", Calls),
-        Starts(&["10"]),
-    ]);
+    play(
+        "before all that make none, behind those that do",
+        &[
+            Add("0", Rest),
+            Add("1", Rest),
+            Add("2", Rest),
+            Add("3", Calls),
+            Add("2", Calls),
+            Add("3", Calls),
+            Add("2", Rest),
+            Starts(&["3", "2", "0", "1"]),
+        ],
+    );
+    play(
+        "calls that are due while a key waits count",
+        &[
+            Add("0", Rest),
+            Add("1", Rest),
+            Add("2", Rest),
+            Add("3", Rest),
+            Add("10", Rest),
+            Starts(&["0", "1", "2"]),
+            Add("10", Calls),
+            Starts(&["10"]),
+        ],
+    );
 }
 
 #[test]

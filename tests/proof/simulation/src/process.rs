@@ -1,4 +1,4 @@
-//! One process: the real controller, and a driver that plays kube's part.
+//! One process: the real controller, and a driver that plays the part of its watch and its work queue.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use std::{
 use instance_deletion_controller::{
     clock::Clock,
     cloud::{Client, Endpoints},
-    controller::{ApiServer, Context, Key, Options, forget_if_gone, reconcile},
+    controller::{ApiServer, Context, Key, Options, reconcile},
     leadership::Leadership,
     random::Random as ControllerRandom,
     scope::Scope,
@@ -61,7 +61,7 @@ pub fn start(sim: &Arc<Sim>) -> usize {
         // Two that both believe they lead must do no harm.
         leadership: Leadership::always(),
     };
-    let (context, wakes) = Context::new(api, Arc::new(cloud), options, &Scope::default());
+    let (context, added) = Context::new(api, Arc::new(cloud), options, &Scope::default());
     let driver = Driver {
         context,
         life: lives,
@@ -74,7 +74,7 @@ pub fn start(sim: &Arc<Sim>) -> usize {
     };
     let listing = tokio::spawn(list_again_and_again(sim.clone(), number));
     let task = tokio::spawn(async move {
-        driver.drive(watched, wakes).await;
+        driver.drive(watched, added).await;
         listing.abort();
     });
     sim.with(|state| {
@@ -85,11 +85,11 @@ pub fn start(sim: &Arc<Sim>) -> usize {
     number
 }
 
-/// What kube's `Controller` does: at most one reconcile for a key at a time, again when its time comes or it is woken.
+/// What the work queue does: at most one reconcile for a key at a time, again when its time comes or it is woken.
 struct Driver {
     context: Arc<Context>,
     life: watch::Receiver<Life>,
-    /// Keys in the watch's cache.
+    /// Keys that the watch has shown and not taken back.
     known: BTreeSet<Key>,
     /// resourceVersions that the watch has told of.
     newest: BTreeMap<Key, u64>,
@@ -104,9 +104,8 @@ impl Driver {
     async fn drive(
         mut self,
         mut watched: mpsc::UnboundedReceiver<WatchEvent>,
-        wakes: Vec<mpsc::UnboundedReceiver<Key>>,
+        mut added: mpsc::UnboundedReceiver<Key>,
     ) {
-        let Some(mut wakes) = wakes.into_iter().next() else { return };
         loop {
             runs(&mut self.life).await;
             self.start_due();
@@ -123,7 +122,7 @@ impl Driver {
                     }
                 }
                 Some(event) = watched.recv() => self.hear(event),
-                Some(key) = wakes.recv() => self.want(key, Instant::now()),
+                Some(key) = added.recv() => self.want(key, Instant::now()),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
@@ -139,8 +138,9 @@ impl Driver {
             return;
         }
         if gone {
-            // kube tells no reconcile of it.
             self.known.remove(&key);
+            self.matters.remove(&key);
+            self.want(key, Instant::now());
             return;
         }
         self.known.insert(key.clone());
@@ -161,14 +161,9 @@ impl Driver {
         for key in keys {
             self.due.remove(&key);
             self.running.insert(key.clone());
-            let (context, known) = (self.context.clone(), self.known.contains(&key));
+            let context = self.context.clone();
             self.work.spawn(async move {
-                let again = if known {
-                    reconcile(&context, &key).await
-                } else {
-                    forget_if_gone(&context, &key).await;
-                    None
-                };
+                let again = reconcile(&context, &key).await;
                 (key, again)
             });
         }
