@@ -26,7 +26,7 @@ pub struct WatchError;
 pub async fn run(
     context: Arc<Context>,
     scope: Scope,
-    added: mpsc::UnboundedReceiver<Key>,
+    added: mpsc::UnboundedReceiver<(Key, Mono)>,
     ready: impl FnOnce() + Send + 'static,
     stop: CancellationToken,
 ) -> Result<(), WatchError> {

@@ -82,6 +82,31 @@ async fn versions(api: &Api<InstanceDeletion>) -> BTreeMap<String, String> {
     finished.map(|object| (object.name_any(), object.resource_version().unwrap())).collect()
 }
 
+/// How long objects with calls to make waited for a worker, by the controller's own histogram.
+fn waits(controller: &Controller) -> String {
+    let metrics = http_get(controller.health(), "/metrics");
+    let name = "instance_deletion_workqueue_queue_duration_seconds_bucket{";
+    let rows =
+        metrics.lines().filter_map(|line| line.strip_prefix(name)).filter(|row| row.contains("\"calls\""));
+    let rows: Vec<(f64, u32)> = rows
+        .map(|row| {
+            let bound = row.split("le=\"").nth(1).unwrap().split('"').next().unwrap();
+            (bound.parse().unwrap(), row.rsplit(' ').next().unwrap().parse().unwrap())
+        })
+        .collect();
+    let all = rows.iter().map(|(_, count)| *count).max().unwrap();
+    let within = |share: f64| {
+        let bounds = rows.iter().filter(|(_, count)| f64::from(*count) >= share * f64::from(all));
+        bounds.map(|(bound, _)| *bound).fold(f64::INFINITY, f64::min)
+    };
+    format!(
+        "{all} waits: half within {} s, 99 % within {} s, all within {} s",
+        within(0.5),
+        within(0.99),
+        within(1.0)
+    )
+}
+
 /// Objects that a controller has read, by its own count.
 fn counted(controller: &Controller) -> usize {
     let metrics = http_get(controller.health(), "/metrics");
@@ -149,6 +174,7 @@ async fn k24_ten_thousand_objects_at_the_start_and_three_that_never_end_delay_no
         all.as_secs_f32(),
         f64::from(u32::try_from(peak / 1024).unwrap()) * 1024.0 / 1e6
     );
+    println!("figure: objects with calls to make waited for a worker, {}", waits(&controller));
     let calls: Vec<_> = stage.calls().split_off(before);
     let of_good: Vec<_> = calls.into_iter().filter(useful).collect();
     each_once(&of_good, &good.concat());

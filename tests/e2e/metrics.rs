@@ -250,6 +250,10 @@ async fn an_object_that_loses_its_label_is_counted_by_its_new_owner() {
     stage.kubectl(&["label", "--overwrite", "idel", "retire", "work=there"]).unwrap();
     become_so(&here, &counted(0));
     become_so(&there, &counted(1));
+    // Back again: nothing of it has changed but its label.
+    stage.kubectl(&["label", "--overwrite", "idel", "retire", "work=here"]).unwrap();
+    become_so(&here, &counted(1));
+    become_so(&there, &counted(0));
 }
 
 /// Runs a program of the Go module `tests/conformance/monitoring`.

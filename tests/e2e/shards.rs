@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use clouddc_simulator::{Fault, Operation, Stage as Moment};
-use harness::{Controller, Manifest, Stage, until};
+use clouddc_simulator::{EndTime, Fault, Operation, Options, Stage as Moment};
+use harness::{Controller, Manifest, PROJECT, Stage, until};
 use serde_json::json;
 
 use crate::{
     gateway::{Gateway, Watching},
     leader::{lease, replica, wait_leads},
-    support::{assert_succeeded, each_once, instances, stage},
+    process::http_get,
+    support::{assert_succeeded, count, each_once, instances, options, stage, stage_with},
 };
 
 const SOON: Duration = Duration::from_mins(1);
@@ -104,4 +105,34 @@ async fn s13_labels_are_read_live_before_each_call() {
     assert_eq!(stage.calls().len(), 1);
     assert_eq!(controller.terminate(Duration::from_secs(20)).unwrap(), Some(0));
     assert_eq!(stage.calls().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k09_an_object_that_leaves_a_shard_and_comes_back_is_worked_on_again() {
+    let stage = stage_with("returned", Options { end: EndTime::Never, ..options() }).await;
+    let controller = stage.controller(&["--selector", "team=a"]).unwrap();
+    let counts = |line: &str| {
+        let metrics = http_get(controller.health(), "/metrics");
+        metrics
+            .lines()
+            .any(|other| other == format!("instance_deletion_objects{{phase=\"Deleting\"}} {line}"))
+    };
+    let ids = instances(&stage, 2);
+    stage.apply(&labelled("retire", &ids, "a")).unwrap();
+    stage.wait("retire", "all are accepted", |object| count(object, "Accepted") == 2);
+    // More than once: the second time, it is known that it has been away.
+    for _ in 0..2 {
+        label(&stage, "retire", "b");
+        until("it is left", || counts("0").then_some(()));
+        label(&stage, "retire", "a");
+        until("it is worked on again", || counts("1").then_some(()));
+    }
+    label(&stage, "retire", "b");
+    until("it is left", || counts("0").then_some(()));
+    for id in &ids {
+        stage.cloud.set_state(PROJECT, id, "terminated");
+    }
+    label(&stage, "retire", "a");
+    assert_succeeded(&stage.wait_finished("retire"), 2);
+    each_once(&stage.calls(), &ids);
 }

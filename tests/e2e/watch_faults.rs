@@ -7,7 +7,7 @@ use harness::{Manifest, Stage, until};
 use serde_json::json;
 
 use crate::{
-    gateway::{Gateway, Rule, Watching, behind_gateway, lists, watches},
+    gateway::{Gateway, Rule, Watching, behind_gateway, gets, lists, watches},
     support::{assert_succeeded, count, each_once, instances, options, sizes, stage_with},
 };
 
@@ -137,4 +137,54 @@ async fn k09_events_that_come_twice_cause_nothing() {
     }
     assert_succeeded(&stage.wait_finished("retire"), 120);
     each_once(&stage.calls(), &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k09_an_object_that_is_deleted_and_made_again_is_worked_on_again() {
+    let (stage, gateway, _controller) = behind_gateway("madeagain", &[]).await;
+    let first = Manifest::new("retire", &instances(&stage, 1));
+    stage.apply(&first).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 1);
+    stage.kubectl(&["delete", "idel", "retire"]).unwrap();
+    stage.apply(&first).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 1);
+    assert_eq!(stage.calls().len(), 1, "its instance is gone already");
+    // And the watch tells nothing of it: the next list shows an object of the same name and generation.
+    gateway.watching(Watching::Lose);
+    let ids = instances(&stage, 1);
+    stage.kubectl(&["delete", "idel", "retire"]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let listed = gateway.count(lists);
+    gateway.watching(Watching::Gone);
+    until("it lists again", || (gateway.count(lists) > listed).then_some(()));
+    gateway.watching(Watching::Pass);
+    assert_succeeded(&stage.wait_finished("retire"), 1);
+    each_once(&stage.calls()[1..], &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k09_a_list_that_shows_nothing_new_causes_no_read() {
+    let (stage, gateway, _controller) = behind_gateway("nothingnew", &[]).await;
+    a_new_object_ends(&stage, "first");
+    a_new_object_ends(&stage, "second");
+    let read = || gateway.count(|asked| gets(asked) && asked.path.ends_with("/first"));
+    let (reads, listed) = (read(), gateway.count(lists));
+    gateway.watching(Watching::Gone);
+    until("it lists again", || (gateway.count(lists) >= listed + 2).then_some(()));
+    gateway.watching(Watching::Pass);
+    a_new_object_ends(&stage, "third");
+    assert_eq!(read(), reads);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k08_a_list_that_brings_nothing_is_made_again() {
+    let stage = stage_with("silentlist", options()).await;
+    let gateway = Gateway::start(&stage).await;
+    let silent = gateway.script(Rule::on(lists).unsent().times(1).hang());
+    let controller = stage.controller_through(&gateway.kubeconfig, &[]).unwrap();
+    silent.wait_hits(1);
+    let started = Instant::now();
+    a_new_object_ends(&stage, "retire");
+    assert!(controller.log().contains("the list brought nothing for 30 s"), "{}", controller.log());
+    println!("found {} s after the list fell silent", started.elapsed().as_secs());
 }

@@ -8,7 +8,11 @@ use tokio::{
 };
 use tracing::error;
 
-use super::{Delays, Priority, QueueMetrics, WorkQueue, work_queue::Started};
+use super::{
+    delays::Delays,
+    metrics::QueueMetrics,
+    work_queue::{Priority, Started, WorkQueue},
+};
 use crate::{clock::Clock, engine::Mono};
 
 /// After a pass that ended without a result.
@@ -25,10 +29,10 @@ pub trait Work<K> {
 
 /// See the module. `K` names an object.
 pub struct Dispatcher<K> {
-    added: mpsc::UnboundedReceiver<K>,
+    added: mpsc::UnboundedReceiver<(K, Mono)>,
     queue: WorkQueue<K>,
     delays: Delays<K>,
-    /// At most [`WORKERS`](super::WORKERS), each a task: a pass holds up no other, and not this loop.
+    /// At most [`WORKERS`](super::work_queue::WORKERS), each a task: a pass holds up no other, and not this loop.
     passes: JoinSet<Option<Duration>>,
     running: HashMap<Id, K>,
     clock: Clock,
@@ -36,9 +40,9 @@ pub struct Dispatcher<K> {
 }
 
 impl<K: Clone + Eq + Hash + std::fmt::Debug> Dispatcher<K> {
-    /// Takes keys from `added`. Nothing happens before [`run`](Self::run).
+    /// Takes keys from `added`, each with the moment at which it was sent. Nothing happens before [`run`](Self::run).
     #[must_use]
-    pub fn new(added: mpsc::UnboundedReceiver<K>, clock: Clock, metrics: QueueMetrics) -> Self {
+    pub fn new(added: mpsc::UnboundedReceiver<(K, Mono)>, clock: Clock, metrics: QueueMetrics) -> Self {
         let (queue, delays) = (WorkQueue::default(), Delays::new());
         Self { added, queue, delays, passes: JoinSet::new(), running: HashMap::new(), clock, metrics }
     }
@@ -51,8 +55,8 @@ impl<K: Clone + Eq + Hash + std::fmt::Debug> Dispatcher<K> {
                 self.metrics.depth(priority, self.queue.depth(priority));
             }
             tokio::select! {
-                Some(key) = self.added.recv() => self.add(&key, work),
-                Some(key) = self.delays.next() => self.add(&key, work),
+                Some((key, sent)) = self.added.recv() => self.add(&key, sent, work),
+                Some(key) = self.delays.next() => self.add(&key, self.clock.mono(), work),
                 Some(ended) = self.passes.join_next_with_id() => self.ended(ended, work),
                 else => return,
             }
@@ -74,12 +78,13 @@ impl<K: Clone + Eq + Hash + std::fmt::Debug> Dispatcher<K> {
         }
     }
 
-    fn add(&mut self, key: &K, work: &impl Work<K>) {
+    /// Adds a key that was asked for at `since`.
+    fn add(&mut self, key: &K, since: Mono, work: &impl Work<K>) {
         let now = self.clock.mono();
         let calls = work.calls_from(key);
         let priority =
             if calls.is_some_and(|moment| moment <= now) { Priority::Calls } else { Priority::Rest };
-        self.queue.add(key, priority, now);
+        self.queue.add(key, priority, since);
         // A key that still waits then is added once more, and moves up.
         if let Some(moment) = calls.filter(|moment| *moment > now) {
             self.delays.no_later_than(key, self.clock.instant(moment));
@@ -100,7 +105,7 @@ impl<K: Clone + Eq + Hash + std::fmt::Debug> Dispatcher<K> {
         self.delays.replace(&key, later.map(|after| self.clock.instant(self.clock.mono() + after)));
         // At once means behind all that wait: the pass gave its worker to the next in line.
         if self.queue.done(&key) || again == Some(Duration::ZERO) {
-            self.add(&key, work);
+            self.add(&key, self.clock.mono(), work);
         }
     }
 }

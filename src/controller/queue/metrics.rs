@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::Priority;
+use super::work_queue::Priority;
 use crate::metrics::{Durations, Family, Labels, Registry, Unit, durations, observe};
 
 /// Metrics of the work queue, by priority.

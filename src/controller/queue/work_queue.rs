@@ -94,9 +94,9 @@ impl<K> Default for WorkQueue<K> {
 
 impl<K: Clone + Eq + Hash> WorkQueue<K> {
     /// Has a key run soon. A key that waits already keeps its place, unless it has calls to make now and had none before: then
-    /// it goes to the end of the queue of those.
-    pub fn add(&mut self, key: &K, priority: Priority, now: Mono) {
-        let request = Request { priority, added: now };
+    /// it goes to the end of the queue of those. `since` is when it was asked for.
+    pub fn add(&mut self, key: &K, priority: Priority, since: Mono) {
+        let request = Request { priority, added: since };
         if let Some(running) = self.running.get_mut(key) {
             let again = running.again.get_or_insert(request);
             again.priority = again.priority.max(priority);

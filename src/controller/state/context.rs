@@ -64,18 +64,19 @@ pub struct Context {
     pub(in crate::controller) relist: watch::Sender<()>,
     draining: AtomicBool,
     /// Into the work queue.
-    added: mpsc::UnboundedSender<Key>,
+    added: mpsc::UnboundedSender<(Key, Mono)>,
 }
 
 impl Context {
-    /// Makes the context, and the keys of objects that are to be worked on soon.
+    /// Makes the context, and the keys of objects that are to be worked on soon, each with the moment at which that
+    /// was asked for.
     #[must_use]
     pub fn new(
         api: ApiServer,
         client: Arc<Client>,
         options: Options,
         scope: &Scope,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Key>) {
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<(Key, Mono)>) {
         let Options { settings, rates, endpoints, clock, random, leadership } = options;
         let api = api.while_leading(leadership.clone());
         let (added, keys) = mpsc::unbounded_channel();
@@ -128,7 +129,7 @@ impl Context {
     /// Adds an object to the work queue. May be called under any lock.
     pub(in crate::controller) fn enqueue(&self, key: Key) {
         // A queue that has ended works no more, and the process ends with it.
-        let _ = self.added.send(key);
+        let _ = self.added.send((key, self.clock.mono()));
     }
 
     /// Has an object decided upon soon, since something was heard for it.

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::controller::queue::testing::Numbers;
 
 type Key = &'static str;
 
@@ -65,7 +66,7 @@ impl Work<Key> for Script {
 /// A dispatcher whose passes do as a script says.
 struct Stage {
     script: Script,
-    add: mpsc::UnboundedSender<Key>,
+    add: mpsc::UnboundedSender<(Key, Mono)>,
     dispatcher: Dispatcher<Key>,
     metrics: QueueMetrics,
 }
@@ -90,7 +91,8 @@ impl Stage {
     }
 
     fn add(&self, keys: &[Key]) {
-        keys.iter().for_each(|key| self.add.send(key).unwrap());
+        let now = self.script.clock.mono();
+        keys.iter().for_each(|key| self.add.send((key, now)).unwrap());
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -213,4 +215,88 @@ async fn waits_are_measured_until_the_pass_begins() {
     assert!((of("workqueue_queue_duration_seconds_count") - 4.0).abs() < f64::EPSILON);
     assert!((of("workqueue_queue_duration_seconds_sum") - 3.0).abs() < 0.01, "{scrape}");
     assert!(of("workqueue_depth").abs() < f64::EPSILON);
+}
+
+/// Passes that take random times and ask for random requeues.
+#[derive(Clone)]
+struct Random {
+    numbers: Arc<Mutex<Numbers>>,
+    clock: Clock,
+    /// Passes of each key that are still to come, at least.
+    owed: Arc<Mutex<HashMap<Key, usize>>>,
+    running: Arc<Mutex<Vec<Key>>>,
+    most: Arc<Mutex<usize>>,
+}
+
+impl Random {
+    fn below(&self, bound: usize) -> usize {
+        self.numbers.lock().unwrap().below(bound)
+    }
+
+    fn millis(&self, bound: usize) -> Duration {
+        Duration::from_millis(self.below(bound) as u64)
+    }
+}
+
+impl Work<Key> for Random {
+    fn calls_from(&self, _: &Key) -> Option<Mono> {
+        (self.below(3) == 0).then(|| self.clock.mono() + self.millis(40))
+    }
+
+    fn pass(&self, key: Key) -> impl Future<Output = Option<Duration>> + Send + 'static {
+        let this = self.clone();
+        this.owed.lock().unwrap().remove(&key);
+        async move {
+            {
+                let mut running = this.running.lock().unwrap();
+                assert!(!running.contains(&key), "{key} runs twice at once");
+                running.push(key);
+                let mut most = this.most.lock().unwrap();
+                *most = running.len().max(*most);
+            }
+            sleep(this.millis(30)).await;
+            this.running.lock().unwrap().retain(|other| *other != key);
+            let again = match this.below(8) {
+                0 => Some(Duration::ZERO),
+                1 | 2 => Some(this.millis(100)),
+                _ => None,
+            };
+            if again.is_some() {
+                *this.owed.lock().unwrap().entry(key).or_default() += 1;
+            }
+            again
+        }
+    }
+}
+
+/// Whatever is added and requeued in whatever order: no key is lost, none runs twice at once, four run at most.
+#[tokio::test(start_paused = true)]
+async fn each_add_and_each_requeue_is_followed_by_a_pass() {
+    const KEYS: [Key; 9] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+    let mut busiest = 0;
+    for seed in 1..=200 {
+        let (add, added) = mpsc::unbounded_channel();
+        let clock = Clock::start();
+        let work = Random {
+            numbers: Arc::new(Mutex::new(Numbers(seed))),
+            clock: clock.clone(),
+            owed: Arc::default(),
+            running: Arc::default(),
+            most: Arc::default(),
+        };
+        let mut dispatcher = Dispatcher::new(added, clock.clone(), QueueMetrics::default());
+        let adds = async {
+            for _ in 0..200 {
+                let key = KEYS[work.below(KEYS.len())];
+                *work.owed.lock().unwrap().entry(key).or_default() += 1;
+                add.send((key, clock.mono())).unwrap();
+                sleep(work.millis(10)).await;
+            }
+            drop(add);
+        };
+        tokio::join!(dispatcher.run(&work), adds);
+        assert!(work.owed.lock().unwrap().is_empty(), "seed {seed}: {:?}", work.owed);
+        busiest = busiest.max(*work.most.lock().unwrap());
+    }
+    assert_eq!(busiest, 4);
 }

@@ -4,6 +4,7 @@ use super::{
     Priority::{Calls, Rest},
     *,
 };
+use crate::controller::queue::testing::Numbers;
 
 /// A step of a table, with what is expected of it.
 enum Step {
@@ -204,18 +205,6 @@ impl Model {
         let again = self.dirty.iter().find(|(other, _)| *other == key).copied();
         self.queue.extend(again);
         again.is_some()
-    }
-}
-
-/// Numbers that look random (Marsaglia's xorshift).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % bound as u64).unwrap()
     }
 }
 

@@ -13,6 +13,7 @@ use instance_deletion_controller::{
     clock::Clock,
     cloud::{Client, Endpoints},
     controller::{ApiServer, Context, Key, Options, reconcile},
+    engine::Mono,
     leadership::Leadership,
     random::Random as ControllerRandom,
     scope::Scope,
@@ -104,7 +105,7 @@ impl Driver {
     async fn drive(
         mut self,
         mut watched: mpsc::UnboundedReceiver<WatchEvent>,
-        mut added: mpsc::UnboundedReceiver<Key>,
+        mut added: mpsc::UnboundedReceiver<(Key, Mono)>,
     ) {
         loop {
             runs(&mut self.life).await;
@@ -122,7 +123,7 @@ impl Driver {
                     }
                 }
                 Some(event) = watched.recv() => self.hear(event),
-                Some(key) = added.recv() => self.want(key, Instant::now()),
+                Some((key, _)) = added.recv() => self.want(key, Instant::now()),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
