@@ -1,8 +1,8 @@
 //! Carries the decisions of [`crate::engine`] out: the only place where Kubernetes and the cloud meet.
 //!
 //! [`watch`] says which object changed, and [`queue`] which is worked on next; [`reconcile`] reads it live, lets the engine
-//! decide, and writes; [`calls`] and [`looks`] run beside it and leave what they heard in [`objects`], which wakes the object; so
-//! does [`schedule`], which looks at what is on its way for all objects of an account. [`drain`] ends it all; [`metrics`] counts it.
+//! decide, and writes. [`deletes`] and [`reads`] run beside it, keep what they heard in [`state`] and wake the object. [`drain`]
+//! ends it all; [`metrics`] counts it.
 //!
 //! [`run`] is the driver of production. Another one, such as a simulation's, calls [`reconcile`](reconcile()) once at a time for a
 //! key: when the returned time is over, for each key that the context adds, and for each object that was changed or deleted.
