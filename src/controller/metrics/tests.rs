@@ -46,7 +46,7 @@ fn every_row_is_there_from_the_start_and_no_other_comes() {
     ] {
         metrics.asked(&mut None, &turn, at(0));
     }
-    for (phase, _) in object_gauges::PHASES {
+    for phase in crate::api::Phase::ALL {
         metrics.stored(&InstanceDeletionStatus::default(), &finished(phase));
     }
     metrics.watch_restarted();
