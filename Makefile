@@ -31,8 +31,9 @@ bench: ## measure the release build beside a plain loop, against the simulator (
 	@cargo build --quiet --release --bin instance-deletion-controller
 	@cargo run --quiet --release -p bench -- --seeds $(or $(SEEDS),5) $(if $(ONLY),--only $(ONLY))
 
-lint: ## formatting, clippy, and the generated CRD
+lint: ## formatting, clippy, the imports of src, and the generated CRD
 	cargo fmt --all --check
+	@cargo run --quiet -p imports
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@cargo run --quiet --bin instance-deletion-controller -- crd | diff -u crds/clouddc.dev_instancedeletions.yaml - \
 	  || { echo "the CRD has drifted: run make generate"; exit 1; }

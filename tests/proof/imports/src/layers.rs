@@ -1,0 +1,63 @@
+//! The layers of `src`, from the lowest to the highest.
+
+/// A layer: its files may import those of lower layers and of their own part, and no others.
+#[derive(Debug)]
+pub struct Layer {
+    /// What it is called in findings.
+    pub name: &'static str,
+    /// Files and folders (with a `/` at the end), from `src` on. Parts of one layer do not import one another. A file belongs
+    /// to the part that names the most of its path.
+    pub parts: &'static [&'static str],
+}
+
+/// The table. A file that no part names is a finding.
+pub const LAYERS: &[Layer] = &[
+    Layer { name: "foundations", parts: &["api/", "scope/", "lock.rs", "metrics.rs", "random.rs"] },
+    Layer { name: "terms of the engine", parts: &["engine/"] },
+    Layer { name: "decisions about an account", parts: &["engine/account/"] },
+    Layer { name: "what is known of an object", parts: &["engine/object/state/"] },
+    Layer {
+        name: "rules and reports of an object",
+        parts: &["engine/object/rules/", "engine/object/report/"],
+    },
+    Layer { name: "the decision about an object", parts: &["engine/object/"] },
+    Layer { name: "clock", parts: &["clock.rs"] },
+    Layer { name: "leadership", parts: &["leadership.rs"] },
+    Layer { name: "cloud", parts: &["cloud/"] },
+    Layer { name: "metrics of the controller", parts: &["controller/metrics/", "controller/slots.rs"] },
+    Layer { name: "API server", parts: &["controller/api_server/"] },
+    Layer { name: "accounts", parts: &["controller/accounts/"] },
+    Layer { name: "state of the controller", parts: &["controller/state/"] },
+    Layer { name: "deletes", parts: &["controller/deletes/"] },
+    Layer { name: "reads", parts: &["controller/reads/"] },
+    Layer { name: "reconcile", parts: &["controller/reconcile/"] },
+    Layer { name: "queue", parts: &["controller/queue/", "controller/drain.rs"] },
+    Layer { name: "watch", parts: &["controller/watch/"] },
+    Layer { name: "controller", parts: &["controller/"] },
+    Layer { name: "process", parts: &["runtime/"] },
+    Layer { name: "crate", parts: &["lib.rs"] },
+    Layer { name: "program", parts: &["main.rs"] },
+];
+
+/// Pairs of which the first does not import the second, though its layer is higher.
+pub const APART: &[(&str, &str)] = &[
+    // The cloud's API knows nothing of Kubernetes, and nothing of how an object's calls are chosen.
+    ("cloud/", "api/"),
+    ("cloud/", "scope/"),
+    ("cloud/", "engine/object/"),
+    // The process is made of both by `main.rs` alone.
+    ("runtime/", "controller/"),
+];
+
+/// Numbers of the layer and of the part that a file belongs to.
+pub(crate) fn place(layers: &[Layer], file: &str) -> Option<(usize, usize)> {
+    let parts = layers.iter().enumerate().flat_map(|(rank, layer)| {
+        layer.parts.iter().enumerate().map(move |(number, part)| (*part, (rank, number)))
+    });
+    parts.filter(|(part, _)| is_in(file, part)).max_by_key(|(part, _)| part.len()).map(|(_, place)| place)
+}
+
+/// Whether a file is this one, or in this folder.
+pub(crate) fn is_in(file: &str, part: &str) -> bool {
+    part == file || (part.ends_with('/') && file.starts_with(part))
+}
