@@ -1,4 +1,4 @@
-//! etcd and the API server end under two replicas, and come back: as they were, or with what they held some time ago.
+//! etcd and the API server stop under two replicas and start again: with their data, or with data from some time ago.
 
 use std::time::{Duration, Instant};
 
@@ -12,30 +12,18 @@ use crate::{
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// Longer than a lease is good for.
+/// Longer than a lease is valid.
 const OUTAGE: Duration = Duration::from_mins(1);
 
-/// A control plane of its own, whose servers end with the test: each takes the memory of an API server.
-struct Alone(Stage);
-
-impl Alone {
-    async fn new(name: &str, options: Options) -> Self {
-        Self(Stage::alone(name, binary(), options).await.unwrap())
-    }
+async fn alone(name: &str, options: Options) -> Stage {
+    Stage::alone(name, binary(), options).await.unwrap()
 }
 
-impl Drop for Alone {
-    fn drop(&mut self) {
-        self.0.control_plane.stop_api_server();
-        self.0.control_plane.stop_etcd();
-    }
-}
-
-/// Two replicas, and what a kubelet does for them.
+/// Two replicas that are started again when they end, as by a kubelet.
 struct Replicas<'a> {
     stage: &'a Stage,
     running: Vec<Controller>,
-    /// How many ended by themselves.
+    /// How many replicas ended by themselves.
     ended: usize,
 }
 
@@ -46,7 +34,7 @@ impl<'a> Replicas<'a> {
         Self { stage, running, ended: 0 }
     }
 
-    /// Starts again whatever has ended.
+    /// Starts each replica again that has ended.
     fn look_after(&mut self) {
         for replica_here in &mut self.running {
             if replica_here.has_ended() {
@@ -61,7 +49,7 @@ fn leads(controller: &Controller) -> bool {
     controller.log().contains(" leading ")
 }
 
-/// 80 calls one after the other, each of which takes a while.
+/// Eight objects of 500 ids, and a cloud that answers slowly: 80 calls.
 fn under_load(stage: &Stage) -> Vec<Vec<String>> {
     let delay = Duration::from_millis(150);
     stage.cloud.script(Fault::on(Operation::DeleteInstances).delay_before(delay).delay_after(delay));
@@ -86,8 +74,7 @@ fn all_end(stage: &Stage, replicas: &mut Replicas<'_>, objects: &[Vec<String>]) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn l03_an_api_server_that_is_down_for_a_minute_under_two_replicas() {
-    let alone = Alone::new("down", options()).await;
-    let stage = &alone.0;
+    let stage = &alone("down", options()).await;
     let mut replicas = Replicas::start(stage);
     let objects = under_load(stage);
     stage.cloud.wait_calls(Operation::DeleteInstances, 3, SOON).await.unwrap();
@@ -117,8 +104,7 @@ async fn l03_an_api_server_that_is_down_for_a_minute_under_two_replicas() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn l03_etcd_is_restarted_under_two_replicas() {
-    let alone = Alone::new("etcd", options()).await;
-    let stage = &alone.0;
+    let stage = &alone("etcd", options()).await;
     let mut replicas = Replicas::start(stage);
     let objects = under_load(stage);
     let history = stage.history().unwrap();
@@ -135,8 +121,8 @@ async fn l03_etcd_is_restarted_under_two_replicas() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn x01_an_api_server_that_comes_back_with_old_data_has_nothing_sent_twice() {
-    let alone = Alone::new("olddata", Options { end: EndTime::Never, ..options() }).await;
-    let (stage, control_plane) = (&alone.0, alone.0.control_plane);
+    let stage = &alone("olddata", Options { end: EndTime::Never, ..options() }).await;
+    let control_plane = stage.control_plane;
     let ids = instances(stage, 120);
     stage.apply(&Manifest::new("retire", &ids).with("suspend", true)).unwrap();
     control_plane.stop_api_server();
@@ -156,7 +142,7 @@ async fn x01_an_api_server_that_comes_back_with_old_data_has_nothing_sent_twice(
     control_plane.set_back(&backup).unwrap();
     control_plane.start_etcd().unwrap();
     control_plane.start_api_server().unwrap();
-    // Of then: without a lease too; whoever led meanwhile goes on or ends, as kubelet sees it.
+    // The old data has no Lease either. The replica that led goes on or ends; in that case it is started again.
     assert_eq!(stage.get("retire")["spec"]["suspend"], true);
     let mut replicas = Replicas { stage, running: vec![leader], ended: 0 };
     stage.patch("retire", &serde_json::json!({"suspend": false})).unwrap();
@@ -164,7 +150,7 @@ async fn x01_an_api_server_that_comes_back_with_old_data_has_nothing_sent_twice(
         replicas.look_after();
         (count(&stage.get("retire"), "Accepted") == 120).then_some(())
     });
-    // Who comes now is seen too, though the watch of before waits for a revision that is far away.
+    // A new object is seen too, though the watch waits for a revision that etcd has not reached again.
     let others = instances(stage, 60);
     stage.apply(&Manifest::new("later", &others)).unwrap();
     stage.wait("later", "all accepted", |object| count(object, "Accepted") == 60);

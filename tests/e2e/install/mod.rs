@@ -1,7 +1,7 @@
-//! The ways to install, applied to an empty cluster as they are shipped.
+//! Each way to install, applied to an empty cluster.
 //!
-//! This control plane runs no Deployment: the controller is started here with the arguments of the Deployment that the API
-//! server holds and as its ServiceAccount, and a Pod of its template is created.
+//! No controller manager runs the Deployment. The tests start the controller with the arguments and the ServiceAccount of the
+//! Deployment that the API server holds, and create a Pod of its template.
 
 mod chart;
 mod disaster;
@@ -12,7 +12,7 @@ mod objects;
 use std::path::PathBuf;
 
 use control_plane::ControlPlane;
-use harness::{Controller, Manifest, Stage, project, until};
+use harness::{Controller, Manifest, OwnControlPlane, Stage, project, until};
 use serde_json::{Value, json};
 
 use crate::support::{assert_succeeded, binary, each_once, instances, options};
@@ -20,19 +20,10 @@ use crate::support::{assert_succeeded, binary, each_once, instances, options};
 /// Where everything is installed.
 const SYSTEM: &str = "clouddc-system";
 
-/// An empty cluster, and what ends it: each takes the memory of an API server.
-fn cluster() -> (&'static ControlPlane, Ends) {
-    let control_plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().unwrap()));
-    (control_plane, Ends(control_plane))
-}
-
-/// Stops the API server when it is dropped.
-struct Ends(&'static ControlPlane);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.stop_api_server();
-    }
+/// An empty cluster. It ends when the second value is dropped.
+fn cluster() -> (&'static ControlPlane, OwnControlPlane) {
+    let own = OwnControlPlane::start().unwrap();
+    (own.0, own)
 }
 
 /// A command of docs/install.md, which says it in these words: what it calls, and its arguments.
@@ -77,7 +68,7 @@ fn account(control_plane: &ControlPlane, deployment: &Value) -> PathBuf {
     control_plane.service_account_kubeconfig(SYSTEM, name).unwrap()
 }
 
-/// A namespace with a Secret and a cloud, and the account of a Deployment.
+/// A stage in this namespace, with the ServiceAccount of a Deployment.
 async fn stage(control_plane: &'static ControlPlane, namespace: &str, deployment: &Value) -> Stage {
     run(
         control_plane,
@@ -87,7 +78,7 @@ async fn stage(control_plane: &'static ControlPlane, namespace: &str, deployment
     Stage::installed(control_plane, namespace, &account, binary(), options()).await.unwrap()
 }
 
-/// The controller with the arguments of the Deployment, and those of a test that name its cloud.
+/// Starts the controller with the arguments of the Deployment, and with the test's flags that name its cloud.
 fn start(stage: &Stage, deployment: &Value) -> Controller {
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
@@ -96,7 +87,7 @@ fn start(stage: &Stage, deployment: &Value) -> Controller {
         all.iter().map(|e| (e["name"].as_str().unwrap(), e["value"].as_str().unwrap())).collect()
     });
     let mut flags = stage.quick_flags_anywhere();
-    // A flag of the Deployment's wins over one that only makes the test quick.
+    // The Deployment's flags override those that make tests quick.
     let name = |flag: &str| flag.split('=').next().unwrap().to_owned();
     for arg in &args[1..] {
         if let Some(position) = flags.iter().position(|flag| *flag == name(arg)) {
@@ -110,7 +101,7 @@ fn start(stage: &Stage, deployment: &Value) -> Controller {
     Controller::start_in(&environment, binary(), stage.kubeconfig(), folder, &flags).unwrap()
 }
 
-/// A deletion from its manifest to its end, each id in one call.
+/// Deletes 60 instances with one object, and asserts that each id is in one call.
 fn deletes(stage: &Stage, name: &str) {
     let ids = instances(stage, 60);
     stage.apply(&Manifest::new(name, &ids)).unwrap();
@@ -119,7 +110,7 @@ fn deletes(stage: &Stage, name: &str) {
     each_once(&calls, &ids);
 }
 
-/// A Pod of the Deployment's template, with a change.
+/// A Pod of the Deployment's template, after this change.
 fn pod(deployment: &Value, change: impl FnOnce(&mut Value)) -> Value {
     let template = &deployment["spec"]["template"];
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": template["spec"], "metadata": template["metadata"]});
@@ -128,7 +119,8 @@ fn pod(deployment: &Value, change: impl FnOnce(&mut Value)) -> Value {
     pod
 }
 
-/// The namespace enforces Pod Security `restricted`: a Pod of the template is admitted, one that asks for more is not.
+/// Asserts that the namespace enforces Pod Security `restricted`: a Pod of the template is admitted, a Pod with more privileges
+/// is not.
 fn runs_under_pod_security(control_plane: &ControlPlane, deployment: &Value) {
     let create = |pod: &Value| {
         let call = control_plane.kubectl(&["create", "-n", SYSTEM, "-f", "-"]);
@@ -142,7 +134,7 @@ fn runs_under_pod_security(control_plane: &ControlPlane, deployment: &Value) {
     assert!(refused.stderr.contains("violates PodSecurity \"restricted"), "{}", refused.stderr);
 }
 
-/// Whether the account of a kubeconfig may do this. The authorizer learns of roles a moment later.
+/// Whether the account of a kubeconfig may do this. The authorizer learns of roles with a delay.
 fn may(control_plane: &ControlPlane, kubeconfig: &std::path::Path, what: &[&str]) -> bool {
     let can = [&["auth", "can-i"], what].concat();
     let answer = control_plane.kubectl_as(kubeconfig, &can).run().unwrap();

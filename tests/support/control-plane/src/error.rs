@@ -1,11 +1,11 @@
-//! What can go wrong, and what to do.
+//! Errors, with what to do about them.
 
 use std::{io, path::PathBuf};
 
-/// Why the control plane is not there.
+/// Why a program or server of the control plane can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Files or processes.
+    /// An I/O error of a file or a process.
     #[error("{what}: {source}")]
     Io {
         /// What was being done.
@@ -18,7 +18,7 @@ pub enum Error {
         "the command `go` was not found: install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
     )]
     NoGo,
-    /// The programs are not there, and were not to be built.
+    /// The programs are missing, and the caller asked for no build.
     #[error(
         "{folder} does not hold what is built from tests/support/control-plane/{module}: `cargo run -p control-plane -- build {module}` makes it"
     )]
@@ -44,15 +44,15 @@ pub enum Error {
         /// What is missing.
         program: &'static str,
     },
-    /// A server did not come up, or ended by itself.
+    /// A server did not start, or ended by itself.
     #[error("{what}; the ends of the logs:\n{log}")]
     NotReady {
-        /// Which, and what became of it.
+        /// Which server, and how it failed.
         what: String,
         /// The last lines of both servers.
         log: String,
     },
-    /// The control plane that all tests of the process share did not come up; the first test's attempt counts for all.
+    /// The control plane that all tests of the process share did not start. Only the first test tries.
     #[error("{0}")]
     Shared(&'static Error),
     /// kubectl, or helm, answered with an error.
@@ -63,10 +63,10 @@ pub enum Error {
         /// What it said.
         stderr: String,
     },
-    /// A process did not do in time what was waited for.
+    /// A process missed a deadline.
     #[error("{0} in time")]
     Deadline(String),
-    /// A process did not print what was waited for.
+    /// A process did not print the expected line.
     #[error("{program} {what}, and did not print the expected line; the end of its output:\n{log}")]
     NoLine {
         /// Which process.

@@ -1,10 +1,10 @@
-//! How the servers are called, and the files that they want.
+//! Command lines of the servers, and the files that they read.
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
 use crate::{Error, programs::Programs};
 
-/// The token of the administrator: known to all, on a loopback address, for as long as a test.
+/// The administrator's token. It is no secret: the server listens on a loopback address, as long as a test runs.
 pub(crate) const ADMIN_TOKEN: &str = "control-plane-admin";
 
 /// Where the servers listen, on the loopback address.
@@ -22,7 +22,7 @@ impl Ports {
         let port = |listener: &TcpListener| {
             listener.local_addr().map(|a| a.port()).map_err(Error::io("asking for a free port"))
         };
-        // All three are held until all are known, so that they differ.
+        // All three stay bound until the last is known: they must differ.
         let (client, peer, api_server) = (bind()?, bind()?, bind()?);
         Ok(Self { client: port(&client)?, peer: port(&peer)?, api_server: port(&api_server)? })
     }
@@ -38,12 +38,12 @@ pub(crate) fn etcd(programs: &Programs, folder: &Path, ports: Ports) -> Command 
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
-        // The host is not crashed here.
+        // No test crashes the host, so nothing needs to reach the disk.
         .args(["--unsafe-no-fsync", "--log-level", "warn"]);
     command
 }
 
-/// Where etcd keeps what it holds.
+/// The data folder of etcd.
 pub(crate) fn data(folder: &Path) -> std::path::PathBuf {
     folder.join("etcd")
 }
@@ -79,7 +79,7 @@ pub(crate) fn write_secrets(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A kubeconfig with a token, in a namespace. The serving certificate, which the API server makes itself, is the authority too.
+/// A kubeconfig with a token and a namespace. The API server makes its own serving certificate, which is its authority too.
 pub(crate) fn kubeconfig(folder: &Path, ports: Ports, token: &str, namespace: &str) -> String {
     let server = format!("https://127.0.0.1:{}", ports.api_server);
     let authority = authority(folder);
@@ -94,7 +94,7 @@ pub(crate) fn kubeconfig(folder: &Path, ports: Ports, token: &str, namespace: &s
     .to_string()
 }
 
-/// The certificate that clients trust; there once the API server has made it.
+/// Path of the certificate that clients trust. The API server writes it when it starts.
 pub(crate) fn authority(folder: &Path) -> std::path::PathBuf {
     folder.join("certs").join("apiserver.crt")
 }

@@ -1,4 +1,4 @@
-//! `go build`, for a person who waits for it.
+//! Runs `go build` and shows its progress.
 
 use std::{
     io::{BufRead, BufReader},
@@ -10,10 +10,11 @@ use std::{
 
 use crate::{Error, leash::Leash};
 
-/// How often it is shown that the build moves.
+/// How often a build reports its progress.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Strips, and tells Kubernetes its version: without, the server calls itself v0.0.0-master and kubectl warns about skew.
+/// Linker flags that strip a program and set Kubernetes' version. Without the version, the server calls itself v0.0.0-master
+/// and kubectl warns about skew.
 pub(crate) fn ldflags(go_mod: &str) -> String {
     let version = go_mod.lines().find_map(|line| {
         let version = line.trim().strip_prefix("k8s.io/kubernetes v")?;
@@ -26,7 +27,7 @@ pub(crate) fn ldflags(go_mod: &str) -> String {
     format!("-s -w {set}.gitVersion=v{version} {set}.gitMajor={major} {set}.gitMinor={minor}")
 }
 
-/// Builds one package of a module. The build ends with this process: it would go on unseen, and without the lock.
+/// Builds one package of a module. The build is stopped when this process ends, and with it the lock.
 pub(crate) fn build(
     module: &Path,
     program: &'static str,
@@ -42,7 +43,7 @@ pub(crate) fn build(
         .args(["build", "-v", "-mod=readonly", "-ldflags", ldflags, "-o"])
         .arg(into)
         .arg(package)
-        // A workspace file in a folder above is not about this module.
+        // Ignore a go.work file in a folder above.
         .env("GOWORK", "off")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -97,7 +98,7 @@ mod tests {
         );
     }
 
-    /// A bump of one and not the others builds a mixture.
+    /// An update of one module and not of the others would build a mixture.
     #[test]
     fn every_staging_module_is_of_the_same_release() {
         let go_mod = include_str!("../programs/go.mod");

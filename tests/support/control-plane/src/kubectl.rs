@@ -1,4 +1,4 @@
-//! The real kubectl, or helm, with a deadline and no trace outside the control plane's folder.
+//! The real kubectl, or helm, with a deadline. It writes nothing outside the control plane's folder.
 
 use std::{
     io::{Read, Write},
@@ -11,7 +11,7 @@ use crate::{Error, leash::Leash};
 
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// A person's settings that would change what kubectl does.
+/// Environment variables that would change what kubectl does; they are removed.
 const NOT_OURS: [&str; 8] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -27,7 +27,7 @@ const NOT_OURS: [&str; 8] = [
 #[derive(Debug)]
 pub struct Kubectl {
     command: Command,
-    /// The command as a person would write it.
+    /// The command line, for error messages.
     written: String,
     stdin: Option<String>,
     limit: Duration,
@@ -40,7 +40,7 @@ pub struct Output {
     pub status: ExitStatus,
     /// What it printed.
     pub stdout: String,
-    /// What it complained of.
+    /// What it wrote to standard error.
     pub stderr: String,
 }
 
@@ -68,7 +68,7 @@ impl Kubectl {
         Self { command, written, stdin: None, limit: LIMIT }
     }
 
-    /// Gives it something to read.
+    /// Sets its standard input.
     #[must_use]
     pub fn stdin(mut self, text: impl Into<String>) -> Self {
         self.stdin = Some(text.into());
@@ -82,14 +82,14 @@ impl Kubectl {
         self
     }
 
-    /// Another deadline than two minutes.
+    /// Sets its deadline, which is two minutes by default.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Runs it, whatever it answers.
+    /// Runs it. An exit code other than 0 is no error here.
     pub fn run(mut self) -> Result<Output, Error> {
         self.command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         let leash = Leash::new()?;
@@ -117,13 +117,13 @@ impl Kubectl {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        // What it may have started must not hold its pipes open.
+        // A child that it has started may hold its pipes open.
         drop(leash);
         let join = |thread: std::thread::JoinHandle<String>| thread.join().unwrap_or_default();
         Ok(Output { status, stdout: join(stdout), stderr: join(stderr) })
     }
 
-    /// Runs it and returns what it printed; an error if it failed.
+    /// Runs it and returns its standard output; an error if its exit code is not 0.
     pub fn ok(self) -> Result<String, Error> {
         let command = self.written.clone();
         let output = self.run()?;

@@ -1,4 +1,4 @@
-//! What ends with this process, whatever ends it: a panic that aborts, Ctrl-C, `kill -9` of the test runner.
+//! Ends processes and removes folders when this process ends, however it ends: by a panic, Ctrl-C, or `kill -9`.
 //!
 //! A small shell reads from a pipe whose other end only this process holds; when this process is gone the pipe closes,
 //! and the shell cleans up. PR_SET_PDEATHSIG would need unsafe code, and fires when the *thread* ends that started the
@@ -16,14 +16,14 @@ use crate::Error;
 
 /// Kills its own group, itself included.
 const KILL_GROUP: &str = "trap '' HUP INT TERM; read -r _; kill -s KILL 0";
-/// Removes a folder. The servers in it die at the same time, so it may still be written to at first.
+/// Removes a folder. The servers that use it die at the same time and may still write to it at first.
 const REMOVE_FOLDER: &str = "trap '' HUP INT TERM; read -r _
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- \"$1\" && exit; sleep 1; done";
 
 /// A process group that does not outlive this process.
 ///
-/// The shell leads the group. So the group is there before its first member and nothing can be started that is not yet
-/// covered; and as long as the leash is held, its id cannot become that of somebody else's group.
+/// The shell leads the group. The group therefore exists before its first member, and its id is not given to another group
+/// as long as the leash is held.
 #[derive(Debug)]
 pub(crate) struct Leash {
     holder: Option<Child>,
@@ -39,9 +39,9 @@ impl Leash {
     fn held_by(script: &str, argument: Option<&Path>) -> Result<Self, Error> {
         let holder = Command::new("/bin/sh")
             .args(["-c", script, "leash"])
-            // An argument and no part of the script: a folder may have spaces in its name.
+            // An argument, not part of the script: the name of a folder may have spaces.
             .args(argument)
-            // No folder that may be gone by then.
+            // A folder that is never removed.
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -60,7 +60,7 @@ impl Leash {
 
     /// Kills the whole group, whether or not the process that was started first still runs.
     pub(crate) fn end(&mut self) {
-        // Only once: afterwards the id is free for others.
+        // Only once: afterwards the kernel may give the id to another group.
         let Some(mut holder) = self.holder.take() else { return };
         let _ = kill_process_group(self.group, Signal::KILL);
         let _ = holder.wait();
@@ -76,14 +76,14 @@ impl Drop for Leash {
 /// A temporary folder that does not outlive this process.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    // Dropped in this order: the shell is there until the folder is not.
+    // Dropped in this order: the folder first, then the shell that would remove it.
     folder: tempfile::TempDir,
     _remover: Leash,
 }
 
 impl Folder {
     pub(crate) fn new(prefix: &str) -> Result<Self, Error> {
-        // Absolute even if TMPDIR is not: the servers and the shell may run in another folder.
+        // Absolute even if TMPDIR is relative: the servers and the shell run in other folders.
         let folder = std::path::absolute(std::env::temp_dir())
             .and_then(|parent| tempfile::Builder::new().prefix(prefix).tempdir_in(parent))
             .map_err(Error::io("making a temporary folder"))?;

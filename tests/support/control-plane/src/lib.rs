@@ -1,8 +1,7 @@
-//! A real etcd, kube-apiserver and kubectl for tests and the demo, built from Go modules, and surely stopped.
+//! A real etcd, kube-apiserver and kubectl for tests and the demo, built from Go modules.
 //!
-//! [`programs`] finds or builds the three; [`ControlPlane`] runs them; [`kubectl`] is the real one; [`process`] keeps every
-//! process that a test starts on a leash, the controller under test too. Everything blocks: async callers have threads
-//! for it.
+//! [`programs`] finds or builds the programs; [`ControlPlane`] runs the servers; [`kubectl`] runs kubectl; [`process`] stops
+//! every process that a test has started, the controller under test too, when the test ends. All functions block.
 
 mod error;
 mod flags;
@@ -11,6 +10,7 @@ pub mod kubectl;
 mod leash;
 pub mod process;
 pub mod programs;
+mod read;
 mod server;
 
 pub use error::Error;

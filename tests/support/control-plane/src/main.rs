@@ -1,4 +1,4 @@
-//! Builds the control plane's programs, or runs it for a person.
+//! Builds the control plane's programs, or runs a control plane until Ctrl-C.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -64,7 +64,7 @@ fn run() -> Result<(), Error> {
     println!("  export KUBECONFIG='{}'", control_plane.kubeconfig().display());
     println!("  '{}' get namespaces", control_plane.kubectl_path().display());
     println!("Ctrl-C stops it and removes its data.");
-    // A signal ends this process, and that ends the servers.
+    // Until a signal ends this process; the servers end with it.
     loop {
         control_plane.check()?;
         std::thread::sleep(Duration::from_secs(1));

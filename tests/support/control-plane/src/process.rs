@@ -1,4 +1,4 @@
-//! Processes that end with the one that started them, whatever happens to it.
+//! Processes that end with the process that started them, however it ends.
 
 use std::{
     fs::File,
@@ -12,10 +12,10 @@ use rustix::process::{Pid, kill_process};
 
 use crate::{Error, leash::Leash};
 
-/// How often the end of a process is looked for.
+/// How often a wait checks the process.
 const STEP: Duration = Duration::from_millis(20);
 
-/// A process that ends with this process, and its children with it. Dropping it kills them all.
+/// A process that is killed with its children when this process ends or when this is dropped.
 #[derive(Debug)]
 pub struct Supervised {
     child: Child,
@@ -25,7 +25,7 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// Starts a command, with its output at the end of a log file and nothing to read.
+    /// Starts a command without input, and appends its output to a log file.
     pub fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
         let name = command.get_program().to_string_lossy().into_owned();
         let file = File::options()
@@ -55,7 +55,7 @@ impl Supervised {
             .map_err(|e| Error::io(format!("signalling {}", self.name))(e.into()))
     }
 
-    /// How it ended, if it did.
+    /// Its exit status, if it has ended.
     pub fn try_status(&mut self) -> Result<Option<ExitStatus>, Error> {
         self.child.try_wait().map_err(Error::io(format!("waiting for {}", self.name)))
     }
@@ -78,18 +78,18 @@ impl Supervised {
     /// Kills it and its children with SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         self.leash.end();
-        // For one that has moved to another group.
+        // Again by its id: it may have moved to another group.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// All that it has printed.
+    /// Its whole output.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read(&self.log).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
-    /// The last lines that it has printed.
+    /// The last lines of its output.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
         let log = self.log();
@@ -97,11 +97,11 @@ impl Supervised {
         all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
     }
 
-    /// Waits until its output holds a line of which `find` makes something.
+    /// Waits until `find` finds something in a line of its output.
     pub fn wait_line<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Result<T, Error> {
         let end = Instant::now() + limit;
         loop {
-            // Asked before the log is read, or a last line would be missed.
+            // Checked before the log is read: the last line may come just before the end.
             let ended = self.try_status()?;
             if let Some(found) = self.log().lines().find_map(&find) {
                 return Ok(found);

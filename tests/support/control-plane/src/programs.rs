@@ -1,5 +1,5 @@
-//! Programs that tests need, each set of them a Go module of this crate: built from it and kept. Those of the control plane
-//! may come from `KUBEBUILDER_ASSETS` instead.
+//! Finds the programs that tests need, or builds them: each set is a Go module in this crate. Those of the control plane may
+//! come from the folder `KUBEBUILDER_ASSETS` instead.
 
 use std::{
     fs,
@@ -11,21 +11,22 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, go};
 
-/// A Go module in a folder of this crate, and what is built from it.
+/// A Go module in a folder of this crate, and its programs.
 #[derive(Debug)]
 pub struct Module {
     /// The folder, which is its name on the command line too.
     pub name: &'static str,
-    /// What a person who waits for the build is told.
+    /// Printed before the build.
     takes: &'static str,
-    /// Each program, and the package that it is built from.
+    /// Each program with the package that it is built from.
     programs: &'static [(&'static str, &'static str)],
 }
 
 /// etcd, kube-apiserver and kubectl.
 pub const CONTROL_PLANE: Module = Module {
     name: "programs",
-    takes: "building etcd, kube-apiserver and kubectl from source: about ten minutes on two cores, once",
+    takes: "building etcd, kube-apiserver and kubectl from source: about ten minutes on two cores, once. If you have them \
+            already, interrupt this and set KUBEBUILDER_ASSETS to their folder, as for envtest.",
     programs: &[
         ("etcd", "go.etcd.io/etcd/server/v3"),
         ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
@@ -55,18 +56,18 @@ impl Programs {
         CONTROL_PLANE.find()
     }
 
-    /// Finds the control plane's programs, or builds them; `say` hears how it goes.
+    /// Finds the control plane's programs, or builds them and reports the progress to `say`.
     pub fn find_or_build(say: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         CONTROL_PLANE.find_or_build(say)
     }
 
-    /// Where they are.
+    /// The folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Path of one.
+    /// The path of a program.
     #[must_use]
     pub fn path(&self, program: &str) -> PathBuf {
         self.folder.join(program)
@@ -86,7 +87,7 @@ impl Module {
         Ok(Programs { folder })
     }
 
-    /// Finds the programs, or builds them; `say` hears how it goes.
+    /// Finds the programs, or builds them and reports the progress to `say`.
     pub fn find_or_build(&self, say: &mut dyn FnMut(&str)) -> Result<Programs, Error> {
         if let Some(assets) = self.assets()? {
             return Ok(assets);
@@ -102,7 +103,7 @@ impl Module {
         Ok(Programs { folder })
     }
 
-    /// The programs of a person who has them already, in the layout of envtest, which knows the control plane's alone.
+    /// The programs in the folder `KUBEBUILDER_ASSETS`, as envtest lays them out. It holds the control plane's only.
     fn assets(&self) -> Result<Option<Programs>, Error> {
         let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|f| !f.is_empty());
         let Some(folder) = assets.filter(|_| self.name == CONTROL_PLANE.name) else {
@@ -123,8 +124,8 @@ impl Module {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name)
     }
 
-    /// Where programs of this go.mod and go.sum are kept, which is outside `target/` so that `cargo clean` leaves them
-    /// alone; and the flags of the linker, which belong to the key too.
+    /// The folder for programs of this go.mod and go.sum, and the linker flags. The flags are part of the folder's key. The
+    /// folder is outside `target/`: `cargo clean` must not remove it.
     fn cached(&self) -> Result<(PathBuf, String), Error> {
         let read = |file: &str| {
             let path = self.folder().join(file);
@@ -141,7 +142,7 @@ impl Module {
             Some(folder) => PathBuf::from(folder),
             None => workspace().join(".cache").join("control-plane"),
         };
-        // go runs in the module's folder.
+        // Absolute, because go runs in the module's folder.
         let root = std::path::absolute(root).map_err(Error::io("finding the cache"))?;
         Ok((root.join(format!("{key:016x}")), ldflags))
     }
@@ -154,7 +155,7 @@ impl Module {
             say(&format!("building {program}"));
             go::build(&self.folder(), program, package, ldflags, &unfinished.join(program), say)?;
         }
-        // One that lacks a program; a folder can't be renamed onto it.
+        // An incomplete folder from before: a rename onto it would fail.
         if folder.exists() {
             fs::remove_dir_all(folder).map_err(Error::io(format!("removing {}", folder.display())))?;
         }
@@ -167,7 +168,7 @@ fn workspace() -> &'static Path {
     here.ancestors().nth(3).unwrap_or(here)
 }
 
-/// Two test runs at once build once. The lock ends with its file, or with the process.
+/// Takes the build lock: of two test runs, one builds and the other waits. The lock ends with the file or with the process.
 fn lock(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<File, Error> {
     let parent = folder.parent().unwrap_or(folder);
     fs::create_dir_all(parent).map_err(Error::io(format!("making {}", parent.display())))?;

@@ -1,4 +1,4 @@
-//! etcd and kube-apiserver, running.
+//! Runs etcd and kube-apiserver.
 
 use std::{
     fs,
@@ -11,19 +11,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use crate::{
     Error, Kubectl, Signal, Supervised, flags,
     flags::Ports,
     leash::Folder,
     programs::{HELM, Programs},
+    read,
 };
 
-/// For a start in all, with every attempt; the build of the programs apart.
+/// Limit for a start with all its attempts, without the build of the programs.
 const READY_WITHIN: Duration = Duration::from_mins(2);
 const STEP: Duration = Duration::from_millis(100);
 
-/// A control plane of its own: etcd and kube-apiserver on ports of the loopback address, with their data in a temporary
-/// folder. Dropping it stops both and removes the folder, and so does the end of this process, whatever its cause.
+/// A running etcd and kube-apiserver, on loopback ports, with their data in a temporary folder. Both are stopped and the
+/// folder is removed when it is dropped and when this process ends, however it ends.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Dropped in this order: processes before the folder.
@@ -42,12 +45,12 @@ struct Servers {
 }
 
 impl ControlPlane {
-    /// Starts one, and builds the programs first if they are missing. Blocks until it is ready.
+    /// Starts a control plane, after building its programs if they are missing. Blocks until it is ready.
     pub fn start() -> Result<Self, Error> {
         Self::start_with(&mut say)
     }
 
-    /// [`start`](Self::start), telling `say` what goes on.
+    /// [`start`](Self::start), with its progress reported to `say`.
     pub fn start_with(say: &mut dyn FnMut(&str)) -> Result<Self, Error> {
         let programs = Programs::find_or_build(say)?;
         let end = Instant::now() + READY_WITHIN;
@@ -59,9 +62,9 @@ impl ControlPlane {
         }
     }
 
-    /// The one that all tests of this process share, each in a namespace of its own. It ends with the process.
+    /// The control plane that all tests of this process share, each in a namespace of its own. It ends with the process.
     pub fn shared() -> Result<&'static Self, Error> {
-        // A failure is kept too: it would only repeat itself, for each test and up to the deadline.
+        // A failure is kept too: each further test would wait for the same failure.
         static SHARED: OnceLock<Result<ControlPlane, Error>> = OnceLock::new();
         SHARED.get_or_init(Self::start).as_ref().map_err(Error::Shared)
     }
@@ -90,7 +93,7 @@ impl ControlPlane {
         let end = Instant::now() + READY_WITHIN;
         loop {
             match self.launch_api_server(end) {
-                // A short-lived connection of somebody else may have the port.
+                // Another process may use the port for a short-lived connection.
                 Err(error) if is_collision(&error) && Instant::now() < end => std::thread::sleep(STEP),
                 done => return done,
             }
@@ -114,7 +117,7 @@ impl ControlPlane {
         }
         let folder = self.folder.path();
         let log = folder.join("kube-apiserver.log");
-        // Of this attempt alone: an earlier one's collision must not be taken for this one's.
+        // Of this attempt alone: a collision in an earlier log must not count for this one.
         match fs::remove_file(&log) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("removing the last log")(error));
@@ -148,7 +151,7 @@ impl ControlPlane {
             && self.kubectl(&["get", "--raw", "/readyz"]).limit(Duration::from_secs(5)).ok().is_ok()
     }
 
-    /// An error, with the logs, if a server has ended though nobody stopped it.
+    /// Returns an error with both logs if a server has ended by itself.
     pub fn check(&self) -> Result<(), Error> {
         let mut servers = self.servers();
         let etcd = servers.etcd.as_mut();
@@ -166,18 +169,18 @@ impl ControlPlane {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops the API server at once; etcd goes on.
+    /// Kills the API server. etcd keeps running.
     pub fn stop_api_server(&self) {
         self.servers().api_server.take();
     }
 
-    /// Stops etcd at once; the API server goes on, and can neither read nor write.
+    /// Kills etcd. The API server keeps running and can neither read nor write.
     pub fn stop_etcd(&self) {
         self.servers().etcd.take();
     }
 
-    /// Starts etcd again after [`stop_etcd`](Self::stop_etcd), on the same port with what is in its folder then. Blocks until
-    /// the API server is ready, if it runs.
+    /// Starts etcd again after [`stop_etcd`](Self::stop_etcd), on the same port and data folder. Blocks until the API server
+    /// is ready, if it runs.
     pub fn start_etcd(&self) -> Result<(), Error> {
         self.launch_etcd()?;
         if self.servers().api_server.is_none() {
@@ -186,26 +189,26 @@ impl ControlPlane {
         self.wait_ready(Instant::now() + READY_WITHIN)
     }
 
-    /// Copies what etcd holds, which is stopped, into a folder for [`set_back`](Self::set_back).
+    /// Copies the data of etcd, which must be stopped, into a folder for [`set_back`](Self::set_back).
     pub fn back_up(&self) -> Result<PathBuf, Error> {
         let backup = self.folder.path().join("backup");
         copy(&flags::data(self.folder.path()), &backup)?;
         Ok(backup)
     }
 
-    /// Puts back what etcd held, which is stopped: revisions go back too, as after a restore that does not bump them.
+    /// Restores the data of etcd, which must be stopped. Revisions go back too, as in a restore that does not bump them.
     pub fn set_back(&self, backup: &Path) -> Result<(), Error> {
         let data = flags::data(self.folder.path());
         fs::remove_dir_all(&data).map_err(Error::io("removing etcd's data"))?;
         copy(backup, &data)
     }
 
-    /// Stops the API server in its tracks: it accepts connections and answers nothing.
+    /// Sends SIGSTOP to the API server: connections are accepted and nothing is answered.
     pub fn pause_api_server(&self) -> Result<(), Error> {
         self.signal_api_server(Signal::STOP)
     }
 
-    /// Lets it go on.
+    /// Continues a paused API server.
     pub fn resume_api_server(&self) -> Result<(), Error> {
         self.signal_api_server(Signal::CONT)
     }
@@ -220,13 +223,13 @@ impl ControlPlane {
         format!("https://127.0.0.1:{}", self.ports.api_server)
     }
 
-    /// Where etcd answers, `http://127.0.0.1:PORT`: it counts the writes of each key, which the API server does not tell.
+    /// URL of etcd, `http://127.0.0.1:PORT`. etcd counts the writes of each key; the API server does not.
     #[must_use]
     pub fn etcd_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.client)
     }
 
-    /// kubeconfig of an administrator.
+    /// The administrator's kubeconfig.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
@@ -238,17 +241,28 @@ impl ControlPlane {
         self.folder.path()
     }
 
-    /// Process ids of etcd and kube-apiserver, of what runs.
+    /// Process ids of etcd and kube-apiserver, as far as they run.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         let servers = self.servers();
         servers.etcd.iter().chain(&servers.api_server).map(Supervised::pid).collect()
     }
 
-    /// Path of kubectl, for commands that a person may copy.
+    /// Path of kubectl, for commands that are printed for a user.
     #[must_use]
     pub fn kubectl_path(&self) -> PathBuf {
         self.programs.path("kubectl")
+    }
+
+    /// Reads an object as an administrator, by its path in the API, without kubectl. None if it does not exist.
+    pub fn get(&self, path: &str) -> Result<Option<Value>, Error> {
+        let reading = || Error::io(format!("reading {path}"));
+        let authority = flags::authority(self.folder.path());
+        match read::get(self.ports.api_server, &authority, flags::ADMIN_TOKEN, path).map_err(reading())? {
+            (200, object) => Ok(Some(object)),
+            (404, _) => Ok(None),
+            (status, answer) => Err(reading()(std::io::Error::other(format!("{status}: {answer}")))),
+        }
     }
 
     /// A call of kubectl as an administrator.
@@ -267,7 +281,7 @@ impl ControlPlane {
         Ok(Kubectl::new(program, &self.kubeconfig, self.folder.path(), arguments))
     }
 
-    /// Writes `NAME.kubeconfig` for a bearer token, whether or not the server accepts it, into the control plane's folder.
+    /// Writes `NAME.kubeconfig` with a bearer token, which the server may or may not accept, into the control plane's folder.
     pub fn token_kubeconfig(&self, token: &str, name: &str) -> Result<PathBuf, Error> {
         self.kubeconfig_in("default", token, name)
     }
@@ -279,13 +293,13 @@ impl ControlPlane {
         Ok(path)
     }
 
-    /// kubeconfig of a ServiceAccount that exists, in its namespace, which is its own as a pod's would be.
+    /// Writes a kubeconfig of a ServiceAccount that exists. Its default namespace is that of the account, as in a pod.
     pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf, Error> {
         let token = self.kubectl(&["create", "token", name, "-n", namespace, "--duration=24h"]).ok()?;
         self.kubeconfig_in(namespace, token.trim(), &format!("{namespace}-{name}"))
     }
 
-    /// Makes a namespace with a name that no other test has.
+    /// Creates a namespace with a name that no other test uses.
     pub fn create_namespace(&self, prefix: &str) -> Result<String, Error> {
         let name = format!("{prefix}-{}", self.namespaces.fetch_add(1, Ordering::SeqCst));
         self.kubectl(&["create", "namespace", &name]).ok()?;
@@ -294,7 +308,8 @@ impl ControlPlane {
 }
 
 impl Servers {
-    /// Both logs: one server's failure is often told by the other. The folder with the logs goes when a start fails.
+    /// An error with both logs: the log of one server often explains the failure of the other, and the folder with the logs
+    /// is removed when a start fails.
     fn not_ready(&self, what: String) -> Error {
         let tail = |name: &str, server: &Supervised| format!("== {name}\n{}", server.log_tail(20));
         let servers = [("etcd", &self.etcd), ("kube-apiserver", &self.api_server)];
@@ -318,7 +333,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Not eprintln!, which a test's harness captures: a build of ten minutes must not look like a hang.
+/// Prints to standard error without `eprintln!`, which test programs capture: a build of ten minutes must not look like a hang.
 fn say(line: &str) {
     drop(writeln!(std::io::stderr(), "{line}"));
 }

@@ -1,4 +1,4 @@
-//! The control plane is real, and can be broken and mended.
+//! The control plane is a real one, and its servers can be stopped and started.
 
 mod common;
 
@@ -61,6 +61,16 @@ fn a_service_account_may_what_its_roles_say() {
     kubectl(&["create", "role", "reader", "--verb=list", "--resource=configmaps"]);
     kubectl(&["create", "rolebinding", "reader", "--role=reader", &format!("--serviceaccount={ns}:reader")]);
     until("the role is in force", || list().status.success());
+}
+
+#[test]
+fn an_object_is_read_without_kubectl() {
+    let control_plane = ControlPlane::shared().unwrap();
+    let ns = control_plane.create_namespace("read").unwrap();
+    let object = control_plane.get(&format!("/api/v1/namespaces/{ns}")).unwrap().unwrap();
+    assert_eq!(object["metadata"]["name"], *ns);
+    assert_eq!(control_plane.get("/api/v1/namespaces/nowhere").unwrap(), None);
+    assert!(control_plane.get("/api/v1/namespaces?limit=many").is_err());
 }
 
 #[test]

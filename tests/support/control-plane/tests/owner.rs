@@ -1,4 +1,4 @@
-//! However the owner of a control plane ends, nothing of it is left.
+//! However the owner of a control plane ends, no server and no folder is left.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -23,8 +23,8 @@ struct Owner {
 
 impl Owner {
     fn start(temporary: &Path) -> Self {
-        // A shell starts what runs in its background with SIGINT ignored, and so may whoever runs these tests: Ctrl-C then
-        // reaches nothing. `env` puts the default back and becomes the program.
+        // A shell starts background jobs with SIGINT ignored, and these tests may run in one: Ctrl-C would then reach nothing.
+        // `env` restores the default.
         let mut process = Command::new("env")
             .arg("--default-signal=INT")
             .arg(env!("CARGO_BIN_EXE_control-plane"))
@@ -63,7 +63,7 @@ fn ctrl_c_leaves_nothing_behind() {
     Owner::start(temporary.path()).ends_by(Signal::INT);
 }
 
-/// kill -9 gives the owner no chance to clean up, and a server that is stopped can't notice anything.
+/// kill -9 leaves the owner no time to clean up, and a stopped server notices nothing.
 #[test]
 fn kill_9_leaves_nothing_behind_and_takes_nothing_else() {
     let temporary = tempfile::tempdir().unwrap();

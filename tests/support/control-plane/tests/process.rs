@@ -1,4 +1,4 @@
-//! Supervised processes end, and their children with them.
+//! Supervised processes end with their children.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -58,7 +58,7 @@ fn a_panic_ends_them() {
     assert!(!runs(&pid));
 }
 
-/// The start of a child must not tie it to the thread that started it.
+/// A child must not end with the thread that started it.
 #[test]
 fn the_end_of_the_thread_that_started_one_does_not_end_it() {
     let folder = tempfile::tempdir().unwrap();

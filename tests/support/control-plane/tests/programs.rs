@@ -1,4 +1,4 @@
-//! Finding and building the programs, with a `go` that is quick and tells how it was called.
+//! Finding and building the programs, with a fake `go` that records its arguments.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -14,7 +14,7 @@ use std::{
 use common::{runs, until};
 
 const PROGRAMS: [&str; 3] = ["etcd", "kube-apiserver", "kubectl"];
-/// Notes its arguments and writes the file of `-o`.
+/// The fake `go`: records its arguments and writes the file of `-o`.
 const GO: &str = r#"#!/bin/sh
 echo "$$ $*" >> "$CALLS"
 while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done
@@ -90,7 +90,7 @@ fn two_builds_at_once_build_once() {
     for call in calls {
         assert!(call.contains("-mod=readonly") && call.contains("version.gitVersion=v1."), "{call}");
     }
-    // Found from now on, whether or not to be built.
+    // From now on both ways find them.
     for command in ["build", "path"] {
         assert_eq!(printed(&place.command(command, "fail").output().unwrap()), folders[0]);
     }
@@ -141,7 +141,7 @@ fn a_module_of_another_name_is_built_beside_and_no_assets_stand_for_it() {
     assert!(said.contains("usage:"), "{said}");
 }
 
-/// It would go on for minutes, without the lock that the next build waits for.
+/// A build that went on would run for minutes without the lock that the next build waits for.
 #[test]
 fn killing_a_build_ends_go() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! A start that fails: tried again where that can help, and told where it can't.
+//! A start that fails is repeated if that can help, and reported if it can't.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -24,7 +24,7 @@ impl Controller {
         Self::start_in(&[], binary, kubeconfig, folder, flags)
     }
 
-    /// The same with further variables of the environment. It has no proxy but one of these.
+    /// [`start`](Self::start) with further environment variables. Proxy variables of the test's own environment are removed.
     pub fn start_in(
         environment: &[(&str, &str)],
         binary: &Path,
@@ -35,7 +35,7 @@ impl Controller {
         Self::start_command(Command::new(binary), environment, kubeconfig, folder, flags)
     }
 
-    /// The same with a command that leads to the binary.
+    /// [`start_in`](Self::start_in) with a command that runs the binary, such as `chroot`.
     pub fn start_command(
         mut command: Command,
         environment: &[(&str, &str)],
@@ -75,7 +75,7 @@ impl Controller {
         self.process.pid()
     }
 
-    /// The most memory that it has had at once (`VmHWM`), in bytes.
+    /// The peak of its resident memory (`VmHWM`), in bytes.
     pub fn peak_memory(&self) -> Result<u64, Error> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.map_err(Error::io("reading the process's memory"))?;
@@ -84,7 +84,7 @@ impl Controller {
         Ok(kib.unwrap_or_default() << 10)
     }
 
-    /// All that it has logged.
+    /// Its whole log.
     #[must_use]
     pub fn log(&self) -> String {
         self.process.log()
@@ -95,7 +95,7 @@ impl Controller {
         self.process.signal(signal)
     }
 
-    /// SIGSTOP, and waits until every thread has stopped: under load one may still run for a while after the signal.
+    /// Sends SIGSTOP and waits until every thread has stopped: on a loaded machine a thread can run on for a while.
     pub fn stop(&mut self) -> Result<(), Error> {
         self.process.signal(Signal::STOP)?;
         let tasks = format!("/proc/{}/task", self.pid());
@@ -109,7 +109,7 @@ impl Controller {
         Ok(())
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(mut self) {
         self.process.kill();
     }
@@ -119,19 +119,19 @@ impl Controller {
         self.process.try_status().is_ok_and(|status| status.is_some())
     }
 
-    /// Waits for its end; its exit code.
+    /// Waits for its end and returns its exit code; none if a signal ended it.
     pub fn wait_exit(mut self, limit: Duration) -> Result<Option<i32>, Error> {
         Ok(self.process.wait_exit(limit)?.code())
     }
 
-    /// SIGTERM, and its exit code.
+    /// Sends SIGTERM, waits for its end and returns its exit code; none if a signal ended it.
     pub fn terminate(mut self, limit: Duration) -> Result<Option<i32>, Error> {
         self.process.signal(Signal::TERM)?;
         Ok(self.process.wait_exit(limit)?.code())
     }
 }
 
-/// The controller's binary of the profile that the caller was built with, beside the caller's own.
+/// The controller's binary that was built with the same profile as the program `exe`, in the folder of that program.
 pub(crate) fn beside(executable: &Path) -> PathBuf {
     executable.with_file_name("instance-deletion-controller")
 }

@@ -1,18 +1,18 @@
-//! Every version of an object that the API server had, as its watch tells.
+//! Every version of an object, recorded from a watch of the API server.
 
 use std::{path::PathBuf, process::Command};
 
 use control_plane::{ControlPlane, Error, Supervised};
 use serde_json::Value;
 
-/// Versions of the objects of one namespace, in order, from before they were made.
+/// Versions of the objects of one namespace, in order, from their creation on.
 #[derive(Debug)]
 pub struct History {
     process: Supervised,
 }
 
 impl History {
-    /// Starts to record, with the real kubectl.
+    /// Starts to record with `kubectl get --watch`.
     pub fn start(control_plane: &ControlPlane, namespace: &str) -> Result<Self, Error> {
         let log: PathBuf = control_plane.folder().join(format!("history-{namespace}.json"));
         let mut command = Command::new(control_plane.kubectl_path());

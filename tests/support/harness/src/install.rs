@@ -1,4 +1,4 @@
-//! `deploy/base`, applied as a person would.
+//! Installs `deploy/base` with kubectl.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,7 +29,7 @@ pub fn base() -> String {
 /// Applies `deploy/base` once to a control plane and waits until the CRD is served. Returns a kubeconfig of the
 /// controller's ServiceAccount.
 pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
-    // Once: a controller that starts must not find the file half written by the next test.
+    // Once: the next test must not rewrite the kubeconfig while a controller reads it.
     static DONE: Mutex<Vec<(String, PathBuf)>> = Mutex::new(Vec::new());
     let mut done = DONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some((_, kubeconfig)) = done.iter().find(|(url, _)| *url == control_plane.url()) {
@@ -46,8 +46,8 @@ pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
     Ok(kubeconfig)
 }
 
-/// By default one object may list fewer ids than tests do. The API server learns of policies and their parameters a moment
-/// later: the new ones are in force once they refuse what they protect.
+/// Raises the number of ids that one object may list to 5,000, which tests need. The API server learns of policies and their
+/// parameters with a delay: they are in force once it refuses an id that they protect.
 fn raise_the_cap(control_plane: &ControlPlane, namespace: &str) -> Result<(), Error> {
     const PROBE: &str = "00000000-0000-0000-0000-000000000001";
     let data = json!({"data": {"maxInstanceIDs": "5000", PROBE: "probe"}}).to_string();
@@ -64,7 +64,7 @@ fn raise_the_cap(control_plane: &ControlPlane, namespace: &str) -> Result<(), Er
 
 /// Keeps every version of every object for `tests/conformance/gitops`, in the folder that `RECORDED_VERSIONS` names.
 fn watch_versions(control_plane: &ControlPlane, number: usize) -> Result<(), Error> {
-    // Each ends with this process.
+    // They end with this process.
     static WATCHES: Mutex<Vec<Supervised>> = Mutex::new(Vec::new());
     let Some(folder) = std::env::var_os("RECORDED_VERSIONS") else { return Ok(()) };
     let log = Path::new(&folder).join(format!("watch-{}-{number}.json", std::process::id()));

@@ -1,7 +1,7 @@
-//! What end-to-end tests and the demo share: a namespace on the real control plane, a simulated CloudDC, and the
-//! controller as a process of its own under the ServiceAccount and role of `deploy/`.
+//! What end-to-end tests and the demo share: a namespace on a real control plane, a simulated CloudDC, and the controller
+//! as a process of its own, with the ServiceAccount and role of `deploy/`.
 //!
-//! Nothing here uses the controller's code: what a test judges by is the cloud's log and the API server's answers.
+//! Nothing here uses the controller's code: tests judge by the cloud's log and by the API server's answers.
 
 mod controller;
 mod history;
@@ -13,4 +13,4 @@ pub use controller::Controller;
 pub use history::History;
 pub use install::{base, install, project};
 pub use manifest::Manifest;
-pub use stage::{PROJECT, Stage, TOKEN, condition, until};
+pub use stage::{OwnControlPlane, PROJECT, Stage, TOKEN, condition, until};

@@ -12,7 +12,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// A deletion of these ids.
+    /// An object that lists these ids.
     #[must_use]
     pub fn new(name: &str, ids: &[String]) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl Manifest {
         }
     }
 
-    /// With a field of the spec set.
+    /// Sets a field of the spec.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         if let Some(spec) = self.value.get_mut("spec").and_then(Value::as_object_mut) {
@@ -39,7 +39,7 @@ impl Manifest {
         self
     }
 
-    /// As text for `kubectl apply -f -`.
+    /// The manifest as JSON, for `kubectl apply -f -`.
     #[must_use]
     pub fn text(&self) -> String {
         self.value.to_string()

@@ -1,4 +1,4 @@
-//! One test's part of the world: a namespace, a cloud, a controller.
+//! What one test works with: a namespace, a simulated cloud, a controller.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,25 +16,32 @@ pub const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 /// The token that the cloud accepts.
 pub const TOKEN: &str = "stage-token-0123456789";
 
-/// Most conditions hold within a second; this is for a machine under load.
+/// How long [`until`] waits. Most conditions hold within a second; a loaded machine needs longer.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Waits until something is there.
+/// Pause between two reads of an object: large ones take the API server some milliseconds each.
+const BETWEEN_READS: Duration = Duration::from_millis(50);
+
+/// Waits until `look` finds something, and returns it.
 ///
 /// # Panics
-/// When it is not there in time: only tests and the demo wait so.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// After two minutes: only tests and the demo wait with this.
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_every(Duration::from_millis(25), what, look)
+}
+
+fn until_every<T>(step: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + LIMIT;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(25));
+        assert!(Instant::now() < end, "not within two minutes: {what}");
+        std::thread::sleep(step);
     }
 }
 
-/// A namespace, a cloud and the way to start a controller for both.
+/// A namespace, a simulated cloud, and the ways to start a controller for both.
 pub struct Stage {
     /// The real control plane.
     pub control_plane: &'static ControlPlane,
@@ -44,6 +51,26 @@ pub struct Stage {
     pub cloud: Simulator,
     kubeconfig: PathBuf,
     binary: PathBuf,
+    _own: Option<OwnControlPlane>,
+}
+
+/// A control plane that one test has for itself. Dropping it stops the servers: until then each has the memory and some of
+/// the processor time of an API server.
+#[derive(Debug)]
+pub struct OwnControlPlane(pub &'static ControlPlane);
+
+impl OwnControlPlane {
+    /// Starts one.
+    pub fn start() -> Result<Self, Error> {
+        Ok(Self(Box::leak(Box::new(ControlPlane::start()?))))
+    }
+}
+
+impl Drop for OwnControlPlane {
+    fn drop(&mut self) {
+        self.0.stop_api_server();
+        self.0.stop_etcd();
+    }
 }
 
 impl Stage {
@@ -52,10 +79,12 @@ impl Stage {
         Self::on(ControlPlane::shared()?, name, binary, options).await
     }
 
-    /// The same on a control plane of its own, for a test that changes what all objects share. It runs until the process
-    /// ends.
+    /// A stage on a control plane of its own, for a test that changes what all objects share. Its servers end with the
+    /// stage.
     pub async fn alone(name: &str, binary: &Path, options: Options) -> Result<Self, Error> {
-        Self::on(Box::leak(Box::new(ControlPlane::start()?)), name, binary, options).await
+        let own = OwnControlPlane::start()?;
+        let stage = Self::on(own.0, name, binary, options).await?;
+        Ok(Self { _own: Some(own), ..stage })
     }
 
     async fn on(
@@ -69,8 +98,8 @@ impl Stage {
         Self::installed(control_plane, &namespace, &kubeconfig, binary, options).await
     }
 
-    /// The same where the test itself has installed what it tests: in a namespace that exists, for the account of a
-    /// kubeconfig.
+    /// A stage in a namespace that exists, for the ServiceAccount of a kubeconfig: for tests that install the manifests
+    /// themselves.
     pub async fn installed(
         control_plane: &'static ControlPlane,
         namespace: &str,
@@ -86,6 +115,7 @@ impl Stage {
             cloud,
             kubeconfig: kubeconfig.to_owned(),
             binary: binary.to_owned(),
+            _own: None,
         };
         stage.secret(TOKEN)?;
         Ok(stage)
@@ -96,7 +126,7 @@ impl Stage {
         std::env::current_exe().map(|exe| beside(&exe)).map_err(Error::io("finding this program"))
     }
 
-    /// Flags that name this part of the world.
+    /// Flags that name the namespace and the cloud.
     fn own_flags(&self) -> Vec<String> {
         [strings(&["--namespace", &self.namespace]), self.cloud_flags()].concat()
     }
@@ -106,14 +136,14 @@ impl Stage {
         strings(&["--endpoint", &endpoint, "--iam-endpoint", &endpoint, "--allow-insecure-endpoint"])
     }
 
-    /// Flags that make tests quick: short waits, no ceiling that matters, and no lease, whose end a process that follows a
-    /// killed one would wait for. Tests of the election ask for it.
+    /// Flags for quick tests: short waits, high rates, and no leader election. With it, a controller that follows a killed
+    /// one would wait for the lease to expire. Tests of the election turn it on.
     #[must_use]
     pub fn quick_flags(&self) -> Vec<String> {
         [strings(&["--namespace", &self.namespace]), self.quick_flags_anywhere()].concat()
     }
 
-    /// The same without a namespace.
+    /// The quick flags without a namespace.
     #[must_use]
     pub fn quick_flags_anywhere(&self) -> Vec<String> {
         let quick = [
@@ -139,19 +169,18 @@ impl Stage {
         [self.cloud_flags(), strings(&quick)].concat()
     }
 
-    /// Starts a controller as it comes: with the defaults, but for these flags, and without a lease, whose end it would wait for
-    /// when another one was killed before it.
+    /// Starts a controller with the default flags, except these, and without leader election.
     pub fn controller_by_default(&self, flags: &[&str]) -> Result<Controller, Error> {
         let flags = [self.own_flags(), strings(&["--leader-elect", "false"]), strings(flags)].concat();
         Controller::start(&self.binary, &self.kubeconfig, self.control_plane.folder(), &flags)
     }
 
-    /// Starts a controller with the quick flags and these, which win.
+    /// Starts a controller with the quick flags; `flags` override them.
     pub fn controller(&self, flags: &[&str]) -> Result<Controller, Error> {
         self.controller_through(&self.kubeconfig, flags)
     }
 
-    /// The same with another kubeconfig.
+    /// [`controller`](Self::controller) with another kubeconfig.
     pub fn controller_through(&self, kubeconfig: &Path, flags: &[&str]) -> Result<Controller, Error> {
         let mut all = self.quick_flags();
         for pair in flags.chunks(2) {
@@ -165,18 +194,18 @@ impl Stage {
         Controller::start(&self.binary, kubeconfig, self.control_plane.folder(), &all)
     }
 
-    /// Starts a controller with another kubeconfig.
+    /// Starts a controller with the quick flags and another kubeconfig.
     pub fn controller_as(&self, kubeconfig: &Path) -> Result<Controller, Error> {
         Controller::start(&self.binary, kubeconfig, self.control_plane.folder(), &self.quick_flags())
     }
 
-    /// kubeconfig of the controller's ServiceAccount.
+    /// The kubeconfig of the controller's ServiceAccount.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Records the history of this namespace from now on.
+    /// Records the versions of all objects of this namespace from now on.
     pub fn history(&self) -> Result<History, Error> {
         History::start(self.control_plane, &self.namespace)
     }
@@ -186,22 +215,22 @@ impl Stage {
         self.control_plane.kubectl(&[&["-n", &self.namespace], arguments].concat()).ok()
     }
 
-    /// Runs kubectl in this namespace with something to read, whatever it answers.
+    /// Runs kubectl in this namespace with `text` as its input. An answer that is an error is returned as output.
     pub fn kubectl_in(&self, arguments: &[&str], text: &str) -> Result<Output, Error> {
         self.control_plane.kubectl(&[&["-n", &self.namespace], arguments].concat()).stdin(text).run()
     }
 
-    /// Makes or changes the Secret `clouddc`.
+    /// Replaces the Secret `clouddc` by one with this token.
     pub fn secret(&self, token: &str) -> Result<(), Error> {
         self.secret_data(&serde_json::json!({"token": token}))
     }
 
-    /// Makes or changes the Secret `clouddc` with these keys.
+    /// Replaces the Secret `clouddc` by one with these keys.
     pub fn secret_data(&self, data: &Value) -> Result<(), Error> {
         let secret = serde_json::json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "clouddc"}, "stringData": data,
         });
-        // Not applied: a key that is not named here shall be gone.
+        // Deleted and created, not applied: no earlier key may remain.
         let _ = self.kubectl(&["delete", "secret", "clouddc", "--ignore-not-found"]);
         self.create(&secret.to_string())
     }
@@ -214,7 +243,7 @@ impl Stage {
         Err(Error::Kubectl { command: "kubectl create".to_owned(), stderr: output.stderr })
     }
 
-    /// Applies a manifest, client-side, as a person would.
+    /// Applies a manifest with client-side `kubectl apply`.
     pub fn apply(&self, manifest: &Manifest) -> Result<(), Error> {
         let output = self.kubectl_in(&["apply", "-f", "-"], &manifest.text())?;
         if output.status.success() {
@@ -223,25 +252,30 @@ impl Stage {
         Err(Error::Kubectl { command: "kubectl apply".to_owned(), stderr: output.stderr })
     }
 
-    /// Changes the spec.
+    /// Merges these fields into the object's spec.
     pub fn patch(&self, name: &str, spec: &Value) -> Result<(), Error> {
         let patch = serde_json::json!({"spec": spec}).to_string();
         self.kubectl(&["patch", "idel", name, "--type=merge", "-p", &patch]).map(drop)
     }
 
-    /// The object as it is; null if it is not there.
+    /// The object as `kubectl get` shows it; null if it does not exist or the API server does not answer.
     #[must_use]
     pub fn get(&self, name: &str) -> Value {
-        let text = self.kubectl(&["get", "idel", name, "-o", "json"]);
-        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
+        let path =
+            format!("/apis/clouddc.dev/v1alpha1/namespaces/{}/instancedeletions/{name}", self.namespace);
+        let mut object = self.control_plane.get(&path).ok().flatten().unwrap_or_default();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        object
     }
 
-    /// Waits until the object is as it should be.
+    /// Waits until `is` holds of the object, and returns it. `what` says in a failure what the test waited for.
     pub fn wait(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let what = format!("{}/{name}: {what}", self.namespace);
         let mut last = Value::Null;
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            until(&what, || {
+            until_every(BETWEEN_READS, &what, || {
                 last = self.get(name);
                 is(&last).then(|| last.clone())
             })
@@ -264,7 +298,7 @@ impl Stage {
         self.wait(name, &format!("Ready says {reason}"), |object| condition(object, "Ready").1 == reason)
     }
 
-    /// The delete calls that the cloud has heard.
+    /// The delete calls that the cloud has received.
     #[must_use]
     pub fn calls(&self) -> Vec<Entry> {
         self.cloud.delete_calls()
@@ -275,7 +309,7 @@ fn strings(flags: &[&str]) -> Vec<String> {
     flags.iter().map(|flag| (*flag).to_owned()).collect()
 }
 
-/// Status, reason and message of a condition; empty if it is not there.
+/// Status, reason and message of a condition; empty strings if the object does not have it.
 #[must_use]
 pub fn condition(object: &Value, kind: &str) -> (String, String, String) {
     let conditions = object["status"]["conditions"].as_array();

@@ -1,4 +1,4 @@
-//! `make demo`: a deletion of 150 instances from beginning to end, as a person sees it.
+//! `make demo`: the deletion of 150 instances from the manifest to the end, as a user sees it.
 
 use std::{
     io::Write,
@@ -73,7 +73,7 @@ async fn demo(keep: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// One line for each change of the progress, until the object is finished.
+/// Prints a line for each change of the progress, until the object is finished.
 fn watch(stage: &Stage) -> Result<(), Error> {
     let (started, mut last) = (Instant::now(), String::new());
     loop {
