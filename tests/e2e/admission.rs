@@ -41,20 +41,8 @@ fn bad_limits() -> Vec<(&'static str, Edit, &'static str)> {
     ]
 }
 
-fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
-    fn spec(v: &mut Value) -> &mut serde_json::Map<String, Value> {
-        v["spec"].as_object_mut().unwrap()
-    }
+fn bad_ids() -> Vec<(&'static str, Edit, &'static str)> {
     vec![
-        ("no spec", |v| drop(v.as_object_mut().unwrap().remove("spec")), "spec: Required value"),
-        ("no region", |v| drop(spec(v).remove("region")), "spec.region: Required value"),
-        ("no project", |v| drop(spec(v).remove("projectID")), "spec.projectID: Required value"),
-        (
-            "no secret",
-            |v| drop(spec(v).remove("credentialsSecretRef")),
-            "credentialsSecretRef: Required value",
-        ),
-        ("no ids", |v| drop(spec(v).remove("instanceIDs")), "spec.instanceIDs: Required value"),
         ("empty ids", |v| v["spec"]["instanceIDs"] = json!([]), "instanceIDs"),
         (
             "an empty id",
@@ -82,6 +70,23 @@ fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
             |v| v["spec"]["instanceIDs"] = json!(vec![ID; 5001]),
             "must have at most 5000 items",
         ),
+    ]
+}
+
+fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
+    fn spec(v: &mut Value) -> &mut serde_json::Map<String, Value> {
+        v["spec"].as_object_mut().unwrap()
+    }
+    vec![
+        ("no spec", |v| drop(v.as_object_mut().unwrap().remove("spec")), "spec: Required value"),
+        ("no region", |v| drop(spec(v).remove("region")), "spec.region: Required value"),
+        ("no project", |v| drop(spec(v).remove("projectID")), "spec.projectID: Required value"),
+        (
+            "no secret",
+            |v| drop(spec(v).remove("credentialsSecretRef")),
+            "credentialsSecretRef: Required value",
+        ),
+        ("no ids", |v| drop(spec(v).remove("instanceIDs")), "spec.instanceIDs: Required value"),
         ("a URL as region", |v| v["spec"]["region"] = json!("https://evil.example"), "not a URL"),
         (
             "a host as region",
@@ -133,7 +138,7 @@ fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn i02_bad_manifests_are_refused_with_what_to_do() {
     let stage = stage("bad").await;
-    let table = [bad_manifests(), bad_limits()].concat();
+    let table = [bad_manifests(), bad_ids(), bad_limits()].concat();
     assert!(table.len() >= 25);
     for (name, edit, expected) in table {
         let mut manifest = Manifest::new("bad", &[ID.to_owned()]);
@@ -141,7 +146,7 @@ async fn i02_bad_manifests_are_refused_with_what_to_do() {
         for apply in [&["apply", "-f", "-"][..], &["apply", "--server-side", "-f", "-"]] {
             let output = stage.kubectl_in(apply, &manifest.text()).unwrap();
             assert!(!output.status.success(), "{name}: admitted by {apply:?}");
-            // Server-side apply says in its own words that a type or a field is not the schema's.
+            // Server-side apply words errors of types and unknown fields in its own way.
             let typed = apply.contains(&"--server-side")
                 && output.stderr.contains("failed to create typed patch object");
             assert!(output.stderr.contains(expected) || typed, "{name}: {}", output.stderr);
@@ -185,7 +190,7 @@ async fn dry_run_is_one_way() {
     stage.patch("retire", &json!({"dryRun": false})).unwrap();
     let error = stage.patch("retire", &json!({"dryRun": true})).unwrap_err().to_string();
     assert!(error.contains("use suspend: true"), "{error}");
-    // Once started, the line may go.
+    // After the start, the line may be removed.
     stage.patch("retire", &json!({"dryRun": null})).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! A cloud that echoes everything it is sent, in everything it says: no byte of a credential is told to anybody.
+//! A cloud that echoes credentials in all its replies: no byte of them reaches the log, an event or an object.
 
 use clouddc_simulator::{AccessKey, Fault, Operation, Projects, User};
 use harness::{Manifest, PROJECT, Stage, condition, until};
@@ -10,15 +10,15 @@ const KEY: &str = "AKIDOFTHEFLEET000002";
 const SECRET: &str = "sk-of-the-fleet-never-shown-0002";
 const SECURITY: &str = "security-token-never-shown+/==";
 const PASSWORD: &str = "pass word never shown";
-/// Not printable, so no credential at all.
+/// Not printable, so it is refused as a credential.
 const BROKEN: &str = "never shown\u{7f}either";
 
-/// What a server may send back, and what no server was sent.
+/// Text with credentials: those that a server receives, and the secret key, which no server receives.
 fn echo() -> String {
     format!("you sent {KEY} {SECURITY} signed with {SECRET}")
 }
 
-/// A refusal or a failure of one delete call, and the event that tells of it.
+/// Faults of one delete call, each with the reason of the event that reports it.
 fn delete_faults(foreign: &str) -> Vec<(&'static str, Fault)> {
     let delete = || Fault::on(Operation::DeleteInstances).times(1);
     let refused =
@@ -47,6 +47,54 @@ fn has_event(stage: &Stage, name: &str, reason: &str) -> bool {
     all.any(|event| event["regarding"]["name"] == name && event["reason"] == reason)
 }
 
+fn wait_event(stage: &Stage, name: &str, reason: &str) {
+    until(&format!("{name}: {reason}"), || has_event(stage, name, reason).then_some(()));
+}
+
+/// An outage, a state that is a secret, and the error of a deletion that failed.
+fn echoed_by_reads(stage: &Stage) {
+    let failing =
+        stage.cloud.script(Fault::on(Operation::ListInstances).times(1).reply_error(503, SECRET, &echo()));
+    stage.apply(&Manifest::new("outage", &instances(stage, 1))).unwrap();
+    wait_event(stage, "outage", "CloudUnreachable");
+    failing.remove();
+    let [odd, failed] = [instances(stage, 1).remove(0), instances(stage, 1).remove(0)];
+    let row = |id: &str, state: &str| {
+        json!({"instances": [{"id": id, "state": state, "error": {
+        "error_code": SECRET, "error_msg": echo(), "error_type": "delete_instance_error"}}]})
+    };
+    stage.cloud.script(Fault::on(Operation::ListInstances).with_id(&odd).reply_json(200, &row(&odd, SECRET)));
+    stage.apply(&Manifest::new("odd", std::slice::from_ref(&odd))).unwrap();
+    wait_event(stage, "odd", "StateUnknown");
+    assert!(stage.cloud.fail_deletions(PROJECT, &failed, 9));
+    let status = json!({"state": "error", "error": {"error_code": SECRET, "error_msg": echo(), "error_type": "delete_instance_error"}});
+    stage.cloud.script(Fault::on(Operation::ShowInstanceStatus).with_id(&failed).reply_json(200, &status));
+    stage
+        .apply(&Manifest::new("failed", std::slice::from_ref(&failed)).with("backoffLimitPerInstance", 0))
+        .unwrap();
+    wait_event(stage, "failed", "Failed");
+}
+
+/// Secrets that hold no credentials, and an IAM that echoes.
+fn echoed_by_iam(stage: &Stage) {
+    stage.secret_data(&json!({"token": BROKEN})).unwrap();
+    stage.apply(&Manifest::new("broken", &instances(stage, 1))).unwrap();
+    wait_event(stage, "broken", "SecretInvalid");
+    stage.cloud.script(Fault::on(Operation::CreateToken).reply_error(
+        401,
+        PASSWORD,
+        &format!("{} {PASSWORD}", echo()),
+    ));
+    stage
+        .secret_data(&json!({"username": "deleter", "password": PASSWORD, "domainName": "acme corp"}))
+        .unwrap();
+    wait_event(stage, "broken", "CredentialsRejected");
+    stage.kubectl(&["delete", "secret", "clouddc"]).unwrap();
+    wait_event(stage, "broken", "SecretNotFound");
+    stage.patch("broken", &json!({"suspend": true})).unwrap();
+    wait_event(stage, "broken", "Suspended");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn s11_a_cloud_that_echoes_secrets_has_them_in_no_event_of_any_kind() {
     let stage = stage("echo").await;
@@ -58,59 +106,19 @@ async fn s11_a_cloud_that_echoes_secrets_has_them_in_no_event_of_any_kind() {
     stage.secret_data(&key).unwrap();
     let history = stage.history().unwrap();
     let controller = stage.controller(&["--log-level", "trace"]).unwrap();
-    let told = |name: &str, reason: &str| {
-        until(&format!("{name}: {reason}"), || has_event(&stage, name, reason).then_some(()));
-    };
     for (number, (reason, fault)) in delete_faults(SECRET).into_iter().enumerate() {
         let name = format!("echo-{number}");
         let fault = stage.cloud.script(fault);
         stage.apply(&Manifest::new(&name, &instances(&stage, 2))).unwrap();
-        told(&name, reason);
+        wait_event(&stage, &name, reason);
         fault.remove();
-        // What is refused for its credentials or its address is tried again after a while.
+        // A changed Secret ends the wait after a refusal of credentials or address.
         stage.secret_data(&key).unwrap();
         stage.wait_finished(&name);
     }
 
-    // Reads: an outage, a state that is a secret, and the error of a deletion that failed.
-    let failing =
-        stage.cloud.script(Fault::on(Operation::ListInstances).times(1).reply_error(503, SECRET, &echo()));
-    stage.apply(&Manifest::new("outage", &instances(&stage, 1))).unwrap();
-    told("outage", "CloudUnreachable");
-    failing.remove();
-    let [odd, failed] = [instances(&stage, 1).remove(0), instances(&stage, 1).remove(0)];
-    let row = |id: &str, state: &str| {
-        json!({"instances": [{"id": id, "state": state, "error": {
-        "error_code": SECRET, "error_msg": echo(), "error_type": "delete_instance_error"}}]})
-    };
-    stage.cloud.script(Fault::on(Operation::ListInstances).with_id(&odd).reply_json(200, &row(&odd, SECRET)));
-    stage.apply(&Manifest::new("odd", std::slice::from_ref(&odd))).unwrap();
-    told("odd", "StateUnknown");
-    assert!(stage.cloud.fail_deletions(PROJECT, &failed, 9));
-    let status = json!({"state": "error", "error": {"error_code": SECRET, "error_msg": echo(), "error_type": "delete_instance_error"}});
-    stage.cloud.script(Fault::on(Operation::ShowInstanceStatus).with_id(&failed).reply_json(200, &status));
-    stage
-        .apply(&Manifest::new("failed", std::slice::from_ref(&failed)).with("backoffLimitPerInstance", 0))
-        .unwrap();
-    told("failed", "Failed");
-
-    // Secrets that are none, and an IAM that echoes.
-    stage.secret_data(&json!({"token": BROKEN})).unwrap();
-    stage.apply(&Manifest::new("broken", &instances(&stage, 1))).unwrap();
-    told("broken", "SecretInvalid");
-    stage.cloud.script(Fault::on(Operation::CreateToken).reply_error(
-        401,
-        PASSWORD,
-        &format!("{} {PASSWORD}", echo()),
-    ));
-    stage
-        .secret_data(&json!({"username": "deleter", "password": PASSWORD, "domainName": "acme corp"}))
-        .unwrap();
-    told("broken", "CredentialsRejected");
-    stage.kubectl(&["delete", "secret", "clouddc"]).unwrap();
-    told("broken", "SecretNotFound");
-    stage.patch("broken", &json!({"suspend": true})).unwrap();
-    told("broken", "Suspended");
+    echoed_by_reads(&stage);
+    echoed_by_iam(&stage);
 
     let message = condition(&stage.get("failed"), "Ready").2;
     assert!(!message.is_empty(), "people are told something");

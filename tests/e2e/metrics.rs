@@ -1,4 +1,4 @@
-//! `/metrics`: its figures are those of the cloud's log and of the objects' histories, and the tools of Prometheus take it.
+//! `/metrics`: the figures are equal to those of the cloud's log and of the objects' histories, and Prometheus' tools accept it.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +16,7 @@ use crate::support::{assert_succeeded, instances, options, stage, stage_with};
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4";
 
-/// The head of the reply, and its body.
+/// Reads `/metrics`: the head of the reply, and its body.
 fn scrape(controller: &Controller, accept: &str) -> (String, String) {
     let mut stream = TcpStream::connect(controller.health()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -28,7 +28,7 @@ fn scrape(controller: &Controller, accept: &str) -> (String, String) {
     (head.to_lowercase(), body.to_owned())
 }
 
-/// A figure, by its name after the prefix, and its labels.
+/// The figure with this name (without the prefix) and labels.
 fn figure(scrape: &str, name: &str) -> f64 {
     let name = format!("instance_deletion_{name} ");
     let value = scrape.lines().find_map(|line| line.strip_prefix(&name));
@@ -36,13 +36,13 @@ fn figure(scrape: &str, name: &str) -> f64 {
     value.unwrap().parse().unwrap()
 }
 
-/// Whether these figures are so.
+/// Whether the figures have these values.
 fn are(controller: &Controller, figures: &[(String, u32)]) -> bool {
     let (_, scrape) = scrape(controller, OPEN_METRICS);
     figures.iter().all(|(name, n)| (figure(&scrape, name) - f64::from(*n)).abs() < f64::EPSILON)
 }
 
-/// Waits until these figures are so.
+/// Waits until the figures have these values.
 fn become_so(controller: &Controller, figures: &[(String, u32)]) {
     let so = || until("the figures are right", || are(controller, figures).then_some(()));
     if let Err(panic) = std::panic::catch_unwind(so) {
@@ -58,14 +58,14 @@ fn by(name: &str, label: &str, value: &str, n: u32) -> (String, u32) {
     (format!("{name}{{{label}=\"{value}\"}}"), n)
 }
 
-/// What the cloud has heard, as the controller should have counted it.
+/// The figures that the controller should have, from the cloud's log.
 fn calls_of_the_log(stage: &Stage) -> Vec<(String, u32)> {
     let mut figures = Vec::new();
     for operation in [Operation::DeleteInstances, Operation::ListInstances, Operation::ShowInstanceStatus] {
         let log = stage.cloud.calls(operation);
         let delete = operation == Operation::DeleteInstances;
         let unavailable = if delete { "unknown" } else { "unreachable" };
-        // That an instance is not known is what a look at its status asks for.
+        // 404 is a normal answer to a read of one instance.
         let ok: &[u16] = if operation == Operation::ShowInstanceStatus { &[200, 404] } else { &[200, 202] };
         let answers: [(&str, &[u16]); 3] = [("ok", ok), ("throttled", &[429]), (unavailable, &[503])];
         let mut told = 0;
@@ -82,18 +82,23 @@ fn calls_of_the_log(stage: &Stage) -> Vec<(String, u32)> {
     figures
 }
 
+fn the_faults_were_met(calls: &[(String, u32)]) {
+    let of = |name: &str| calls.iter().find(|(n, _)| n.contains(name)).unwrap().1;
+    assert_eq!(of(r#"DeleteInstances",outcome="throttled"#), 2);
+    assert_eq!(of(r#"DeleteInstances",outcome="unknown"#), 1);
+    assert_eq!(of(r#"ListInstances",outcome="throttled"#), 2);
+    assert!(of(r#"ShowInstanceStatus",outcome="ok"#) >= 6, "not found needs two reads of each");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn figures_are_those_of_the_clouds_log_and_of_the_objects_history() {
     let stage = stage("figures").await;
     let (ids, unknown) = (instances(&stage, 170), stage.cloud.fresh_ids(3));
     let (retired, planned) = ids.split_at(150);
-    for (operation, status, code, times) in [
-        (Operation::DeleteInstances, 429, "iMetal.0005", 2),
-        (Operation::DeleteInstances, 503, "iMetal.0003", 1),
-        (Operation::ListInstances, 429, "iMetal.0005", 2),
-        (Operation::ListInstances, 503, "iMetal.0003", 1),
-    ] {
-        stage.cloud.script(Fault::on(operation).reply_error(status, code, "as scripted").times(times));
+    for operation in [Operation::DeleteInstances, Operation::ListInstances] {
+        let fault = || Fault::on(operation);
+        stage.cloud.script(fault().reply_error(429, "iMetal.0005", "as scripted").times(2));
+        stage.cloud.script(fault().reply_error(503, "iMetal.0003", "as scripted").times(1));
     }
     let history = stage.history().unwrap();
     let controller = stage.controller(&["--parallel-calls", "1"]).unwrap();
@@ -112,11 +117,7 @@ async fn figures_are_those_of_the_clouds_log_and_of_the_objects_history() {
     let stored = r#"api_requests_total{verb="update",resource="instancedeletions/status",result="ok"}"#;
 
     let calls = calls_of_the_log(&stage);
-    let of = |name: &str| calls.iter().find(|(n, _)| n.contains(name)).unwrap().1;
-    assert_eq!(of(r#"DeleteInstances",outcome="throttled"#), 2, "the faults were met");
-    assert_eq!(of(r#"DeleteInstances",outcome="unknown"#), 1);
-    assert_eq!(of(r#"ListInstances",outcome="throttled"#), 2);
-    assert!(of(r#"ShowInstanceStatus",outcome="ok"#) >= 6, "not found needs two reads of each");
+    the_faults_were_met(&calls);
     become_so(&controller, &calls);
     let objects = [
         by("objects", "phase", "Succeeded", 1),
@@ -147,7 +148,7 @@ async fn figures_are_those_of_the_clouds_log_and_of_the_objects_history() {
     assert!(figure(&text, r#"cloud_identities_slowed{kind="delete"}"#) <= 1.0);
     nothing_of_anybody_is_told(&controller, &stage, &ids);
 
-    // A process that comes after counts what is there, and no end that was another's.
+    // A later process counts the objects that exist, and no ends that another process has recorded.
     assert_eq!(controller.terminate(Duration::from_mins(1)).unwrap(), Some(0));
     let controller = stage.controller(&[]).unwrap();
     become_so(&controller, &objects);
@@ -166,7 +167,7 @@ async fn figures_are_those_of_the_clouds_log_and_of_the_objects_history() {
     );
 }
 
-/// How many versions the object had up to this one.
+/// The number of versions of an object up to this one.
 fn versions(history: &harness::History, object: &Value) -> u32 {
     let metadata = &object["metadata"];
     until("the last version is seen", || {
@@ -177,7 +178,7 @@ fn versions(history: &harness::History, object: &Value) -> u32 {
     })
 }
 
-/// A scrape holds no secret, no name, no namespace and no id.
+/// Asserts that a scrape holds no secret, name, namespace or id.
 fn nothing_of_anybody_is_told(controller: &Controller, stage: &Stage, ids: &[String]) {
     for accept in [OPEN_METRICS, "text/plain"] {
         let (_, text) = scrape(controller, accept);

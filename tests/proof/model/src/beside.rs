@@ -1,4 +1,4 @@
-//! What goes on beside the reconcile: calls that leave and end, and looks that are answered.
+//! Events beside the reconcile: calls leave and end, and looks are answered.
 
 use engine_purity::engine::{
     object::state::memory::{CallEnd, LookEnd, LookFailure},

@@ -139,7 +139,7 @@ fn forget(world: &mut World) {
     }
     for (position, facts) in facts.iter_mut().enumerate() {
         for known in processes.iter_mut().filter_map(|process| process.known.get_mut(position)) {
-            // A read that rule 5 does not admit allows nothing, and a series of reads begins anew after a call.
+            // A read that is too early to allow a repeat allows nothing, and a series of reads begins anew after a call.
             let admitted = |sent: &Mono| facts.settled.max(known.own_settled).is_none_or(|from| *sent > from);
             known.live = known.live.filter(admitted);
             // Only the newest read matters.

@@ -1,4 +1,4 @@
-//! Does a step.
+//! Carries out a step.
 
 use engine_purity::engine::state::{Live, Seen};
 
@@ -26,7 +26,7 @@ impl Model {
         next
     }
 
-    #[allow(clippy::too_many_lines, reason = "one line for each action")]
+    #[expect(clippy::too_many_lines, reason = "one line for each action")]
     fn carry(&self, world: &mut World, action: Action, judge: &mut Judge) {
         match action {
             Action::Read(p) => self.read(world, p),
@@ -128,7 +128,7 @@ impl Model {
     }
 }
 
-/// Charges what a delivery costs.
+/// Takes the faults of a delivery from the budget.
 fn spend(world: &mut World, c: usize, outcome: Outcome) {
     let all = (1_u8 << world.calls[c].ids.len()) - 1;
     let bad = world.calls[c].ids.iter().any(|id| world.instances[*id].bad);

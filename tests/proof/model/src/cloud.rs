@@ -1,4 +1,4 @@
-//! The cloud: what delete calls do, what reads show, and how instances end.
+//! The cloud: effects of delete calls, answers to reads, and ends of instances.
 
 use engine_purity::engine::{
     Mono,
@@ -12,7 +12,7 @@ use crate::{
     world::{CallState, Instance, Old, Process, World},
 };
 
-/// What the cloud makes of a delete call. Positions are bits, counted from the first id of the call.
+/// The outcome of a delete call at the cloud. Positions are bits, counted from the first id of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// 202 listing some, with an effect on some.
@@ -109,7 +109,7 @@ impl Model {
         self.bury(world);
     }
 
-    /// The process hears the reply of a call, or takes it for lost.
+    /// The process receives the reply of a call, or takes it for lost.
     pub fn end(&self, world: &mut World, c: usize, lost: bool) {
         let reply = match &world.calls[c].state {
             CallState::Answered { reply, .. } if !lost => reply.clone(),
@@ -131,7 +131,7 @@ impl Model {
         self.bury(world);
     }
 
-    /// Forgets calls that nobody waits for and that can have no further effect; reads may lag behind them from their end on.
+    /// Removes calls that no process waits for and that can have no further effect. From their end on, reads may lag behind them.
     pub fn bury(&self, world: &mut World) {
         let World { calls, instances, now, .. } = world;
         calls.retain(|call| {
@@ -143,7 +143,7 @@ impl Model {
             let last = left + self.settings.request_timeout;
             let olds = instances.iter_mut().filter_map(|i| i.old.as_mut());
             for old in olds.filter(|old| old.call == call.serial && old.until.is_none() && last <= *now) {
-                // Its process may have been stopped: to the cloud it is over all the same.
+                // Its process may be stopped. For the cloud the call is over.
                 old.until = Some(last + self.settings.settle);
             }
             if call.owner.is_some() || !(answered || last <= *now) {
@@ -179,7 +179,7 @@ impl Model {
             facts.terminated |= seen == Seen::Terminated;
             facts.existed |= seen != Seen::NotFound;
             if let Some(sent) = look.sent {
-                // Known to every object of the account the moment it is there, before this object hears of it.
+                // Every object of the account knows the read at once, before this object learns of it.
                 call_history.saw(Configuration::id(*position), &seen, sent);
             }
             look.seen.push(seen);
@@ -214,7 +214,7 @@ impl Model {
     pub fn tick(&self, world: &mut World) {
         world.now = world.now + self.configuration.tick();
         if self.configuration.wall_moves() {
-            // Past every limit there is it tells no rule anything any more.
+            // Beyond every limit: no rule can tell the difference.
             world.wall = (world.wall + 1).min(WALL_END);
         }
         self.bury(world);

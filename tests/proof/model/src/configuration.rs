@@ -1,4 +1,4 @@
-//! What a configuration fixes: numbers, and how often each fault may strike.
+//! What a configuration fixes: sizes, and how often each fault may occur.
 
 use std::{fmt, time::Duration};
 
@@ -14,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 /// What the wall clock shows at the start.
 pub const WALL_START: i64 = 1_800_000_000;
 
-/// How often each fault may strike, and each edit be made. Every bound of the search is here.
+/// How often each fault and each edit may occur: the bounds of the search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Crashes of a process, at any step.
@@ -87,14 +87,14 @@ impl Budget {
     }
 }
 
-/// A mistake in how decisions are carried out, to see that the properties find it.
+/// A mistake in how decisions are carried out. The properties must find each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// A call is made although nobody acknowledged the write of its intent.
+    /// A call is sent although the write of its intent was not acknowledged.
     NoAcknowledgement,
     /// After a conflict a stored batch of the same number is taken for one's own, whatever its claim.
     ClaimIgnored,
-    /// Nobody looks at the clock before a call leaves.
+    /// A call leaves without a check of its deadline.
     LeavesLate,
     /// A read is dated by its answer, not by when it was sent.
     LookDatedByAnswer,

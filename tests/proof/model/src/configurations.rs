@@ -1,4 +1,4 @@
-//! The list of configurations. Which faults strike, and how often at most, is in each; all others strike never.
+//! The configurations. Each states which faults can occur, and how often at most.
 
 use crate::configuration::{Budget, Configuration};
 
@@ -22,8 +22,9 @@ const NONE: Budget = Budget {
     wall_jumps: 0,
 };
 
-/// Those that run with the other tests.
+/// The configurations that `make test` explores.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "a table: one entry for each configuration")]
 pub fn small() -> Vec<Configuration> {
     let base = Configuration::default;
     vec![
@@ -59,7 +60,7 @@ pub fn small() -> Vec<Configuration> {
             budget: Budget { recreations: 1, lost_calls: 1, ..NONE },
             ..base()
         },
-        // A process that has just started knows of calls by the record alone, and the object goes.
+        // A process that has just started knows of earlier calls from the status only, and the object is deleted.
         Configuration {
             name: "crash-and-re-created",
             budget: Budget { recreations: 1, crashes: 1, ..NONE },
@@ -119,7 +120,7 @@ pub fn small() -> Vec<Configuration> {
     ]
 }
 
-/// The large ones.
+/// The configurations that only `make explore` explores.
 #[must_use]
 pub fn large() -> Vec<Configuration> {
     let mut all = large_with_one_process();
@@ -163,6 +164,7 @@ fn large_with_one_process() -> Vec<Configuration> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: one entry for each configuration")]
 fn large_with_two_processes() -> Vec<Configuration> {
     let base = Configuration::default;
     vec![

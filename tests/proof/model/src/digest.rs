@@ -1,5 +1,5 @@
-//! 128-bit digests of states. Two states of one digest are taken for one: among 10⁹ states the chance of any such pair is
-//! below 10⁻²⁰.
+//! 128-bit digests of states. Two states with the same digest count as one state: among 10⁹ states the probability of such a
+//! pair is below 10⁻²⁰.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -12,10 +12,10 @@ use engine_purity::engine::object::report::status::is_finished;
 
 use crate::{Model, digest::digest, judge::Violation, world::World};
 
-/// Steps within which an object ends once nothing fails any more (property L1).
+/// The most steps in which an object must end once nothing fails any more (property L1).
 const PATIENCE: usize = 3_000;
 
-/// What a search came to.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The configuration's name.
@@ -58,7 +58,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Digests are as good as random already.
+/// Uses the digests as hashes: they are uniformly distributed.
 #[derive(Default)]
 struct Folded(u64);
 
@@ -97,7 +97,7 @@ pub struct Search<'a> {
     origins: Vec<Origin>,
     ending: HashSet<u128, ByDigest>,
     longest_end: usize,
-    /// States that are gone on with before those that are found meanwhile; all of them: breadth first.
+    /// How many states are expanded before newly found ones. With all of them the search is breadth first.
     at_once: usize,
 }
 
@@ -115,15 +115,15 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Goes on with the newest so many states before it comes to older ones: a search of this kind keeps few states whole, and
-    /// its traces are not the shortest.
+    /// Expands the newest `n` states before older ones. Such a search keeps fewer whole states, and its traces are not the
+    /// shortest ones.
     #[must_use]
     pub fn newest_first(self, at_once: usize) -> Self {
         Self { at_once: at_once.max(1), ..self }
     }
 
-    /// Explores every state, or until `limit` states are known, or to the first violation. `progress` is told now and then how
-    /// many states wait to be gone on with, and how many are known.
+    /// Explores all states, up to `limit` states, or up to the first violation. It reports to `progress` from time to time how
+    /// many states wait to be expanded, and how many are known.
     pub fn run(mut self, limit: usize, mut progress: impl FnMut(usize, usize)) -> Report {
         let begun = Instant::now();
         let start = self.model.start();
@@ -182,14 +182,14 @@ impl<'a> Search<'a> {
     fn depth(&self) -> usize {
         let mut depths: Vec<u32> = Vec::with_capacity(self.origins.len());
         for origin in &self.origins {
-            // A parent stands before its children; the first state is its own.
+            // A parent comes before its children. The first state is its own parent.
             let depth = depths.get(origin.parent as usize).map_or(0, |parent| parent + 1);
             depths.push(depth);
         }
         depths.into_iter().max().unwrap_or(0) as usize
     }
 
-    /// The steps to a state, with what each left behind.
+    /// The steps to a state, with the state after each.
     fn trace(&self, index: u32) -> Vec<String> {
         let mut numbers = Vec::new();
         let mut at = index;

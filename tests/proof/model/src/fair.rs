@@ -1,4 +1,4 @@
-//! What happens next when nothing fails any more, for property L1.
+//! The next step once nothing fails any more, for property L1.
 
 use crate::{
     Model,
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Model {
-    /// The next step when nothing fails, whoever was stopped goes on, and instances end when nothing else happens.
+    /// The next step when nothing fails. Stopped processes go on, and instances end when nothing else can happen.
     pub(crate) fn fair(&self, world: &World) -> Option<Action> {
         for (p, process) in world.processes.iter().enumerate() {
             if !process.up {

@@ -1,4 +1,4 @@
-//! The properties, judged by what the model knows: what the cloud did, what it told whom, and what the API server stored.
+//! The properties, checked with the model's knowledge: what the cloud did and answered, and what the API server stored.
 
 mod knowledge;
 mod requests;

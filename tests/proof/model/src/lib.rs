@@ -1,21 +1,20 @@
 //! Explores every order of events around the engine's decisions, and judges each state.
 //!
-//! The decisions are the real ones: `Memory`, `CallHistory`, `Outage`, `decide` and what carries outcomes and reads into them are
-//! those of `src/engine`, compiled without the rest of the controller. Everything around them is a model in which each step that can interleave, fail, be lost, or come
-//! late is an action of its own.
+//! The decisions are the real ones: `Memory`, `CallHistory`, `Outage`, `decide`, and the code that records outcomes and reads
+//! in them, are those of `src/engine`, compiled without the rest of the controller. Everything around them is a model. Each
+//! step that can interleave, fail, be lost or be late is an action of its own.
 //!
 //! In reading order:
 //!
-//! - [`configuration`]: numbers, and how often each fault may strike: every bound of the search; [`configurations`]: the list;
+//! - [`configuration`]: sizes, and how often each fault may occur; [`configurations`]: the list;
 //! - [`world`]: the state; [`facts`]: what the judge remembers;
 //! - [`actions`]: what can happen next; [`carry`] does it, with [`process`], [`beside`], [`api_server`] and [`cloud`];
-//! - [`judge`]: the properties, by what the model itself knows and never by the engine's word;
-//! - [`canonical`]: which states are one; [`digest`];
-//! - [`explore`]: the search, traces, and property L1, for which [`fair`] says what happens when nothing fails.
+//! - [`judge`]: the properties, checked with the model's own knowledge and never with the engine's;
+//! - [`canonical`]: which states count as one; [`digest`];
+//! - [`explore`]: the search, traces, and property L1, for which [`fair`] chooses the steps when nothing fails.
 //!
-//! The explorer is its own, not `stateright`: that keeps each state whole for its traces and knows 64-bit digests only. Here
-//! a state that was explored is a digest of 128 bits and the step that led to it, 40 bytes; a trace is made by doing
-//! its steps again.
+//! The explorer is not `stateright`, which keeps each whole state for its traces and has 64-bit digests only. Here an explored
+//! state takes 40 bytes: a digest of 128 bits and the step that led to it. A trace is made by repeating its steps.
 
 pub mod actions;
 pub mod api_server;
@@ -58,7 +57,7 @@ impl Model {
         Ok(Self { settings: configuration.settings(), spec: configuration.spec()?, configuration })
     }
 
-    /// Reads the clocks. Two readings never bring the same moment.
+    /// Reads the clocks. Two readings are never the same moment.
     pub fn clock(&self, world: &mut World) -> Now {
         world.now = world.now + std::time::Duration::from_millis(1);
         let second = WALL_START + i64::from(world.wall) * i64::from(self.configuration.tick);

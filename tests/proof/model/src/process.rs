@@ -1,5 +1,5 @@
-//! One controller carries decisions out, as `src/controller` does: live read, decision, write by compare-and-swap, calls
-//! and looks beside it.
+//! A controller that carries out decisions as `src/controller` does: a live read, a decision, a write by compare-and-swap, and
+//! calls and looks beside it.
 
 use std::mem;
 
@@ -83,7 +83,7 @@ impl Model {
         world.processes[p].step = Step::HasRead(Read { object, fresh: true });
     }
 
-    /// The decision. `denied`: another object of the account got in the way of its wave.
+    /// The decision. `denied`: another object of the account claimed the ids of its wave first.
     pub fn decide(&self, world: &mut World, p: usize, denied: bool, judge: &mut Judge) {
         let Step::HasRead(read) = mem::replace(&mut world.processes[p].step, Step::Idle) else { return };
         let now = self.clock(world);
@@ -143,7 +143,7 @@ impl Model {
         self.carry_out(world, p, read, decision, judge);
     }
 
-    /// A claim that nothing in the state holds: as good as a random one, and the state space stays finite.
+    /// A claim that occurs nowhere in the state. It is as good as a random one, and keeps the state space finite.
     fn fresh_claim(world: &World, p: usize) -> String {
         let in_status = |stored: &Stored, claim: &str| stored.status.batches.iter().any(|b| b.claim == claim);
         let used = |claim: &str| {
@@ -252,17 +252,7 @@ impl Model {
             wall,
             ..
         } = *writing;
-        let mistake = self.configuration.mistake;
-        let mut acknowledged = answer == Some(WriteAnswer::Stored);
-        if mistake == Some(Mistake::ClaimIgnored) && answer == Some(WriteAnswer::Conflict) {
-            let numbers = wave.iter().flat_map(|w| &w.batches).map(|b| b.number).collect::<Vec<_>>();
-            let stored = world.object.iter().flat_map(|o| &o.stored.status.batches);
-            acknowledged = !numbers.is_empty() && stored.filter(|b| numbers.contains(&b.number)).count() > 0;
-        }
-        if mistake == Some(Mistake::NoAcknowledgement) && wave.is_some() {
-            acknowledged = true;
-        }
-        if !acknowledged {
+        if !self.acknowledged(world, answer, wave.as_ref()) {
             if let Some(wave) = wave {
                 let process = &mut world.processes[p];
                 process.outage.abandoned(wave.batches.len());
@@ -309,6 +299,20 @@ impl Model {
         }
     }
 
+    /// Whether a process takes its write for stored. Planted mistakes take other answers for success too.
+    fn acknowledged(&self, world: &World, answer: Option<WriteAnswer>, wave: Option<&Wave>) -> bool {
+        match (self.configuration.mistake, answer) {
+            (_, Some(WriteAnswer::Stored)) => true,
+            (Some(Mistake::NoAcknowledgement), _) => wave.is_some(),
+            (Some(Mistake::ClaimIgnored), Some(WriteAnswer::Conflict)) => {
+                let numbers: Vec<_> = wave.iter().flat_map(|w| &w.batches).map(|b| b.number).collect();
+                let mut stored = world.object.iter().flat_map(|o| &o.stored.status.batches);
+                stored.any(|batch| numbers.contains(&batch.number))
+            }
+            _ => false,
+        }
+    }
+
     fn wrote(world: &mut World, p: usize, records: &[u32], holds_ends: bool) {
         let now = world.now;
         if let Some(memory) = &mut world.processes[p].memory {
@@ -319,7 +323,7 @@ impl Model {
         }
     }
 
-    /// Everything that was only in this process is lost; what it sent is on its way.
+    /// Loses all that was only in this process. Messages that it has sent are still on their way.
     pub fn crash(&self, world: &mut World, p: usize) {
         self.judge_crash(world, p);
         world.processes[p] = Process { up: false, woken: false, ..self.process() };

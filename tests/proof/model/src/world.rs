@@ -1,5 +1,5 @@
-//! The state that is explored: the API server's object, the cloud, the processes, what is on the wires between them, and
-//! what the judge remembers.
+//! The state of the model: the API server's object, the cloud, the processes, the messages between them, and what the judge
+//! remembers.
 
 use std::{
     hash::{Hash, Hasher},
@@ -28,7 +28,7 @@ use crate::{
 pub struct World {
     /// The monotonic clock of every process.
     pub now: Mono,
-    /// Ticks of the wall clock since the start; it stands still where no rule reads it (property S15 allows that).
+    /// Ticks of the wall clock since the start. It stands still where no rule reads it, which property S15 allows.
     pub wall: u8,
     /// What the API server holds.
     pub object: Option<Object>,
@@ -60,7 +60,7 @@ impl Stored {
     /// This version.
     #[must_use]
     pub fn new(status: InstanceDeletionStatus) -> Arc<Self> {
-        // A status is plain data; should it not serialise, two versions are told apart all the same.
+        // A status always serialises. If it did not, two versions would still be different.
         let text = serde_json::to_string(&status).unwrap_or_else(|_| format!("{status:?}"));
         Arc::new(Self { status, digest: digest(&text) })
     }

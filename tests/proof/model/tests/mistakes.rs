@@ -50,7 +50,7 @@ fn a_call_that_leaves_late() {
 #[test]
 fn a_read_dated_by_its_answer() {
     let budget = Budget { edits: 2, ..Budget::default() };
-    assert_eq!(found(Mistake::LookDatedByAnswer, &one(budget)), "rule 1");
+    assert_eq!(found(Mistake::LookDatedByAnswer, &one(budget)), "look first");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn marks_that_miss_the_end_of_a_call() {
 fn a_lost_reply_taken_for_a_refused_connection() {
     let budget = Budget { lost_calls: 1, ..Budget::default() };
     let fine = Configuration { tick: 5, settle: 10, ..one(budget) };
-    assert_eq!(found(Mistake::LostIsRefused, &fine), "rule 1");
+    assert_eq!(found(Mistake::LostIsRefused, &fine), "look first");
 }
 
 #[test]

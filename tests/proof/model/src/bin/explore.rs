@@ -1,4 +1,4 @@
-//! Runs configurations and prints what each came to.
+//! Explores configurations and prints the result of each.
 
 use std::process::ExitCode;
 

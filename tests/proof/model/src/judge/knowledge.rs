@@ -140,7 +140,7 @@ impl Model {
             if known.call > 0 {
                 let facts = &mut facts[position];
                 facts.allowed += 1;
-                // Nobody will ever record the attempt that it used.
+                // The attempt that it used is never recorded.
                 facts.used = facts.used.saturating_sub(u8::from(known.call == 2));
             }
         }

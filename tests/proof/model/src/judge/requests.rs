@@ -1,4 +1,5 @@
-//! Which requests may leave: S1 to S3, S8, S13, S17, and rules 1 and 5 of design §3.
+//! Which requests may leave: properties S1 to S3, S8, S13 and S17, and two rules of the protocol: look first, and no blind
+//! repeat.
 
 use engine_purity::engine::{
     object::state::wave::Wave,
@@ -36,8 +37,8 @@ impl Model {
         }
     }
 
-    /// Design §3, rule 1: a live state was read less than a minute ago, after the process last saw calls closed, and nothing
-    /// else later.
+    /// Look first: a read less than a minute old showed the instance alive. The process sent it after it last saw calls closed,
+    /// and has no later read that shows another state.
     fn judge_look_first(world: &World, p: usize, ids: &[usize], judge: &mut Judge) {
         let process = &world.processes[p];
         for position in ids {
@@ -45,7 +46,7 @@ impl Model {
             let looked = known.live.is_some_and(|sent| {
                 Some(sent) > process.closed_at && known.going < Some(sent) && world.now - sent < LOOK_LIFE
             });
-            judge.require(looked, "rule 1", || {
+            judge.require(looked, "look first", || {
                 format!(
                     "id {position}: alive at {:?}, going at {:?}, closed at {:?}",
                     known.live, known.going, process.closed_at
@@ -54,7 +55,7 @@ impl Model {
         }
     }
 
-    /// S1, S2, S3, S8, S13, L8 and rule 5 of a request that is about to leave.
+    /// S1, S2, S3, S8, S13, L8 and no blind repeat, of a request that is about to leave.
     pub fn judge_request(&self, world: &mut World, c: usize, judge: &mut Judge) {
         let now = world.now;
         let call = world.calls[c].clone();
@@ -131,7 +132,7 @@ impl Model {
         });
     }
 
-    /// Design §3, rule 5: every earlier call that names the id has ended, settle before a read that shows it alive.
+    /// No blind repeat: every earlier call with this id has ended, and a read sent at least `settle` later shows it alive.
     fn judge_no_blind_repeat(
         &self,
         world: &World,
@@ -155,7 +156,7 @@ impl Model {
         let known = &world.processes[p].known[position];
         let end = open.chain(world.facts[position].settled).chain(known.own_settled).max();
         let proved = end.is_none_or(|end| known.live.is_some_and(|sent| sent > end));
-        judge.require(proved, "rule 5", || {
+        judge.require(proved, "no blind repeat", || {
             format!("id {position}: no read before {end:?} is a proof, alive at {:?}", known.live)
         });
     }
