@@ -1,17 +1,31 @@
 # The bare call lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-schedule soak explore mutants lint deny generate control-plane image-root sbom clean
+# `$(call program,NAME)` builds a program of the workspace and runs it. Always with --workspace: cargo unites the features of
+# dependencies over the packages of a call, so a call for one package would compile most of them, and the controller, again.
+BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
+program = cargo build --quiet --workspace --bin $(1) && $(BUILT)/$(1)
+.PHONY: help demo check test bench bench-schedule soak explore mutants lint deny generate control-plane image-root sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Tests and the demo need etcd, kube-apiserver and kubectl. They are built once, in about ten minutes."
+	@echo "KUBEBUILDER_ASSETS=FOLDER uses those in a folder instead, as envtest does."
 
 demo: ## delete 150 simulated instances on a real kube-apiserver; KEEP=1 leaves it all running
-	@cargo build --quiet --bins
-	@cargo run --quiet -p harness --bin demo -- $(if $(KEEP),--keep)
+	@cargo build --quiet --workspace --bin instance-deletion-controller --bin demo
+	@$(BUILT)/demo $(if $(KEEP),--keep)
 
-test: control-plane ## run every test, and print their counts
-	@$(MAKE) --silent image-root PROFILE=dev IMAGE_ROOT=target/image-root-of-tests
-	@tests/run.sh
+check: lint ## the inner loop: lint, unit tests, and some end-to-end tests (below five minutes)
+	cargo test --quiet --workspace --lib --bins
+	cargo test --quiet --workspace --test e2e -- deletion:: crash:: admission::
+
+test: control-plane ## run every test, and print their times and counts; NO_SKIPS=1 fails where one is skipped
+	@if command -v musl-gcc >/dev/null; then $(MAKE) --silent $(IMAGE_ROOT_OF_TESTS); fi
+	@NO_SKIPS=$(NO_SKIPS) tests/run.sh
+
+# What the image's test lays out by itself if it is missing or old.
+IMAGE_ROOT_OF_TESTS := image-root PROFILE=dev IMAGE_ROOT=target/image-root-of-tests
 
 bench-schedule: ## measure the schedule of looks in virtual time, and print a table; SEEDS=n runs of each kind
 	@cargo run --quiet -p bench-schedule -- --seeds $(or $(SEEDS),10)
@@ -33,9 +47,9 @@ bench: ## measure the release build beside a plain loop, against the simulator (
 
 lint: ## formatting, clippy, the imports of src, and the generated CRD
 	cargo fmt --all --check
-	@cargo run --quiet -p imports
+	@$(call program,imports)
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@cargo run --quiet --bin instance-deletion-controller -- crd | diff -u crds/clouddc.dev_instancedeletions.yaml - \
+	@$(call program,instance-deletion-controller) crd | diff -u crds/clouddc.dev_instancedeletions.yaml - \
 	  || { echo "the CRD has drifted: run make generate"; exit 1; }
 
 CARGO_DENY := command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
@@ -56,7 +70,7 @@ sbom: ## list what is compiled into the binary (CycloneDX), and its licences, in
 CHART := deploy/helm/instance-deletion-controller
 
 generate: ## write the CRD from src/api, the chart's copies of it and of the policies, and the Prometheus operator's rules
-	@cargo run --quiet --bin instance-deletion-controller -- crd > crds/clouddc.dev_instancedeletions.yaml.new
+	@$(call program,instance-deletion-controller) crd > crds/clouddc.dev_instancedeletions.yaml.new
 	@mv crds/clouddc.dev_instancedeletions.yaml.new crds/clouddc.dev_instancedeletions.yaml
 	@cp crds/clouddc.dev_instancedeletions.yaml $(CHART)/files/crd.yaml
 	@cp deploy/policy/guard.yaml deploy/policy/advice.yaml deploy/base/users.yaml deploy/monitoring/alerts.yaml $(CHART)/files/
@@ -65,8 +79,8 @@ generate: ## write the CRD from src/api, the chart's copies of it and of the pol
 	@cd deploy/monitoring && mv prometheusrule.yaml.new prometheusrule.yaml
 
 control-plane: ## build etcd, kube-apiserver and kubectl if they are missing (about ten minutes, once)
-	@cargo run --quiet -p control-plane -- build
-	@cargo run --quiet -p control-plane -- build helm >/dev/null
+	@$(call program,control-plane) build
+	@$(call program,control-plane) build helm >/dev/null
 
 MUSL := x86_64-unknown-linux-musl
 PROFILE ?= release
@@ -76,7 +90,7 @@ image-root: ## build the static binary, and lay out the image's root in target/i
 	@command -v musl-gcc >/dev/null || { echo "musl-gcc is missing: install musl-tools" >&2; exit 1; }
 	@if command -v rustup >/dev/null; then rustup target add $(MUSL); fi
 	cargo build --locked --quiet --target $(MUSL) --profile $(PROFILE) --bin instance-deletion-controller
-	@cargo run --locked --quiet -p image-root -- \
+	@$(call program,image-root) \
 	  $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/$(PROFILE:dev=debug)/instance-deletion-controller $(IMAGE_ROOT)
 
 clean: ## remove what was built, but not the control plane's programs

@@ -1,36 +1,94 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace. Prints last which faults have a test that passed (tests/faults.txt), what the model
-# check and the simulations covered, and the counts of tests.
+# Runs every test of the workspace: the end-to-end tests, which mostly wait, beside everything else. Prints last what each
+# suite took, the ten slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the
+# simulations covered, and the counts of tests. NO_SKIPS=1 makes a skipped test a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-# promtool, for tests of both languages: built from source once, four minutes of processor time, and kept by Go.
-(cd tests/conformance/monitoring && GOFLAGS=-tags=remove_all_sd go tool promtool --version) >/dev/null || exit 1
-log=$(mktemp)
+logs=$(mktemp -d)
 # Every status version that a test comes to, for the judges below.
 RECORDED_VERSIONS=$(mktemp -d)
 export RECORDED_VERSIONS
-trap 'rm -rf "$log" "$log.go" "$RECORDED_VERSIONS"' EXIT
-# The model check and the simulations print their figures; cargo would keep them to itself.
-cargo test --workspace --no-fail-fast -- --show-output 2>&1 | tee "$log" | grep --line-buffered -v '^figure: '
-status=${PIPESTATUS[0]}
-# What kstatus, Argo CD and Flux make of them, by their own rules. Three tests write statuses by hand: theirs are left out.
-(cd tests/conformance/gitops && go vet ./... && go test -count=1 -v ./... && go build -o "$RECORDED_VERSIONS/judges" .) >"$log.go" 2>&1 || status=1
-# The rules and the dashboard, by promtool and Prometheus' own parser.
-(cd tests/conformance/monitoring && go vet ./... && go test -count=1 -v ./...) >>"$log.go" 2>&1 || status=1
-grep -v -e '^=== ' -e '^ *--- PASS' "$log.go"
+groups=()
+clean_up() {
+  for group in "${groups[@]}"; do kill -- "-$group" 2>/dev/null; done
+  rm -rf "$logs" "$RECORDED_VERSIONS"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# Everything is built before anything runs: no test shares the processors with a compiler. All of the workspace in one go: a
+# choice of packages has other features of their dependencies, and would be compiled once more.
+cargo test --workspace --no-run --message-format=json-render-diagnostics >"$logs/built" || exit 1
+# promtool, for tests of both languages: built from source once, four minutes of processor time, and kept by Go.
+(cd tests/conformance/monitoring && GOFLAGS=-tags=remove_all_sd go tool promtool --version) >/dev/null || exit 1
+
+# Each test program: the folder of its package, its source and itself, between tabs.
+artifact='"manifest_path":"([^"]*)/Cargo.toml".*"src_path":"'$PWD'/([^"]*)".*"profile":\{[^}]*"test":true.*"executable":"([^"]+)"'
+sed -nE "s|.*$artifact.*|\1\t\2\t\3|p" "$logs/built" | sort -t $'\t' -k 2 >"$logs/programs"
+[ -s "$logs/programs" ] || { echo "cargo names no test program" >&2; exit 1; }
+
+# Prints what a group of suites says as it comes, and keeps it. Figures are printed at the end.
+keep() { # GROUP
+  tee -a "$logs/log-$1" | grep --line-buffered -v -e '^figure: ' -e '^=== ' -e '^ *--- PASS' | sed -u "s/^/$1 | /"
+}
+
+# Runs the test programs whose lines are the input, one after the other.
+run() { # THREADS
+  local folder source program failed=0
+  # Stable Rust tells the time of each test behind a switch that a test program reads when it runs. A toolchain that no longer
+  # knows the switch runs the tests without times.
+  local times=(-Z unstable-options --report-time)
+  while IFS=$'\t' read -r folder source program; do
+    RUSTC_BOOTSTRAP=1 "$program" "${times[@]}" --list >/dev/null 2>&1 || times=()
+    echo "     Running $source ($program)"
+    # The model check and the simulations print their figures; without --show-output a test program keeps them.
+    (cd "$folder" && RUSTC_BOOTSTRAP=1 "$program" "${times[@]}" --show-output --test-threads "$1" </dev/null) || failed=1
+  done
+  return "$failed"
+}
+
+end_to_end() {
+  # Most of the time they wait: for one another's processes, or for a time that a rule names.
+  grep -P '\ttests/e2e/main.rs\t' "$logs/programs" | run $((2 * $(nproc))) 2>&1 | keep e2e
+  [ "${PIPESTATUS[*]}" = "0 0 0" ]
+}
+
+others() {
+  grep -vP '\ttests/e2e/main.rs\t' "$logs/programs" | run "$(nproc)" 2>&1 | keep others
+  local ended=("${PIPESTATUS[@]}")
+  cargo test --workspace --no-fail-fast --doc 2>&1 | keep others
+  [ "${ended[*]} ${PIPESTATUS[0]}" = "0 0 0 0" ]
+}
+
+in_go() {
+  local failed=0
+  # What kstatus, Argo CD and Flux make of a status, and the program that judges the recorded ones by their rules.
+  (cd tests/conformance/gitops && go vet ./... && go test -count=1 -v ./... && go build -o "$RECORDED_VERSIONS/judges" .) \
+    || failed=1
+  # The rules and the dashboard, by promtool and Prometheus' own parser.
+  (cd tests/conformance/monitoring && go vet ./... && go test -count=1 -v ./...) || failed=1
+  return "$failed"
+}
+
+# Each in a process group of its own, which ends with this script, however it ends.
+set -m
+end_to_end & groups=($!)
+others & groups+=($!)
+{ in_go 2>&1 | keep go; exit "${PIPESTATUS[0]}"; } & groups+=($!)
+status=0
+for group in "${groups[@]}"; do
+  wait "$group" || status=1
+done
+
+# Three tests write statuses by hand: theirs are left out.
 "$RECORDED_VERSIONS/judges" check -but memory-,broken-,loose- -health deploy/argocd/health.lua \
-  -flux deploy/flux/example/kustomizations/retire-rack-12.yaml "$RECORDED_VERSIONS"/*.json | tee -a "$log" | grep -v '^figure: '
+  -flux deploy/flux/example/kustomizations/retire-rack-12.yaml "$RECORDED_VERSIONS"/*.json | keep judges
 [ "${PIPESTATUS[0]}" = 0 ] || status=1
-awk '/^ *--- (PASS|FAIL)/ { n[$2]++ } END { print "     Running tests/conformance/gitops and tests/conformance/monitoring (go)"; printf "test result: go. %d passed; %d failed; 0 ignored\n", n["PASS:"], n["FAIL:"] }' \
-  "$log.go" >>"$log"
-awk -f tests/fault_matrix.awk tests/faults.txt "$log" || status=1
-sed -n 's/^figure: //p' "$log" | awk '!seen[$0]++'
-awk '
-  /^ *Running |^ *Doc-tests / { suite = $0; sub(/^ *(Running )?/, "", suite); sub(/ \(.*/, "", suite) }
-  /^test result: / {
-    passed += $4; failed += $6; ignored += $8
-    if ($4 + $6 + $8) printf "%5d passed %3d failed  %s\n", $4, $6, suite
-  }
-  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }
-' "$log"
+
+cat "$logs"/log-* >"$logs/all"
+awk -f tests/summary.awk "$logs/all"
+sed -E 's/^(test .*) <[0-9.]+s>$/\1/' "$logs/all" | awk -f tests/fault_matrix.awk tests/faults.txt - || status=1
+sed -n 's/^figure: //p' "$logs/all" | awk '!seen[$0]++'
+printf 'in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
+awk -v counts=1 -v no_skips="${NO_SKIPS:-}" -f tests/summary.awk "$logs/all" || status=1
 exit "$status"
