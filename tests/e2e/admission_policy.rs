@@ -1,4 +1,4 @@
-//! The policies of `deploy/policy`, on the real API server: what they refuse and admit, and that it is they who do.
+//! The policies of `deploy/policy` on the real API server: what they refuse, what they admit, and that nothing else refuses it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -10,13 +10,13 @@ use crate::support::{binary, options, stage};
 
 const GUARD: &str = "instance-deletion-guard";
 
-/// An object that would be created: `kubectl` says so, or why not.
+/// Creates an object with `--dry-run=server`, and returns what kubectl says.
 fn tried(stage: &Stage, manifest: &Manifest) -> Result<String, String> {
     let output = stage.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &manifest.text()).unwrap();
     if output.status.success() { Ok(output.stderr) } else { Err(output.stderr) }
 }
 
-/// Ids that no other test names: what protects them is shared by all.
+/// Ids that no other test names: all tests share the ConfigMap that protects them.
 fn own_ids(stage: &Stage, n: usize) -> Vec<String> {
     let digits = |salt: usize, n: usize| {
         let mut hasher = DefaultHasher::new();
@@ -49,7 +49,7 @@ fn parameters(control_plane: &ControlPlane, data: &Value) {
     control_plane.kubectl(&arguments).stdin(json!({"data": data}).to_string()).ok().unwrap();
 }
 
-/// The API server learns of changed parameters and policies a moment later.
+/// Waits for the API server, which learns of changed parameters and policies with a delay.
 fn refused(stage: &Stage, manifest: &Manifest, why: &str) {
     until(why, || tried(stage, manifest).err().filter(|said| said.contains(why)));
 }
@@ -134,7 +134,7 @@ async fn whoever_applies_is_warned_of_what_is_easily_overlooked() {
     assert!(said.contains("the next sync from git creates again"), "{said}");
 }
 
-/// On a control plane of its own, since all objects share the cap.
+/// On a control plane of its own, because all objects share the cap.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_default_five_hundred_instances_are_the_most_and_the_policy_holds_at_five_thousand() {
     let stage = Stage::alone("cap", binary(), options()).await.unwrap();
@@ -147,7 +147,7 @@ async fn by_default_five_hundred_instances_are_the_most_and_the_policy_holds_at_
     let said = tried(&stage, &of(500)).unwrap();
     assert!(said.contains("near the most that one object may delete (500)"), "{said}");
     assert_eq!(tried(&stage, &of(400)).unwrap(), "");
-    // The whole of what the schema admits, with as many protected instances as a ConfigMap may hold of others.
+    // The most ids that the schema admits, beside as many other protected ids as a ConfigMap can hold.
     let data: serde_json::Map<_, _> = others.iter().map(|id| (id.clone(), json!("kept"))).collect();
     parameters(control_plane, &Value::Object(data));
     parameters(control_plane, &json!({"maxInstanceIDs": "5000"}));
@@ -156,12 +156,12 @@ async fn by_default_five_hundred_instances_are_the_most_and_the_policy_holds_at_
     refused(&stage, &of(5_000), &format!("{} (the last one)", all[4_999]));
     let allowed = annotated(&of(5_000), "clouddc.dev/allow-protected", &all[4_999]);
     assert!(tried(&stage, &allowed).is_ok());
-    // A cap that is no number refuses everything, and so does a missing ConfigMap.
+    // If the cap is not a number, or the ConfigMap is missing, everything is refused.
     parameters(control_plane, &json!({"maxInstanceIDs": "many"}));
     refused(&stage, &of(1), GUARD);
     control_plane.kubectl(&["delete", "configmap", GUARD, "--namespace", "clouddc-system"]).ok().unwrap();
     refused(&stage, &of(1), GUARD);
-    // It is this policy that refuses: turned off, all is admitted.
+    // Without this policy everything is admitted: nothing else refused it.
     control_plane.kubectl(&["delete", "validatingadmissionpolicybinding", GUARD]).ok().unwrap();
     admitted(&stage, &of(5_000));
 }

@@ -1,4 +1,4 @@
-//! Annotations that people and tools set beside what git holds: hold, and a request to look.
+//! Annotations that people and tools set on objects from git: a hold, and a request for a look.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 async fn s13_a_held_object_sends_nothing_and_git_does_not_take_it_back() {
     let stage = stage("held").await;
     let ids = instances(&stage, 120);
-    // The first calls are held, so that the object is held while they are on their way.
+    // The cloud keeps the first calls unanswered: the hold comes while they are under way.
     let gate = stage.cloud.script(Fault::on(Operation::DeleteInstances).times(1).hold(Moment::AfterEffect));
     let _controller = stage.controller(&["--parallel-calls", "1", "--request-timeout", "60s"]).unwrap();
     let manifest = Manifest::new("retire", &ids);
@@ -28,7 +28,7 @@ async fn s13_a_held_object_sends_nothing_and_git_does_not_take_it_back() {
     let object = stage.wait("retire", "the reply recorded", |object| count(object, "Terminated") == 50);
     assert_eq!((stage.calls().len(), count(&object, "Pending")), (1, 70));
     assert!(condition(&object, "Ready").2.contains("while the annotation clouddc.dev/hold is there"));
-    // What git holds is applied again, with a spec that suspends nothing.
+    // The manifest from git is applied again; its spec does not suspend.
     stage.apply(&manifest.clone().with("suspend", false)).unwrap();
     let spec = stage.wait("retire", "observed", |object| {
         object["status"]["observedGeneration"] == object["metadata"]["generation"]
@@ -44,7 +44,7 @@ async fn s13_a_held_object_sends_nothing_and_git_does_not_take_it_back() {
 async fn l08_a_request_to_look_is_answered_once_and_opens_no_end() {
     let stage = stage_with("request", Options { end: EndTime::Never, ..options() }).await;
     let ids = instances(&stage, 60);
-    // Nothing is looked at again by itself for the length of this test.
+    // The intervals are longer than this test: no look comes by itself.
     let _controller = stage.controller(&["--poll-min", "10m", "--poll-max", "1h"]).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     let reads = |log: &[Entry]| {

@@ -10,7 +10,7 @@ use crate::{
     support::{assert_succeeded, each_once, instances},
 };
 
-/// Deletes these ids: each is in one call, and no attempt is counted twice.
+/// Deletes these ids, and asserts that each is in one call and that no attempt is counted twice.
 fn each_in_one_call(stage: &Stage, ids: &[String]) {
     stage.apply(&Manifest::new("retire", ids)).unwrap();
     ends_with_one_call_each(stage, ids);
@@ -22,7 +22,7 @@ fn ends_with_one_call_each(stage: &Stage, ids: &[String]) {
     each_once(&stage.calls(), ids);
     let rows = object["status"]["instances"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["attempts"].is_null()), "only attempts above one are written");
-    // No call without its intent in the record, and no outcome lost.
+    // No call without a stored intent, and no outcome is lost.
     let batches = object["status"]["batches"].as_array().unwrap();
     let returned: u64 = batches.iter().filter_map(|batch| batch["returned"].as_u64()).sum();
     assert_eq!(returned, ids.len() as u64, "{batches:?}");
@@ -82,7 +82,7 @@ async fn k03_a_write_that_is_applied_and_answered_409_to_a_retry_below_the_clien
     assert!(!told.contains("\"Warning\""), "nothing to warn of: {told}");
 }
 
-/// Apart by at least so much, each two that follow one another.
+/// Asserts that consecutive requests are at least this far apart.
 fn apart(times: &[std::time::Instant], least: Duration) {
     for pair in times.windows(2) {
         assert!(pair[1] - pair[0] >= least, "{:?} apart", pair[1] - pair[0]);
@@ -114,7 +114,7 @@ async fn k04_an_api_server_that_throttles_reads_is_asked_less_and_less() {
     assert!(stage.cloud.log().is_empty(), "what is not read is not worked on");
     ends_with_one_call_each(&stage, &ids);
     let met: Vec<_> = gateway.asked().into_iter().filter(|a| a.met).map(|a| a.at).collect();
-    // Whatever the jitter does, the later waits are longer than the shortest.
+    // With any jitter, the later waits are longer than the shortest possible one.
     apart(&met, Duration::from_millis(100));
     apart(&met[4..], Duration::from_millis(500));
 }
@@ -141,7 +141,7 @@ async fn k05_no_call_before_its_intent_is_stored_whatever_the_api_server_answers
 #[tokio::test(flavor = "multi_thread")]
 async fn k05_outcomes_are_kept_until_the_api_server_takes_them() {
     let (stage, gateway, _controller) = behind_gateway("kept", &["--retry-max", "500ms"]).await;
-    // As long as the outcome is not stored, nothing else may store more: the second wave waits with it.
+    // The second wave waits until the outcome of the first is stored.
     let refused = gateway.script(Rule::on(outcomes).unsent().times(5).fail(503, &[]));
     let ids = instances(&stage, 60);
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
@@ -169,7 +169,7 @@ async fn k05_a_404_that_does_not_speak_of_the_object_does_not_mean_that_it_is_go
     assert_eq!(batches[0]["returned"], 50, "the reply is not forgotten");
 }
 
-/// Each of these requests is accepted and never answered; the deadline of the client fires.
+/// Requests of this kind are accepted and never answered: the client's deadline ends them.
 async fn unanswered(name: &str, rule: Rule) {
     let (stage, gateway, _controller) = behind_gateway(name, &[]).await;
     let rule = gateway.script(rule.times(1).hang());
@@ -218,7 +218,7 @@ async fn k22_an_object_that_waits_for_reads_writes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn k22_a_call_that_fails_again_and_again_costs_two_writes_and_no_more() {
     let (stage, gateway, _controller) = behind_gateway("failsoften", &["--settle", "200ms"]).await;
-    // Another trouble each time: reasons and messages change, and nothing else may.
+    // A different fault each time: reasons and messages change, and nothing else.
     for (number, status) in [500, 502, 503, 504, 500, 503].into_iter().enumerate() {
         let message = format!("trouble {number}");
         let fault =
@@ -231,7 +231,7 @@ async fn k22_a_call_that_fails_again_and_again_costs_two_writes_and_no_more() {
     assert_succeeded(&object, 20);
     let calls = stage.calls().len();
     assert_eq!(calls, 7, "six that failed and one");
-    // The first, an intent and an outcome for each call, a state that says it waits, ends.
+    // Writes: the first, an intent and an outcome for each call, the state that says what it waits for, and ends.
     let writes = gateway.count(status_writes);
     assert!(writes <= 3 * calls + 4, "{writes} writes for {calls} calls");
     assert!(gateway.count(events) <= 3 * calls + 4);

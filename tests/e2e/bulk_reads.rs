@@ -1,4 +1,4 @@
-//! Looks are made in bulk: how many reads they cost, and who learns what from them.
+//! Looks of several objects share reads: how many reads they cost, and which object learns what from them.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{assert_succeeded, instances, stage};
 
-/// Applies all at once.
+/// Applies all objects with one call of kubectl.
 fn create(stage: &Stage, objects: &[Value]) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
     let output = stage.kubectl_in(&["create", "-f", "-"], &list).unwrap();
@@ -20,7 +20,7 @@ async fn the_first_look_at_1000_objects_of_one_id_is_made_in_bulk() {
     const OBJECTS: usize = 1000;
     let stage = stage("look1000").await;
     let ids = instances(&stage, OBJECTS);
-    // Objects that are looked at once and then rest: their reads are those of the first look.
+    // Objects that need one look only: all reads are those of the first look.
     let object = |(n, id): (usize, &String)| {
         Manifest::new(&format!("plan-{n}"), std::slice::from_ref(id)).with("dryRun", true).value
     };
@@ -38,7 +38,7 @@ async fn the_first_look_at_1000_objects_of_one_id_is_made_in_bulk() {
     assert_eq!(read.len(), OBJECTS, "each id is read once");
     assert_eq!(read.into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
     println!("figure: reads of the first look at {OBJECTS} objects of one id: {}", log.len());
-    // A call that is not full has gathered for a second: so many more than ten are as many seconds.
+    // A read with fewer than 100 ids has waited a second for more: each read beyond ten takes a second.
     let seconds = (log[log.len() - 1].received_ms - log[0].received_ms).div_ceil(1000);
     assert!(log.len() <= 10 + 1 + usize::try_from(seconds).unwrap(), "{} in {seconds} s", log.len());
 }

@@ -1,7 +1,7 @@
-//! Replies of the cloud that say nothing of what became of a call, or what can't be true.
+//! Replies of the cloud that tell nothing about the outcome of a call, or that can't be true.
 //!
-//! The right outcome is about ids: those that the call did reach are never sent again; those that it did not reach are
-//! looked at first, and sent once more.
+//! The right outcome is about ids: an id that the call reached is never sent again. An id that it did not reach is looked
+//! at first and then sent once more.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn on_delete() -> Fault {
     Fault::on(Operation::DeleteInstances).times(1)
 }
 
-/// Between two calls that name an id, a look at it began after the first had ended.
+/// Asserts that between two calls with the same id, a look at it began after the first call ended.
 fn looked_at_before_each_repeat(log: &[Entry]) {
     let calls: Vec<_> = log.iter().filter(|e| e.operation == Operation::DeleteInstances).collect();
     for (number, later) in calls.iter().enumerate() {
@@ -42,7 +42,7 @@ fn looked_at_before_each_repeat(log: &[Entry]) {
     }
 }
 
-/// 60 ids; the first call has its effect and this reply.
+/// Deletes 60 ids. The first call takes effect and gets this reply.
 async fn with_effect(name: &str, reply: Fault) -> (Stage, Value) {
     let stage = stage(name).await;
     let ids = instances(&stage, 60);
@@ -57,7 +57,7 @@ async fn with_effect(name: &str, reply: Fault) -> (Stage, Value) {
     (stage, object)
 }
 
-/// 60 ids; the first call has no effect and this reply.
+/// Deletes 60 ids. The first call has no effect and gets this reply.
 async fn without_effect(name: &str, reply: Fault) {
     let stage = stage(name).await;
     let ids = instances(&stage, 60);
@@ -127,7 +127,7 @@ async fn c12_a_reply_that_comes_after_the_deadline_is_nothing() {
     let flags = ["--parallel-calls", "1", "--request-timeout", "1s", "--settle", "400ms"];
     let _controller = stage.controller(&flags).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
-    // The call ends by its deadline: the second is made although the first is not answered.
+    // The first call ends at its deadline without an answer, and the second is sent.
     stage
         .cloud
         .wait_log(|log| log.iter().filter(|e| e.ids.len() == 10 && e.applied).count() == 1, SOON)
@@ -299,7 +299,7 @@ async fn c07_an_absurd_wait_stops_calls_and_is_said() {
     let _controller = stage.controller(&[]).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     let object = stage.wait_finished("retire");
-    // A number that is none is nonsense, and nonsense is nothing.
+    // A value that is not a number is ignored.
     assert_succeeded(&object, 20);
     assert_eq!(condition(&object, "Ready").0, "True");
     assert_eq!(sizes(&stage.calls()), [20, 20]);

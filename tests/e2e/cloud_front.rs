@@ -1,4 +1,4 @@
-//! A front of the simulated cloud: what the simulator can't do to a connection, done between it and the controller.
+//! A proxy in front of the simulated cloud, for faults of a connection that the simulator can't cause.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// See the module.
+/// The proxy.
 pub struct Front {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -36,23 +36,23 @@ struct Shared {
     most: AtomicUsize,
     refused: AtomicUsize,
     requests: AtomicUsize,
-    /// Headers of the requests.
+    /// Headers of the requests so far.
     heads: Mutex<Vec<HeaderMap>>,
 }
 
-/// Which replies are spoilt.
+/// Which replies are replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Of {
-    /// Those to delete calls.
+    /// Replies to delete calls.
     Deletes,
-    /// Those to reads.
+    /// Replies to reads.
     Reads,
 }
 
-/// What comes in place of a reply to a request that the cloud has carried out.
+/// What the controller receives in place of the reply to a request that took effect.
 #[derive(Clone)]
 pub enum Spoilt {
-    /// The reply, byte by byte and never to its end.
+    /// The reply byte by byte, and never its end.
     Trickle,
     /// Spaces without an end.
     Endless,
@@ -67,12 +67,12 @@ struct Spoiling {
 }
 
 impl Front {
-    /// In the clear, at this address or one that is free.
+    /// A proxy without TLS, at this address or at a free one.
     pub async fn plain(stage: &Stage, address: Option<SocketAddr>) -> Self {
         Self::start(stage, address, None).await
     }
 
-    /// With TLS.
+    /// A proxy with TLS.
     pub async fn tls(stage: &Stage, config: rustls::ServerConfig) -> Self {
         Self::start(stage, None, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
@@ -112,40 +112,40 @@ impl Front {
         Self { address, shared, accepting }
     }
 
-    /// Closes the port; what runs over open connections goes on.
+    /// Closes the port. Open connections stay open.
     pub async fn close(&mut self) {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
     }
 
-    /// The next so many replies of a kind are spoilt; none of any other kind.
+    /// Replaces the next `n` replies of one kind, and none of the other kind.
     pub fn spoil(&self, of: Of, replies: usize, how: Spoilt) {
         *self.shared.spoiling.lock().unwrap() = Some(Spoiling { of, left: replies, how });
     }
 
-    /// New connections get another certificate.
+    /// Uses another certificate for new connections.
     pub fn certify(&self, config: rustls::ServerConfig) {
         *self.shared.tls.lock().unwrap() = Some(TlsAcceptor::from(Arc::new(config)));
     }
 
-    /// All values that a header of the requests has had.
+    /// All values of a header in the requests so far.
     pub fn values(&self, header: &str) -> BTreeSet<String> {
         let heads = self.shared.heads.lock().unwrap();
         let value = |head: &HeaderMap| head.get(header).map(|value| value.to_str().unwrap().to_owned());
         heads.iter().map(|head| value(head).unwrap_or_default()).collect()
     }
 
-    /// Delete calls of more ids are refused, without a word about which.
+    /// Refuses delete calls with more than `n` ids, without naming an id.
     pub fn refuse_above(&self, ids: usize) {
         self.shared.most.store(ids, Ordering::SeqCst);
     }
 
-    /// How many were.
+    /// How many delete calls were refused for that.
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
-    /// How many requests came through.
+    /// Number of requests that were forwarded.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
@@ -174,7 +174,7 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     }
     let request = shared.http.request(parts.method, format!("{}{}", shared.upstream, parts.uri));
     let answer = request.headers(headers).body(body).send().await.map_err(axum::Error::new)?;
-    // Each request has a connection of its own, so that a closed port is closed for the next one.
+    // Each request has a connection of its own: after the port is closed, the next request fails.
     let builder = Response::builder().header("Connection", "close");
     let builder = match answer.headers().get("x-request-id") {
         Some(id) => builder.header("X-Request-Id", id),
@@ -208,7 +208,7 @@ fn endless() -> Body {
 
 fn trickling(text: bytes::Bytes) -> Body {
     Body::from_stream(futures::stream::unfold(text, |mut text| async move {
-        // Often enough for any limit of idleness.
+        // Often enough that no idle timeout fires.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let byte = if text.len() > 1 { text.split_to(1) } else { bytes::Bytes::new() };
         Some((Ok::<_, std::io::Error>(byte), text))

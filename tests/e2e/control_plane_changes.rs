@@ -1,4 +1,4 @@
-//! What an administrator takes away under a running controller, and puts back.
+//! An administrator removes something that a running controller needs, and restores it.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn admin(stage: &Stage, arguments: &[&str]) -> String {
     stage.control_plane.kubectl(arguments).ok().unwrap()
 }
 
-/// The first call of three is held at the cloud until the test has done what it does.
+/// A stage on its own control plane, and ids for three calls. Tests hold the first call at the cloud while they act.
 async fn in_the_middle(name: &str) -> (Stage, Vec<String>) {
     let stage = Stage::alone(name, binary(), options()).await.unwrap();
     let ids = instances(&stage, 120);

@@ -1,4 +1,4 @@
-//! SIGKILL at the n-th write of the status, just before and just after it takes effect; then another process.
+//! SIGKILL just before and just after the n-th status write takes effect. Then a second process goes on.
 
 use clouddc_simulator::{Fault, Operation, Stage as Moment};
 use control_plane::Signal;
@@ -36,7 +36,7 @@ macro_rules! killed {
     )*};
 }
 
-// The first says that work begins, the second is the intent of a wave, the third its outcome and the next intent.
+// The first write says that work begins, the second is the intent of a wave, the third its outcome and the next intent.
 killed! {
     r01_killed_before_the_first_write: 1, true;
     r01_killed_after_the_first_write: 1, false;

@@ -1,4 +1,4 @@
-//! Access keys and passwords, end to end: the simulator verifies signatures by the vendor's rule and issues tokens as IAM does.
+//! Access keys and passwords: the simulator verifies signatures by the vendor's rule, and issues tokens as IAM does.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn add_user(stage: &Stage) {
     stage.cloud.add_user(User::new("deleter", PASSWORD, "acme corp", Projects::All));
 }
 
-/// Labels of those who called CloudDC, each once.
+/// Labels of the callers of CloudDC, each once.
 fn callers(stage: &Stage) -> Vec<String> {
     let mut labels: Vec<_> = stage.cloud.log().into_iter().filter_map(|entry| entry.token).collect();
     labels.sort();
@@ -110,7 +110,7 @@ async fn c03_a_token_that_ends_in_the_middle_is_renewed_before_and_one_that_is_r
     each_once(&stage.calls(), &ids);
 
     stage.cloud.set_token_life(Duration::from_hours(24));
-    // The last of the short ones ends, too.
+    // The last short-lived token expires too.
     stage.cloud.advance(Duration::from_secs(5));
     let before = stage.cloud.calls(Operation::CreateToken).len();
     let _ = stage.kubectl(&["delete", "secret", "clouddc"]).unwrap();

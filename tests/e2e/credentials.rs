@@ -1,4 +1,4 @@
-//! Credentials: wrong, missing, corrected, changed.
+//! Credentials that are wrong, missing, corrected or changed.
 
 use clouddc_simulator::Projects;
 use harness::{Manifest, TOKEN, condition};

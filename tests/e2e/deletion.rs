@@ -1,4 +1,4 @@
-//! The main job, from one id to five thousand.
+//! Deletions without faults, of one id to five thousand.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn delete(n: usize, expected: &[usize]) {
     let object = stage.wait_finished("retire");
     assert_succeeded(&object, n);
     let calls = stage.calls();
-    // The calls of a wave leave together, in no order.
+    // The calls of a wave leave together, in any order.
     let mut sizes = sizes(&calls);
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     assert_eq!(sizes, expected);
@@ -30,8 +30,8 @@ async fn delete(n: usize, expected: &[usize]) {
     waves_are_recorded_before_the_next(&versions);
 }
 
-/// In the version that stores the intent of a wave, every id of an earlier wave that the cloud returned is accepted with its
-/// batch; and rows only go forward.
+/// The version that stores the intent of a wave records every id that the cloud returned for an earlier wave as accepted.
+/// Rows only go forward.
 fn waves_are_recorded_before_the_next(versions: &[Value]) {
     let rank = |phase: &str| match phase {
         "" | "Pending" => 0,
@@ -80,7 +80,7 @@ async fn fifty_one_ids_are_two_calls() {
 async fn a_hundred_and_twenty_ids_are_three_calls() {
     let stage = stage("delete120").await;
     let ids = instances(&stage, 120);
-    // One call at a time, so that their order is that of the log.
+    // One call at a time: the calls are in the order of the log.
     let _controller = stage.controller(&["--parallel-calls", "1"]).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     assert_succeeded(&stage.wait_finished("retire"), 120);
@@ -168,11 +168,11 @@ async fn two_objects_that_name_the_same_ids_send_each_once() {
     each_once(&stage.calls(), &ids);
 }
 
-/// Writes of the status until 500 instances are accepted, with this many calls at once.
+/// Number of status writes until 500 instances are accepted, with this many parallel calls.
 async fn writes_until_accepted(parallel: &str) -> usize {
     let stage = stage_with(&format!("writes-{parallel}"), Options { end: EndTime::Never, ..options() }).await;
     let ids = instances(&stage, 500);
-    // A call takes its time, as at a real cloud.
+    // Calls take as long as at a real cloud.
     let slow = Fault::on(Operation::DeleteInstances).delay_before(Duration::from_millis(400));
     let _ = stage.cloud.script(slow);
     let history = stage.history().unwrap();
@@ -185,7 +185,7 @@ async fn writes_until_accepted(parallel: &str) -> usize {
         let versions = history.of("retire");
         versions.iter().any(|v| v["metadata"]["resourceVersion"] == *version).then_some(versions)
     });
-    // The first version is the user's, and this counts it instead of the last one.
+    // The first version is the user's. It is counted in place of the last one.
     versions.iter().take_while(|v| v["metadata"]["resourceVersion"] != *version).count()
 }
 

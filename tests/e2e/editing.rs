@@ -1,4 +1,4 @@
-//! Who may change what of an object that is there already, with the real kubectl.
+//! Changes of an existing object with the real kubectl: which are admitted.
 
 use control_plane::Output;
 use harness::{Manifest, Stage};
@@ -22,13 +22,13 @@ async fn a_second_field_manager_adds_no_id() {
     assert!(
         refused.stderr.contains("conflict with \"first\"") && refused.stderr.contains(".spec.instanceIDs")
     );
-    // By force, the schema refuses it; and so it does of the first one.
+    // With force, the schema refuses the change, also from the first manager.
     for (manager, force) in [("second", &["--force-conflicts"][..]), ("first", &[])] {
         let refused = server_side(&stage, manager, &more, force);
         assert!(refused.stderr.contains("instanceIDs is immutable"), "{manager}: {}", refused.stderr);
     }
     assert_eq!(stage.get("retire")["spec"]["instanceIDs"].as_array().unwrap().len(), 1);
-    // The controller's status makes it no owner of the spec: the first one goes on without a conflict.
+    // The controller's status writes make it no owner of the spec: the first manager applies without a conflict.
     let _controller = stage.controller(&[]).unwrap();
     stage.wait_reason("retire", "Suspended");
     assert!(server_side(&stage, "first", &first.with("suspend", false), &[]).status.success());
@@ -39,7 +39,7 @@ async fn a_second_field_manager_adds_no_id() {
 async fn kubectl_edit_suspends_and_says_what_never_changes() {
     let stage = stage("edit").await;
     stage.apply(&Manifest::new("retire", &instances(&stage, 1)).with("suspend", false)).unwrap();
-    // What the editor was shown last: kubectl opens a refused text again, with the reason in front.
+    // The text that the editor was shown last: kubectl shows a refused text again, with the reason at its top.
     let folder = stage.control_plane.folder();
     let shown = folder.join(format!("edited-{}", stage.namespace));
     let folder = folder.display().to_string();

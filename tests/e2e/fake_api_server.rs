@@ -1,4 +1,4 @@
-//! The API server in memory, on which the simulation rests, behaves as the real one does.
+//! The API server in memory, which the simulation uses, answers as the real one does.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ enum Server {
 }
 
 impl Server {
-    /// The object of the reply; or code and reason of a refusal.
+    /// The object of the reply, or the code and reason of an error.
     async fn ask(&mut self, method: &str, path: &str, body: &Value) -> Result<Value, (u16, String)> {
         match self {
             Self::Real(client) => {
@@ -52,7 +52,7 @@ impl Server {
     }
 }
 
-/// What a write does, made of the object as it was at first and as it is now.
+/// A write, made from the first and the current version of the object.
 struct Step {
     name: &'static str,
     method: &'static str,
@@ -137,7 +137,7 @@ fn manifest() -> Value {
     })
 }
 
-/// What can be told of a step without regard to which server it is.
+/// The result of a step, without what differs between servers.
 async fn run(server: &mut Server, collection: &str) -> Vec<String> {
     let one = format!("{collection}/{NAME}");
     let first = server.ask("POST", collection, &manifest()).await.unwrap();
@@ -163,7 +163,7 @@ async fn run(server: &mut Server, collection: &str) -> Vec<String> {
     told
 }
 
-/// The object, and what a write has changed.
+/// The object, with what a write has changed.
 fn shape(now: &Value, before: &Value) -> String {
     if now.is_null() {
         return "gone".to_owned();

@@ -1,4 +1,4 @@
-//! Faults of the cloud and of the process between a call and its record.
+//! Faults of the cloud and of the process between a call and the record of its outcome.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn c14_of_a_partial_202_only_the_rest_is_sent_once_more() {
     let named = named(&calls);
     assert!(calls[0].returned_ids.iter().all(|id| named[id] == 1), "the 47 are never sent again");
     assert!(calls[1].ids.iter().all(|id| named[id] == 2));
-    // Between the two calls the states of the three were read.
+    // Between the two calls the controller read the states of the three ids.
     let looked = stage.cloud.log().into_iter().any(|entry| {
         entry.operation == Operation::ListInstances
             && entry.received_ms > calls[0].finished_ms.unwrap()

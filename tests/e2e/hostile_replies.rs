@@ -1,5 +1,5 @@
-//! Replies that no cloud of this kind sends: of a delete call that got one nobody knows what became, a read that got one
-//! says nothing, and the process stays small.
+//! Replies that a sound cloud never sends: the outcome of a delete call is then unknown, a read tells nothing, and the
+//! controller's memory stays small.
 
 use clouddc_simulator::{Entry, Operation};
 use harness::{Controller, Manifest, Stage, condition};
@@ -10,7 +10,7 @@ use crate::{
     support::{assert_succeeded, each_once, instances, no_attempt_beyond_the_first, stage},
 };
 
-/// Half a MiB that would expand to half a GiB of spaces, by one block of deflate.
+/// A deflate block of half a MiB that expands to half a GiB of spaces.
 fn bomb() -> Vec<u8> {
     let head =
         b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xec\xc1\x81\x00\x00\x00\x00\x80\x20\x95\xfd\x29\x17\xa9\x0a";
@@ -24,7 +24,7 @@ fn other(status: u16, headers: &[(&'static str, &str)], body: impl Into<Vec<u8>>
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
-/// By a name: the reply, the reason that a read with it gives, and what it says.
+/// For each name: the reply, the reason of `Ready` after a read with this reply, and a part of its message.
 fn replies(elsewhere: &Front) -> Vec<(&'static str, Spoilt, &'static str, &'static str)> {
     const UNREACHABLE: &str = "CloudUnreachable";
     const MISCONFIGURED: &str = "EndpointMisconfigured";
@@ -57,10 +57,10 @@ fn replies(elsewhere: &Front) -> Vec<(&'static str, Spoilt, &'static str, &'stat
     ]
 }
 
-/// Eight caps of a list, and far below what comes if there is none.
+/// Eight times the cap of a list reply, and far less than the replies without a cap.
 const ROOM: u64 = 32 << 20;
 
-/// A stage whose controller reaches the cloud through a front, and has done all that it does without a fault.
+/// A stage whose controller reaches the cloud through a front, and has completed one deletion without a fault.
 async fn warmed_up(name: &str) -> (Stage, Front, Controller) {
     let stage = stage(name).await;
     let front = Front::plain(&stage, None).await;
@@ -77,7 +77,7 @@ fn calls_for(stage: &Stage, ids: &[String]) -> Vec<Entry> {
     stage.calls().into_iter().filter(|call| call.ids.iter().any(|id| ids.contains(id))).collect()
 }
 
-/// The row of the call that was sent first.
+/// The batch of the first call in the status.
 fn first_batch(object: &Value) -> &Value {
     object["status"]["batches"].as_array().unwrap().iter().find(|batch| batch["number"] == 1).unwrap()
 }

@@ -15,7 +15,7 @@ fn ids_of(entries: Vec<Entry>) -> Vec<Vec<String>> {
     entries.into_iter().map(|entry| entry.ids).collect()
 }
 
-/// "base64, at most 32 K" of user data in each of 100 rows, in so many bytes of text.
+/// User data of each of 100 rows, in bytes of text. The vendor documents "base64, at most 32 K".
 async fn with_user_data(name: &str, bytes: usize) -> (Stage, Vec<String>) {
     let stage = stage_with(name, Options { user_data_bytes: bytes, ..options() }).await;
     let ids = instances(&stage, 100);
@@ -36,7 +36,7 @@ async fn s12_a_list_of_a_hundred_rows_with_32_kib_of_user_data_each_is_read_whol
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s12_a_list_above_its_cap_is_read_by_its_halves() {
-    // 32 KiB before their encoding: 4.2 MiB.
+    // 32 KiB before base64: 4.2 MiB for 100 rows.
     let (stage, ids) = with_user_data("encoded", 43_692).await;
     let looks = ids_of(before_the_first_call(&stage, Operation::ListInstances));
     assert_eq!(looks, [&ids[..], &ids[..50], &ids[50..]]);
@@ -47,7 +47,7 @@ async fn t06_a_row_that_falls_between_two_pages_is_read_by_itself() {
     let stage = stage_with("between", Options { page_rows: Some(40), ..options() }).await;
     let ids = instances(&stage, 100);
     stage.cloud.script(Fault::on(Operation::ListInstances).times(1).lose_rows(1));
-    // The page after that has five rows of it again.
+    // The next page has five such rows.
     stage.cloud.script(Fault::on(Operation::ListInstances).times(1).repeat_rows(5));
     let _controller = stage.controller(&[]).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();

@@ -1,4 +1,4 @@
-//! Two replicas of which one works: the leader is killed, stopped, asked to end, or loses its lease.
+//! Two replicas, of which one leads: the leader is killed, stopped, asked to end, or loses its lease.
 
 use std::{
     sync::{
@@ -43,14 +43,14 @@ fn sent(controller: &Controller) -> usize {
     controller.log().matches("sending a delete call").count()
 }
 
-/// What follows `name="` in its log.
+/// The value after `name="` in its log.
 fn logged(controller: &Controller, name: &str) -> String {
     let log = controller.log();
     let (_, rest) = log.split_once(&format!("{name}=\"")).unwrap();
     rest.split('"').next().unwrap().to_owned()
 }
 
-/// The Lease, as whoever looks after the cluster sees it.
+/// The Lease, read by an administrator.
 pub fn lease(stage: &Stage, controller: &Controller) -> Value {
     let (namespace, name) = (logged(controller, "namespace"), logged(controller, "lease"));
     let get = ["get", "lease", &name, "-n", &namespace, "-o", "json"];
@@ -58,7 +58,7 @@ pub fn lease(stage: &Stage, controller: &Controller) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Someone else writes the holder.
+/// Writes a holder into the Lease, as another client.
 fn give(stage: &Stage, controller: &Controller, holder: Option<&str>) {
     let (namespace, name) = (logged(controller, "namespace"), logged(controller, "lease"));
     let patch = json!({"spec": {"holderIdentity": holder}}).to_string();
@@ -66,7 +66,7 @@ fn give(stage: &Stage, controller: &Controller, holder: Option<&str>) {
     stage.control_plane.kubectl(&patch).ok().unwrap();
 }
 
-/// Ends by itself because it leads no more.
+/// Waits until a replica ends by itself because it no longer leads.
 fn wait_lost(controller: Controller, why: &str) {
     let log = until("it says that the lease is lost", || {
         let log = controller.log();
@@ -102,7 +102,7 @@ async fn l03_a_standby_is_ready_does_nothing_and_goes_on_when_the_leader_is_kill
 
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     stage.cloud.wait_calls(Operation::DeleteInstances, 3, SOON).await.unwrap();
-    // Beside the Lease it asked once, at its start, whether it may list.
+    // Its only request beside those of the Lease is the check at its start whether it may list.
     assert_eq!((gateway.count(lists), gateway.count(|asked| !leases(asked))), (1, 1));
     let killed = Instant::now();
     leader.kill();
@@ -133,7 +133,7 @@ async fn r02_on_sigterm_a_leader_records_its_call_and_then_gives_the_lease_back(
     gate.wait_held(1, SOON).await.unwrap();
     leader.signal(Signal::TERM).unwrap();
     until("it drains", || leader.log().contains("draining").then_some(()));
-    // Longer than a lease is good for: it is renewed through the drain.
+    // Longer than a lease is valid: the controller renews it during the drain.
     let renewals = gateway.count(|asked| leases(asked) && asked.method == "PUT");
     until("renewed", || {
         (gateway.count(|asked| leases(asked) && asked.method == "PUT") >= renewals + 8).then_some(())
@@ -147,7 +147,7 @@ async fn r02_on_sigterm_a_leader_records_its_call_and_then_gives_the_lease_back(
         "figure: after the drain of the leader the standby led in {:.1} s",
         ended.elapsed().as_secs_f32()
     );
-    // The record of the call came before the lease was given back, and nothing after.
+    // The outcome of the call was recorded before the lease was released, and nothing came after.
     let asked = gateway.asked();
     let record = asked.iter().rposition(|a| a.method == "PUT" && a.path.ends_with("/status")).unwrap();
     let release = asked.iter().rposition(|a| leases(a) && a.method == "PUT").unwrap();
@@ -191,7 +191,7 @@ async fn r06_a_leader_stopped_past_its_lease_while_its_call_runs_writes_nothing_
         stopped.elapsed().as_secs_f32()
     );
     stage.wait("retire", "all accepted", |object| count(object, "Accepted") == 120);
-    // The reply to its call waits for it in its socket.
+    // The reply to its call waits in the socket of the stopped process.
     gate.release();
     let calls = stage.calls().len();
     leader.signal(Signal::CONT).unwrap();
@@ -247,7 +247,7 @@ async fn r06_a_lease_that_someone_takes_or_clears_ends_the_leader_before_its_nex
         wait_lost(leader, why);
         gate.release();
         assert_eq!(stage.calls().len(), 1);
-        // As kubelet would.
+        // As a kubelet does.
         let _again = replica(&stage, &[]);
         assert_succeeded(&stage.wait_finished("retire"), 120);
         each_once(&stage.calls(), &ids);
@@ -286,7 +286,7 @@ async fn r06_two_live_processes_with_a_stolen_lease_do_no_harm() {
     wait_leads(&first);
     let thief = replica(&stage, &[]);
     wait_stands_by(&thief);
-    // From now on it hears nothing of its Lease, and goes on for as long as it may.
+    // From now on its requests for the Lease are not answered. It goes on as long as its lease is valid.
     let _deaf = gateway.script(Rule::on(leases).hang());
     give(&stage, &first, None);
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
@@ -315,7 +315,7 @@ async fn r06_a_leader_that_cannot_reach_the_api_server_ends_and_comes_back_with_
     gate.release();
     wait_lost(leader, "could not be renewed in time");
     assert_eq!(stage.calls().len(), 1);
-    // Started again while nothing answers: it waits, alive and not ready.
+    // Started again while the API server does not answer: it waits, alive and not ready.
     let again = replica_behind(&stage, &gateway);
     until("it waits", || again.log().contains("can't be listed").then_some(()));
     assert!(http_get(again.health(), "/healthz").starts_with("HTTP/1.1 200"));

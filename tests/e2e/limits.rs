@@ -53,7 +53,7 @@ async fn the_deadline_ends_an_object_that_the_cloud_does_not_also_while_suspende
     assert!(condition(&object, "Ready").2.contains("may still end at the cloud"));
     assert_eq!(object["status"]["failures"], json!([{"reason": "DeadlineExceeded", "count": 3}]));
     let calls = stage.calls().len();
-    // Raising it opens nothing again.
+    // Raising the limit opens no finished object again.
     stage.patch("retire", &json!({"activeDeadlineSeconds": 86400})).unwrap();
     let seen = stage.wait("retire", "the edit is observed", |o| {
         o["status"]["observedGeneration"] == o["metadata"]["generation"]
@@ -122,7 +122,7 @@ async fn t04_the_policy_says_what_an_unknown_id_is() {
     assert_eq!(object["status"]["failures"], json!([{"reason": "NotFound", "count": 1}]));
     assert_eq!(count(&object, "Terminated"), 2);
     assert_eq!(sizes(&stage.calls()), [2], "an unknown id is not sent");
-    // The same ids without the policy: all are gone.
+    // The same ids with the default policy: all count as gone.
     stage.apply(&Manifest::new("lenient", &ids)).unwrap();
     assert_succeeded(&stage.wait_finished("lenient"), 3);
     assert_eq!(stage.calls().len(), 1);

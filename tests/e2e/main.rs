@@ -1,6 +1,6 @@
 //! The controller as a process, against a real kube-apiserver and a simulated CloudDC.
 //!
-//! A test judges by the cloud's log and by the API server's answers, never by the controller's word.
+//! Tests judge by the cloud's log and by the API server's answers, never by what the controller says.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

@@ -1,4 +1,4 @@
-//! A cloud that is down for a while: nothing is given up, and it is not flooded.
+//! A cloud that is down for a while: the controller gives nothing up and does not flood the cloud.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use harness::Manifest;
 
 use crate::support::{assert_succeeded, count, each_once, instances, stage};
 
-/// Delete calls in flight at once, at most, once each object's own first wave has ended: whatever goes out later was decided
-/// upon when the cloud was known to be silent.
+/// The most delete calls that were in flight at once, after the first wave of each object ended. Later calls were decided
+/// after the controller knew that the cloud is silent.
 fn at_once_later(calls: &[Entry], objects: &[Vec<String>]) -> usize {
     let mut edges: Vec<_> = calls.iter().map(|call| (call.received_ms, 1, call)).collect();
     edges.extend(calls.iter().filter_map(|call| Some((call.finished_ms?, -1, call))));
-    // Of two in the same millisecond the end comes first.
+    // An end sorts before a start in the same millisecond.
     edges.sort_unstable_by_key(|(at, change, _)| (*at, *change));
     let mut fresh: Vec<_> = objects.iter().collect();
     let (mut in_flight, mut most) = (0_isize, 0);
@@ -35,7 +35,7 @@ fn at_once_later(calls: &[Entry], objects: &[Vec<String>]) -> usize {
 
 async fn outage(name: &str, calls: u64, fault: Fault) {
     let stage = stage(name).await;
-    // Slow enough for two calls to meet.
+    // Slow enough that two calls overlap.
     let fault = stage.cloud.script(fault.delay_before(Duration::from_millis(150)));
     let _controller = stage.controller(&["--retry-max", "500ms", "--settle", "200ms"]).unwrap();
     let names = ["one", "two", "three"];
@@ -67,6 +67,6 @@ async fn c09_an_outage_with_503_fails_no_id_and_is_probed_by_one_call_at_a_time(
 #[tokio::test(flavor = "multi_thread")]
 async fn c11_an_outage_of_the_network_fails_no_id_and_is_probed_by_one_call_at_a_time() {
     let fault = Fault::on(Operation::DeleteInstances).drop_connection(Moment::BeforeEffect);
-    // Without a slower pace, so that objects often want to call at the same moment.
+    // A dropped connection does not slow the rate of calls: objects often want to call at the same moment.
     outage("outagedrop", 30, fault).await;
 }

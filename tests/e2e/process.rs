@@ -1,4 +1,4 @@
-//! The process: flags, health, drain, and objects that must not harm others.
+//! The process: flags, health, the drain at its end, and objects that must not harm others.
 
 use std::{
     io::{Read, Write},
@@ -38,7 +38,7 @@ async fn it_says_whether_it_is_healthy_and_ready() {
     until("the refusal is in the log", || refused.log().contains("the watch failed").then_some(()));
     assert!(http_get(refused.health(), "/healthz").starts_with("HTTP/1.1 200"));
     assert!(http_get(refused.health(), "/readyz").starts_with("HTTP/1.1 503"));
-    // A first list that never comes must not keep the process from ending.
+    // The process must end although its first list is never answered.
     assert_eq!(refused.terminate(Duration::from_secs(20)).unwrap(), Some(0));
 }
 
@@ -105,7 +105,7 @@ async fn flags_are_checked_with_messages_that_say_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_objects_that_cannot_be_read_harm_no_other() {
     let stage = Stage::alone("broken", binary(), options()).await.unwrap();
-    // An older, looser schema: what it let in is still there.
+    // An older schema admitted more: such objects still exist.
     let loose = json!([{
         "op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",
         "value": {"type": "object", "properties": {
@@ -119,7 +119,7 @@ async fn s10_objects_that_cannot_be_read_harm_no_other() {
     let upper = Manifest::new("upper", &[ids[0].clone(), ids[1].to_uppercase()]);
     let number = Manifest::new("number", &ids).with("instanceIDs", json!([7]));
     let record = Manifest::new("record", &ids);
-    // The schema is in force a moment after the patch.
+    // The API server uses the schema with a delay after the patch.
     until("the loose schema admits it", || stage.apply(&upper).ok());
     stage.apply(&number).unwrap();
     stage.apply(&record).unwrap();
@@ -145,7 +145,7 @@ async fn s10_objects_that_cannot_be_read_harm_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn l04_an_account_that_hangs_delays_no_other() {
     let stage = stage("hanging").await;
-    // Nine objects, more than are loaded at once, whose cloud never answers; and one of another Secret.
+    // The cloud never answers for nine objects, more than are loaded at once. One more object has another Secret.
     stage.cloud.add_token("hanging", "hanging-token", clouddc_simulator::Projects::All);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hanging"}, "stringData": {"token": "hanging-token"}});
     assert!(stage.kubectl_in(&["create", "-f", "-"], &secret.to_string()).unwrap().status.success());

@@ -18,10 +18,10 @@ use crate::{
     tls::{authority, server},
 };
 
-/// A name that no resolver knows: only the proxy finds it.
+/// A host name that no resolver knows: only the proxy can connect to it.
 const HOST: &str = "clouddc.example:8443";
 
-/// A proxy that knows nothing but CONNECT, and one place.
+/// A proxy that knows CONNECT only, and connects everyone to one address.
 struct Proxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -29,7 +29,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// Leads everybody to `place`; without one it refuses.
+    /// Connects each client to `place`. Without a place it refuses.
     async fn start(place: Option<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -43,13 +43,13 @@ impl Proxy {
         Self { address, heads, task }
     }
 
-    /// The places that were asked for, in order.
+    /// The hosts that clients asked for, in order.
     fn asked(&self) -> Vec<String> {
         let place = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
         self.heads.lock().unwrap().iter().map(place).collect()
     }
 
-    /// All that was said to it in the clear.
+    /// Everything that clients sent before TLS.
     fn heard(&self) -> String {
         self.heads.lock().unwrap().concat()
     }
@@ -141,7 +141,7 @@ async fn c10_a_proxy_that_refuses_is_said_without_its_password_and_nothing_is_se
     let message = condition(&object, "Ready").2;
     assert!(message.contains("proxy"), "{message}");
     assert!(proxy.asked().iter().all(|place| place == HOST) && stage.cloud.log().is_empty());
-    // As base64 has it, it is what the proxy is to hear, and nobody else.
+    // In base64 the password is in the request to the proxy, and nowhere else.
     assert!(proxy.heard().to_lowercase().contains("proxy-authorization: basic "), "{}", proxy.heard());
     let events = stage.kubectl(&["get", "events", "-o", "json"]).unwrap();
     for told in [controller.log(), events, object.to_string()] {

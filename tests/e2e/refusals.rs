@@ -1,4 +1,4 @@
-//! Delete calls that the cloud refuses because of ids: the others proceed, and no good id is given up.
+//! Delete calls that the cloud refuses because of some ids: the other ids are deleted, and no good id fails.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// Ids that change, by somebody else's hand, between the look at them and the call.
+/// Ids whose instances another client changes between the look and the call.
 async fn changed_after_the_look(stage: &Stage, ids: &[String], change: impl Fn(&str)) {
     let gate = stage.cloud.script(Fault::on(Operation::ListInstances).times(1).hold(Moment::AfterEffect));
     stage.apply(&Manifest::new("retire", ids)).unwrap();
@@ -71,7 +71,7 @@ async fn c01_a_request_that_is_refused_for_every_id_marks_none() {
     fault.wait_hit(15, SOON).await.unwrap();
     assert_eq!(object["status"]["phase"], "Deleting");
     assert!(condition(&object, "Ready").2.contains("iMetal.0001"), "{}", condition(&object, "Ready").2);
-    // All were refused alone by now, and then it is asked again slowly: the object has marked none of them.
+    // By now each id was refused alone, and the controller tries again at a slow rate. It has marked none of them.
     fault.wait_hit(17, SOON).await.unwrap();
     assert_eq!(count(&stage.get("retire"), "Failed"), 0);
     fault.remove();

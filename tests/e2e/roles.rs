@@ -1,4 +1,4 @@
-//! The role of `deploy/base` is enough, and nothing in it is too much: without any one verb, something is missed.
+//! The role of `deploy/base` is sufficient and minimal: without any one of its verbs, something fails.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{assert_succeeded, instances, stage};
 
-/// A ServiceAccount of its own with the rules of `deploy/base` but one verb of one resource.
+/// A further ServiceAccount with the rules of `deploy/base`, except one verb of one resource.
 fn account_without(stage: &Stage, resource: &str, verb: &str) -> PathBuf {
     let control_plane = stage.control_plane;
     let rules = rules(control_plane);
@@ -38,7 +38,7 @@ fn account_without(stage: &Stage, resource: &str, verb: &str) -> PathBuf {
         assert!(output.status.success(), "{}", output.stderr);
     }
     let kubeconfig = control_plane.service_account_kubeconfig(&stage.namespace, "lesser").unwrap();
-    // The authorizer learns of a new role a moment later.
+    // The authorizer learns of a new role with a delay.
     let probe = if (resource, verb) == ("secrets", "get") {
         ["list", "instancedeletions"]
     } else {
@@ -139,7 +139,7 @@ async fn without_update_on_the_status_nothing_is_sent() {
     nothing_works_without("instancedeletions/status", "update", "the status was not written").await;
 }
 
-/// Without this verb nobody ever leads.
+/// Without this verb no replica becomes the leader.
 async fn nobody_leads_without(verb: &str) {
     let stage = stage(&format!("no-lease-{verb}")).await;
     let lesser = account_without(&stage, "leases", verb);
@@ -178,7 +178,7 @@ async fn without_update_on_leases_a_leader_ends_and_takes_no_other_lease() {
     });
     assert!(log.contains("leases.coordination.k8s.io"), "{log}");
     assert_eq!(controller.wait_exit(std::time::Duration::from_secs(20)).unwrap(), Some(1));
-    // The Lease is there, and its holder is gone.
+    // The Lease exists, and its holder has ended.
     let next = stage.controller_through(&lesser, &flags).unwrap();
     until("the refusal is in the log", || next.log().contains("leads=false").then_some(()));
     assert!(stage.calls().is_empty());
@@ -213,7 +213,7 @@ async fn without_delete_on_instancedeletions_a_finished_object_stays() {
     });
     assert_succeeded(&stage.get("retire"), 1);
     controller.kill();
-    // With the whole role it goes.
+    // With the whole role the object is deleted.
     let _controller = stage.controller(&[]).unwrap();
     until("the object is gone", || stage.kubectl(&["get", "idel", "retire"]).is_err().then_some(()));
 }
@@ -236,7 +236,7 @@ fn events(stage: &Stage, reason: &str) -> Vec<Value> {
     all["items"].as_array().unwrap().iter().filter(|e| e["reason"] == reason).cloned().collect()
 }
 
-/// Suspended twice: the second time is counted in the first event.
+/// Suspends an object twice: the first event counts the second time.
 fn suspend_twice(stage: &Stage, name: &str) {
     for suspend in [true, false, true, false] {
         stage.patch(name, &json!({"suspend": suspend})).unwrap();
@@ -261,7 +261,7 @@ async fn without_create_on_events_nothing_is_told_and_the_work_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_patch_on_events_a_repetition_is_not_counted() {
     let stage = stage("without-patch").await;
-    // An object that waits: its Secret is of a project that the cloud refuses.
+    // An object that waits, because the cloud refuses its project.
     stage.kubectl(&["delete", "secret", "clouddc"]).unwrap();
     let counted = |name: &str| {
         let of = |e: &Value| e["regarding"]["name"] == name;
@@ -271,7 +271,7 @@ async fn without_patch_on_events_a_repetition_is_not_counted() {
     let controller = stage.controller_as(&lesser).unwrap();
     stage.apply(&Manifest::new("lesser", &instances(&stage, 1))).unwrap();
     suspend_twice(&stage, "lesser");
-    // Events are told in order: one that came later is there.
+    // Events are written in order: a later one exists.
     stage.apply(&Manifest::new("later", &instances(&stage, 1)).with("suspend", true)).unwrap();
     until("a later event is told", || counted("later"));
     assert_eq!(counted("lesser"), Some(Value::Null));

@@ -1,4 +1,4 @@
-//! The account's schedule: what is on its way is looked at for all objects together.
+//! The account's schedule: instances that shut down are read for all objects together.
 
 use std::collections::HashSet;
 

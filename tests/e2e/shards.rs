@@ -1,4 +1,4 @@
-//! Several processes, each with a part of the objects and a lease of its own.
+//! Several controllers, each with some of the objects and a lease of its own.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn label(stage: &Stage, name: &str, team: &str) {
     stage.kubectl(&["label", "--overwrite", "idel", name, &format!("team={team}")]).unwrap();
 }
 
-/// Names of the objects that it has sent calls for, in order, with repetitions.
+/// Names of the objects that a controller has sent calls for, in order, with repetitions.
 fn called_for(controller: &Controller) -> Vec<String> {
     let log = controller.log();
     let calls = log.lines().filter(|line| line.contains("sending a delete call"));
@@ -70,7 +70,7 @@ async fn an_object_that_moves_to_another_shard_in_the_middle_of_a_call_is_record
     stage.apply(&labelled("retire", &ids, "a")).unwrap();
     gate.wait_held(1, SOON).await.unwrap();
     label(&stage, "retire", "b");
-    // The other one begins with what is not in that call.
+    // The other controller begins with ids that are not in that call.
     until("the other has called", || (!called_for(&b).is_empty()).then_some(()));
     gate.release();
     until("it is left", || a.log().contains("left: its labels").then_some(()));
@@ -82,7 +82,7 @@ async fn an_object_that_moves_to_another_shard_in_the_middle_of_a_call_is_record
     assert_succeeded(&stage.wait_finished("retire"), 120);
     each_once(&stage.calls(), &ids);
     assert_eq!(called_for(&a).len(), 1, "{}", a.log());
-    // Nothing is left that a drain would wait for.
+    // A drain has nothing to wait for.
     assert_eq!(a.terminate(Duration::from_secs(20)).unwrap(), Some(0));
 }
 
@@ -96,7 +96,7 @@ async fn s13_labels_are_read_live_before_each_call() {
     let gate = stage.cloud.script(Fault::on(Operation::DeleteInstances).times(1).hold(Moment::AfterEffect));
     stage.apply(&labelled("retire", &ids, "a")).unwrap();
     gate.wait_held(1, SOON).await.unwrap();
-    // The watch tells nothing from now on.
+    // From now on the watch delivers no events.
     gateway.watching(Watching::Stall);
     label(&stage, "retire", "b");
     gate.release();

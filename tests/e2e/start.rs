@@ -1,4 +1,4 @@
-//! What a controller finds when it starts, and a quota that others use up.
+//! What a controller finds when it starts, and a quota that other clients use up.
 
 use clouddc_simulator::{Entry, Fault, Operation, Stage as Moment};
 use harness::{Manifest, condition, until};
@@ -16,7 +16,7 @@ async fn k10_a_list_that_was_overtaken_starts_nothing() {
     let ids = instances(&stage, 3);
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     stage.apply(&Manifest::new("gone", &instances(&stage, 3))).unwrap();
-    // The list is answered as things are now, and the answer comes when they are otherwise.
+    // The answer to the list holds the state of now and is delivered after the state has changed.
     let held = gateway.script(Rule::on(lists).times(1).hold());
     let _controller = stage.controller_through(&gateway.kubeconfig, &[]).unwrap();
     held.wait_hits(1);
@@ -68,7 +68,7 @@ async fn k24_many_objects_at_the_start_all_end_and_none_is_worked_on_twice() {
     let reads = |e: &Entry| e.operation != Operation::DeleteInstances;
     let reads = stage.cloud.log().into_iter().filter(reads).count();
     assert!(reads < 200, "{reads} reads: they are shared by objects");
-    // After a restart all are found again, at their end, and nothing is asked.
+    // After a restart the controller finds all objects finished and calls nothing.
     controller.kill();
     let requests = stage.cloud.log().len();
     let again = stage.controller(&[]).unwrap();
@@ -89,7 +89,7 @@ async fn c28_a_quota_that_others_use_up_is_waited_for_and_said() {
     let object = stage.wait_reason("retire", "Throttled");
     assert_eq!(object["status"]["phase"], "Throttled");
     until("it was refused again and again", || (quota.times_hit() >= 4).then_some(()));
-    // Suspended meanwhile, it sends nothing more.
+    // An object that was suspended meanwhile sends nothing more.
     stage.patch("retire", &json!({"suspend": true})).unwrap();
     stage.wait_reason("retire", "Suspended");
     let refused = stage.calls().len();

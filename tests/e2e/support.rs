@@ -1,4 +1,4 @@
-//! What these tests share.
+//! Helpers of several modules.
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
@@ -32,7 +32,7 @@ pub fn instances(stage: &Stage, n: usize) -> Vec<String> {
     stage.cloud.ids(PROJECT, n)
 }
 
-/// How often each id is named in calls that reached the cloud.
+/// In how many of these calls each id is.
 pub fn named(calls: &[Entry]) -> HashMap<String, usize> {
     let mut named = HashMap::new();
     for id in calls.iter().flat_map(|call| &call.ids) {
@@ -46,14 +46,14 @@ pub fn sizes(calls: &[Entry]) -> Vec<usize> {
     calls.iter().map(|call| call.ids.len()).collect()
 }
 
-/// Each of these ids is in exactly one call.
+/// Asserts that each of these ids, and no other, is in exactly one call.
 pub fn each_once(calls: &[Entry], ids: &[String]) {
     let named = named(calls);
     assert_eq!(named.len(), ids.len(), "ids in calls");
     assert!(ids.iter().all(|id| named.get(id) == Some(&1)), "each id in one call");
 }
 
-/// An unknown outcome, or a call that was not sent, used no attempt.
+/// Asserts that no row counts an attempt: an unknown outcome and a call that was not sent use none.
 pub fn no_attempt_beyond_the_first(object: &Value) {
     let rows = object["status"]["instances"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["attempts"].is_null()), "it uses no attempt");
@@ -72,7 +72,7 @@ pub fn count(object: &Value, phase: &str) -> usize {
     rows.map_or(0, |rows| rows.iter().filter(|row| row["phase"] == phase).count())
 }
 
-/// The object succeeded, and says so everywhere.
+/// Asserts that the object succeeded, by its phase, conditions, counts and rows.
 pub fn assert_succeeded(object: &Value, n: usize) {
     assert_eq!(object["status"]["phase"], "Succeeded", "{:#}", object["status"]["conditions"]);
     assert_eq!(object["status"]["progress"], format!("{n}/{n}"));
@@ -89,7 +89,7 @@ fn rank(phase: &str) -> u8 {
     }
 }
 
-/// In consecutive versions of an object, rows only go forward and ends stay as they are.
+/// Asserts that rows only go forward from version to version, and that final records do not change.
 pub fn assert_monotone(versions: &[Value]) {
     assert!(versions.len() > 1, "the history was recorded");
     let rows = |v: &Value| v["status"]["instances"].as_array().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A cloud that asks to slow down: what it asks for is kept, and nobody else pays for it.
+//! A cloud that throttles: the controller waits as long as the reply asks, and delays no other account.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn date(at: Timestamp) -> String {
     DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap()
 }
 
-/// An object of 50 ids whose first call is refused so. Both of its calls.
+/// Deletes 50 ids, with this refusal of the first call. Returns both calls.
 fn refused_once(stage: &Stage, name: &str, fault: Fault) -> [Entry; 2] {
     let ids = instances(stage, 50);
     let before = stage.calls().len();
@@ -52,7 +52,7 @@ async fn c07_no_call_leaves_before_the_wait_that_was_asked_for_is_over() {
     let forms = [
         ("seconds", refusal().header("Retry-After", "2")),
         ("message", Fault::on(Operation::DeleteInstances).reply_error(429, "APIGW.0308", MESSAGE)),
-        // The header is nonsense, so that the message counts.
+        // The header is not valid, so the message counts.
         (
             "both",
             Fault::on(Operation::DeleteInstances)
@@ -73,7 +73,7 @@ async fn c07_no_call_leaves_before_the_wait_that_was_asked_for_is_over() {
 async fn c07_no_call_leaves_before_the_date_that_was_asked_for() {
     let stage = stage("date").await;
     let _controller = stage.controller(&["--retry-max", "1m"]).unwrap();
-    // The cloud's clock is right, an hour slow, an hour fast: a date is of that clock.
+    // The cloud's clock is right, an hour behind, an hour ahead. A date in a reply is of that clock.
     for (name, offset) in [("right", 0), ("slow", -3600), ("fast", 3600)] {
         stage.cloud.set_clock_offset(offset);
         let open = Timestamp::from_second(Timestamp::now().as_second() + 6).unwrap();
@@ -158,7 +158,7 @@ async fn c28_it_is_said_when_it_goes_on_and_suspended_meanwhile_nothing_is_sent_
     stage.patch("retire", &json!({"suspend": true})).unwrap();
     stage.wait_reason("retire", "Suspended");
     assert_eq!(sizes(&stage.calls()), [50], "suspended before the gate opened");
-    // Another object's call shows that the gate has opened, and when.
+    // The call of another object shows when calls are allowed again.
     let others = instances(&stage, 1);
     stage.apply(&Manifest::new("other", &others)).unwrap();
     assert_succeeded(&stage.wait_finished("other"), 1);
@@ -189,12 +189,12 @@ fn of_secret(name: &str, ids: &[String], secret: &str) -> Manifest {
     Manifest::new(name, ids).with("credentialsSecretRef", json!({"name": secret}))
 }
 
-/// How many delete calls came from this token or key.
+/// Number of delete calls with this token or key.
 fn calls_of(stage: &Stage, label: &str) -> usize {
     stage.calls().iter().filter(|call| call.token.as_deref() == Some(label)).count()
 }
 
-/// One call an hour for each user; refusals say how long the rest of the hour is.
+/// Allows one call an hour for each user. A refusal says how many seconds remain.
 fn one_an_hour() -> Options {
     let limit = RateLimit::fixed(1, Duration::from_hours(1)).retry_after(RetryAfter::Exact);
     Options { delete_limit: Some(limit), ..options() }
@@ -214,7 +214,7 @@ async fn s10_a_throttled_account_slows_no_other_and_holds_no_place_that_another_
     let last = stage.calls().pop().unwrap();
     let asked = opens - i64::try_from(last.received_unix_ms / 1000).unwrap();
     assert!((3_500..=3_601).contains(&asked), "it says when the gate opens: in {asked} s");
-    // More objects than are loaded at once wait for the same gate, with no intent stored, and say until when.
+    // More objects than are loaded at once wait for the same account. None has stored an intent, and each says until when it waits.
     let waiting: Vec<_> = (0..12).map(|n| (format!("waits-{n}"), instances(&stage, 1))).collect();
     for (name, ids) in &waiting {
         stage.apply(&Manifest::new(name, ids)).unwrap();
@@ -251,7 +251,7 @@ async fn two_secrets_of_one_identity_share_its_budget() {
     let ids = instances(&stage, 1);
     stage.apply(&of_secret("two", &ids, "two")).unwrap();
     stage.wait_reason("two", "Throttled");
-    // Whoever has another identity goes on meanwhile; that it ends shows that time has passed.
+    // An object of another account goes on meanwhile. Its end shows that time has passed.
     stage.apply(&Manifest::new("other", &instances(&stage, 1))).unwrap();
     assert_succeeded(&stage.wait_finished("other"), 1);
     assert_eq!(calls_of(&stage, "key"), 2, "nothing is sent with the other Secret of the key");
@@ -262,7 +262,7 @@ async fn two_secrets_of_one_identity_share_its_budget() {
 async fn objects_of_a_slow_account_take_turns() {
     let stage = stage_with("turns", Options { end: EndTime::Never, ..options() }).await;
     let objects = ["a", "b", "c"].map(|name| (name, instances(&stage, 200)));
-    // The first call is held until each object has made one: from then on all are in the queue.
+    // The first call is held until each object has asked for a call: from then on all are in the queue.
     let held = stage.cloud.script(Fault::on(Operation::DeleteInstances).times(1).hold(Moment::BeforeEffect));
     let _controller = stage.controller(&["--delete-rate", "1", "--request-timeout", "60s"]).unwrap();
     for (name, ids) in &objects {

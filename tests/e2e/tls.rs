@@ -1,4 +1,4 @@
-//! TLS between the controller and the cloud: a certificate that is not right is an error that says so, and nothing is sent.
+//! TLS between the controller and the cloud: with a wrong certificate the controller sends nothing and says why.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// Who signs certificates.
+/// A certificate authority.
 pub struct Authority {
     /// Its own certificate.
     pub pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A new one.
+/// Makes an authority with this name.
 pub fn authority(name: &str) -> Authority {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -31,7 +31,7 @@ pub fn authority(name: &str) -> Authority {
     Authority { pem, issuer: Issuer::new(params, key) }
 }
 
-/// The configuration of a server whose certificate is for this name and ends in this year.
+/// The configuration of a server with a certificate for this name that expires in this year.
 pub fn server(authority: &Authority, name: &str, ends: i32) -> rustls::ServerConfig {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let key = KeyPair::generate().unwrap();

@@ -1,4 +1,4 @@
-//! Two controllers that both believe they lead, on one object, for its whole life.
+//! Two controllers that both believe they lead work on one object from its creation to its end.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn sent(controller: &Controller) -> usize {
     controller.log().matches("sending a delete call").count()
 }
 
-/// Both settle: the object ends, and neither has anything left to say about it while they work on another one.
+/// Waits until the object ends, and until both have worked on another object. Neither writes the first one again.
 fn both_settle(stage: &Stage, ids: &[String], history: &harness::History) {
     let object = stage.wait_finished("retire");
     assert_succeeded(&object, ids.len());
@@ -34,7 +34,7 @@ async fn r06_two_that_start_at_the_same_moment_share_the_work() {
     let stage = stage("together").await;
     let history = stage.history().unwrap();
     let ids = instances(&stage, 320);
-    // Whoever calls first is held until the other has called too. Slow replies keep both at it for a while.
+    // The first call is held until the other controller has called too. Slow replies keep both busy for a while.
     let first = Fault::on(Operation::DeleteInstances).times(1).hold(Moment::AfterEffect);
     let gate = stage.cloud.script(first);
     let delay = Duration::from_millis(150);
@@ -65,11 +65,11 @@ async fn r06_one_is_stopped_for_a_minute_while_its_call_runs() {
     stopped.stop().unwrap();
     let stopped_at = std::time::Instant::now();
     let other = stage.controller(&flags).unwrap();
-    // It does the rest and finds by looks that the stopped one's call had its effect.
+    // The other controller sends the remaining calls, and sees by looks that the call of the stopped one took effect.
     stage.wait("retire", "all accepted", |object| count(object, "Accepted") == 120);
     each_once(&stage.calls(), &ids);
     gate.release();
-    // What the stopped process had looked at and intended is old by then.
+    // After this minute the looks and the intent of the stopped controller are too old.
     tokio::time::sleep(Duration::from_mins(1).saturating_sub(stopped_at.elapsed())).await;
     stopped.signal(Signal::CONT).unwrap();
     stage.cloud.set_end(EndTime::Fixed(Duration::ZERO));
@@ -92,7 +92,7 @@ async fn r06_one_is_stopped_between_its_intent_and_its_call() {
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
     second.wait_hits(1);
     stopped.stop().unwrap();
-    // The answer waits in the socket of a process that does not run.
+    // The answer waits in the socket of the stopped process.
     second.release();
     let other = stage.controller(&flags).unwrap();
     assert_succeeded(&stage.wait_finished("retire"), 120);

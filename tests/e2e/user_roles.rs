@@ -1,4 +1,4 @@
-//! What people may do: the roles that `deploy/base` has for them.
+//! The roles that `deploy/base` has for users.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ fn bind(stage: &Stage, role: &str) {
     });
     let output = stage.kubectl_in(&["create", "-f", "-"], &binding.to_string()).unwrap();
     assert!(output.status.success(), "{}", output.stderr);
-    // The authorizer learns of it a moment later.
+    // The authorizer learns of it with a delay.
     until(role, || may(stage, role).contains(&"watch").then_some(()));
 }
 
@@ -51,8 +51,8 @@ async fn viewers_read_and_deleters_delete_and_learn_no_secret() {
     }
 }
 
-/// The verbs on InstanceDeletions of a role with all that is added to it. A controller that this control plane does not run
-/// writes them into the role; which roles it takes, the role itself says.
+/// The verbs on InstanceDeletions of a role with those of all roles that are aggregated to it. The controller that aggregates
+/// roles does not run here, so this follows the role's own selectors.
 fn with_what_is_added(roles: &[Value], role: &Value) -> BTreeSet<String> {
     let mut verbs = BTreeSet::new();
     let has = |rule: &Value, list: &str, what: &str| {

@@ -1,4 +1,4 @@
-//! What users do while and after a deletion: suspend, plan, apply again, delete, re-create.
+//! Actions of users during and after a deletion: suspend, plan, apply again, delete, create again.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn reads(log: &[Entry]) -> usize {
 async fn s01_looked_at_suspended_deleted_by_hand_resumed() {
     let stage = stage_with("byhand", Options { end: EndTime::Never, ..options() }).await;
     let ids = instances(&stage, 20);
-    // The look is held, so that the object is suspended between the look and the call.
+    // The look is held: the object is suspended between the look and the call.
     let gate = stage.cloud.script(Fault::on(Operation::ListInstances).times(1).hold(Moment::AfterEffect));
     let _controller = stage.controller(&[]).unwrap();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
@@ -44,7 +44,7 @@ async fn s01_looked_at_suspended_deleted_by_hand_resumed() {
 async fn s13_an_intent_is_not_sent_after_the_process_was_stopped_for_a_minute() {
     let stage = stage("stopped").await;
     let ids = instances(&stage, 20);
-    // The API server stores the intent, and its answer is held until the process is stopped.
+    // The API server stores the intent. Its answer is held until the process is stopped.
     let gateway = Gateway::start(&stage).await;
     let intent = gateway.script(Rule::on(intents).times(1).hold());
     let mut controller = stage.controller_as(&gateway.kubeconfig).unwrap();
@@ -59,7 +59,7 @@ async fn s13_an_intent_is_not_sent_after_the_process_was_stopped_for_a_minute() 
     controller.signal(Signal::CONT).unwrap();
     stage.wait_reason("retire", "Suspended");
     assert!(stage.calls().is_empty(), "no call after the stop");
-    // Resumed, the ids are looked at again and sent.
+    // After the end of the suspension the controller looks at the ids again and sends them.
     stage.patch("retire", &json!({"suspend": false})).unwrap();
     assert_succeeded(&stage.wait_finished("retire"), 20);
     each_once(&stage.calls(), &ids);
@@ -78,7 +78,7 @@ async fn l08_after_the_end_there_is_silence() {
     stage.apply(&manifest).unwrap();
     controller.kill();
     let again = stage.controller(&[]).unwrap();
-    // Another object proves that the new process has listed and worked.
+    // Another object shows that the new process has listed objects and works.
     let proof = |name: &str| {
         let gone = stage.cloud.fresh_ids(1);
         stage.apply(&Manifest::new(name, &gone)).unwrap();
@@ -157,7 +157,7 @@ async fn i05_suspended_while_a_call_is_running_its_reply_is_recorded() {
     stage.patch("retire", &json!({"suspend": true})).unwrap();
     stage.wait_reason("retire", "Suspended");
     gate.release();
-    // Looking goes on while it is suspended.
+    // Looks go on during a suspension.
     let object = stage.wait("retire", "the first batch is gone", |o| count(o, "Terminated") == 50);
     assert_eq!(object["status"]["batches"][0]["returned"], 50);
     assert_eq!(sizes(&stage.calls()), [50]);
@@ -215,7 +215,7 @@ async fn a_dry_run_plans_and_sends_nothing_whatever_happens() {
     assert_eq!(condition(&object, "Finished").0, "False");
     controller.kill();
     assert!(stage.calls().is_empty());
-    // And one way: started, it deletes what the plan said.
+    // A plan can be turned into a deletion, which deletes the planned ids.
     stage.cloud.set_state(PROJECT, &ids[0], "terminated");
     stage.cloud.set_state(PROJECT, &ids[3], "stopped");
     let _controller = stage.controller(&[]).unwrap();
@@ -236,7 +236,7 @@ async fn i06_a_deletion_with_foreground_propagation_starts_nothing_more() {
     assert!(stage.get("retire")["metadata"]["deletionTimestamp"].is_string());
     gate.release();
     stage.wait("retire", "the reply is recorded", |o| o["status"]["batches"][0]["returned"] == 50);
-    // Another object goes all the way meanwhile.
+    // Another object is deleted to its end meanwhile.
     let others = instances(&stage, 1);
     stage.apply(&Manifest::new("other", &others)).unwrap();
     stage.wait_finished("other");

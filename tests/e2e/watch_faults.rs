@@ -1,4 +1,4 @@
-//! Faults of the watch: what it does not tell, tells twice or tells too late changes nothing but the time it takes.
+//! Faults of the watch: events that are lost, repeated or late change how long a deletion takes, and nothing else.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use crate::{
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// An object of its own goes from its creation to its end.
+/// Creates a further object of one id, and waits until it has succeeded.
 fn a_new_object_ends(stage: &Stage, name: &str) {
     let ids = instances(stage, 1);
     stage.apply(&Manifest::new(name, &ids)).unwrap();
     assert_succeeded(&stage.wait_finished(name), 1);
 }
 
-/// An object with one call held at the cloud, so that it works while the watch fails.
+/// An object with a call that the cloud holds: its deletion is under way while the watch fails.
 async fn working(stage: &Stage, ids: &[String]) -> clouddc_simulator::FaultHandle {
     let fault = Fault::on(Operation::DeleteInstances).with_id(&ids[0]).times(1).hold(Moment::AfterEffect);
     let gate = stage.cloud.script(fault);
@@ -53,7 +53,7 @@ async fn k07_410_to_the_watch_request_causes_a_new_list_and_no_call() {
     let gateway = Gateway::start(&stage).await;
     let gone = gateway.script(Rule::on(watches).unsent().times(2).fail(410, &[]));
     let ids = instances(&stage, 60);
-    // A finished object, and one that another process left in the middle.
+    // A finished object, and one that an earlier process left unfinished.
     let first = stage.controller_through(&gateway.kubeconfig, &[]).unwrap();
     a_new_object_ends(&stage, "before");
     first.kill();
@@ -91,7 +91,7 @@ async fn k08_a_new_object_is_found_although_the_watch_is_silent() {
     let ids = instances(&stage, 1);
     let stalled = Instant::now();
     stage.apply(&Manifest::new("retire", &ids)).unwrap();
-    // The silent stream is given up before this wait is, long before the five minutes that are kube's own patience.
+    // The controller gives up the silent stream before this wait ends. kube alone would wait five minutes.
     assert_succeeded(&stage.wait_finished("retire"), 1);
     println!("found {} s after the watch fell silent", stalled.elapsed().as_secs());
 }
@@ -105,7 +105,7 @@ async fn k09_an_event_that_is_lost_is_made_up_for_by_the_next_list() {
     let manifest = Manifest::new("retire", &ids);
     stage.apply(&manifest.clone().with("suspend", true)).unwrap();
     stage.apply(&manifest.with("suspend", false)).unwrap();
-    // Deleted and made again: the watch has told none of it.
+    // Deleted and created again, without any event of the watch.
     let brief = Manifest::new("brief", &instances(&stage, 1));
     stage.apply(&brief).unwrap();
     stage.kubectl(&["delete", "idel", "brief"]).unwrap();

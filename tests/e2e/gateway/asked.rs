@@ -1,4 +1,4 @@
-//! A request that came to the gateway, and kinds of requests.
+//! A request that reached the gateway, and predicates for kinds of requests.
 
 use std::time::Instant;
 
@@ -11,11 +11,11 @@ pub struct Asked {
     pub path: String,
     pub query: String,
     pub at: Instant,
-    /// A rule met it.
+    /// Whether a rule applied to it.
     pub met: bool,
-    /// The status that it would store, without rows: they are many.
+    /// The status that it would store, without its rows.
     pub status: Value,
-    /// A status write that names a claim which none before it named: the intent of a wave.
+    /// Whether it is a status write with a claim that no earlier write had: the intent of a wave.
     intent: bool,
 }
 
@@ -37,7 +37,7 @@ impl Asked {
         }
     }
 
-    /// Sees what is new in it.
+    /// Finds out whether the request is an intent, by comparison with the requests before it.
     pub fn compare(&mut self, before: &[Asked]) {
         let known =
             |claim: &str| before.iter().any(|b| b.path == self.path && b.claims().any(|c| c == claim));
@@ -60,7 +60,7 @@ pub fn intents(asked: &Asked) -> bool {
     asked.intent
 }
 
-/// Writes of a status that holds the outcome of a call and no new intent.
+/// Writes of a status with the outcome of a call and without a new intent.
 pub fn outcomes(asked: &Asked) -> bool {
     let batches = asked.status["batches"].as_array();
     status_writes(asked)
@@ -88,7 +88,7 @@ pub fn lists(asked: &Asked) -> bool {
     asked.method == "GET" && asked.path.ends_with("/instancedeletions") && !watches(asked)
 }
 
-/// Events that are told.
+/// Writes of Events.
 pub fn events(asked: &Asked) -> bool {
     asked.path.contains("/events")
 }

@@ -1,7 +1,7 @@
-//! A gateway between the controller and the API server, at which tests let things go wrong.
+//! A gateway between the controller and the API server, in which tests cause faults.
 //!
-//! It speaks HTTP to the controller and TLS to the real server, passes the controller's own credentials on, and keeps
-//! what passed. It lives in the runtime of its test and ends with it.
+//! It speaks HTTP to the controller and TLS to the real server, forwards the controller's own credentials, and records
+//! the requests. It runs in the runtime of its test and ends with it.
 
 mod asked;
 mod rules;
@@ -25,19 +25,19 @@ pub use rules::{Rule, RuleHandle};
 pub use stream::Watching;
 use tokio::{net::TcpListener, sync::watch};
 
-/// The API server takes no larger request either.
+/// Limit of a request body; that of the API server.
 const LARGEST: usize = 8 << 20;
 
-/// See the module.
+/// The gateway.
 pub struct Gateway {
-    /// For the controller.
+    /// Kubeconfig for the controller: it leads to the gateway.
     pub kubeconfig: PathBuf,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     upstream: String,
-    /// For what somebody else does.
+    /// The administrator's token, for writes by another client.
     admin: String,
     http: reqwest::Client,
     rules: Mutex<Vec<Arc<Active>>>,
@@ -45,13 +45,13 @@ struct Shared {
     watching: watch::Sender<Watching>,
 }
 
-/// Makes hyper close the connection.
+/// An error that makes hyper close the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("closed on purpose")]
 struct Closed;
 
 impl Gateway {
-    /// Starts one for the controller of this stage.
+    /// Starts a gateway for the controller of this stage.
     pub async fn start(stage: &Stage) -> Self {
         let text = std::fs::read_to_string(stage.kubeconfig()).unwrap();
         let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -95,31 +95,31 @@ impl Gateway {
         Self { kubeconfig, shared }
     }
 
-    /// Lets something go wrong from now on. Of several rules that match a request, the one scripted first wins.
+    /// Adds a rule. Of several rules that match a request, the first one applies.
     pub fn script(&self, rule: Rule) -> RuleHandle {
         let active = Arc::new(Active::new(rule));
         self.shared.rules.lock().unwrap().push(active.clone());
         RuleHandle(active)
     }
 
-    /// What becomes of watch streams, open ones and later ones.
+    /// Sets how watch streams behave, open ones and later ones.
     pub fn watching(&self, watching: Watching) {
         self.shared.watching.send_replace(watching);
     }
 
-    /// The requests that came, in their order.
+    /// The requests so far, in order.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.passed.lock().unwrap().clone()
     }
 
-    /// How many requests of this kind came.
+    /// The number of requests of this kind so far.
     pub fn count(&self, kind: impl Fn(&Asked) -> bool) -> usize {
         self.asked().iter().filter(|asked| kind(asked)).count()
     }
 }
 
 impl Shared {
-    /// Notes a request and finds the rule for it, under one lock: rules count requests in the order of the record.
+    /// Records a request and finds its rule, under one lock: rules count requests in the order of the record.
     fn meet(&self, mut asked: Asked) -> Option<Arc<Active>> {
         let mut passed = self.passed.lock().unwrap();
         asked.compare(&passed);
@@ -195,7 +195,7 @@ fn pass(shared: &Shared, answer: reqwest::Response, watch: bool) -> Response<Bod
     let mut response = Response::new(Body::empty());
     *response.status_mut() = answer.status();
     for (name, value) in answer.headers() {
-        // How the body is framed is this side's business.
+        // hyper frames the body anew on this side.
         if name != "content-length" && name != "transfer-encoding" {
             response.headers_mut().insert(name, value.clone());
         }

@@ -1,4 +1,4 @@
-//! What goes wrong with which request.
+//! Rules: which requests fail, and how.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Asked;
 
-/// Something that goes wrong with requests of a kind.
+/// A fault of requests of one kind.
 pub struct Rule {
     kind: Box<dyn Fn(&Asked) -> bool + Send + Sync>,
     skip: usize,
@@ -20,22 +20,22 @@ pub struct Rule {
     then: Then,
 }
 
-/// What the client gets.
+/// What the client receives.
 pub enum Then {
     /// The server's answer.
     Pass,
-    /// The server's answer, once the test releases it.
+    /// The server's answer, after the test releases it.
     Hold,
     /// Nothing: the connection is closed.
     Drop,
-    /// Nothing, ever, on a connection that stays open.
+    /// Nothing, on a connection that stays open.
     Hang,
-    /// This.
+    /// This answer.
     Reply { status: u16, headers: Vec<(&'static str, String)>, body: String },
 }
 
 impl Rule {
-    /// Happens to requests of this kind. Without more they reach the server and their answer is passed.
+    /// A rule for requests of this kind. Without further calls it changes nothing: requests and answers pass.
     pub fn on(kind: impl Fn(&Asked) -> bool + Send + Sync + 'static) -> Self {
         Self {
             kind: Box::new(kind),
@@ -47,47 +47,47 @@ impl Rule {
         }
     }
 
-    /// The first so many are let through.
+    /// Lets the first `n` requests through.
     pub fn skip(self, skip: usize) -> Self {
         Self { skip, ..self }
     }
 
-    /// Happens so often.
+    /// Applies to `n` requests, then no more.
     pub fn times(self, times: usize) -> Self {
         Self { times, ..self }
     }
 
-    /// The server does not get it.
+    /// Keeps the request from the server.
     pub fn unsent(self) -> Self {
         Self { forwards: 0, ..self }
     }
 
-    /// The server gets it twice, and its second answer counts: a retry below the client.
+    /// Sends the request to the server twice and forwards the second answer, as a retry below the client does.
     pub fn twice(self) -> Self {
         Self { forwards: 2, ..self }
     }
 
-    /// Somebody else annotates the object just before the server gets it.
+    /// Lets another client annotate the object just before the server gets the request.
     pub fn disturb(self) -> Self {
         Self { disturb: true, ..self }
     }
 
-    /// The answer waits until it is released.
+    /// Holds the answer until the test releases it.
     pub fn hold(self) -> Self {
         Self { then: Then::Hold, ..self }
     }
 
-    /// The connection is closed without an answer.
+    /// Closes the connection without an answer.
     pub fn close(self) -> Self {
         Self { then: Then::Drop, ..self }
     }
 
-    /// No answer ever comes.
+    /// Never answers.
     pub fn hang(self) -> Self {
         Self { then: Then::Hang, ..self }
     }
 
-    /// The answer is this failure.
+    /// Answers with this failure.
     pub fn fail(self, code: u16, headers: &[(&'static str, &str)]) -> Self {
         let reason = match code {
             409 => "Conflict",
@@ -102,7 +102,7 @@ impl Rule {
         self.reply(code, headers, &body.to_string())
     }
 
-    /// The answer is this.
+    /// Answers with this.
     pub fn reply(self, status: u16, headers: &[(&'static str, &str)], body: &str) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         Self { then: Then::Reply { status, headers, body: body.to_owned() }, ..self }
@@ -122,7 +122,7 @@ impl Active {
         Self { rule, met, hits, released: watch::Sender::new(false) }
     }
 
-    /// Whether it happens to this request. Counts it, if it is of its kind.
+    /// Whether the rule applies to this request. Counts the request if it is of the rule's kind.
     pub fn meets(&self, asked: &Asked) -> bool {
         if !(self.rule.kind)(asked) {
             return false;
@@ -143,7 +143,7 @@ impl Active {
         &self.rule.then
     }
 
-    /// What the server was to get, it has.
+    /// Counts a request to which the rule applies, after it was sent to the server or kept from it.
     pub fn hit(&self) {
         self.hits.fetch_add(1, Ordering::SeqCst);
     }
@@ -153,21 +153,21 @@ impl Active {
     }
 }
 
-/// A rule in force.
+/// Handle of a rule.
 pub struct RuleHandle(pub(super) Arc<Active>);
 
 impl RuleHandle {
-    /// How often it has happened.
+    /// How many requests it has applied to.
     pub fn hits(&self) -> usize {
         self.0.hits.load(Ordering::SeqCst)
     }
 
-    /// Waits until it has happened so often.
+    /// Waits until it has applied to `n` requests.
     pub fn wait_hits(&self, n: usize) {
-        until("the rule has happened", || (self.hits() >= n).then_some(()));
+        until("the rule applies", || (self.hits() >= n).then_some(()));
     }
 
-    /// Lets held answers go, now and later.
+    /// Releases held answers, and holds none any more.
     pub fn release(&self) {
         self.0.released.send_replace(true);
     }

@@ -1,21 +1,21 @@
-//! Watch streams: passed event by event, or not.
+//! Watch streams, forwarded event by event.
 
 use axum::body::Body;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-/// What becomes of the events of watches.
+/// What happens to the events of watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watching {
     /// They pass.
     Pass,
-    /// Of the streams that are open now: nothing comes any more, on a connection that stays open. Later ones pass.
+    /// Streams that are open now stay open and deliver nothing more. Later streams pass.
     Stall,
-    /// Events are lost; bookmarks pass, so that the client believes it is up to date.
+    /// Events are lost and bookmarks pass: the client believes that it is up to date.
     Lose,
-    /// Each event comes twice.
+    /// Each event is delivered twice.
     Twice,
-    /// The server says that what the client asks for is too old, and ends the stream.
+    /// The server answers 410 Gone and ends the stream.
     Gone,
 }
 

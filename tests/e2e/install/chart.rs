@@ -26,14 +26,14 @@ fn shared() -> &'static ControlPlane {
     ControlPlane::shared().unwrap()
 }
 
-/// Helm leaves the namespace to `--create-namespace`.
+/// The namespace: `helm install --create-namespace` makes it.
 #[test]
 fn the_chart_holds_the_objects_of_the_base() {
     let (base, chart) = (kustomized(shared(), "base"), rendered(shared(), &[]).unwrap());
     assert_same(&base, &chart, &["Namespace"]);
     let narrowed = rendered(shared(), &["--set-json", r#"flags.namespace=["fleet"]"#]).unwrap();
     assert_same(&kustomized(shared(), "overlays/single-namespace"), &narrowed, &["Namespace"]);
-    // For clusters with the Prometheus operator.
+    // Only for clusters with the Prometheus operator.
     let monitored = rendered(shared(), &["--set", "monitoring.enabled=true"]).unwrap();
     let mut both = kustomized(shared(), "monitoring");
     both.extend(base);
@@ -46,7 +46,7 @@ fn the_chart_holds_the_objects_of_the_base() {
     assert_same(&kustomized(shared(), "overlays/secrets-by-namespace"), &without, &["Namespace"]);
 }
 
-/// What the chart has word for word is a copy: `make generate` writes it.
+/// Files of the chart that `make generate` copies.
 #[test]
 fn the_copies_in_the_chart_are_those_of_the_base() {
     let files = Path::new(&chart()).join("files");
@@ -80,7 +80,7 @@ fn a_second_release_beside_the_first_shares_no_object_with_it() {
     assert_selectors(&first.into_iter().chain(second).collect());
 }
 
-/// Flags that `run --help` lists.
+/// The flags that `run --help` lists.
 fn flags() -> Vec<String> {
     let help = Command::new(binary()).args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
@@ -105,7 +105,7 @@ fn schema() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The schema has an example of each flag; the program takes what the chart makes of it.
+/// The schema of the values has an example of each flag, and the program accepts the flags that the chart makes of them.
 #[test]
 fn every_flag_is_a_value_and_becomes_an_argument_that_the_program_takes() {
     let properties = schema()["properties"]["flags"]["properties"].clone();
@@ -129,7 +129,7 @@ fn every_flag_is_a_value_and_becomes_an_argument_that_the_program_takes() {
     }
     assert_eq!(args.iter().filter(|arg| arg.starts_with("--namespace=")).count(), 2);
     assert_eq!(container["ports"][0]["containerPort"], 8081, "of flags.listen");
-    // It gets as far as looking for a cluster, where there is none: a flag that it did not take would have ended it sooner.
+    // The program looks for a cluster and finds none. With an unknown flag it would have ended before that.
     let mut program = Command::new(binary());
     program.args(&args).env_clear().env("KUBECONFIG", "/nowhere/kubeconfig");
     let output = program.output().unwrap();
@@ -193,7 +193,7 @@ async fn helm_installs_upgrades_and_leaves_every_object_at_the_end() {
     let protect = "kubectl patch configmap instance-deletion-guard -n clouddc-system --type=merge \
          -p '{\"data\":{\"0198170e-4ca7-7ee4-89a7-fa631843920b\":\"database-of-the-billing\"}}'";
     run(control_plane, protect);
-    // A value of the chart's that was changed by hand stops an upgrade rather than be lost unseen.
+    // A value that was changed by hand makes an upgrade fail; it is not overwritten silently.
     let most = ["patch", "configmap", "instance-deletion-guard", "-n", SYSTEM, "--type=merge"];
     control_plane
         .kubectl(&[&most[..], &["-p", r#"{"data":{"maxInstanceIDs":"400"}}"#]].concat())
@@ -231,10 +231,10 @@ async fn helm_installs_upgrades_and_leaves_every_object_at_the_end() {
         left.is_empty().then_some(())
     });
     assert_eq!(stage.get("first"), before, "with its record");
-    // And back again, over the CRD that was kept.
+    // Installed again, with the CRD that was kept.
     run(control_plane, INSTALL);
     let again = deployment(control_plane, NAME);
-    // The account is another one of the same name: it has another token, which takes the place of the first.
+    // The new ServiceAccount has the same name and another token.
     super::account(control_plane, &again);
     let controller = start(&stage, &again);
     deletes(&stage, "again");
@@ -258,7 +258,7 @@ fn shards(control_plane: &ControlPlane) {
     control_plane.helm(&["uninstall", "second", "--namespace", SYSTEM]).unwrap().ok().unwrap();
 }
 
-/// A copy of the chart as an older version would have been: with a column and a field less.
+/// A copy of the chart as of an older version, with one column and one field less.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_brings_the_new_crd() {
     let (control_plane, _ends) = cluster();

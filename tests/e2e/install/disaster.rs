@@ -8,7 +8,7 @@ use crate::support::{assert_succeeded, each_once, instances, sizes};
 
 const NAME: &str = "instance-deletion-controller";
 
-/// An object as a backup brings it back: of the same name, with the record of then.
+/// Restores an object from a backup: with the same name and its status of that time.
 fn restore(stage: &harness::Stage, backup: &Value) {
     let name = backup["metadata"]["name"].as_str().unwrap();
     stage.kubectl(&["delete", "idel", name]).unwrap();
@@ -47,7 +47,7 @@ async fn after_a_restore_nothing_is_sent_until_the_hold_is_taken_away_and_nothin
     assert_succeeded(&stage.wait_finished("ended"), 60);
     controller.kill();
 
-    // Restored; the controller is kept away until everything is held.
+    // The objects are restored. The controller is stopped until all objects are held.
     run(
         control_plane,
         "kubectl scale deployment/instance-deletion-controller -n clouddc-system --replicas=0",
@@ -66,7 +66,7 @@ async fn after_a_restore_nothing_is_sent_until_the_hold_is_taken_away_and_nothin
         });
     }
     assert_eq!(sizes(&stage.calls()), [50, 10], "nothing but the calls of before");
-    // What is not meant is removed; the rest goes on.
+    // The administrator deletes one object and releases the rest.
     stage.kubectl(&["delete", "idel", "stopped"]).unwrap();
     run(control_plane, &format!("{hold}-"));
     run(
@@ -91,7 +91,7 @@ async fn in_a_new_cluster_what_is_gone_counts_and_only_the_rest_is_deleted() {
     first.apply(&Manifest::new("retire", &ids[..50])).unwrap();
     assert_succeeded(&first.wait_finished("retire"), 50);
     controller.kill();
-    // The manifest from git, with ten more, and no record; the same cloud.
+    // The manifest from git with ten more ids and without a status, on the same cloud.
     let namespace = new.create_namespace("moved").unwrap();
     let second = stage(new, &namespace, &deployment(new, NAME)).await;
     let endpoint = format!("ap-southeast-3={}", first.cloud.url());

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::{assert_succeeded, each_once, instances};
 
-/// What grants the controller one Secret of one namespace.
+/// The documented commands that let the controller read one Secret of one namespace.
 pub(super) const GRANTS: [&str; 2] = [
     "kubectl create role instance-deletion-controller-secrets -n fleet --verb=get --resource=secrets --resource-name=clouddc",
     "kubectl create rolebinding instance-deletion-controller-secrets -n fleet --role=instance-deletion-controller-secrets --serviceaccount=clouddc-system:instance-deletion-controller",
@@ -27,7 +27,7 @@ async fn the_base_and_the_cluster_wide_overlay_work_in_every_namespace() {
     let (control_plane, _ends) = cluster();
     for command in ["kubectl apply -k deploy/base", "kubectl apply -k deploy/overlays/cluster-wide"] {
         run(control_plane, command);
-        // The second is an upgrade: it puts back what the files have, and leaves what was added by hand.
+        // The second command is an upgrade: it restores fields of the files and keeps fields that were added by hand.
         let guard = read(control_plane, &["configmap", "instance-deletion-guard", "-n", SYSTEM]);
         assert_eq!(guard["data"]["maxInstanceIDs"], "500");
         assert_eq!(guard["data"].get("namespace.production").is_some(), command.contains("cluster-wide"));
@@ -44,7 +44,7 @@ async fn the_base_and_the_cluster_wide_overlay_work_in_every_namespace() {
     }
     assert_same(&kustomized(control_plane, "base"), &kustomized(control_plane, "overlays/cluster-wide"), &[]);
 
-    // Removed as the documents say, with every object left.
+    // The documented removal leaves every object.
     for command in REMOVAL {
         run(control_plane, command);
     }
@@ -63,8 +63,8 @@ async fn the_base_and_the_cluster_wide_overlay_work_in_every_namespace() {
     assert!(!roles.contains(NAME), "{roles}");
 }
 
-/// The base's roles are taken apart in `roles.rs`, verb by verb, as a Role in one namespace: what is left to show is that the
-/// overlay's are the same, and that they end at the namespace.
+/// `roles.rs` tests each verb of the base's roles. This test shows that the overlay has the same rules, and that they apply
+/// in its namespace only.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_single_namespace_overlay_works_there_and_may_nothing_elsewhere() {
     let (control_plane, _ends) = cluster();
@@ -126,7 +126,7 @@ async fn secrets_are_read_only_where_that_is_granted() {
     for command in GRANTS {
         run(control_plane, command);
     }
-    // Not sooner than its own time: something new to look at brings the object to its turn.
+    // A further object: the first one alone would be tried again only after its own delay.
     stage.apply(&Manifest::new("next", &instances(&stage, 1))).unwrap();
     assert_succeeded(&stage.wait_finished("next"), 1);
     assert!(!may(control_plane, stage.kubeconfig(), &["get", "secrets/other", "-n", "fleet"]));
@@ -175,7 +175,7 @@ async fn each_object_is_worked_on_by_one_shard() {
     labelled("none", None, &ids[0]);
     labelled("first", Some("a"), &ids[1]);
     labelled("second", Some("b"), &ids[2]);
-    // Each shard alone, while there is work of the other's.
+    // Each shard alone, while the other shard has work to do.
     let untouched =
         |name: &str| assert_eq!(condition(&stage.get(name), "Ready").1, "", "{name} is the other's");
     let second = start(&stage, &shards[1]);
@@ -199,7 +199,7 @@ async fn an_overlay_holds_the_objects_of_the_base_and_what_selects_pods_selects_
     for folder in ["base", "overlays/cluster-wide", "overlays/single-namespace", "overlays/sharded"] {
         assert_selectors(&kustomized(control_plane, folder));
     }
-    // A shard differs from the base's Deployment in its name, its labels and its selector, and there is one of all else.
+    // A shard's Deployment differs from the base's in name, labels and selector. Objects of other kinds exist once.
     let sharded = kustomized(control_plane, "overlays/sharded");
     let once = |objects: &Objects| -> Objects {
         let of_a_shard = ["Deployment", "PodDisruptionBudget", "NetworkPolicy"];

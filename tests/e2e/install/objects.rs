@@ -10,7 +10,7 @@ use serde_json::Value;
 pub type Key = (String, String, String);
 pub type Objects = BTreeMap<Key, Value>;
 
-/// What the chart adds to every object of its own: who made it.
+/// Labels that the chart adds to each object.
 const OF_HELM: [&str; 4] = [
     "helm.sh/chart",
     "app.kubernetes.io/instance",
@@ -24,7 +24,7 @@ pub fn kustomized(control_plane: &ControlPlane, folder: &str) -> Objects {
     parsed(&control_plane.kubectl(&["kustomize", &path]).ok().unwrap())
 }
 
-/// `helm template` of the chart with further arguments, as it would be installed by the documents.
+/// `helm template` of the chart with the documented arguments and further ones.
 pub fn rendered(control_plane: &ControlPlane, arguments: &[&str]) -> Result<Objects, String> {
     let chart = chart();
     let all = ["template", "instance-deletion-controller", &chart, "--namespace", super::SYSTEM];
@@ -54,7 +54,7 @@ pub fn parsed(yaml: &str) -> Objects {
     objects
 }
 
-/// Takes these keys away, and the map when it is empty then.
+/// Removes these keys, and the map if it is then empty.
 fn without(metadata: &mut Value, map: &str, keys: &[&str]) {
     let Some(found) = metadata[map].as_object_mut() else {
         metadata.as_object_mut().unwrap().remove(map);
@@ -66,7 +66,7 @@ fn without(metadata: &mut Value, map: &str, keys: &[&str]) {
     }
 }
 
-/// Both are the same, but for objects of these kinds that only the first has.
+/// Asserts that both have the same objects. Objects of the kinds `but` may be in the first alone.
 pub fn assert_same(first: &Objects, second: &Objects, but: &[&str]) {
     let keys = |objects: &Objects| -> Vec<Key> {
         objects.keys().filter(|(kind, ..)| !but.contains(&kind.as_str())).cloned().collect()
@@ -78,12 +78,12 @@ pub fn assert_same(first: &Objects, second: &Objects, but: &[&str]) {
     }
 }
 
-/// Those of a kind.
+/// The objects of a kind.
 pub fn of_kind<'a>(objects: &'a Objects, kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|((k, ..), _)| k == kind).map(|(_, object)| object).collect()
 }
 
-/// Whatever selects Pods selects those of the Deployments, each of exactly one.
+/// Asserts that each selector of Pods selects those of exactly one Deployment.
 pub fn assert_selectors(objects: &Objects) {
     let labels = |value: &Value| serde_json::from_value::<BTreeMap<String, String>>(value.clone()).unwrap();
     let templates: Vec<_> = of_kind(objects, "Deployment")

@@ -1,5 +1,5 @@
-//! What people script today: batches of 50, one after the other; then the status of each id in turn, every 10 s, until all
-//! are terminated. A process of its own, so that its memory and its time can be compared.
+//! A plain script: batches of 50 one after the other, then the status of each id in turn every 10 s until all are terminated.
+//! It runs in a process of its own: its memory and processor time can be compared.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::{BenchError, process::Usage, scenario::BATCH};
 
-/// Between the end of a round and the next.
+/// Pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(10);
-/// After a 429.
+/// Pause after a 429.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// How long starting and ending may take beyond the work.
 const GRACE: Duration = Duration::from_mins(1);

@@ -1,4 +1,4 @@
-//! How soon after the ends of instances somebody looked, and how many reads that took.
+//! How soon after the end of an instance a read showed it, and how many reads that took.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -1,9 +1,9 @@
-//! Measures the controller's binary on a real kube-apiserver, against the simulated CloudDC, in real time; and beside it,
-//! in the same run, what people script today and the least that is possible.
+//! Measures the controller's binary on a real kube-apiserver with the simulated CloudDC, in real time. Each run also measures
+//! a plain script, and computes the least that is possible.
 //!
-//! In reading order: [`figure`], what is measured; [`scenario`], under which conditions and what must hold; [`run`], one
-//! run of the controller and one of the [`baseline`]; [`cloud_log`], [`ends`], [`stored`] and [`process`], where figures
-//! come from; [`report`], what is printed.
+//! In reading order: [`figure`], what is measured; [`scenario`], the conditions and bounds; [`run`], one run of the controller
+//! and one of the [`baseline`]; [`cloud_log`], [`ends`], [`stored`] and [`process`], the sources of figures; [`report`], what
+//! is printed.
 
 pub mod baseline;
 pub mod cloud_log;

@@ -64,7 +64,7 @@ pub fn run(scenario: &Scenario, seed: u64, binary: &Path) -> Result<Measured, Be
     })
 }
 
-/// A controller that has nothing to do, once it knows that.
+/// Memory and processor time of a controller without work, after its first list.
 fn idle(stage: &Stage) -> Result<Usage, BenchError> {
     let controller = stage.controller_by_default(&[])?;
     wait_ready(|| controller.log(), READY_WITHIN)?;
@@ -152,7 +152,7 @@ fn keep(namespace: &str, log: &str) {
     }
 }
 
-/// For whoever waits.
+/// Prints progress to standard error.
 fn progress(stage: &Stage, what: &str, since: Instant) {
     eprintln!("{}: {what}, {:.0} s", stage.namespace, since.elapsed().as_secs_f64());
 }

@@ -1,4 +1,4 @@
-//! Under which conditions is measured, and what must hold.
+//! The conditions of a measurement, and its bounds.
 
 use std::time::Duration;
 

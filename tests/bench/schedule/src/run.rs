@@ -54,11 +54,11 @@ fn count(n: usize) -> f64 {
     f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
-/// The instances of an object are accepted over so long.
+/// Time over which the instances of an object are accepted.
 const ACCEPTANCE: Duration = Duration::from_secs(3);
-/// A read is answered so long after it was sent,
+/// Time from a read to its answer.
 const LATENCY: Duration = Duration::from_millis(300);
-/// and is sent at most so often: the default of `--read-rate`.
+/// The least time between two reads: the default of `--read-rate`.
 const BETWEEN_READS: Duration = Duration::from_millis(100);
 
 struct Instance {
@@ -113,7 +113,7 @@ pub fn run(fleet: &Fleet, settings: &Settings, seed: u64) -> Figures {
             let looks = schedule.take(now, random.number());
             let ids = looks.iter().flat_map(|(object, ids)| ids.iter().map(|id| (*object, *id)));
             let ids: Vec<_> = ids.collect();
-            // Cohorts that have become one may have nothing due any more.
+            // Age groups that were merged may have nothing due any more.
             idle = if ids.is_empty() { idle + 1 } else { 0 };
             assert!(idle < 100, "something is due and nothing is taken");
             for call in ids.chunks(READ_SIZE) {

@@ -1,7 +1,7 @@
 //! Puts one mistake after the other into a copy of the sources and runs the checks that must find it.
 //!
-//! A mistake is a piece of text and what stands in its place. If the text is not there exactly once, or the result does not
-//! compile, the mistake is out of date and the run fails: it would prove nothing.
+//! A mistake is a piece of source text with its replacement. If the text is not in its file exactly once, or the result does
+//! not compile, the mistake proves nothing and the run fails.
 //!
 //!     cargo run -p protocol-mutants                  # all
 //!     cargo run -p protocol-mutants -- NAME…         # some

@@ -1,4 +1,4 @@
-//! What befalls a call to the cloud.
+//! Faults of calls to the cloud.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A process that dies right after each of its effects in turn.
 //!
-//! An effect is a message: a write, a delete call, a read, an event. A process that dies between two effects leaves the
-//! same behind as one that dies after the first of them, so these are all the points at which it can die.
+//! An effect is a message: a write, a delete call, a read, an event. Between two effects nothing outside the process changes,
+//! so these are all the points at which it can die.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::{
     run::{Outcome, run},
 };
 
-/// A scenario without chance.
+/// A scenario without random faults.
 pub struct Scenario {
     /// Its name.
     pub name: &'static str,
-    /// What is there and what is done.
+    /// The objects and instances, and what users do.
     pub plan: Plan,
-    /// What befalls which message.
+    /// Which messages have a fault.
     pub script: Vec<(Channel, u64, Kind)>,
-    /// An end that is right, too, when a process dies at a bad moment.
+    /// Another end that is right if the process dies at certain moments.
     pub or: Option<&'static str>,
 }
 
@@ -34,7 +34,7 @@ fn seconds(n: u64) -> Duration {
 
 fn scenario(name: &'static str, n: usize, change: impl FnOnce(&mut Plan)) -> Scenario {
     let mut plan = Plan::plain(1, n);
-    // Long waits make no further points, only longer runs.
+    // Longer waits would make longer runs without further points.
     plan.settings.poll_min = seconds(20);
     plan.cloud.end = EndTime::Fixed(seconds(45));
     change(&mut plan);
@@ -47,7 +47,7 @@ impl Scenario {
         self
     }
 
-    /// Runs it; the process that has this effect dies of it.
+    /// Runs the scenario. The process dies after this effect.
     #[must_use]
     pub fn run(&self, crash_after: Option<u64>, keep_trace: bool) -> Outcome {
         run(self.plan.clone(), Faults::scripted(&self.script), crash_after, keep_trace)
@@ -111,7 +111,8 @@ pub fn scenarios() -> Vec<Scenario> {
             plan.courses = (0..2).map(|n| (id_of(1, n), Course::NotFound)).collect();
         }),
         Scenario {
-            // Who dies between intent and call leaves it open whether it was made, and notAfter does not wait for that.
+            // If the process dies between intent and call, it is not known whether the call was made, and notAfter does not wait
+            // for that.
             or: Some("Expired"),
             ..limited("notAfter", "notAfter", json!("2026-01-01T00:00:20Z"))
         },
@@ -120,7 +121,7 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// What all crash points of a scenario came to.
+/// The results of all crash points of a scenario.
 #[derive(Debug)]
 pub struct Points {
     /// Effects after which the process died.

@@ -1,15 +1,15 @@
 //! A seeded simulation of the whole controller at its message boundaries, in virtual time.
 //!
-//! The real controller code runs in 1 or more processes over an API server and a cloud in memory. Every message may be
-//! lost, late, refused or answered falsely, processes die and stand still, users change their minds; all of it is drawn
-//! from a seed, so that the same seed gives the same run, byte for byte. kube's watch and queue are not in it: they are
-//! a library, and [`process`] plays their part.
+//! The real controller code runs in one or more processes, with an API server and a cloud in memory. Messages are lost, late,
+//! refused or answered falsely; processes die and stand still; users change their minds. A seed decides all of it: the same
+//! seed gives the same run, byte for byte. kube's watch and queue are not part of it: [`process`] stands in for them.
 //!
 //! - [`plan`]: what a seed draws before the run; [`faults`]: the kinds of faults and their rates;
 //! - [`sim`]: the world; [`api_wire`] and [`cloud_wire`]: the wires to it, with [`cloud_faults`] and [`watching`];
-//! - [`process`]: a process; [`machines`] and [`users`]: what is done to it and to the objects;
-//! - [`record`]: what happened, [`trace`]: the same for people, [`judge`]: whether it was right; [`recorded`]: for other judges;
-//! - [`run`]: one run, [`campaign`]: many; [`crash_points`]: a process that dies of each of its effects in turn.
+//! - [`process`]: a process; [`machines`] and [`users`]: what happens to processes and to objects;
+//! - [`record`]: what happened; [`trace`]: the same as text; [`judge`]: whether it was right; [`recorded`]: versions for other
+//!   judges;
+//! - [`run`]: one run; [`campaign`]: many; [`crash_points`]: runs in which a process dies after each of its effects in turn.
 
 pub mod api_wire;
 pub mod campaign;

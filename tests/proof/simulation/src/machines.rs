@@ -1,4 +1,4 @@
-//! What happens to processes.
+//! Faults of processes and of their machines.
 
 use std::{
     sync::{Arc, atomic::Ordering},

@@ -1,4 +1,4 @@
-//! What happened, as a judge may know it: messages with their times, and the versions of the objects.
+//! What a judge may know of a run: messages with their times, and versions of objects.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The watch: what the processes hear of changed objects, and how that goes wrong.
+//! The watch: the events that processes receive, and their faults.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A process may die after any of its messages: the end is the same, and every property holds.
+//! A process dies after each of its messages in turn: the end is the same, and every property holds.
 
 use std::sync::Mutex;
 

@@ -1,4 +1,4 @@
-//! Thousands of runs, each with other faults: no property fails, and every kind of fault came.
+//! Two thousand runs, each with different faults: every property holds, and every kind of fault occurs.
 
 use simulation::{campaign::campaign, faults::Kind};
 

@@ -1,7 +1,7 @@
-//! As much of a Kubernetes API server as a controller of one custom resource meets, in memory.
+//! A Kubernetes API server in memory, as far as a controller of one custom resource uses it.
 //!
-//! No sockets, no clock, no randomness: [`MemoryApiServer::handle`] takes a request and returns the reply, and whoever
-//! owns it says what time it is. It knows objects with a status subresource (GET, PUT, PUT of the status, DELETE with
+//! No sockets, no clock, no randomness: [`MemoryApiServer::handle`] takes a request and returns the reply, and the caller
+//! sets the time. It knows objects with a status subresource (GET, PUT, PUT of the status, DELETE with
 //! preconditions), Secrets and Events, and keeps every version of every object. An end-to-end test compares it with the
 //! real one.
 
@@ -24,12 +24,12 @@ pub enum Change {
     Added,
     /// Changed.
     Modified,
-    /// Gone; the version shows what it was, at the revision of its end.
+    /// Deleted: the version holds its last content, at the revision of the deletion.
     Deleted,
 }
 
 impl Change {
-    /// As a watch spells it.
+    /// The `type` of a watch event.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -45,9 +45,9 @@ impl Change {
 pub struct Version {
     /// Where the object is.
     pub place: Place,
-    /// What led to this version.
+    /// The change that made this version.
     pub change: Change,
-    /// The resourceVersion, which counts through all objects.
+    /// The resourceVersion: one counter for all objects.
     pub revision: u64,
     /// The object.
     pub object: Arc<Value>,
@@ -65,24 +65,24 @@ pub struct MemoryApiServer {
 }
 
 impl MemoryApiServer {
-    /// An empty one.
+    /// A server without objects.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The time that timestamps show from now on.
+    /// Sets the time of timestamps.
     pub fn set_time(&mut self, rfc3339: String) {
         self.now = rfc3339;
     }
 
-    /// Every version of every object, oldest first: what a watch from the beginning would tell.
+    /// Every version of every object, oldest first: the events of a watch from the beginning.
     #[must_use]
     pub fn history(&self) -> &[Version] {
         &self.history
     }
 
-    /// The object as it is.
+    /// The current object; none if it does not exist.
     #[must_use]
     pub fn get(&self, place: &Place) -> Option<&Arc<Value>> {
         self.objects.get(place)
@@ -93,13 +93,13 @@ impl MemoryApiServer {
         self.objects.iter().filter(move |(place, _)| place.plural == plural)
     }
 
-    /// Bodies of the events that were told.
+    /// Bodies of the Events that clients have created.
     #[must_use]
     pub fn events(&self) -> &[Value] {
         &self.events
     }
 
-    /// Carries a request out. `path` is that of the URL, without a query.
+    /// Answers a request. `path` is that of the URL, without a query.
     pub fn handle(&mut self, method: &str, path: &str, body: &[u8]) -> Reply {
         let Some(path) = Path::parse(path) else {
             return refusal(404, "NotFound", "the server could not find the requested resource", None);

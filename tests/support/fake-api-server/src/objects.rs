@@ -1,4 +1,4 @@
-//! How objects change: versions, generations, preconditions.
+//! Writes of objects: versions, generations, preconditions.
 
 use std::sync::Arc;
 
@@ -96,7 +96,7 @@ impl MemoryApiServer {
         success(place, &uid)
     }
 
-    /// Edits an object as a user does who has just read it. False if there is none.
+    /// Edits an object at its current version, as a user does. False if it does not exist.
     pub fn edit(&mut self, place: &Place, edit: impl FnOnce(&mut Value)) -> bool {
         let Some(current) = self.objects.get(place).cloned() else { return false };
         let mut next = Value::clone(&current);
@@ -104,7 +104,7 @@ impl MemoryApiServer {
         self.replace(place, &next).code == 200
     }
 
-    /// The object that a write is about, if the write may be.
+    /// The object that a write names, if its preconditions (uid, resourceVersion) hold.
     fn checked(&self, place: &Place, body: &Value) -> Result<Arc<Value>, Reply> {
         let Some(current) = self.objects.get(place).cloned() else { return Err(not_found(place)) };
         let (uid, is) = (text(body, "/metadata/uid"), text(&current, "/metadata/uid"));
@@ -127,7 +127,7 @@ impl MemoryApiServer {
         Ok(current)
     }
 
-    /// Stores a change; one that changes nothing makes no version.
+    /// Stores a change. A write that changes nothing makes no new version.
     fn update(&mut self, place: &Place, current: &Arc<Value>, next: Value) -> Reply {
         if next == **current {
             return Reply { code: 200, body: current.clone() };

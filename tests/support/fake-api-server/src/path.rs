@@ -1,4 +1,4 @@
-//! What a URL names.
+//! The object or collection that a URL names.
 
 /// Where an object is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,14 +14,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// As error messages name the resource.
+    /// The resource as error messages name it: `PLURAL.GROUP`.
     #[must_use]
     pub fn resource(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
     }
 }
 
-/// A path taken apart.
+/// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Path {
     /// All objects of a kind in a namespace.
@@ -33,7 +33,7 @@ pub enum Path {
 }
 
 impl Path {
-    /// None if it is no path of a namespaced resource.
+    /// Parses a path; none if it is not that of a namespaced resource.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();

@@ -1,4 +1,4 @@
-//! Replies, and the `Status` object of one that refuses.
+//! Replies, and the `Status` object of an error.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Reply {
     }
 }
 
-/// A refusal, as a real API server words it.
+/// An error reply, worded as a real API server does.
 #[must_use]
 pub fn refusal(code: u16, reason: &str, message: &str, place: Option<&Place>) -> Reply {
     let mut body = json!({
@@ -41,7 +41,7 @@ pub fn refusal(code: u16, reason: &str, message: &str, place: Option<&Place>) ->
     Reply { code, body: Arc::new(body) }
 }
 
-/// The word that a deletion is answered by.
+/// The reply to a deletion.
 pub fn success(place: &Place, uid: &str) -> Reply {
     let details = json!({"name": place.name, "group": place.group, "kind": place.plural, "uid": uid});
     let body: Value = json!({

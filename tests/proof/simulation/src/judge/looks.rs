@@ -1,8 +1,8 @@
 //! When a read is known to the object that asked for it.
 //!
-//! A look may take several reads: a list for each hundred ids, and one by one what a list left out. Its object hears of
-//! it when all of them are over. The record does not say which reads are one look, but the reads of one look follow each
-//! other closely: so a read counts as known when its process has no other read under way or about to begin.
+//! A look can take several reads: a list for each hundred ids, and a read for each id that a list left out. The object learns
+//! of the look when all its reads are over. The record does not say which reads belong to one look, but they follow each other
+//! closely: a read counts as known when its process has no other read under way or about to begin.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use clouddc_simulator::Operation;
 
 use crate::record::{Moment, Record};
 
-/// What waits to be read is gathered for a second.
+/// The reader gathers ids for a second before it reads.
 const GATHER: Duration = Duration::from_millis(1_100);
 
 /// When looks are over.

@@ -1,4 +1,4 @@
-//! Whether a run was right, by the record of messages and versions alone: never by what the controller knew.
+//! Judges a run by the record of messages and versions alone, never by what the controller knew.
 //!
 //! - [`view`]: the record, sorted for questions: which intent a call rests on, what reads showed to whom;
 //! - [`looks`]: when a read is known to the object that asked for it;
