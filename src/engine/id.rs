@@ -3,8 +3,9 @@
 use std::fmt;
 
 /// Id of a CloudDC instance: a lower-case UUID, as in the vendor's SDK (`[0-9a-f]{8}-…`).
+///
+/// Ids are in the order of their text: the first byte is the first two digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-// Bytes, and not a number, which would be aligned to 16: tables hold an id beside a few small fields.
 pub struct InstanceId([u8; 16]);
 
 /// The text is not a lower-case UUID.
@@ -42,7 +43,6 @@ impl InstanceId {
     /// The id with this number; for tests and generators.
     #[must_use]
     pub fn from_u128(value: u128) -> Self {
-        // The first byte first, so that ids are in the order of their text.
         Self(value.to_be_bytes())
     }
 }

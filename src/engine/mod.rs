@@ -1,7 +1,7 @@
 //! Pure decisions: no kube client, no HTTP, no clock, and no randomness but what is passed in.
 //!
 //! Reading order: [`id`], [`time`] and [`state`] are the words; [`outcome`] says what a delete call can come to;
-//! [`object`] decides about one `InstanceDeletion`; [`account`] about the pace at one cloud account.
+//! [`object`] decides about one `InstanceDeletion`; [`account`] decides about the rate and the order of calls at one cloud account.
 
 pub mod account;
 pub mod backoff;

@@ -16,8 +16,8 @@ pub const PATIENCE: u32 = 10;
 pub const BATCH_ROWS: usize = 128;
 /// An object with its status stays below this many bytes (etcd ends at 1.5 MiB): 1.3 MiB.
 pub const STORED_LIMIT: usize = 1_363_148;
-/// A batch left unknown this often, while other calls of its account are accepted in between, is halved; so is an id's
-/// turn over when it was left unknown so often alone.
+/// After this many unknown outcomes in a row, while other calls of its account are accepted in between, a batch is halved; an
+/// id alone in its batch is given up.
 pub const UNKNOWN_LIMIT: u32 = 5;
 /// Delete attempts for one id beyond the first, unless the spec says otherwise.
 pub const BACKOFF_LIMIT: u32 = 5;

@@ -82,11 +82,7 @@ impl fmt::Display for Seen {
 
 /// Text from the cloud, cut to 32 printable ASCII bytes: it ends up in a status and in logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-// Behind one thin pointer: a text is rare, and `Seen`, of which there is one for each id, has to have room for it.
-pub struct StateText(Box<Text>);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Text(Box<str>);
+pub struct StateText(String);
 
 impl StateText {
     /// Longest text kept, in bytes.
@@ -95,18 +91,14 @@ impl StateText {
     /// Keeps the first 32 characters, with everything but printable ASCII replaced.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let clean: String = text
-            .chars()
-            .take(Self::MAX)
-            .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
-            .collect();
-        Self(Box::new(Text(clean.into())))
+        let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+        Self(text.chars().take(Self::MAX).map(printable).collect())
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0.0
+        &self.0
     }
 }
 

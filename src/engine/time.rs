@@ -1,8 +1,6 @@
 //! Time as it is passed in.
 
 use std::{
-    fmt,
-    num::NonZeroU64,
     ops::{Add, Sub},
     time::Duration,
 };
@@ -11,15 +9,13 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 /// A moment on the monotonic clock of this process, in microseconds since a start that is the process's own.
 ///
-/// Every rule of safety is counted with it: the wall clock may jump (property S15).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-// One more than the microseconds, so that an optional moment takes no more memory than a moment: there are several for
-// each id.
-pub struct Mono(NonZeroU64);
+/// Every rule of safety is counted with it, since the wall clock may jump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mono(u64);
 
 impl Mono {
     /// The start of the clock.
-    pub const START: Self = Self(NonZeroU64::MIN);
+    pub const START: Self = Self(0);
 
     /// The moment that lies `since_start` after the start of the clock.
     #[must_use]
@@ -34,18 +30,6 @@ impl Mono {
     }
 }
 
-impl Default for Mono {
-    fn default() -> Self {
-        Self::START
-    }
-}
-
-impl fmt::Debug for Mono {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Mono").field(&self.since_start().as_micros()).finish()
-    }
-}
-
 impl Add<Duration> for Mono {
     type Output = Self;
     fn add(self, by: Duration) -> Self {
@@ -57,7 +41,7 @@ impl Add<Duration> for Mono {
 impl Sub for Mono {
     type Output = Duration;
     fn sub(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 

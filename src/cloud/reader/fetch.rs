@@ -23,7 +23,7 @@ use crate::{
     },
     engine::{
         InstanceId, Mono,
-        account::rate::Refusal,
+        account::rate::SlowDown,
         outcome::{CloudMessage, Trouble},
         state::Seen,
     },
@@ -371,10 +371,10 @@ impl Fetcher {
             match &mut trouble {
                 Trouble::Throttled { retry_after } => {
                     let limit = stated_limit(&message.text);
-                    rate.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
+                    rate.refused(SlowDown::TooManyRequests { retry_after: *retry_after, limit }, now);
                     *retry_after = rate.closed(now);
                 }
-                _ if unavailable => rate.refused(Refusal::Unavailable, now),
+                _ if unavailable => rate.refused(SlowDown::Unavailable, now),
                 _ => rate.over(),
             }
             let secret_version = Some(credential.version.clone());

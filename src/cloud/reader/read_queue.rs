@@ -66,10 +66,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::account::rate::Refusal;
+    use crate::engine::account::rate::SlowDown;
 
-    fn asks(wait: Duration) -> Refusal {
-        Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
+    fn asks(wait: Duration) -> SlowDown {
+        SlowDown::TooManyRequests { retry_after: Some(wait), limit: None }
     }
 
     #[tokio::test(start_paused = true)]

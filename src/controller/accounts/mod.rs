@@ -33,7 +33,7 @@ use crate::{
             call_history::CallHistory,
             delete_queue::{PermitAnswer, Want},
             outage::{Evidence, Outage, PROBE_WAIT},
-            rate::Refusal,
+            rate::SlowDown,
         },
         object::state::{memory::Memory, spec::DeletionSpec},
         outcome::{CallOutcome, Trouble},
@@ -162,10 +162,10 @@ impl Account {
             CallOutcome::Accepted { .. } => rate.accepted(),
             CallOutcome::Refused { trouble: Trouble::Throttled { retry_after }, message, .. } => {
                 let limit = stated_limit(&message.text);
-                rate.refused(Refusal::TooManyRequests { retry_after: *retry_after, limit }, now);
+                rate.refused(SlowDown::TooManyRequests { retry_after: *retry_after, limit }, now);
                 closed_for = rate.closed(now);
             }
-            CallOutcome::Unknown { unavailable: true, .. } => rate.refused(Refusal::Unavailable, now),
+            CallOutcome::Unknown { unavailable: true, .. } => rate.refused(SlowDown::Unavailable, now),
             CallOutcome::Unknown { .. } | CallOutcome::Refused { .. } | CallOutcome::NotSent => rate.over(),
         }
         let outage = &mut lock(&self.outage);

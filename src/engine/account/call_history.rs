@@ -1,13 +1,9 @@
-//! What this process knows of the calls that name an id, whichever object's they were.
+//! What this process knows of the calls that name an id, whichever object they were for.
 //!
-//! One [`CallHistory`] for each endpoint and project. Two objects that name one id must not both send it, and a read that came
-//! before another object's call ended is no proof for either (design §3, rules 3 and 5; property S17).
+//! There is one [`CallHistory`] for each endpoint and project. Two objects that name one id must not both send it, and a read
+//! that was sent before another object's call ended is no proof for either.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    hash::{Hash, Hasher},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::engine::{
     id::InstanceId,
@@ -19,30 +15,28 @@ use crate::engine::{
 
 /// The end of the last call that may have had an effect on an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-// An account may have a hundred thousand of them: see `StoredCall`.
-#[repr(Rust, packed)]
 pub struct Ended {
     /// When the call ended.
     pub at: Mono,
     /// What it may have done.
     pub effect: Effect,
-    /// The state that the look before the call showed; none if this process made none.
+    /// The state that the look before the call showed; `None` if this process made none.
     pub before: Option<Live>,
 }
 
-/// What is known of one id.
+/// What is known of the calls that name one id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LastCall {
     /// A call that names it is being made, with the state that the look before it showed.
     pub in_flight: Option<Live>,
-    /// The last call that may have had an effect; one of another process may be over only some time from now.
+    /// The last call that may have had an effect. A call of another process may end only some time from now.
     pub ended: Option<Ended>,
     /// When the last read was sent that showed it shutting down or terminated, or a record was read that says so.
     pub on_its_way: Option<Mono>,
     /// When the last read was sent that did not find it.
     pub not_found: Option<Mono>,
-    /// When the first of an unbroken series of not-found reads was sent. A read that finds it breaks the series, and so
-    /// does the end of a call that names it, whatever the call came to (design §3, *notFoundPolicy*; property S6).
+    /// When the first of an unbroken series of not-found reads was sent. A read that finds it breaks the series, and so does
+    /// the end of a call that names it, whatever the call came to.
     pub missing_since: Option<Mono>,
 }
 
@@ -50,154 +44,122 @@ pub struct LastCall {
 /// round of reads, one by one, over an account's missing ids must fit in.
 const SERIES_LIFE: Duration = Duration::from_hours(24);
 
-/// What is kept of a mark. The rest is kept apart: few ids have any of it at a time, and an account may have a hundred
-/// thousand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-// 18 bytes and not 24: a node of the tree, of eleven marks, fits into 448 bytes, the allocator's next smaller size.
-#[repr(Rust, packed)]
-struct StoredCall {
-    ended: Option<Ended>,
-    on_its_way: Option<Mono>,
-}
-
-/// Reads of one id that did not find it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Missing {
-    last: Mono,
-    since: Option<Mono>,
-}
-
-/// The marks of one endpoint and project.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is known of the ids of one endpoint and project. An id of which nothing is known has no entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CallHistory {
-    /// A tree, since it grows without ever being there twice.
-    kept: BTreeMap<InstanceId, StoredCall>,
-    in_flight: HashMap<InstanceId, Live>,
-    missing: HashMap<InstanceId, Missing>,
+    by_id: BTreeMap<InstanceId, LastCall>,
     swept: Mono,
-}
-
-impl Hash for CallHistory {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // An id without a mark and one whose mark says nothing are the same.
-        let ids = self.kept.keys().chain(self.in_flight.keys()).chain(self.missing.keys());
-        let ids: BTreeSet<InstanceId> = ids.copied().collect();
-        let calls = ids.into_iter().map(|id| (id, self.get(id)));
-        let calls: Vec<_> = calls.filter(|(_, last_call)| *last_call != LastCall::default()).collect();
-        (calls, self.swept).hash(state);
-    }
 }
 
 impl CallHistory {
     /// Visits every moment that is kept here.
+    #[cfg(any(test, feature = "model"))]
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         visit(&mut self.swept);
-        for kept in self.kept.values_mut() {
-            // There is no reference to what is packed.
-            let StoredCall { mut ended, mut on_its_way } = *kept;
-            if let Some(ended) = &mut ended {
-                let mut at = ended.at;
-                visit(&mut at);
-                ended.at = at;
-            }
-            on_its_way.iter_mut().for_each(&mut *visit);
-            *kept = StoredCall { ended, on_its_way };
-        }
-        for Missing { last, since } in self.missing.values_mut() {
-            std::iter::once(last).chain(since).for_each(&mut *visit);
+        for call in self.by_id.values_mut() {
+            let LastCall { in_flight: _, ended, on_its_way, not_found, missing_since } = call;
+            let ended = ended.as_mut().map(|ended| &mut ended.at);
+            let reads = [on_its_way.as_mut(), not_found.as_mut(), missing_since.as_mut()];
+            ended.into_iter().chain(reads.into_iter().flatten()).for_each(&mut *visit);
         }
     }
 
     /// What is known of an id.
     #[must_use]
     pub fn get(&self, id: InstanceId) -> LastCall {
-        let StoredCall { ended, on_its_way } = self.kept.get(&id).copied().unwrap_or_default();
-        let in_flight = self.in_flight.get(&id).copied();
-        let missing = self.missing.get(&id);
-        let (not_found, missing_since) = (missing.map(|m| m.last), missing.and_then(|m| m.since));
-        LastCall { in_flight, ended, on_its_way, not_found, missing_since }
+        self.by_id.get(&id).copied().unwrap_or_default()
     }
 
-    /// Claims the ids of a call about to be made, each with the state that its look showed. Nothing is claimed, and
-    /// false returned, if a call that names one of them is being made.
+    /// Claims the ids of a call about to be made, each with the state that its look showed. If a call that names one of them
+    /// is being made, it claims none and returns false.
     pub fn claim(&mut self, ids: &[(InstanceId, Live)]) -> bool {
         if ids.iter().any(|(id, _)| self.get(*id).in_flight.is_some()) {
             return false;
         }
-        self.in_flight.extend(ids.iter().copied());
+        for (id, live) in ids {
+            self.by_id.entry(*id).or_default().in_flight = Some(*live);
+        }
         true
     }
 
-    /// Gives the ids of a call back. `effect` says what the call may have done to an id; none for a definite refusal,
+    /// Gives the ids of a call back. `effect` says what the call may have done to an id; `None` for a definite refusal,
     /// which leaves what was known before.
     pub fn release(&mut self, ids: &[InstanceId], at: Mono, effect: impl Fn(InstanceId) -> Option<Effect>) {
         for id in ids {
-            let before = self.in_flight.remove(id);
+            let call = self.by_id.entry(*id).or_default();
+            let before = call.in_flight.take();
+            call.missing_since = None;
             if let Some(effect) = effect(*id) {
-                self.kept.entry(*id).or_default().ended = Some(Ended { at, effect, before });
+                call.ended = Some(Ended { at, effect, before });
             }
-            if let Some(missing) = self.missing.get_mut(id) {
-                missing.since = None;
+            if *call == LastCall::default() {
+                self.by_id.remove(id);
             }
         }
     }
 
-    /// Notes a read that was sent at this time.
+    /// Enters a read that was sent at this time.
     pub fn saw(&mut self, id: InstanceId, seen: &Seen, sent: Mono) {
-        if *seen != Seen::NotFound
-            && let Some(missing) = self.missing.get_mut(&id)
-        {
-            missing.since = missing.since.filter(|since| *since > sent);
-        }
         match seen {
-            Seen::ShuttingDown | Seen::Terminated => {
-                let last_call = self.kept.entry(id).or_default();
-                last_call.on_its_way = last_call.on_its_way.max(Some(sent));
-            }
             Seen::NotFound => {
-                let missing = self.missing.entry(id).or_insert(Missing { last: sent, since: None });
-                missing.last = missing.last.max(sent);
-                missing.since = missing.since.or(Some(sent));
+                let call = self.by_id.entry(id).or_default();
+                call.not_found = call.not_found.max(Some(sent));
+                call.missing_since = call.missing_since.or(Some(sent));
             }
-            Seen::Live(_) | Seen::Other(_) | Seen::Unreadable => {}
+            Seen::ShuttingDown | Seen::Terminated => {
+                self.found(id, sent);
+                self.heard_on_its_way(id, sent);
+            }
+            Seen::Live(_) | Seen::Other(_) | Seen::Unreadable => self.found(id, sent),
         }
     }
 
-    /// Notes a call that another process made, as the record of an object tells of it.
+    /// Breaks a series of not-found reads that began before this read.
+    fn found(&mut self, id: InstanceId, sent: Mono) {
+        if let Some(call) = self.by_id.get_mut(&id) {
+            call.missing_since = call.missing_since.filter(|since| *since > sent);
+        }
+    }
+
+    /// Enters a call that another process made, as the record of an object tells of it.
     pub fn heard_call(&mut self, id: InstanceId, heard: Ended, now: Mono, settings: &Settings) {
         if heard.at + settings.settle * PATIENCE < now {
             return;
         }
-        let last_call = self.kept.entry(id).or_default();
-        let known = last_call.ended.unwrap_or(heard);
+        let call = self.by_id.entry(id).or_default();
+        let known = call.ended.unwrap_or(heard);
         let effect = match (known.effect, heard.effect) {
             (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
             _ => Effect::Accepted,
         };
-        last_call.ended = Some(Ended { at: known.at.max(heard.at), effect, before: known.before });
+        call.ended = Some(Ended { at: known.at.max(heard.at), effect, before: known.before });
     }
 
-    /// Notes that the record of an object, read now, says of an id that no call is known to have named that it is on its way.
-    pub fn heard_on_its_way(&mut self, id: InstanceId, now: Mono) {
-        let last_call = self.kept.entry(id).or_default();
-        last_call.on_its_way = last_call.on_its_way.max(Some(now));
+    /// Enters that an id was seen on its way at this time: by a read, or by the record of an object where no call is known to
+    /// have named it.
+    pub fn heard_on_its_way(&mut self, id: InstanceId, at: Mono) {
+        let call = self.by_id.entry(id).or_default();
+        call.on_its_way = call.on_its_way.max(Some(at));
     }
 
-    /// Forgets what no rule needs any more. After [`PATIENCE`] × settle any live state allows a call again, so a mark
-    /// older than that says nothing; the margin covers a call's own time.
+    /// Forgets what no rule needs any more. [`PATIENCE`] × settle after a call any live state allows another, so what is older
+    /// says nothing; the margin covers a call's own time.
     pub fn sweep(&mut self, now: Mono, settings: &Settings) {
         let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
         if now - self.swept < settings.settle {
             return;
         }
         self.swept = now;
-        self.kept.retain(|_, last_call| {
-            last_call.ended.is_some_and(|e| now - e.at < life)
-                || last_call.on_its_way.is_some_and(|at| now - at < life)
-        });
-        self.missing.retain(|_, missing| {
-            let age = now - missing.last;
-            age < life || (missing.since.is_some() && age < SERIES_LIFE)
+        self.by_id.retain(|_, call| {
+            let younger = |at: Option<Mono>, life| at.is_some_and(|at| now - at < life);
+            if !younger(call.ended.map(|ended| ended.at), life) && !younger(call.on_its_way, life) {
+                (call.ended, call.on_its_way) = (None, None);
+            }
+            let series = call.missing_since.is_some() && younger(call.not_found, SERIES_LIFE);
+            if !series && !younger(call.not_found, life) {
+                (call.not_found, call.missing_since) = (None, None);
+            }
+            *call != LastCall::default()
         });
     }
 }
@@ -212,18 +174,11 @@ mod tests {
     }
 
     fn is_empty(calls: &CallHistory) -> bool {
-        calls.kept.is_empty() && calls.in_flight.is_empty() && calls.missing.is_empty()
+        calls.by_id.is_empty()
     }
 
     fn ended(at: Mono, effect: Effect, before: Option<Live>) -> Ended {
         Ended { at, effect, before }
-    }
-
-    #[test]
-    fn a_node_of_the_tree_takes_no_more_than_it_must() {
-        // std's B-tree: eleven keys and values, a pointer, and two numbers of two bytes.
-        const NODE: usize = 11 * (size_of::<InstanceId>() + size_of::<StoredCall>()) + 8 + 4;
-        const { assert!(NODE <= 448) };
     }
 
     #[test]
@@ -239,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_say_the_same_are_one_state() {
+    fn histories_that_say_the_same_are_one_state() {
         let digest = |calls: &CallHistory| {
             let mut hasher = std::hash::DefaultHasher::new();
-            calls.hash(&mut hasher);
+            std::hash::Hash::hash(calls, &mut hasher);
             std::hash::Hasher::finish(&hasher)
         };
         let mut calls = CallHistory::default();
@@ -250,13 +205,13 @@ mod tests {
         assert!(calls.claim(&[(id(), Live::Running)]));
         assert_ne!(digest(&calls), nothing);
         calls.release(&[id()], then(), |_| None);
-        assert_eq!(digest(&calls), nothing, "a mark that says nothing is none");
+        assert_eq!(digest(&calls), nothing, "nothing is known of it");
         calls.saw(id(), &Seen::ShuttingDown, then());
         assert_ne!(digest(&calls), nothing);
     }
 
     #[test]
-    fn marks_are_swept_once_in_settle() {
+    fn it_is_swept_once_in_settle() {
         let settings = Settings::default();
         let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
         let read = Mono::at(then().since_start().saturating_sub(life));
@@ -311,7 +266,7 @@ mod tests {
     type Happens<'a> = &'a dyn Fn(&mut CallHistory);
 
     #[test]
-    fn a_mark_is_kept_for_as_long_as_a_rule_may_ask_for_it() {
+    fn a_call_is_kept_for_as_long_as_a_rule_may_ask_for_it() {
         let settings = Settings::default();
         let life = settings.settle * (PATIENCE + 1) + settings.request_timeout;
         let over = then() + life;

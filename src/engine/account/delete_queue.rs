@@ -1,10 +1,9 @@
-//! Whose turn it is to make delete calls at one account: first come, first served among those whose ids were looked at.
+//! The queue for delete calls at one account: first come, first served among the objects whose ids were looked at.
 //!
-//! An object takes its place first and looks second, when its turn is near: a look made long before would be too old by
-//! then, and would have to be made again while nobody else may call. Whoever is not ready at its turn lets others pass and
-//! keeps its place.
+//! An object queues first and looks at its ids when its turn is near: an earlier look would be too old by then. An object
+//! that is not ready at its turn lets others pass and keeps its place.
 //!
-//! Nothing waits here. An object that may not call yet is told when to ask again, or is [called](DeleteQueue::called).
+//! Nothing blocks here. The queue tells an object that may not call yet when to ask again, or [calls](DeleteQueue::called) it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,28 +17,28 @@ use crate::engine::time::Mono;
 const NEAR: Duration = Duration::from_secs(10);
 /// An object behind others asks again no sooner than this.
 const AFTER_OTHERS: Duration = Duration::from_millis(100);
-/// An object that is ready and does not come is waited for so long after its turn.
+/// How long after its turn the queue waits for an object that is ready and does not come.
 const LATE: Duration = Duration::from_secs(1);
 
 /// The queue for permits of one account. `K` names an object.
 #[derive(Clone, Debug)]
 pub struct DeleteQueue<K> {
-    waiting: VecDeque<Place<K>>,
+    waiting: VecDeque<Waiting<K>>,
     granted: HashMap<K, Grant>,
-    /// How long a grant is kept for an object that does not use it, and how long whoever comes after a place waits for it.
+    /// How long a grant is kept for an object that does not use it, and how long objects behind it wait for one that looks.
     keep: Duration,
 }
 
 #[derive(Clone, Debug)]
-struct Place<K> {
+struct Waiting<K> {
     key: K,
-    state: State,
-    /// When it was to come, or was told that its turn is near.
+    stage: Stage,
+    /// When its turn comes, or when it was told that its turn is near.
     due: Mono,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Stage {
     /// Others come first.
     Behind,
     /// It looks at its ids.
@@ -57,32 +56,32 @@ struct Grant {
 /// What an object asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
-    /// Calls that it would make now.
+    /// Calls that the object would make now.
     pub calls: usize,
     /// Of these, calls whose ids were looked at.
     pub ready: usize,
 }
 
-/// What the governor says.
+/// The queue's answer to an object that asks for calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PermitAnswer {
     /// This many calls may be made now.
     Now(usize),
     /// The turn is near.
     Soon {
-        /// Ids of so many calls are to be looked at.
+        /// For how many calls the object is to look at its ids.
         calls: usize,
-        /// When an object that is ready asks again; any other does once its look was answered.
+        /// When an object that is ready asks again; any other asks once its look was answered.
         at: Option<Mono>,
     },
     /// Others come first: ask again then, or when called.
     Later(Mono),
-    /// The cloud asks that nobody calls for so long.
+    /// The cloud asks for this long without calls.
     Closed(Duration),
 }
 
 impl PermitAnswer {
-    /// When an object that was told this asks again, if nothing else is heard.
+    /// When an object with this answer asks again, if nothing wakes it before.
     #[must_use]
     pub fn asks_again(self, now: Mono) -> Option<Mono> {
         match self {
@@ -101,7 +100,7 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
         Self { waiting: VecDeque::new(), granted: HashMap::new(), keep }
     }
 
-    /// Calls granted to an object that it has not used. None while the cloud asks that nobody calls.
+    /// Calls granted to an object that it has not used; 0 while the cloud asks for no calls.
     pub fn held(&mut self, key: &K, rate: &mut Rate, now: Mono) -> usize {
         if rate.closed(now).is_some() {
             self.use_up(key, 0, rate);
@@ -121,10 +120,10 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
         let closed = rate.closed(now).filter(|left| *left > NEAR);
         let share = self.share(index, rate, now);
         let calls = want.calls.min(share);
-        let (state, due, turn) = if let Some(closed) = closed {
-            (State::Behind, now + closed, PermitAnswer::Closed(closed))
+        let (stage, due, answer) = if let Some(closed) = closed {
+            (Stage::Behind, now + closed, PermitAnswer::Closed(closed))
         } else if want.ready > 0 {
-            let ahead = before.filter(|p| p.state == State::Ready && now <= p.due + LATE).count();
+            let ahead = before.filter(|p| p.stage == Stage::Ready && now <= p.due + LATE).count();
             let granted = if ahead == 0 { rate.take(want.ready.min(share), now) } else { 0 };
             if granted > 0 {
                 self.waiting.remove(index);
@@ -138,48 +137,48 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
             }
             let near = at - now <= NEAR;
             (
-                State::Ready,
+                Stage::Ready,
                 at,
                 if near { PermitAnswer::Soon { calls, at: Some(at) } } else { PermitAnswer::Later(at) },
             )
         } else {
             let turn = rate.due(1 + before.filter(|p| now <= p.due + self.keep).count(), now);
-            let since = self.waiting.get(index).filter(|p| p.state == State::Near).map(|p| p.due);
+            let since = self.waiting.get(index).filter(|p| p.stage == Stage::Near).map(|p| p.due);
             match (turn - now).checked_sub(NEAR).filter(|early| !early.is_zero()) {
-                None => (State::Near, since.unwrap_or(now), PermitAnswer::Soon { calls, at: None }),
-                Some(early) => (State::Behind, now + early, PermitAnswer::Later(now + early)),
+                None => (Stage::Near, since.unwrap_or(now), PermitAnswer::Soon { calls, at: None }),
+                Some(early) => (Stage::Behind, now + early, PermitAnswer::Later(now + early)),
             }
         };
         match self.waiting.get_mut(index) {
-            Some(place) => (place.state, place.due) = (state, due),
-            None => self.waiting.push_back(Place { key: key.clone(), state, due }),
+            Some(place) => (place.stage, place.due) = (stage, due),
+            None => self.waiting.push_back(Waiting { key: key.clone(), stage, due }),
         }
-        turn
+        answer
     }
 
-    /// When an object that waits here goes on: one that has ids to send when its turn comes, one whose turn is near as soon as it
-    /// has looked at them. None of any other.
+    /// When a waiting object goes on: with ids to send, when its turn comes; with its turn near, as soon as it has looked at
+    /// them. `None` for any other.
     #[must_use]
     pub fn goes_on(&self, key: &K) -> Option<Mono> {
         let place = self.waiting.iter().find(|place| place.key == *key)?;
-        (place.state != State::Behind).then_some(place.due)
+        (place.stage != Stage::Behind).then_some(place.due)
     }
 
-    /// Calls that each object may make in a row, so that all that wait have as many while a turn is near; at least one.
+    /// Calls that each object may make in a row, at least one: an equal share of the calls due while a turn is near.
     fn share(&self, index: usize, rate: &mut Rate, now: Mono) -> usize {
         let waiting = self.waiting.len() + usize::from(index == self.waiting.len());
         (rate.within(NEAR, now) / waiting).max(1)
     }
 
-    /// Objects whose turn has come near since they were told that others come first, or that nobody calls.
+    /// Objects whose turn has come near since they were told to wait.
     pub fn called(&mut self, rate: &mut Rate, now: Mono) -> Vec<K> {
         let (mut ahead, mut called) = (0, Vec::new());
         for place in &mut self.waiting {
             if rate.due(ahead + 1, now) - now > NEAR {
                 break;
             }
-            if place.state == State::Behind {
-                (place.state, place.due) = (State::Near, now);
+            if place.stage == Stage::Behind {
+                (place.stage, place.due) = (Stage::Near, now);
                 called.push(place.key.clone());
             }
             ahead += usize::from(now <= place.due + self.keep);
@@ -187,7 +186,7 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
         called
     }
 
-    /// Notes that an object makes `calls` of the calls granted to it; what is left over goes back.
+    /// Enters that an object makes `calls` of the calls granted to it; the rest goes back.
     pub fn use_up(&mut self, key: &K, calls: usize, rate: &mut Rate) {
         if let Some(grant) = self.granted.remove(key) {
             rate.give_back(grant.calls.saturating_sub(calls));

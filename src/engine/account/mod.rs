@@ -1,4 +1,4 @@
-//! Decisions about one cloud account: how fast to call, whose turn it is, when to look, and whether it answers at all.
+//! Decisions about one cloud account: how fast to call, which object calls next, when to look, whether the cloud answers.
 
 pub mod call_history;
 pub mod delete_queue;

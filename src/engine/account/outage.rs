@@ -70,6 +70,7 @@ impl Outage {
     }
 
     /// Visits every moment that is kept here.
+    #[cfg(any(test, feature = "model"))]
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         self.last_accepted.iter_mut().for_each(visit);
     }

@@ -1,5 +1,5 @@
-//! How fast one account is called (design §3, *Governor*): a token bucket whose rate is cut by refusals and climbs again, and
-//! the distance that granted calls keep from each other when they leave.
+//! How fast one account is called: a token bucket whose rate each refusal cuts and accepted calls raise again, and the
+//! distance that granted calls keep from each other when they leave.
 
 #[cfg(test)]
 mod tests;
@@ -8,46 +8,48 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::engine::time::Mono;
 
-/// The slowest pace: one call in ten seconds.
+/// The lowest rate: one call in ten seconds.
 const SLOWEST: f64 = 0.1;
-/// A tenth of a second's calls, at least one, may be granted together: enough for a wave of parallel calls at a high rate.
+/// The calls of this many seconds, at least one call, may be granted together: enough for a wave of parallel calls at a high
+/// rate.
 const TOGETHER_SECONDS: f64 = 0.1;
-/// What this time brings beyond that is kept for whoever comes late for its turn, so that nothing of the rate is lost. It
-/// is no burst at the cloud: calls that are granted together [leave](Rate::departure) one after the other.
+/// The bucket holds the calls of this many further seconds for objects that come late for their turn, so that none of the
+/// rate is lost. The cloud sees no burst: calls that are granted together [leave](Rate::departure) one after the other.
 const LATE_SECONDS: f64 = 0.9;
-/// A token that sums of fractions have brought this near to one is one.
+/// This much of a token counts as a whole one, since sums of fractions are not exact.
 const WHOLE: f64 = 1.0 - 1e-9;
 
-/// A call is over after this. Of some no outcome is told here, since it says nothing about the pace.
+/// A call counts as over after this, as some calls are never reported as over.
 const OVER: Duration = Duration::from_mins(1);
-/// Calls go out at this share of a limit that the cloud states: they are spread evenly, and the cloud's windows begin when
-/// they like.
+/// Calls go out at this share of a limit that the cloud states, evenly spread, since nobody knows when the cloud's windows
+/// begin.
 const SHARE: f64 = 0.97;
-/// A stated limit is believed so long, and nobody waits longer for its window to end: it may be raised, and then nobody says so.
+/// How long a stated limit counts, and the longest wait for its window to end: the cloud may raise it and not say so.
 pub const STATED: Duration = Duration::from_hours(1);
-/// Of so many calls it is remembered when they left. Of a limit above that, no window is known to be filled by them.
+/// How many departures are remembered. A limit above this is never known to be filled by this process's own calls.
 const REMEMBERED: usize = 1024;
 
-/// A granted call is held back no longer than this to keep its distance: what lies between a grant and its call seldom
-/// takes longer, and a call must leave soon after its intent.
+/// The longest delay of a granted call for the sake of its distance to the one before. The time between a grant and its call
+/// seldom varies by more, and a call must leave soon after its intent.
 const HELD_BACK: Duration = Duration::from_secs(1);
 
-/// What is left of the rate after a refusal, after a second one that came before so many calls were accepted, and after each
-/// that follows: an unknown limit is come down to in few steps, and left by small ones.
+/// The share of the rate that is left after a first refusal, after a second one that follows before [`SETTLED`] calls were
+/// accepted, and after each further one: cut hard when searching for a limit, gently once near it.
 const CUTS: [f64; 3] = [0.95, 0.85, 0.75];
+/// After this many accepted calls the rate counts as near the limit.
 const SETTLED: u32 = 20;
-/// What was accepted before is come back to fast up to this share of the rate that was refused.
+/// Up to this share of the refused rate, the rate climbs fast or steadily; from there on slowly.
 const SAFE: f64 = 0.9;
 
-/// By how much of itself the rate climbs in a second.
+/// By which share of itself the rate climbs in a second.
 mod climb {
-    /// Up to where the last refusal leaves no doubt.
+    /// Up to the rate that the last cut left: that much was accepted before.
     pub const FAST: f64 = 0.10;
-    /// From there to nine tenths of what was refused.
+    /// From there to nine tenths of the refused rate.
     pub const STEADY: f64 = 0.01;
-    /// Most calls are made just below what was refused last: the slower it is come near to, the fewer are refused.
+    /// From there to the refused rate. Most calls are made here: the slower the climb, the fewer refusals.
     pub const NEAR: f64 = 0.001;
-    /// Where nothing was refused lately.
+    /// Above the rate that was refused last.
     pub const BEYOND: f64 = 0.002;
 }
 
@@ -55,9 +57,9 @@ fn together(rate: f64) -> f64 {
     (rate * TOGETHER_SECONDS).max(1.0)
 }
 
-/// What a refusal says about the pace.
+/// A refusal that asks to call more slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SlowDown {
     /// 429.
     TooManyRequests {
         /// How long the cloud asks to wait.
@@ -69,7 +71,7 @@ pub enum Refusal {
     Unavailable,
 }
 
-impl Refusal {
+impl SlowDown {
     /// 429 that says no more than that.
     pub const UNEXPLAINED: Self = Self::TooManyRequests { retry_after: None, limit: None };
 }
@@ -77,13 +79,13 @@ impl Refusal {
 /// A limit that a refusal states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// So many calls are granted
+    /// How many calls the cloud grants in one window.
     pub calls: u32,
-    /// in each window of this length.
+    /// The length of a window.
     pub window: Duration,
 }
 
-/// The pace of one kind of call at one account.
+/// The rate of one kind of call at one account.
 #[derive(Clone, Debug)]
 pub struct Rate {
     ceiling: f64,
@@ -93,25 +95,26 @@ pub struct Rate {
     /// The rate in force when the present run of refusals began.
     before_refusals: Option<f64>,
     refused_in_a_row: u32,
-    /// First refusals that came close after one another.
+    /// How many first refusals came close after one another.
     cuts: usize,
     /// Calls accepted since the last cut.
     accepted: u32,
-    /// Seconds for which the rate was used since then and has not climbed yet: what nobody uses proves nothing.
+    /// Seconds in which the rate was used since the last cut and for which it has not climbed yet. A rate that nobody uses
+    /// proves nothing, so it does not climb.
     used: f64,
-    /// When the calls were granted of which no outcome was told yet, the oldest first.
+    /// When the calls whose outcome is still to come were granted, the oldest first.
     under_way: VecDeque<Mono>,
     /// When the rate was last cut.
     cut: Option<Mono>,
-    /// When the last [`REMEMBERED`] calls left, the oldest first; the last one may be about to.
+    /// When the last [`REMEMBERED`] calls left, the oldest first; the last one may be about to leave.
     left: VecDeque<Mono>,
     closed_until: Mono,
-    /// The rate that a limit stated by the cloud allows, and until when it is believed.
+    /// The rate that a limit stated by the cloud allows, and until when it counts.
     stated: Option<(f64, Mono)>,
 }
 
 impl Rate {
-    /// A pace of at most `ceiling` calls per second.
+    /// A rate of at most `ceiling` calls per second.
     #[must_use]
     pub fn new(ceiling: f64, now: Mono) -> Self {
         Self {
@@ -146,7 +149,7 @@ impl Rate {
         self.tokens = (self.tokens + self.rate * elapsed).min(self.capacity());
     }
 
-    /// The rate after so many further seconds.
+    /// The rate after this many further seconds.
     fn climbed(&mut self, elapsed: f64) -> f64 {
         let refused = self.before_refusals.unwrap_or(self.ceiling);
         let fast_until = refused * self.left_by_cuts().min(SAFE);
@@ -163,20 +166,20 @@ impl Rate {
         (self.rate * (1.0 + speed * proved)).min(until)
     }
 
-    /// What the last refusal left of the rate, if it was the first in a row.
+    /// The share of the rate that the last first refusal left.
     fn left_by_cuts(&self) -> f64 {
         let [first, .., last] = CUTS;
         self.cuts.checked_sub(1).map_or(first, |earlier| CUTS.get(earlier).copied().unwrap_or(last))
     }
 
-    /// The rate that is not exceeded now.
+    /// The highest rate that is allowed now.
     fn most(&self, now: Mono) -> f64 {
         let stated = self.stated.filter(|(_, until)| now < *until);
         stated.map_or(self.ceiling, |(rate, _)| rate.min(self.ceiling))
     }
 
-    /// Takes up to `most` calls that may be made now. What others have left for coming late goes to whoever asks next, and
-    /// not all at once.
+    /// Takes up to `most` calls that may be made now. Tokens that late objects have left go to the next that ask, no more than
+    /// may be granted together to each.
     pub fn take(&mut self, most: usize, now: Mono) -> usize {
         self.advance(now);
         if now < self.closed_until {
@@ -204,16 +207,16 @@ impl Rate {
         (now + Duration::from_secs_f64(wait.min(1e6)) + Duration::from_micros(1)).max(self.closed_until)
     }
 
-    /// How many calls are due within this time, if nothing changes.
+    /// How many calls will be due within this time, if nothing changes.
     pub fn within(&mut self, time: Duration, now: Mono) -> usize {
         self.advance(now);
         let interval = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
         usize::try_from(time.as_nanos() / interval.as_nanos().max(1)).unwrap_or(usize::MAX)
     }
 
-    /// When a granted call leaves that is ready now: as far from the one before as the pace says. Between a grant and its call
-    /// lie a Secret and an intent, which take the API server longer at one time than at another; without this, two calls
-    /// granted a second apart would meet the cloud within less, and be refused.
+    /// When a granted call that is ready now leaves: as far after the call before as the rate says. Between a grant and its
+    /// call lie the read of a Secret and the write of an intent, whose durations vary; without this distance, two calls
+    /// granted a second apart could reach the cloud within less, and be refused.
     pub fn departure(&mut self, now: Mono) -> Mono {
         self.advance(now);
         let apart = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
@@ -225,8 +228,7 @@ impl Rate {
         at
     }
 
-    /// Calls per second in force now, and whether that is less than the ceiling or nothing at all may be called. Whoever asks
-    /// changes nothing.
+    /// Calls per second in force now, and whether the account is limited: below its ceiling, or closed.
     #[must_use]
     pub fn in_force(&self, now: Mono) -> (f64, bool) {
         let mut rate = self.clone();
@@ -234,7 +236,7 @@ impl Rate {
         (rate.rate, rate.rate < rate.ceiling || rate.closed(now).is_some())
     }
 
-    /// For how long no call may be made, since the cloud asks so; none if calls may be made.
+    /// For how long the cloud asks to make no call; `None` if calls may be made.
     #[must_use]
     pub fn closed(&self, now: Mono) -> Option<Duration> {
         Some(self.closed_until - now).filter(|left| !left.is_zero())
@@ -246,7 +248,7 @@ impl Rate {
         self.under_way.truncate(self.under_way.len().saturating_sub(calls));
     }
 
-    /// Notes that a call was not refused for its pace.
+    /// Enters that a call was answered and not refused for its rate.
     pub fn accepted(&mut self) {
         if !self.heard_before() {
             self.refused_in_a_row = 0;
@@ -255,35 +257,35 @@ impl Rate {
         }
     }
 
-    /// Notes that a call is over and says nothing about the pace.
+    /// Enters that a call is over and says nothing about the rate.
     pub fn over(&mut self) {
         self.heard_before();
     }
 
-    /// Notes that a call was refused for its pace.
-    pub fn refused(&mut self, refusal: Refusal, now: Mono) {
+    /// Enters that a call was refused for its rate.
+    pub fn refused(&mut self, refusal: SlowDown, now: Mono) {
         self.advance(now);
         self.close(refusal, now);
         if !self.heard_before() {
             self.cut(refusal, now);
         }
-        if let Refusal::TooManyRequests { limit: Some(limit), .. } = refusal {
+        if let SlowDown::TooManyRequests { limit: Some(limit), .. } = refusal {
             self.keep_to(limit, now);
         }
     }
 
     /// Closes the gate for as long as the cloud asks, else until the window of the limit that it states is over.
-    fn close(&mut self, refusal: Refusal, now: Mono) {
+    fn close(&mut self, refusal: SlowDown, now: Mono) {
         let until = match refusal {
-            Refusal::TooManyRequests { retry_after: Some(wait), .. } => now + wait,
-            Refusal::TooManyRequests { limit: Some(limit), .. } => self.window_over(limit, now),
-            Refusal::TooManyRequests { .. } | Refusal::Unavailable => return,
+            SlowDown::TooManyRequests { retry_after: Some(wait), .. } => now + wait,
+            SlowDown::TooManyRequests { limit: Some(limit), .. } => self.window_over(limit, now),
+            SlowDown::TooManyRequests { .. } | SlowDown::Unavailable => return,
         };
         self.closed_until = self.closed_until.max(until);
     }
 
-    /// When the window is over that a refusal speaks of. If the calls made here fill it, that is its length after the first of
-    /// them, whether it slides or not. If they don't, others use the same limit, and nothing is known but its length.
+    /// Waits out a stated rate-limit window, counted from its first call if this process's own calls fill it, whether the
+    /// window slides or not. If they don't, others use the same limit, and only the window's length is known.
     fn window_over(&self, limit: Limit, now: Mono) -> Mono {
         let last_but = usize::try_from(limit.calls).unwrap_or(usize::MAX).checked_sub(1);
         let first = last_but.and_then(|last_but| self.left.iter().rev().nth(last_but));
@@ -291,7 +293,7 @@ impl Rate {
         over.unwrap_or(now + limit.window).min(now + STATED)
     }
 
-    fn cut(&mut self, refusal: Refusal, now: Mono) {
+    fn cut(&mut self, refusal: SlowDown, now: Mono) {
         let first = self.refused_in_a_row == 0;
         if first {
             self.before_refusals = Some(self.rate);
@@ -299,22 +301,21 @@ impl Rate {
         }
         self.refused_in_a_row += 1;
         (self.accepted, self.used) = (0, 0.0);
-        let factor = if refusal == Refusal::Unavailable || !first { 0.5 } else { self.left_by_cuts() };
+        let factor = if refusal == SlowDown::Unavailable || !first { 0.5 } else { self.left_by_cuts() };
         self.rate = (self.rate * factor).max(SLOWEST.min(self.ceiling));
         self.tokens = 0.0;
         self.cut = Some(now);
     }
 
-    /// For an hour, calls are spread so that no window holds more.
+    /// Spreads calls for an hour so that no window holds more than the stated limit.
     fn keep_to(&mut self, limit: Limit, now: Mono) {
         let rate = f64::from(limit.calls) / limit.window.as_secs_f64() * SHARE;
         self.stated = rate.is_finite().then_some((rate.max(SLOWEST), now + STATED));
         self.rate = self.rate.min(self.most(now));
     }
 
-    /// Whether a call of which the outcome is told now was under way already when the rate was last cut: it says of the rate
-    /// before what was heard by then. Outcomes are taken to come in the order in which their calls were granted; which of two
-    /// calls it was that was refused makes no difference.
+    /// Whether the call whose outcome comes now was granted before the last cut: then it says nothing about the present rate.
+    /// Outcomes are taken to come in the order of the grants; which of two calls was refused makes no difference.
     fn heard_before(&mut self) -> bool {
         let granted = self.under_way.pop_front();
         granted.zip(self.cut).is_some_and(|(granted, cut)| granted <= cut)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::account::rate::Refusal;
+use crate::engine::account::rate::SlowDown;
 
 const KEEP: Duration = Duration::from_secs(30);
 const MICRO: Duration = Duration::from_micros(1);
@@ -13,8 +13,8 @@ const READY: Want = Want { calls: 4, ready: 4 };
 /// Four calls, none of them looked at.
 const UNREADY: Want = Want { calls: 4, ready: 0 };
 
-fn asks(wait: Duration) -> Refusal {
-    Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
+fn asks(wait: Duration) -> SlowDown {
+    SlowDown::TooManyRequests { retry_after: Some(wait), limit: None }
 }
 
 type Queue = (DeleteQueue<&'static str>, Rate);

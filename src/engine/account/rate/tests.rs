@@ -8,12 +8,12 @@ fn at(ms: u64) -> Mono {
     Mono::at(Duration::from_millis(ms))
 }
 
-fn asks(wait: Duration) -> Refusal {
-    Refusal::TooManyRequests { retry_after: Some(wait), limit: None }
+fn asks(wait: Duration) -> SlowDown {
+    SlowDown::TooManyRequests { retry_after: Some(wait), limit: None }
 }
 
-fn states(limit: Limit) -> Refusal {
-    Refusal::TooManyRequests { retry_after: None, limit: Some(limit) }
+fn states(limit: Limit) -> SlowDown {
+    SlowDown::TooManyRequests { retry_after: None, limit: Some(limit) }
 }
 
 #[test]
@@ -47,9 +47,9 @@ fn busy(limiter: &mut Rate) {
 #[test]
 fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
     let mut limiter = Rate::new(10.0, at(0));
-    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.refused(SlowDown::UNEXPLAINED, at(0));
     assert!((limiter.rate - 9.5).abs() < 1e-9, "a twentieth");
-    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.refused(SlowDown::UNEXPLAINED, at(0));
     assert!((limiter.rate - 4.75).abs() < 1e-9, "a half, the second time in a row");
     limiter.accepted();
     busy(&mut limiter);
@@ -59,10 +59,10 @@ fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
     assert!((8.99..9.01).contains(&limiter.rate), "{}: back to 0.9 of 10 at 10 % a second", limiter.rate);
     limiter.advance(at(9000));
     assert!((9.005..9.3).contains(&limiter.rate), "{}: then slowly, and beyond", limiter.rate);
-    limiter.refused(Refusal::Unavailable, at(9000));
+    limiter.refused(SlowDown::Unavailable, at(9000));
     assert!(limiter.rate < 4.7, "503 halves at once: {}", limiter.rate);
     for _ in 0..100 {
-        limiter.refused(Refusal::UNEXPLAINED, at(9000));
+        limiter.refused(SlowDown::UNEXPLAINED, at(9000));
     }
     assert!((limiter.rate - 0.1).abs() < 1e-9, "never below one call in ten seconds");
 }
@@ -73,13 +73,13 @@ fn c07_an_unknown_limit_is_come_down_to_in_few_steps() {
     let mut limiter = Rate::new(2.0, at(0));
     for factor in [0.95, 0.85, 0.75, 0.75] {
         let before = limiter.rate;
-        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        limiter.refused(SlowDown::UNEXPLAINED, at(0));
         near(limiter.rate, before * factor);
         (0..SETTLED - 1).for_each(|_| limiter.accepted());
     }
     limiter.accepted();
     let before = limiter.rate;
-    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.refused(SlowDown::UNEXPLAINED, at(0));
     near(limiter.rate, before * 0.95);
 }
 
@@ -87,7 +87,7 @@ fn c07_an_unknown_limit_is_come_down_to_in_few_steps() {
 fn c07_what_the_last_of_several_cuts_took_too_much_is_come_back_to_soon() {
     let mut limiter = Rate::new(2.0, at(0));
     for _ in 0..3 {
-        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        limiter.refused(SlowDown::UNEXPLAINED, at(0));
         limiter.accepted();
     }
     let refused = 2.0 * 0.95 * 0.85;
@@ -104,7 +104,7 @@ fn c07_what_the_last_of_several_cuts_took_too_much_is_come_back_to_soon() {
 #[test]
 fn c07_a_rate_that_nobody_uses_does_not_climb() {
     let mut limiter = Rate::new(2.0, at(0));
-    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.refused(SlowDown::UNEXPLAINED, at(0));
     limiter.advance(at(3_600_000));
     near(limiter.rate, 1.9);
     // Each accepted call proves the rate for as long as it keeps the next one waiting.
@@ -112,7 +112,7 @@ fn c07_a_rate_that_nobody_uses_does_not_climb() {
     limiter.advance(at(3_700_000));
     near(limiter.rate, 1.9 * (1.0 + 0.001 / 1.9));
     // What a halving took and the refusals do not explain is come back to all the same.
-    limiter.refused(Refusal::Unavailable, at(3_700_000));
+    limiter.refused(SlowDown::Unavailable, at(3_700_000));
     let before = limiter.before_refusals.unwrap();
     limiter.advance(at(3_800_000));
     near(limiter.rate, before * 0.85);
@@ -165,7 +165,7 @@ fn the_rate_climbs_by_a_tenth_a_second_then_by_a_thousandth_and_then_by_two() {
     limiter.advance(at(1000));
     near(limiter.rate, 10.0);
     for _ in 0..3 {
-        limiter.refused(Refusal::Unavailable, at(1000));
+        limiter.refused(SlowDown::Unavailable, at(1000));
     }
     near(limiter.rate, 1.25);
     limiter.accepted();
@@ -193,14 +193,14 @@ fn a_refusal_after_an_acceptance_is_a_first_one_and_empties_the_bucket() {
     let mut limiter = Rate::new(10.0, at(0));
     for expected in [9.5, 9.5 * 0.85] {
         let before = limiter.rate;
-        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        limiter.refused(SlowDown::UNEXPLAINED, at(0));
         near(limiter.rate, expected);
         near(limiter.tokens, 0.0);
         near(limiter.before_refusals.unwrap(), before);
         limiter.accepted();
     }
     let mut slow = Rate::new(0.05, at(0));
-    slow.refused(Refusal::Unavailable, at(0));
+    slow.refused(SlowDown::Unavailable, at(0));
     near(slow.rate, 0.05);
 }
 
@@ -218,18 +218,18 @@ fn c07_refusals_of_calls_that_were_under_way_together_are_one() {
     let mut limiter = Rate::new(40.0, at(0));
     assert_eq!(limiter.take(4, at(0)), 4);
     let minute = Duration::from_mins(1);
-    limiter.refused(Refusal::UNEXPLAINED, at(500));
+    limiter.refused(SlowDown::UNEXPLAINED, at(500));
     near(limiter.rate, 38.0);
     assert_eq!(limiter.take(1, at(600)), 1, "the first call at the new rate");
     let rate = limiter.rate;
     limiter.refused(asks(minute), at(700));
-    limiter.refused(Refusal::Unavailable, at(700));
+    limiter.refused(SlowDown::Unavailable, at(700));
     near(limiter.rate, rate);
     assert_eq!(limiter.due(1, at(700)), at(700) + minute, "its gate counts all the same");
     // The last one of the four was accepted, at the old rate: that ends no run of refusals at the new one.
     limiter.accepted();
     let rate = limiter.rate;
-    limiter.refused(Refusal::UNEXPLAINED, at(700));
+    limiter.refused(SlowDown::UNEXPLAINED, at(700));
     near(limiter.rate, rate / 2.0);
 }
 
@@ -238,10 +238,10 @@ fn a_call_whose_outcome_is_never_told_is_over_after_a_minute() {
     for (ms, factor) in [(60_000, 1.0), (60_001, 0.5)] {
         let mut limiter = Rate::new(20.0, at(0));
         assert_eq!(limiter.take(2, at(0)), 2);
-        limiter.refused(Refusal::UNEXPLAINED, at(0));
+        limiter.refused(SlowDown::UNEXPLAINED, at(0));
         limiter.advance(at(ms));
         let rate = limiter.rate;
-        limiter.refused(Refusal::UNEXPLAINED, at(ms));
+        limiter.refused(SlowDown::UNEXPLAINED, at(ms));
         near(limiter.rate, rate * factor);
     }
 }
@@ -251,8 +251,8 @@ fn a_call_that_was_not_made_was_never_under_way() {
     let mut limiter = Rate::new(40.0, at(0));
     assert_eq!(limiter.take(4, at(0)), 4);
     limiter.give_back(3);
-    limiter.refused(Refusal::UNEXPLAINED, at(0));
-    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.refused(SlowDown::UNEXPLAINED, at(0));
+    limiter.refused(SlowDown::UNEXPLAINED, at(0));
     near(limiter.rate, 40.0 * 0.95 * 0.5);
 }
 
@@ -288,7 +288,7 @@ fn a_limit_that_is_stated_is_kept_for_an_hour() {
     limiter.refused(states(limit(300, 60)), at(0));
     near(limiter.rate, 4.85);
     limiter.accepted();
-    limiter.refused(Refusal::UNEXPLAINED, at(0));
+    limiter.refused(SlowDown::UNEXPLAINED, at(0));
     near(limiter.rate, 4.85 * 0.85);
     limiter.accepted();
     limiter.refused(states(limit(30, 60)), at(0));
@@ -325,7 +325,7 @@ fn c07_a_window_that_the_calls_made_here_fill_is_over_its_length_after_the_first
     // What the cloud asks for counts for more than what follows from a limit.
     let mut limiter = Rate::new(2.0, at(0));
     let (_, retry_after) = (limiter.departure(at(0)), Some(Duration::from_secs(7)));
-    limiter.refused(Refusal::TooManyRequests { retry_after, limit: Some(limit(1, 60)) }, at(0));
+    limiter.refused(SlowDown::TooManyRequests { retry_after, limit: Some(limit(1, 60)) }, at(0));
     assert_eq!(limiter.closed(at(0)), retry_after);
 }
 
@@ -351,7 +351,7 @@ fn granted_calls_leave_as_far_apart_as_the_pace_says_whenever_they_are_ready() {
 fn what_is_in_force_is_told_without_a_change() {
     let mut limiter = Rate::new(10.0, at(0));
     assert_eq!(limiter.in_force(at(5000)), (10.0, false));
-    limiter.refused(Refusal::Unavailable, at(5000));
+    limiter.refused(SlowDown::Unavailable, at(5000));
     let before = format!("{limiter:?}");
     let (rate, slowed) = limiter.in_force(at(6000));
     near(rate, 5.5);

@@ -5,19 +5,19 @@ use std::{collections::BTreeSet, time::Duration};
 use super::Bounds;
 use crate::engine::{id::InstanceId, settings::READ_SIZE, time::Mono};
 
-/// Scouts are looked at each time the age has grown by this.
+/// Age growth between two reads of scouts.
 const SCOUTS_STEP: f64 = 0.15;
-/// Finishers are, while they fit one call.
+/// Age growth between two reads of finishers, while they fit in one call.
 const FINISHERS_STEP: f64 = 0.03;
-/// Finishers that need more calls than one are.
+/// Age growth between two reads of finishers that need more than one call.
 const MANY_FINISHERS_STEP: f64 = 0.10;
-/// All are looked at when that tells of each end so many times `--poll-min` earlier, in the mean over all of them.
+/// A read of all instances must tell of each end this many times `--poll-min` earlier, in the mean over all of them.
 const WORTH: u32 = 2;
-/// Ages that differ by no more than this share are about the same,
+/// Ages that differ by no more than this share are about the same.
 const ABOUT: f64 = 0.15;
-/// and so are those that differ by no more than this.
+/// Ages that differ by no more than this are about the same.
 const ABOUT_LEAST: Duration = Duration::from_secs(30);
-/// So far may two computations of one age differ, of which one went by the wall clock.
+/// The largest difference between two computations of one age, one of them by the wall clock.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// A moment in microseconds since the start of the clock, which may lie before it.
@@ -34,7 +34,7 @@ impl SignedMoment {
         Self(micros(mono.since_start()))
     }
 
-    /// So long before a moment of the clock.
+    /// The moment `age` before a moment of the clock.
     pub fn ago(age: Duration, now: Mono) -> Self {
         Self(Self::at(now).0.saturating_sub(micros(age)))
     }
@@ -57,30 +57,30 @@ impl SignedMoment {
 /// What is looked at together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// All of a cohort.
+    /// All instances of an age group.
     All,
-    /// Those of objects that are about to end.
+    /// The instances of objects that are about to end.
     Finishers,
-    /// Some, drawn at random.
+    /// Some instances, drawn at random.
     Scouts,
 }
 
 impl Group {
-    /// Each.
+    /// Every group.
     pub const ALL: [Self; 3] = [Self::All, Self::Finishers, Self::Scouts];
 }
 
-/// How many instances of a cohort may be looked at.
+/// How many instances of an age group may be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// All.
+    /// All of them.
     pub open: usize,
-    /// Those of objects that are about to end.
+    /// The instances of objects that are about to end.
     pub finishers: usize,
 }
 
 impl Size {
-    /// Of a group.
+    /// How many of them are in a group.
     pub fn of(self, group: Group) -> usize {
         match group {
             Group::All | Group::Scouts => self.open,
@@ -94,15 +94,15 @@ impl Size {
 pub struct AgeGroup {
     /// When the first of them was accepted.
     from: SignedMoment,
-    /// When all were looked at last; at first when they were accepted.
+    /// When the last look at all was made; at first when they were accepted.
     all: SignedMoment,
     scouts: SignedMoment,
     finishers: SignedMoment,
     /// Scouts whose reading is still to come.
     out: BTreeSet<InstanceId>,
-    /// Scouts that were sent out since all were looked at last, in the last draw,
+    /// Scouts of the last draw since the last look at all.
     drawn: u32,
-    /// and those of them that had ended.
+    /// The scouts of that draw that had ended.
     ended: u32,
 }
 
@@ -111,7 +111,7 @@ impl AgeGroup {
         Self { from, all: from, scouts: from, finishers: from, out: BTreeSet::new(), drawn: 0, ended: 0 }
     }
 
-    /// When a group is due; none if there is nothing in it to look at.
+    /// When a group is due; `None` if there is nothing in it to look at.
     pub fn due(&self, group: Group, size: Size, Bounds { min, max }: Bounds) -> Option<SignedMoment> {
         if size.of(group) == 0 {
             return None;
@@ -120,7 +120,7 @@ impl AgeGroup {
             |last: SignedMoment, step: f64| last.plus(last.since(self.from).mul_f64(step).clamp(min, max));
         match group {
             Group::All => {
-                // Ends are spread over the time since all were looked at: in the mean each is told half of it earlier.
+                // Ends are spread over the time since the last look at all: in the mean each is told half of it earlier.
                 let share = (self.ended > 0).then(|| f64::from(self.ended) / f64::from(self.drawn))?;
                 Some(self.all.plus((min * WORTH).mul_f64(2.0 / share)))
             }
@@ -130,19 +130,19 @@ impl AgeGroup {
         }
     }
 
-    /// All are being looked at.
+    /// Enters that a look at all instances was asked for.
     pub fn all_asked(&mut self, now: SignedMoment) {
         (self.all, self.scouts, self.finishers) = (now, now, now);
         self.out.clear();
         (self.drawn, self.ended) = (0, 0);
     }
 
-    /// The finishers are.
+    /// Enters that a look at the finishers was asked for.
     pub fn finishers_asked(&mut self, now: SignedMoment) {
         self.finishers = now;
     }
 
-    /// Scouts are: those of a new draw, or further ones that fill a call.
+    /// Enters that a look at scouts was asked for: of a new draw, or further ones that fill a call.
     pub fn scouts_asked(&mut self, ids: Vec<InstanceId>, new: bool, now: SignedMoment) {
         if new {
             self.scouts = now;
@@ -153,26 +153,26 @@ impl AgeGroup {
         self.out.extend(ids);
     }
 
-    /// A look at one of them was answered.
+    /// Enters the answer to a look at one instance.
     pub fn heard(&mut self, id: InstanceId, ended: bool) {
         if self.out.remove(&id) && ended {
             self.ended = self.ended.saturating_add(1);
         }
     }
 
-    /// Whether one that was accepted then belongs to it, as far as its own bounds say.
+    /// Whether an instance that was accepted at this time belongs to it, by its own bounds.
     fn spans(&self, accepted: SignedMoment, now: SignedMoment) -> bool {
         let about = now.since(self.from).mul_f64(ABOUT).max(ABOUT_LEAST);
         accepted.since(self.from) <= about
     }
 }
 
-/// The place of the cohort that one accepted at this time belongs to.
+/// The position of the age group of an instance that was accepted at this time.
 pub fn of(age_groups: &[AgeGroup], accepted: SignedMoment) -> Option<usize> {
     age_groups.partition_point(|age_group| age_group.from <= accepted.plus(SLACK)).checked_sub(1)
 }
 
-/// Makes sure that there is a cohort for one that was accepted at this time.
+/// Makes sure that there is an age group for an instance that was accepted at this time.
 pub fn place(age_groups: &mut Vec<AgeGroup>, accepted: SignedMoment, now: Mono) {
     let now = SignedMoment::at(now);
     let at = of(age_groups, accepted);
@@ -182,7 +182,7 @@ pub fn place(age_groups: &mut Vec<AgeGroup>, accepted: SignedMoment, now: Mono) 
     }
 }
 
-/// Makes one of neighbours whose ages have become about the same.
+/// Merges neighbours whose ages have become about the same.
 pub fn merge(age_groups: &mut Vec<AgeGroup>, now: Mono) {
     let now = SignedMoment::at(now);
     age_groups.dedup_by(|younger, older| {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn each_belongs_to_the_last_cohort_that_had_begun() {
+    fn each_belongs_to_the_last_age_group_that_had_begun() {
         let mut age_groups = Vec::new();
         for accepted in [at(100), at(200)] {
             place(&mut age_groups, accepted, Mono::at(Duration::from_secs(200)));

@@ -1,12 +1,12 @@
-//! When the instances on their way are looked at (design §3, *Reading states*): one schedule for all objects of an account.
+//! When the controller looks at the instances on their way: one schedule for all objects of an account.
 //!
-//! Nobody tells how long a deletion takes. So a few *scouts*, drawn at random, are looked at each time the age of the
-//! instances has grown by a share; *all* are looked at once what the scouts have shown promises that it is worth the calls;
-//! and the *finishers*, the last ones of their objects, are looked at more often, since the end of an object waits for them.
+//! Nobody knows how long a deletion takes. So the controller looks at a few *scouts*, drawn at random, each time the age of
+//! the instances has grown by a share; at *all* instances once the scouts promise that this is worth the calls; and at the
+//! *finishers*, the last open instances of their objects, more often, since the end of an object waits for them.
 //!
-//! Ages differ: an object that comes an hour later must not wait at the pace of the old ones. Instances whose deletions
-//! were accepted at about the same time are a [`age_group`], and each cohort has scouts and moments of its own. Calls are
-//! shared: the room that is left in a call is filled by whoever is next in line.
+//! Instances of an object that comes an hour later must not wait as long as the old ones. So instances whose deletions were
+//! accepted at about the same time form an age group ([`age_group`]), which has scouts and due times of its own. Age groups
+//! share calls: the instances that are due next fill the room that is left in a call.
 
 mod age_group;
 mod sample;
@@ -25,9 +25,9 @@ use crate::engine::{
     time::Mono,
 };
 
-/// The last open instances of an object are finishers if there are no more than these.
+/// The open instances of an object are finishers if there are no more than this many.
 const FEW: usize = 5;
-/// So many scouts tell what a whole call of them would.
+/// This many scouts tell as much as a whole call of them.
 const ENOUGH_SCOUTS: usize = READ_SIZE / 2;
 
 /// An instance on its way.
@@ -35,13 +35,13 @@ const ENOUGH_SCOUTS: usize = READ_SIZE / 2;
 pub struct OnItsWay {
     /// The instance.
     pub id: InstanceId,
-    /// How long ago its deletion was accepted, as far as is known. Only the times of looks depend on it.
+    /// How long ago its deletion was accepted, as far as is known. Only the time of the next look depends on it.
     pub age: Duration,
     /// A look at it has been asked for and is not answered yet.
     pub asked: bool,
 }
 
-/// What an object has the schedule look at.
+/// What an object wants the schedule to look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     /// Its instances on their way, in the order of its spec.
@@ -57,7 +57,7 @@ pub type Looks<K> = BTreeMap<K, Vec<InstanceId>>;
 #[derive(Clone, Debug)]
 pub struct Schedule<K> {
     objects: BTreeMap<K, Watched>,
-    /// The eldest first.
+    /// The oldest first.
     age_groups: Vec<AgeGroup>,
     bounds: Bounds,
 }
@@ -121,7 +121,7 @@ impl<K: Ord + Clone> Schedule<K> {
         self.objects.insert(key.clone(), Watched { open, others: watch.others });
     }
 
-    /// Those that an object says are asked for, although the answer came while it was being decided. Sorted.
+    /// Instances that an object reports as asked for, although the answer came while the object was being decided. Sorted.
     fn answered_meanwhile(&self, key: &K, said: &[OnItsWay]) -> Vec<InstanceId> {
         let Some(known) = self.objects.get(key).filter(|_| said.iter().any(|one| one.asked)) else {
             return Vec::new();
@@ -136,7 +136,7 @@ impl<K: Ord + Clone> Schedule<K> {
         self.objects.remove(key);
     }
 
-    /// Takes note of the answer to a look at `asked`, of which `ended` are over.
+    /// Enters the answer to a look at `asked`; `ended` are those that have come to their end.
     pub fn answered(&mut self, key: &K, asked: &[InstanceId], ended: &[InstanceId]) {
         let Some(watched) = self.objects.get_mut(key) else { return };
         let sorted = |ids: &[InstanceId]| {
@@ -159,7 +159,7 @@ impl<K: Ord + Clone> Schedule<K> {
         }
     }
 
-    /// When something is due to be looked at; none if nothing is on its way, or all of it is being looked at.
+    /// When the next look is due; `None` if nothing is on its way, or all of it is being looked at.
     #[must_use]
     pub fn next(&self) -> Option<Mono> {
         let mut sizes = vec![Size::default(); self.age_groups.len()];
@@ -180,7 +180,7 @@ impl<K: Ord + Clone> Schedule<K> {
         self.age_groups.iter().zip(&sizes).filter_map(due).min().map(SignedMoment::mono)
     }
 
-    /// What is to be looked at now. It counts as asked for until it is [`Self::answered`].
+    /// What to look at now. It counts as asked for until [`Self::answered`].
     #[must_use]
     pub fn take(&mut self, now: Mono, random: u64) -> Looks<K> {
         age_group::merge(&mut self.age_groups, now);
@@ -189,7 +189,7 @@ impl<K: Ord + Clone> Schedule<K> {
         let now = SignedMoment::at(now);
         let mut in_turn = Vec::new();
         for (at, age_group) in self.age_groups.iter().enumerate() {
-            // Of what is due by now, scouts come last: they fill a call.
+            // Of the groups that are due by now, scouts come last: they fill a call.
             let due =
                 |group| age_group.due(group, selection.size(at), bounds).map(|due| (due.max(now), group, at));
             in_turn.extend(Group::ALL.into_iter().filter_map(due));
@@ -197,7 +197,7 @@ impl<K: Ord + Clone> Schedule<K> {
         in_turn.sort_unstable();
         for (due, group, at) in in_turn {
             let Some(age_group) = self.age_groups.get_mut(at) else { continue };
-            // What is due takes the calls that it needs; what is not due yet only what is left in them.
+            // A group that is due takes the calls that it needs; one that is not due yet takes only the room left in them.
             let left = selection.room();
             let room = if due == now { usize::MAX } else { left };
             if room == 0 {
@@ -229,15 +229,14 @@ impl<K: Ord + Clone> Schedule<K> {
     }
 }
 
-/// Where an instance is: the place of its object in [`Selection::objects`], and its own in there. An account may have a hundred
-/// thousand instances, and all of them may be free.
-type Place = (u32, u32);
+/// Where an instance is: the position of its object in [`Selection::objects`], and its own position in that object.
+type Position = (usize, usize);
 
 /// The instances that may be looked at, and those that are taken.
 struct Selection<'a, K> {
     objects: Vec<(&'a K, &'a mut Watched)>,
-    /// For each cohort: those that are not asked for.
-    free: Vec<Vec<Place>>,
+    /// For each age group: the instances that are not asked for.
+    free: Vec<Vec<Position>>,
     looks: Looks<K>,
     taken: usize,
     draw: Sample,
@@ -247,8 +246,8 @@ impl<'a, K: Ord + Clone> Selection<'a, K> {
     fn open(objects: &'a mut BTreeMap<K, Watched>, age_groups: &[AgeGroup], draw: Sample) -> Self {
         let objects: Vec<_> = objects.iter_mut().collect();
         let mut free = vec![Vec::new(); age_groups.len()];
-        for (object, (_, watched)) in (0..).zip(&objects) {
-            for (place, one) in (0..).zip(&watched.open).filter(|(_, one)| !one.asked) {
+        for (object, (_, watched)) in objects.iter().enumerate() {
+            for (place, one) in watched.open.iter().enumerate().filter(|(_, one)| !one.asked) {
                 if let Some(free) = age_group::of(age_groups, one.accepted).and_then(|at| free.get_mut(at)) {
                     free.push((object, place));
                 }
@@ -257,18 +256,18 @@ impl<'a, K: Ord + Clone> Selection<'a, K> {
         Self { objects, free, looks: BTreeMap::new(), taken: 0, draw }
     }
 
-    /// Instances of a cohort that may be looked at.
+    /// How many instances of an age group may be looked at.
     fn size(&self, at: usize) -> Size {
         let free = self.free.get(at).map(Vec::as_slice).unwrap_or_default();
         let finishers = free.iter().filter(|(object, _)| self.few(*object)).count();
         Size { open: free.len(), finishers }
     }
 
-    fn few(&self, object: u32) -> bool {
-        self.objects.get(object as usize).is_some_and(|(_, watched)| watched.few())
+    fn few(&self, object: usize) -> bool {
+        self.objects.get(object).is_some_and(|(_, watched)| watched.few())
     }
 
-    /// Room that is left in the last call.
+    /// The room that is left in the last call.
     fn room(&self) -> usize {
         self.taken.next_multiple_of(READ_SIZE) - self.taken
     }
@@ -292,13 +291,13 @@ impl<'a, K: Ord + Clone> Selection<'a, K> {
         }
     }
 
-    /// Takes so many of a cohort, drawn at random.
+    /// Takes up to `most` instances of an age group, drawn at random.
     fn draw(&mut self, at: usize, most: usize) -> Vec<InstanceId> {
         let Some(free) = self.free.get_mut(at) else { return Vec::new() };
         let drawn = self.draw.some_of(free, most);
-        let id = |(object, place): &Place| {
-            let (_, watched) = self.objects.get(*object as usize)?;
-            watched.open.get(*place as usize).map(|one| one.id)
+        let id = |(object, place): &Position| {
+            let (_, watched) = self.objects.get(*object)?;
+            watched.open.get(*place).map(|one| one.id)
         };
         let ids = drawn.iter().filter_map(id).collect();
         for place in drawn {
@@ -307,9 +306,9 @@ impl<'a, K: Ord + Clone> Selection<'a, K> {
         ids
     }
 
-    fn take(&mut self, (object, place): Place) {
-        let Some((key, watched)) = self.objects.get_mut(object as usize) else { return };
-        let Some(one) = watched.open.get_mut(place as usize) else { return };
+    fn take(&mut self, (object, place): Position) {
+        let Some((key, watched)) = self.objects.get_mut(object) else { return };
+        let Some(one) = watched.open.get_mut(place) else { return };
         one.asked = true;
         self.taken += 1;
         match self.looks.get_mut(*key) {

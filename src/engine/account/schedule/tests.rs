@@ -250,7 +250,7 @@ fn ages_that_have_become_about_the_same_are_looked_at_together() {
 }
 
 #[test]
-fn cohorts_stay_few_however_long_instances_keep_coming() {
+fn age_groups_stay_few_however_long_instances_keep_coming() {
     let mut schedule = Schedule::new(&Settings::default());
     for minute in 0..1_000 {
         schedule.watch(&minute, &of_age(0, minute..minute + 1), at(minute as u64 * 60));

@@ -67,6 +67,7 @@ impl Deadlines {
     }
 
     /// Visits every moment that is kept here.
+    #[cfg(any(test, feature = "model"))]
     pub(in crate::engine::object) fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         let passed = self.passed.as_mut().map(|(_, since)| since);
         [self.deadline.as_mut(), self.not_after.as_mut(), passed].into_iter().flatten().for_each(visit);

@@ -391,6 +391,8 @@ fn wall_ahead(now: &Now) -> i64 {
     now.wall.as_second().saturating_sub(mono)
 }
 
+/// For the model checker, which takes two states for one where only the time differs.
+#[cfg(any(test, feature = "model"))]
 impl Memory {
     /// Visits every moment of which a rule asks how long ago it was. Two memories whose moments lie equally far before now,
     /// and whose [`Memory::turning_points`] have the same order among them, are equal to every rule.

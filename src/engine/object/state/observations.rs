@@ -1,6 +1,7 @@
 //! What reads have shown of each instance.
 
-use super::ledger::count;
+use std::collections::BTreeMap;
+
 use crate::engine::{id::InstanceId, state::Seen, time::Mono};
 
 /// What reads have shown of one instance.
@@ -13,6 +14,8 @@ pub struct Observation {
     since: Option<Mono>,
     /// A look was asked for, and has not been answered.
     pub asked: Option<Mono>,
+    /// The record was read that says it is on its way, although no call is known to have named it.
+    recorded: bool,
 }
 
 impl Observation {
@@ -41,20 +44,16 @@ impl Observation {
 pub struct Observations {
     ids: Vec<InstanceId>,
     /// Positions in `ids`, by id.
-    by_id: Vec<u32>,
+    by_id: BTreeMap<InstanceId, usize>,
     all: Vec<Observation>,
-    /// Of which the record was read that says it is on its way, although no call is known to have named it.
-    recorded: Vec<bool>,
 }
 
 impl Observations {
     /// Nothing seen yet of these ids.
     #[must_use]
     pub fn new(ids: &[InstanceId]) -> Self {
-        let mut by_id: Vec<u32> = (0..count(ids.len())).collect();
-        by_id.sort_unstable_by_key(|&position| ids.get(position as usize));
-        let (all, recorded) = (vec![Observation::default(); ids.len()], vec![false; ids.len()]);
-        Self { ids: ids.to_vec(), by_id, all, recorded }
+        let by_id = ids.iter().enumerate().map(|(position, id)| (*id, position)).collect();
+        Self { ids: ids.to_vec(), by_id, all: vec![Observation::default(); ids.len()] }
     }
 
     /// Whether they are those of these ids.
@@ -66,7 +65,7 @@ impl Observations {
     /// What reads have shown of the row at this position.
     #[must_use]
     pub fn at(&self, position: usize) -> &Observation {
-        const NOTHING: &Observation = &Observation { last: None, since: None, asked: None };
+        const NOTHING: &Observation = &Observation { last: None, since: None, asked: None, recorded: false };
         self.all.get(position).unwrap_or(NOTHING)
     }
 
@@ -77,24 +76,20 @@ impl Observations {
 
     /// Notes that the record of the row at this position says that it is on its way. Whether that is new.
     pub fn is_first_record(&mut self, position: usize) -> bool {
-        self.recorded.get_mut(position).is_some_and(|recorded| !std::mem::replace(recorded, true))
-    }
-
-    fn position(&self, id: InstanceId) -> Option<usize> {
-        let found = self.by_id.binary_search_by_key(&Some(&id), |&p| self.ids.get(p as usize)).ok()?;
-        self.by_id.get(found).map(|position| *position as usize)
+        self.all
+            .get_mut(position)
+            .is_some_and(|observation| !std::mem::replace(&mut observation.recorded, true))
     }
 
     fn of(&mut self, id: InstanceId) -> Option<&mut Observation> {
-        let position = self.position(id)?;
-        self.all.get_mut(position)
+        self.all.get_mut(*self.by_id.get(&id)?)
     }
 
     /// Whether a read that shows this may lead to another decision about an id on its way: that it is still on its way, as
     /// it was, does not.
     #[must_use]
     pub fn is_news(&self, id: InstanceId, seen: &Seen) -> bool {
-        let last = self.position(id).and_then(|position| self.at(position).last.as_ref());
+        let last = self.by_id.get(&id).and_then(|position| self.at(*position).last.as_ref());
         *seen != Seen::ShuttingDown || last.is_some_and(|(last, _)| *last != Seen::ShuttingDown)
     }
 
@@ -137,9 +132,10 @@ impl Observations {
     }
 
     /// Visits every moment that is kept here.
+    #[cfg(any(test, feature = "model"))]
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         for observation in &mut self.all {
-            let Observation { last, since, asked } = observation;
+            let Observation { last, since, asked, recorded: _ } = observation;
             let last = last.as_mut().map(|(_, sent)| sent);
             let others = [since.as_mut(), asked.as_mut()];
             last.into_iter().chain(others.into_iter().flatten()).for_each(&mut *visit);

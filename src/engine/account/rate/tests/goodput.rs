@@ -227,7 +227,7 @@ impl Run {
             }
             Err(stated) => {
                 let limit = stated.map(|(calls, window)| Limit { calls, window });
-                self.rate.refused(Refusal::TooManyRequests { retry_after: None, limit }, now);
+                self.rate.refused(SlowDown::TooManyRequests { retry_after: None, limit }, now);
                 let failures = self.callers[caller].refused_in_a_row;
                 self.callers[caller].refused_in_a_row += 1;
                 wait = self.rate.closed(now).unwrap_or_else(|| {
