@@ -111,7 +111,7 @@ async fn the_guide_leads_to_a_finished_deletion() {
     let stage = stage().await;
     let controller = stage.controller(&["--namespace", "fleet"]).unwrap();
     let shell = Shell::new(&stage);
-    let text = read("docs/guide.md");
+    let text = read("docs/tutorial/first-deletion.md");
     let mut shown = String::new();
     for Block { language, text, before } in blocks(&text) {
         match language {
@@ -177,7 +177,7 @@ async fn every_command_of_the_other_documents_does_what_it_is_for() {
     let apply = format!("kubectl apply -f {}", planned.display());
     let mut run = 0;
     for document in
-        ["README.md", "docs/gitops-flux.md", "docs/gitops-argocd.md", "SECURITY.md", "CONTRIBUTING.md"]
+        ["README.md", "docs/how-to/use-with-flux.md", "docs/how-to/use-with-argo-cd.md", "SECURITY.md", "CONTRIBUTING.md"]
     {
         for command in commands(&read(document)) {
             // Each finds the object as its reader would: planned, or at its end.

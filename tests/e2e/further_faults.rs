@@ -1,4 +1,4 @@
-//! Faults beyond the usual list (docs/faults.md, X1 to X12), where only the real API server or real HTTP shows them.
+//! Faults beyond the usual list (docs/explanation/faults.md, X1 to X12), where only the real API server or real HTTP shows them.
 
 use clouddc_simulator::{Fault, Operation, Simulator};
 use harness::{Manifest, PROJECT, Stage, until};

@@ -18,7 +18,7 @@ var (
 	rulesFile     = filepath.Join(root, "deploy/monitoring/alerts.yaml")
 	operatorFile  = filepath.Join(root, "deploy/monitoring/prometheusrule.yaml")
 	dashboardFile = filepath.Join(root, "deploy/monitoring/dashboard.json")
-	documentFile  = filepath.Join(root, "docs/metrics.md")
+	documentFile  = filepath.Join(root, "docs/reference/metrics.md")
 )
 
 func main() {

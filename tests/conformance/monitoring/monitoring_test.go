@@ -108,7 +108,7 @@ func TestEachAlertLeadsToWhatToDo(t *testing.T) {
 		if !slices.Contains(headings, "### "+alert.name) {
 			t.Errorf("%s has no heading of %s", alert.name, documentFile)
 		}
-		if want := "docs/metrics.md#" + strings.ToLower(alert.name); alert.annotations["runbook_url"] != want {
+		if want := "docs/reference/metrics.md#" + strings.ToLower(alert.name); alert.annotations["runbook_url"] != want {
 			t.Errorf("%s leads to %q", alert.name, alert.annotations["runbook_url"])
 		}
 	}

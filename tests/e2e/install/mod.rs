@@ -26,12 +26,12 @@ fn cluster() -> (&'static ControlPlane, OwnControlPlane) {
     (own.0, own)
 }
 
-/// A command of docs/install.md, which says it in these words: what it calls, and its arguments.
+/// A command of docs/how-to/install-with-kustomize.md, which says it in these words: what it calls, and its arguments.
 fn documented(command: &str) -> Vec<String> {
-    let path = project().join("docs/install.md");
+    let path = project().join("docs/how-to/install-with-kustomize.md");
     let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words(&text).contains(&words(command)), "docs/install.md does not say: {command}");
+    assert!(words(&text).contains(&words(command)), "docs/how-to/install-with-kustomize.md does not say: {command}");
     let root = project().canonicalize().unwrap();
     // Folders are meant from the top folder of the project.
     let absolute = |word: &str| match word.strip_prefix("deploy/") {
