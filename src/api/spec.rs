@@ -104,7 +104,8 @@ pub struct InstanceDeletionSpec {
     )]
     pub project_id: String,
 
-    /// Secret in the same namespace with the credentials for the cloud, in its key `token`.
+    /// Secret in the same namespace with the credentials for the cloud. It holds exactly one set of keys: accessKeyID and
+    /// secretAccessKey (with securityToken for a temporary key); or username, password and domainName; or token.
     pub credentials_secret_ref: SecretRef,
 
     /// Ids of the instances to delete, 1 to 5000, each a lower-case UUID. Ids that occur twice count once. Immutable:
