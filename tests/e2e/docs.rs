@@ -1,6 +1,7 @@
 //! The commands of the documents, run as they stand there.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -11,7 +12,7 @@ use harness::{PROJECT, Stage, condition};
 
 use crate::support::{binary, named, options};
 
-/// As in the guide.
+/// As in the tutorial and the README.
 const KEY: (&str, &str) = ("AKEXAMPLE0123456789", "example-of-a-secret-access-key");
 const GONE: [&str; 3] = [
     "0198170e-4ca7-7ee4-89a7-fa631843920b",
@@ -23,6 +24,29 @@ const BESIDE_IT: &str = "0198170e-4ca7-7ee4-89a7-fa6318439213";
 
 /// Commands that are named in passing, without what they would be carried out on.
 const IN_PASSING: [&str; 3] = ["kubectl apply --dry-run=server", "kubectl delete", "kubectl annotate"];
+
+/// Pages whose commands are run here, each on an object of its own.
+const EACH: [&str; 16] = [
+    "docs/how-to/create-credentials.md",
+    "docs/how-to/delete-instances.md",
+    "docs/how-to/limit-a-deletion.md",
+    "docs/how-to/monitor.md",
+    "docs/how-to/protect-instances.md",
+    "docs/how-to/respond-to-alerts.md",
+    "docs/how-to/retry-failed-instances.md",
+    "docs/how-to/run-two-replicas.md",
+    "docs/how-to/size-the-controller.md",
+    "docs/how-to/split-work-in-shards.md",
+    "docs/how-to/stop-and-resume.md",
+    "docs/how-to/troubleshoot.md",
+    "docs/how-to/use-with-argo-cd.md",
+    "docs/how-to/use-with-flux.md",
+    "SECURITY.md",
+    "CONTRIBUTING.md",
+];
+
+/// Its commands build an image; `install::image` tests what they build.
+const BUILT: [&str; 1] = ["docs/how-to/build-the-image.md"];
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -43,9 +67,11 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let (mut before, mut lines) = ("", text.lines());
     while let Some(line) = lines.next() {
-        if let Some(language) = line.strip_prefix("```") {
-            let text =
-                lines.by_ref().take_while(|line| *line != "```").flat_map(|line| [line, "\n"]).collect();
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            // A block of a list is indented like the list.
+            let indent = line.len() - line.trim_start().len();
+            let block = lines.by_ref().take_while(|line| line.trim_start() != "```");
+            let text = block.flat_map(|line| [line.get(indent..).unwrap_or_default(), "\n"]).collect();
             blocks.push(Block { language, text, before });
         } else if !line.is_empty() {
             before = line;
@@ -106,12 +132,9 @@ fn object(stage: &Stage, name: &str) -> serde_json::Value {
     serde_json::from_str(&text).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_guide_leads_to_a_finished_deletion() {
-    let stage = stage().await;
-    let controller = stage.controller(&["--namespace", "fleet"]).unwrap();
-    let shell = Shell::new(&stage);
-    let text = read("docs/tutorial/first-deletion.md");
+/// Does what a page says from its beginning to its end, and sees that what it says is printed is printed.
+fn walk(shell: &Shell<'_>, page: &str) {
+    let text = read(page);
     let mut shown = String::new();
     for Block { language, text, before } in blocks(&text) {
         match language {
@@ -119,12 +142,12 @@ async fn the_guide_leads_to_a_finished_deletion() {
                 let file = before.split('`').find(|part| part.contains(".yaml"));
                 std::fs::write(shell.folder.path().join(file.unwrap()), text).unwrap();
             }
+            "sh" if text.starts_with("make ") => is_a_target(&text),
             "sh" => shown += &shell.run(shell.folder.path(), &text),
-            "console" | "json" => {}
+            "console" | "json" | "mermaid" => {}
             other => panic!("what is done with {other}?"),
         }
     }
-    // What the page says is printed, is printed.
     let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let has = |expected: &str| {
         let expected = columns(expected);
@@ -134,6 +157,22 @@ async fn the_guide_leads_to_a_finished_deletion() {
     for line in promised.flat_map(|block| block.text.lines().map(str::to_owned).collect::<Vec<_>>()) {
         assert!(line.starts_with('$') || has(&line), "{line}\n{shown}");
     }
+}
+
+/// A call of make names a target that is there. What the targets do, other tests show.
+fn is_a_target(script: &str) {
+    let makefile = read("Makefile");
+    for line in script.lines() {
+        let target = line.strip_prefix("make ").unwrap().split_whitespace().next().unwrap();
+        assert!(makefile.contains(&format!("\n{target}:")), "make {target}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tutorial_leads_to_a_finished_deletion() {
+    let stage = stage().await;
+    let controller = stage.controller(&["--namespace", "fleet"]).unwrap();
+    walk(&Shell::new(&stage), "docs/tutorial/first-deletion.md");
     assert!(controller.log().contains(r#"name="retire-rack-12""#), "as the log is searched, in JSON");
     // The judge is the cloud.
     let calls = named(&stage.calls());
@@ -143,23 +182,33 @@ async fn the_guide_leads_to_a_finished_deletion() {
     assert_eq!(condition(&object(&stage, "retire-rack-13-again"), "Ready").1, "AllTerminated");
 }
 
-/// Commands of a document: those in backquotes, and those in indented blocks.
+/// Commands of a document: those in backquotes, and those in blocks of the language `sh`.
 fn commands(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    let mut script = String::new();
+    let blocks = blocks(text).into_iter().filter(|block| block.language == "sh").map(|block| block.text);
+    let mut found: Vec<String> = blocks.collect();
+    let mut fenced = false;
     for line in text.lines() {
-        match line.strip_prefix("    ") {
-            // An empty line, or another one, ends a block.
-            Some(line) if !line.trim().is_empty() => script += &format!("{line}\n"),
-            _ => found.extend(Some(std::mem::take(&mut script)).filter(|script| script.contains("kubectl "))),
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        if !fence && !fenced {
+            // Backslashes before pipes are the tables' own.
+            let inline = line.split('`').skip(1).step_by(2).filter(|code| code.starts_with("kubectl "));
+            found.extend(inline.map(|code| code.replace("\\|", "|")));
+            assert!(!line.starts_with("    kubectl "), "a command in no block: {line}");
         }
-        // Backslashes before pipes are the tables' own.
-        let inline = line.split('`').skip(1).step_by(2).filter(|code| code.starts_with("kubectl "));
-        found.extend(inline.map(|code| code.replace("\\|", "|")));
     }
-    found.extend(Some(script).filter(|script| script.contains("kubectl ")));
     found.retain(|command| !IN_PASSING.contains(&command.trim()));
     found
+}
+
+#[test]
+fn every_page_of_a_task_has_a_test_that_runs_its_commands() {
+    let pages = std::fs::read_dir(project().join("docs/how-to")).unwrap();
+    let names = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
+    let pages: BTreeSet<String> = names.map(|name| format!("docs/how-to/{name}")).collect();
+    let tested = EACH.into_iter().chain(BUILT).chain(crate::install::PAGES);
+    let tested: BTreeSet<String> = tested.map(str::to_owned).collect();
+    assert!(pages.is_subset(&tested), "{:?}", pages.difference(&tested));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +217,12 @@ async fn every_command_of_the_other_documents_does_what_it_is_for() {
     let _controller = stage.controller(&["--namespace", "fleet"]).unwrap();
     let shell = Shell::new(&stage);
     let top = project();
+    // The README names files of the project from its top folder.
+    std::os::unix::fs::symlink(top.join("deploy"), shell.folder.path().join("deploy")).unwrap();
+    walk(&shell, "README.md");
+    let calls = named(&stage.calls());
+    assert!(GONE[..2].iter().all(|id| calls.get(*id) == Some(&1)) && calls.len() == 2, "{calls:?}");
+    shell.run(&top, "kubectl delete idel -n fleet retire-rack-12");
     shell.run(&top, "kubectl create namespace argocd; kubectl create configmap argocd-cm -n argocd");
     let example = read("deploy/examples/instancedeletion.yaml")
         .replace("accessKeyID: replace-me", &format!("accessKeyID: {}", KEY.0));
@@ -176,13 +231,11 @@ async fn every_command_of_the_other_documents_does_what_it_is_for() {
     std::fs::write(&planned, &example).unwrap();
     let apply = format!("kubectl apply -f {}", planned.display());
     let mut run = 0;
-    for document in
-        ["README.md", "docs/how-to/use-with-flux.md", "docs/how-to/use-with-argo-cd.md", "SECURITY.md", "CONTRIBUTING.md"]
-    {
+    for document in EACH {
         for command in commands(&read(document)) {
             // Each finds the object as its reader would: planned, or at its end.
             shell.run(&top, &apply);
-            if !command.contains("Planned") && !command.contains("apply -f") {
+            if !command.contains("Planned") && !command.contains(" -f ") {
                 shell.run(&top, "kubectl patch idel -n fleet retire-rack-12 --type=merge -p '{\"spec\":{\"dryRun\":false}}'");
             }
             let names = [
@@ -198,7 +251,7 @@ async fn every_command_of_the_other_documents_does_what_it_is_for() {
             run += 1;
         }
     }
-    assert!(run > 15, "{run} commands");
+    assert!(run > 40, "{run} commands");
     let told = shell.run(&top, "kubectl get configmap argocd-cm -n argocd -o json");
     assert!(told.contains("resource.customizations.health.clouddc.dev_InstanceDeletion"), "patched in");
 }

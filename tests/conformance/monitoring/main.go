@@ -12,13 +12,17 @@ import (
 	"slices"
 )
 
-const root = "../../.."
+const (
+	root    = "../../.."
+	runbook = "docs/how-to/respond-to-alerts.md"
+)
 
 var (
 	rulesFile     = filepath.Join(root, "deploy/monitoring/alerts.yaml")
 	operatorFile  = filepath.Join(root, "deploy/monitoring/prometheusrule.yaml")
 	dashboardFile = filepath.Join(root, "deploy/monitoring/dashboard.json")
 	documentFile  = filepath.Join(root, "docs/reference/metrics.md")
+	runbookFile   = filepath.Join(root, runbook)
 )
 
 func main() {

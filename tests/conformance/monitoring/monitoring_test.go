@@ -91,7 +91,7 @@ func alerts(t *testing.T) []alert {
 
 // Each alert says what it means, and leads to a heading of the document that says what to do.
 func TestEachAlertLeadsToWhatToDo(t *testing.T) {
-	document, err := os.ReadFile(documentFile)
+	document, err := os.ReadFile(runbookFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,9 +106,9 @@ func TestEachAlertLeadsToWhatToDo(t *testing.T) {
 			t.Errorf("%s has the severity %q", alert.name, severity)
 		}
 		if !slices.Contains(headings, "### "+alert.name) {
-			t.Errorf("%s has no heading of %s", alert.name, documentFile)
+			t.Errorf("%s has no heading of %s", alert.name, runbookFile)
 		}
-		if want := "docs/reference/metrics.md#" + strings.ToLower(alert.name); alert.annotations["runbook_url"] != want {
+		if want := runbook + "#" + strings.ToLower(alert.name); alert.annotations["runbook_url"] != want {
 			t.Errorf("%s leads to %q", alert.name, alert.annotations["runbook_url"])
 		}
 	}

@@ -1,4 +1,4 @@
-//! What docs/how-to/install-with-kustomize.md says of a restored etcd and of a cluster that moved.
+//! What docs/how-to/recover-from-a-disaster.md says of a restored etcd and of a cluster that moved.
 
 use harness::{Manifest, condition};
 use serde_json::{Value, json};

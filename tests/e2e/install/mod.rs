@@ -26,12 +26,24 @@ fn cluster() -> (&'static ControlPlane, OwnControlPlane) {
     (own.0, own)
 }
 
-/// A command of docs/how-to/install-with-kustomize.md, which says it in these words: what it calls, and its arguments.
+/// The pages whose commands are run here.
+pub const PAGES: [&str; 6] = [
+    "docs/how-to/install-with-kustomize.md",
+    "docs/how-to/install-with-helm.md",
+    "docs/how-to/restrict-permissions.md",
+    "docs/how-to/upgrade.md",
+    "docs/how-to/uninstall.md",
+    "docs/how-to/recover-from-a-disaster.md",
+];
+
+/// A command that one of these pages says in these words: what it calls, and its arguments.
 fn documented(command: &str) -> Vec<String> {
-    let path = project().join("docs/how-to/install-with-kustomize.md");
-    let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(words(&text).contains(&words(command)), "docs/how-to/install-with-kustomize.md does not say: {command}");
+    let says = |page: &&str| {
+        let text = std::fs::read_to_string(project().join(page)).unwrap().replace("\\\n", " ");
+        words(&text).contains(&words(command))
+    };
+    assert!(PAGES.iter().any(|page| says(&page)), "no page says: {command}");
     let root = project().canonicalize().unwrap();
     // Folders are meant from the top folder of the project.
     let absolute = |word: &str| match word.strip_prefix("deploy/") {
