@@ -45,12 +45,13 @@ bench: ## measure the release build beside a plain loop, against the simulator (
 	@cargo build --quiet --release --bin instance-deletion-controller
 	@cargo run --quiet --release -p bench -- --seeds $(or $(SEEDS),5) $(if $(ONLY),--only $(ONLY))
 
-lint: ## formatting, clippy, the imports of src, and the generated CRD
+lint: ## formatting, clippy, the imports of src, drift of the CRD and of docs/reference, links of the documents
 	cargo fmt --all --check
 	@$(call program,imports)
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@$(call program,instance-deletion-controller) crd | diff -u crds/clouddc.dev_instancedeletions.yaml - \
 	  || { echo "the CRD has drifted: run make generate"; exit 1; }
+	@$(call program,reference) --check
 
 CARGO_DENY := command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
 
@@ -69,7 +70,7 @@ sbom: ## list what is compiled into the binary (CycloneDX), and its licences, in
 
 CHART := deploy/helm/instance-deletion-controller
 
-generate: ## write the CRD from src/api, the chart's copies of it and of the policies, and the Prometheus operator's rules
+generate: ## write the CRD from src/api, the chart's copies, the Prometheus operator's rules, and docs/reference
 	@$(call program,instance-deletion-controller) crd > crds/clouddc.dev_instancedeletions.yaml.new
 	@mv crds/clouddc.dev_instancedeletions.yaml.new crds/clouddc.dev_instancedeletions.yaml
 	@cp crds/clouddc.dev_instancedeletions.yaml $(CHART)/files/crd.yaml
@@ -77,6 +78,7 @@ generate: ## write the CRD from src/api, the chart's copies of it and of the pol
 	@cd deploy/monitoring && sed '/^spec:/q' prometheusrule.yaml >prometheusrule.yaml.new
 	@cd deploy/monitoring && sed -e '/^#/d' -e 's/^./  &/' alerts.yaml >>prometheusrule.yaml.new
 	@cd deploy/monitoring && mv prometheusrule.yaml.new prometheusrule.yaml
+	@$(call program,reference)
 
 control-plane: ## build etcd, kube-apiserver and kubectl if they are missing (about ten minutes, once)
 	@$(call program,control-plane) build
