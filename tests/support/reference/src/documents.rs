@@ -1,4 +1,5 @@
-//! What must hold of all documents: links lead somewhere, indexes name every page, tables of reasons name every reason.
+//! What must hold of all documents: links lead somewhere, indexes name every page, and a person is told what to do about every
+//! reason.
 
 use std::{
     collections::BTreeSet,
@@ -6,8 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use instance_deletion_controller::api::crd;
-use serde_json::Value;
+use instance_deletion_controller::api::ReadyReason;
 
 use crate::Error;
 
@@ -141,40 +141,17 @@ pub fn decisions(root: &Path) -> Result<Vec<String>, Error> {
     Ok(wrong)
 }
 
-/// Tables of docs/reference/reasons.md that differ from what the schema lists, and reasons of `Ready` that the page of what to do
-/// lacks or invents.
+/// Reasons of `Ready` that docs/how-to/troubleshoot.md lacks or invents.
 pub fn reasons(root: &Path) -> Result<Vec<String>, Error> {
-    let crd = serde_json::to_value(crd())?;
-    let status =
-        &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
-    let page = fs::read_to_string(root.join("docs/reference/reasons.md"))?;
-    let listed = [
-        ("Phases", &status["phase"]["enum"]),
-        ("Phases of an instance", &status["instances"]["items"]["properties"]["phase"]["enum"]),
-        ("Failed instances", &status["failures"]["items"]["properties"]["reason"]["enum"]),
-    ];
-    let mut wrong = Vec::new();
-    for (heading, values) in listed {
-        let expected: BTreeSet<&str> =
-            values.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        wrong.extend(differences(&first_column(&page, heading), heading, &expected));
-    }
-    let what_to_do = fs::read_to_string(root.join("docs/how-to/troubleshoot.md"))?;
-    let reasons = first_column(&page, "Reasons of `Ready`");
-    wrong.extend(differences(&names(&what_to_do), "docs/how-to/troubleshoot.md", &reasons));
-    Ok(wrong)
+    let page = fs::read_to_string(root.join("docs/how-to/troubleshoot.md"))?;
+    let expected = ReadyReason::ALL.map(ReadyReason::as_str).into();
+    Ok(differences(&names(&page), "docs/how-to/troubleshoot.md", &expected))
 }
 
-fn differences(rows: &BTreeSet<&str>, table: &str, expected: &BTreeSet<&str>) -> Vec<String> {
+fn differences(rows: &BTreeSet<&str>, file: &str, expected: &BTreeSet<&str>) -> Vec<String> {
     let verdict = |name: &&str| if rows.contains(*name) { "is no such name" } else { "is missing" };
     let differing = expected.symmetric_difference(rows);
-    differing.map(|name| format!("reasons, {table}: {name} {}", verdict(name))).collect()
-}
-
-/// Names in the first column of the tables below a heading of the second level.
-fn first_column<'a>(page: &'a str, heading: &str) -> BTreeSet<&'a str> {
-    let title = format!("{heading}\n");
-    names(page.split("\n## ").find_map(|section| section.strip_prefix(&title)).unwrap_or_default())
+    differing.map(|name| format!("{file}: {name} {}", verdict(name))).collect()
 }
 
 /// Names in backquotes in the first column of tables.
@@ -255,13 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_that_a_table_lacks_or_invents_is_found() {
-        let page = "# R\n\n## Phases\n\n| `A` | x |\n| `B`, `F` | `C` |\n\n## Others\n\n| `D` | x |\n";
-        let rows = first_column(page, "Phases");
+    fn a_reason_that_the_page_lacks_or_invents_is_found() {
+        let rows = names("| `A` | `C` |\n| `B`, `F` | x |\n| no status | x |\n");
         assert_eq!(rows, BTreeSet::from(["A", "B", "F"]));
-        assert_eq!(
-            differences(&rows, "Phases", &BTreeSet::from(["A", "E", "F"])),
-            ["reasons, Phases: B is no such name", "reasons, Phases: E is missing"]
-        );
+        let expected = BTreeSet::from(["A", "E", "F"]);
+        assert_eq!(differences(&rows, "p", &expected), ["p: B is no such name", "p: E is missing"]);
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{fs, path::Path};
 
-use crate::{Error, fields, flags, permissions};
+use crate::{Error, fields, flags, permissions, reasons};
 
 /// The pages: their path from the top folder, and their text.
-pub fn all(root: &Path) -> Result<[(&'static str, String); 3], Error> {
+pub fn all(root: &Path) -> Result<[(&'static str, String); 4], Error> {
     Ok([
         ("docs/reference/instancedeletion.md", fields::page()?),
         ("docs/reference/flags.md", flags::page()),
         ("docs/reference/permissions.md", permissions::page(root)?),
+        ("docs/reference/reasons.md", reasons::page()),
     ])
 }
 
