@@ -225,8 +225,7 @@ mod tests {
 
     #[test]
     fn what_must_stay_apart_and_what_has_no_layer_is_found() {
-        let imports =
-            [import(("runtime/a.rs", "controller/b.rs")), import(("cloud/a.rs", "engine/object/b.rs"))];
+        let imports = [import(("runtime/a.rs", "controller/b.rs")), import(("cloud/a.rs", "api/b.rs"))];
         assert_eq!(
             judge(&["none.rs"], &imports, LAYERS),
             [

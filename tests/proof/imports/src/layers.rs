@@ -16,23 +16,23 @@ pub const LAYERS: &[Layer] = &[
     Layer { name: "terms of the engine", parts: &["engine/"] },
     Layer { name: "decisions about an account", parts: &["engine/account/"] },
     Layer { name: "what is known of an object", parts: &["engine/object/state/"] },
-    Layer {
-        name: "rules and reports of an object",
-        parts: &["engine/object/rules/", "engine/object/report/"],
-    },
+    Layer { name: "rules of an object", parts: &["engine/object/rules/"] },
+    Layer { name: "reports of an object", parts: &["engine/object/report/"] },
     Layer { name: "the decision about an object", parts: &["engine/object/"] },
     Layer { name: "clock", parts: &["clock.rs"] },
     Layer { name: "leadership", parts: &["leadership.rs"] },
     Layer { name: "cloud", parts: &["cloud/"] },
-    Layer { name: "metrics of the controller", parts: &["controller/metrics/", "controller/slots.rs"] },
+    Layer {
+        name: "metrics and queue of the controller",
+        parts: &["controller/metrics/", "controller/queue/"],
+    },
     Layer { name: "API server", parts: &["controller/api_server/"] },
     Layer { name: "accounts", parts: &["controller/accounts/"] },
     Layer { name: "state of the controller", parts: &["controller/state/"] },
     Layer { name: "deletes", parts: &["controller/deletes/"] },
     Layer { name: "reads", parts: &["controller/reads/"] },
     Layer { name: "reconcile", parts: &["controller/reconcile/"] },
-    Layer { name: "queue", parts: &["controller/queue/", "controller/drain.rs"] },
-    Layer { name: "watch", parts: &["controller/watch/"] },
+    Layer { name: "watch and drain", parts: &["controller/watch/", "controller/drain.rs"] },
     Layer { name: "controller", parts: &["controller/"] },
     Layer { name: "process", parts: &["runtime/"] },
     Layer { name: "crate", parts: &["lib.rs"] },
@@ -41,11 +41,10 @@ pub const LAYERS: &[Layer] = &[
 
 /// Pairs of which the first does not import the second, though its layer is higher.
 pub const APART: &[(&str, &str)] = &[
-    // The cloud's API knows nothing of Kubernetes, and nothing of how an object's calls are chosen.
+    // The client of the cloud knows nothing of Kubernetes.
     ("cloud/", "api/"),
     ("cloud/", "scope/"),
-    ("cloud/", "engine/object/"),
-    // The process is made of both by `main.rs` alone.
+    // `main.rs` alone puts the two together.
     ("runtime/", "controller/"),
 ];
 
