@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::id::InstanceId;
 use crate::api::ReadyReason;
 
-/// The cloud's id of a call and a bounded, printable account of what it said; for records and messages.
+/// What the cloud said about a call, bounded and printable, for records and messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CloudMessage {
     /// `X-Request-Id`, at most 64 bytes.
@@ -166,7 +166,7 @@ impl Refusal {
     }
 }
 
-/// What stands in the way of an object, and so the reason of its condition `Ready`.
+/// What stands in the way of an object: it becomes the reason of the condition `Ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Trouble {
     /// The Secret does not exist.
@@ -192,7 +192,7 @@ pub enum Trouble {
     RequestRefused,
 }
 
-/// When a trouble is tried again.
+/// When the controller tries again after a trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// By exponential backoff from `--retry-min`.
@@ -203,7 +203,7 @@ pub enum Retry {
     SecretChange,
     /// At `--retry-max`, or when the Secret changes.
     SlowOrSecretChange,
-    /// When the cloud said, else by the governor's pace.
+    /// When the cloud said, else at the account's rate.
     Governor,
 }
 
@@ -240,7 +240,7 @@ impl Trouble {
         }
     }
 
-    /// When it is tried again.
+    /// When the controller tries again.
     #[must_use]
     pub fn retry(self) -> Retry {
         match self {

@@ -10,7 +10,7 @@ mod requests;
 use std::time::Duration;
 
 pub use self::{
-    object_gauges::{Counted, ObjectGauges, Row},
+    object_gauges::{Counted, ObjectGauges, ObjectRow},
     rate_gauges::RateGauges,
     requests::{ApiCall, Requests},
 };

@@ -23,7 +23,7 @@ use crate::{
 
 /// What is counted of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct ObjectRow {
     /// In seconds since 1970, when work on it began; none while nobody expects that it goes on.
     since: Option<i64>,
     instances: [u32; InstancePhase::ALL.len()],
@@ -33,7 +33,7 @@ pub struct Row {
     stuck: bool,
 }
 
-impl Row {
+impl ObjectRow {
     /// What the status of an object says that was created then.
     #[must_use]
     pub fn of(status: &InstanceDeletionStatus, created: Option<i64>) -> Self {
@@ -76,7 +76,7 @@ struct Totals {
 
 impl Totals {
     /// Counts a row in (by one), or out again.
-    fn count(&mut self, row: &Row, change: fn(u32, u32) -> u32) {
+    fn count(&mut self, row: &ObjectRow, change: fn(u32, u32) -> u32) {
         let add = |total: Option<&mut u32>, n: u32| {
             if let Some(total) = total {
                 *total = change(*total, n);
@@ -108,7 +108,7 @@ pub struct ObjectGauges {
 #[derive(Debug)]
 pub struct Counted {
     totals: Arc<Mutex<Totals>>,
-    row: Row,
+    row: ObjectRow,
 }
 
 impl Drop for Counted {
@@ -125,7 +125,7 @@ impl ObjectGauges {
     }
 
     /// Counts an object by this row from now on.
-    pub fn enter(&self, counted: &mut Option<Counted>, row: Row) {
+    pub fn enter(&self, counted: &mut Option<Counted>, row: ObjectRow) {
         let mut totals = lock(&self.totals);
         totals.count(&row, u32::saturating_add);
         match counted {

@@ -15,7 +15,7 @@ use crate::{
     controller::{
         accounts::{Account, Accounts},
         api_server::{ApiServer, Key, Live, events::Events},
-        metrics::{Metrics, ObjectGauges, RateGauges, Row},
+        metrics::{Metrics, ObjectGauges, ObjectRow, RateGauges},
         queue::QueueMetrics,
     },
     engine::{
@@ -122,7 +122,7 @@ impl Context {
         status: &InstanceDeletionStatus,
     ) {
         if !tracked.gone {
-            self.object_gauges.enter(&mut tracked.counted, Row::of(status, live.created));
+            self.object_gauges.enter(&mut tracked.counted, ObjectRow::of(status, live.created));
         }
     }
 

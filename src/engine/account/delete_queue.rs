@@ -23,22 +23,22 @@ const LATE: Duration = Duration::from_secs(1);
 /// The queue for permits of one account. `K` names an object.
 #[derive(Clone, Debug)]
 pub struct DeleteQueue<K> {
-    waiting: VecDeque<Waiting<K>>,
+    waiting: VecDeque<QueuedObject<K>>,
     granted: HashMap<K, Grant>,
     /// How long a grant is kept for an object that does not use it, and how long objects behind it wait for one that looks.
     keep: Duration,
 }
 
 #[derive(Clone, Debug)]
-struct Waiting<K> {
+struct QueuedObject<K> {
     key: K,
-    stage: Stage,
+    turn: Turn,
     /// When its turn comes, or when it was told that its turn is near.
     due: Mono,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Turn {
     /// Others come first.
     Behind,
     /// It looks at its ids.
@@ -120,10 +120,10 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
         let closed = rate.closed(now).filter(|left| *left > NEAR);
         let share = self.share(index, rate, now);
         let calls = want.calls.min(share);
-        let (stage, due, answer) = if let Some(closed) = closed {
-            (Stage::Behind, now + closed, PermitAnswer::Closed(closed))
+        let (turn, due, answer) = if let Some(closed) = closed {
+            (Turn::Behind, now + closed, PermitAnswer::Closed(closed))
         } else if want.ready > 0 {
-            let ahead = before.filter(|p| p.stage == Stage::Ready && now <= p.due + LATE).count();
+            let ahead = before.filter(|p| p.turn == Turn::Ready && now <= p.due + LATE).count();
             let granted = if ahead == 0 { rate.take(want.ready.min(share), now) } else { 0 };
             if granted > 0 {
                 self.waiting.remove(index);
@@ -132,26 +132,26 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
             }
             let mut at = rate.due(ahead + 1, now);
             if ahead > 0 {
-                // Whoever is first has not come yet: asking again at once would bring nothing new.
+                // The first object has not come yet: asking again at once would bring nothing new.
                 at = at.max(now + AFTER_OTHERS);
             }
             let near = at - now <= NEAR;
             (
-                Stage::Ready,
+                Turn::Ready,
                 at,
                 if near { PermitAnswer::Soon { calls, at: Some(at) } } else { PermitAnswer::Later(at) },
             )
         } else {
-            let turn = rate.due(1 + before.filter(|p| now <= p.due + self.keep).count(), now);
-            let since = self.waiting.get(index).filter(|p| p.stage == Stage::Near).map(|p| p.due);
-            match (turn - now).checked_sub(NEAR).filter(|early| !early.is_zero()) {
-                None => (Stage::Near, since.unwrap_or(now), PermitAnswer::Soon { calls, at: None }),
-                Some(early) => (Stage::Behind, now + early, PermitAnswer::Later(now + early)),
+            let comes = rate.due(1 + before.filter(|p| now <= p.due + self.keep).count(), now);
+            let since = self.waiting.get(index).filter(|p| p.turn == Turn::Near).map(|p| p.due);
+            match (comes - now).checked_sub(NEAR).filter(|early| !early.is_zero()) {
+                None => (Turn::Near, since.unwrap_or(now), PermitAnswer::Soon { calls, at: None }),
+                Some(early) => (Turn::Behind, now + early, PermitAnswer::Later(now + early)),
             }
         };
         match self.waiting.get_mut(index) {
-            Some(place) => (place.stage, place.due) = (stage, due),
-            None => self.waiting.push_back(Waiting { key: key.clone(), stage, due }),
+            Some(place) => (place.turn, place.due) = (turn, due),
+            None => self.waiting.push_back(QueuedObject { key: key.clone(), turn, due }),
         }
         answer
     }
@@ -161,7 +161,7 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
     #[must_use]
     pub fn goes_on(&self, key: &K) -> Option<Mono> {
         let place = self.waiting.iter().find(|place| place.key == *key)?;
-        (place.stage != Stage::Behind).then_some(place.due)
+        (place.turn != Turn::Behind).then_some(place.due)
     }
 
     /// Calls that each object may make in a row, at least one: an equal share of the calls due while a turn is near.
@@ -177,8 +177,8 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
             if rate.due(ahead + 1, now) - now > NEAR {
                 break;
             }
-            if place.stage == Stage::Behind {
-                (place.stage, place.due) = (Stage::Near, now);
+            if place.turn == Turn::Behind {
+                (place.turn, place.due) = (Turn::Near, now);
                 called.push(place.key.clone());
             }
             ahead += usize::from(now <= place.due + self.keep);

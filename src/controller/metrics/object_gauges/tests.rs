@@ -57,7 +57,7 @@ fn each_reason_that_stands_in_the_way_is_counted() {
     let hindered = |reason: &ReadyReason| reason.kind() == ReasonKind::Hindered;
     for reason in ReadyReason::ALL.into_iter().filter(hindered) {
         let (object_gauges, mut counted) = (object_gauges(), None);
-        object_gauges.enter(&mut counted, Row::of(&status(Phase::Deleting, reason.as_str()), None));
+        object_gauges.enter(&mut counted, ObjectRow::of(&status(Phase::Deleting, reason.as_str()), None));
         let scrape = scrape(&object_gauges);
         is(&scrape, &format!("objects_hindered{{reason=\"{reason}\"}}"), 1.0);
         assert_eq!(
@@ -66,7 +66,7 @@ fn each_reason_that_stands_in_the_way_is_counted() {
         );
     }
     for reason in ReadyReason::ALL.into_iter().filter(|reason| !hindered(reason)) {
-        assert_eq!(Row::of(&status(Phase::Deleting, reason.as_str()), None).hindrance, None);
+        assert_eq!(ObjectRow::of(&status(Phase::Deleting, reason.as_str()), None).hindrance, None);
     }
 }
 
@@ -75,12 +75,12 @@ fn an_object_is_counted_once_whatever_it_goes_through_and_until_it_is_gone() {
     let (object_gauges, mut counted) = (object_gauges(), None);
     let empty = scrape(&object_gauges);
     assert!(empty.lines().filter(|l| !l.starts_with('#')).all(|l| l.ends_with(" 0")), "{empty}");
-    object_gauges.enter(&mut counted, Row::of(&InstanceDeletionStatus::default(), Some(CREATED)));
+    object_gauges.enter(&mut counted, ObjectRow::of(&InstanceDeletionStatus::default(), Some(CREATED)));
     is(&scrape(&object_gauges), r#"objects{phase="Pending"}"#, 1.0);
     let mut throttled = status(Phase::Throttled, "Throttled");
     throttled.start_time = Some(Time(at(CREATED + 30)));
     for _ in 0..2 {
-        object_gauges.enter(&mut counted, Row::of(&throttled, Some(CREATED)));
+        object_gauges.enter(&mut counted, ObjectRow::of(&throttled, Some(CREATED)));
         let scrape = scrape(&object_gauges);
         is(&scrape, r#"objects{phase="Throttled"}"#, 1.0);
         is(&scrape, r#"objects{phase="Pending"}"#, 0.0);
@@ -92,7 +92,7 @@ fn an_object_is_counted_once_whatever_it_goes_through_and_until_it_is_gone() {
     }
     let mut ended = status(Phase::Failed, "Failed");
     ended.conditions.push(condition("Finished", "True", "Failed", ""));
-    object_gauges.enter(&mut counted, Row::of(&ended, Some(CREATED)));
+    object_gauges.enter(&mut counted, ObjectRow::of(&ended, Some(CREATED)));
     let text = scrape(&object_gauges);
     is(&text, r#"objects{phase="Failed"}"#, 1.0);
     is(&text, r#"instances{phase="Terminated"}"#, 4.0);
@@ -105,19 +105,19 @@ fn an_object_is_counted_once_whatever_it_goes_through_and_until_it_is_gone() {
 fn the_oldest_is_the_oldest_that_is_expected_to_go_on() {
     let object_gauges = object_gauges();
     let (mut old, mut older, mut waits) = (None, None, None);
-    object_gauges.enter(&mut old, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 50)));
-    object_gauges.enter(&mut older, Row::of(&status(Phase::Planning, "Planning"), Some(CREATED + 10)));
+    object_gauges.enter(&mut old, ObjectRow::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 50)));
+    object_gauges.enter(&mut older, ObjectRow::of(&status(Phase::Planning, "Planning"), Some(CREATED + 10)));
     for phase in [Phase::Suspended, Phase::Planned, Phase::Succeeded] {
-        object_gauges.enter(&mut waits, Row::of(&status(phase, ""), Some(CREATED)));
+        object_gauges.enter(&mut waits, ObjectRow::of(&status(phase, ""), Some(CREATED)));
         is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 90.0);
     }
     let mut same = None;
-    object_gauges.enter(&mut same, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 10)));
+    object_gauges.enter(&mut same, ObjectRow::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 10)));
     drop(older);
     is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 90.0);
     drop(same);
     is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 50.0);
-    object_gauges.enter(&mut old, Row::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 900)));
+    object_gauges.enter(&mut old, ObjectRow::of(&status(Phase::Deleting, "Deleting"), Some(CREATED + 900)));
     is(&scrape(&object_gauges), "oldest_unfinished_age_seconds", 0.0);
 }
 
@@ -127,6 +127,6 @@ fn an_object_whose_instances_stay_open_is_stuck_while_it_goes_on() {
         let mut said = status(phase, "Deleting");
         said.conditions =
             vec![condition("Ready", "False", "Deleting", "1 instances open for more than 3600 s")];
-        assert_eq!(Row::of(&said, None).stuck, stuck, "{phase:?}");
+        assert_eq!(ObjectRow::of(&said, None).stuck, stuck, "{phase:?}");
     }
 }

@@ -71,7 +71,7 @@ struct Bounds {
 
 #[derive(Clone, Debug)]
 struct Watched {
-    open: Vec<Open>,
+    open: Vec<OpenInstance>,
     others: usize,
 }
 
@@ -82,7 +82,7 @@ impl Watched {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenInstance {
     id: InstanceId,
     accepted: SignedMoment,
     asked: bool,
@@ -109,12 +109,12 @@ impl<K: Ord + Clone> Schedule<K> {
             return;
         }
         let answered = self.answered_meanwhile(key, &watch.on_their_way);
-        let axis = |one: &OnItsWay| Open {
+        let axis = |one: &OnItsWay| OpenInstance {
             id: one.id,
             accepted: SignedMoment::ago(one.age, now),
             asked: one.asked && answered.binary_search(&one.id).is_err(),
         };
-        let open: Vec<Open> = watch.on_their_way.iter().map(axis).collect();
+        let open: Vec<OpenInstance> = watch.on_their_way.iter().map(axis).collect();
         for one in &open {
             age_group::place(&mut self.age_groups, one.accepted, now);
         }

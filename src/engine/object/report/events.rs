@@ -1,4 +1,4 @@
-//! What is told in events: what became of each delete call, and each turning point once.
+//! Events: one for the outcome of each delete call, and one for each new reason of `Ready`.
 
 use super::status::Stuck;
 use crate::{
@@ -16,7 +16,7 @@ pub struct Event {
     pub warning: bool,
     /// A stable reason.
     pub reason: &'static str,
-    /// What was done. Kubernetes folds events of equal reason and action into one, whatever their note says.
+    /// What the controller did. Kubernetes folds events of equal reason and action into one, whatever their note says.
     pub action: String,
     /// One sentence.
     pub note: String,
@@ -30,7 +30,7 @@ impl Event {
     }
 }
 
-/// Ids are open for longer than `--stuck-after`.
+/// Tells that ids are open for longer than `--stuck-after`.
 #[must_use]
 pub fn stuck(stuck: &Stuck) -> Event {
     let Stuck { count, example, after } = stuck;
@@ -41,14 +41,14 @@ pub fn stuck(stuck: &Stuck) -> Event {
     Event::new(EventReason::Stuck, "Look".to_owned(), note)
 }
 
-/// The stored spec is one that the schema refuses.
+/// Tells that the stored spec is one that the schema refuses.
 #[must_use]
 pub fn invalid_spec(why: &str) -> Event {
     let note = format!("Nothing is sent: {why}");
     Event::new(EventReason::InvalidSpec, "Validate".to_owned(), note)
 }
 
-/// What became of delete calls, one event for each.
+/// Tells the outcomes of delete calls that this write records.
 #[must_use]
 pub fn outcomes(memory: &Memory, records: &[u32]) -> Vec<Event> {
     let mut events = Vec::new();
@@ -106,7 +106,7 @@ fn told(number: u32, size: usize, outcome: &CallOutcome) -> Vec<(EventReason, St
     }
 }
 
-/// One event when the reason of `Ready` changes.
+/// Tells a new reason of `Ready` once.
 #[must_use]
 pub fn turning_point(before: &InstanceDeletionStatus, after: &InstanceDeletionStatus) -> Option<Event> {
     let ready = |status: &InstanceDeletionStatus| {

@@ -1,8 +1,7 @@
-//! What people and tools read: phase, progress, conditions (the table *Phase to surface* of the Kubernetes conventions
-//! that kstatus, Flux and Argo CD follow).
+//! The status that people and tools read: phase, progress and conditions, as kstatus, Flux and Argo CD expect them.
 //!
 //! `Ready` and `Finished` are always there; `Reconciling` and `Stalled` only while True, never both, and `Ready` is False
-//! whenever one of them is.
+//! while one of them is there.
 
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::{
     },
 };
 
-/// Where an object stands.
+/// How far an object is, and what it waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
     /// dryRun, and the plan is not made yet.
@@ -33,16 +32,16 @@ pub enum Stage {
     Suspended(Option<Blocker>),
     /// Work goes on.
     Deleting(Option<Hindrance>),
-    /// A limit has passed: no new call, and these many instances are still looked at.
+    /// A cutoff has passed: the controller makes no new call and looks at the open instances.
     Closing {
-        /// The limit.
+        /// Which one.
         cutoff: Cutoff,
-        /// Instances of which a look is still to say how they end.
+        /// Instances whose end a look is still to tell.
         waiting: usize,
         /// What stands in the way of looking.
         blocker: Option<Blocker>,
     },
-    /// Every id has its end; the limit had passed before.
+    /// Every id has its end; the cutoff, if any, had passed before.
     Ended(Option<Cutoff>),
 }
 
@@ -147,7 +146,7 @@ pub fn invalid_spec(
     status
 }
 
-/// A finished object after a spec edit or a request to look: that it was seen is all that is written.
+/// The status of a finished object after a spec edit or a request to look: it only says that the controller saw that.
 #[must_use]
 pub fn observed(before: &InstanceDeletionStatus, meta: &Meta) -> InstanceDeletionStatus {
     let mut status = before.clone();
@@ -159,7 +158,7 @@ pub fn observed(before: &InstanceDeletionStatus, meta: &Meta) -> InstanceDeletio
     status
 }
 
-/// What was asked for last.
+/// The last request to look.
 fn handled(meta: &Meta, before: &InstanceDeletionStatus) -> Option<String> {
     meta.requested_at.clone().or_else(|| before.last_handled_reconcile_at.clone())
 }
@@ -386,7 +385,7 @@ fn ended_badly(ledger: &Ledger, summary: &Summary, cutoff: Option<Cutoff>) -> (P
     (phase, reason, format!("{why}, {}", ReadyReason::Failed.advice()))
 }
 
-/// The warning of an object of which the cloud knew no id.
+/// The message of an object whose ids the cloud does not know.
 #[must_use]
 pub fn nothing_found(spec: &DeletionSpec, total: u32) -> String {
     format!(

@@ -1,4 +1,4 @@
-//! A trouble that stands in the way of an object, and when it is tried again in spite of it.
+//! A trouble that stands in the way of an object, and when the controller tries again.
 
 use std::{
     hash::{Hash, Hasher},
@@ -14,12 +14,12 @@ use crate::engine::{
     time::{Mono, Now},
 };
 
-/// A trouble, and when to try again in spite of it.
+/// A trouble, and when to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
     /// What stands in the way.
     pub trouble: Trouble,
-    /// What was heard of it.
+    /// What the cloud or the transport said.
     pub message: CloudMessage,
     /// How often in a row.
     pub failures: u32,
@@ -39,10 +39,10 @@ impl Hash for Blocker {
     }
 }
 
-/// The time between two calls of the slowest pace (design §3, *Governor*: never below one call in 10 s).
+/// The time between two calls at the lowest rate, one call in 10 s.
 const SLOWEST: Duration = Duration::from_secs(10);
 
-/// What a trouble comes to after it has come up `failures` times before.
+/// The blocker of a trouble, after the one that stood `before`.
 #[must_use]
 pub fn blocker(
     trouble: Trouble,
@@ -80,8 +80,8 @@ pub fn blocker(
     Blocker { trouble, message, failures, retry_at, retry_time, secret_version }
 }
 
-/// The trouble of an object that may not call for so long, since the cloud asked so of another object of the account: it says so
-/// too, and when it goes on.
+/// The blocker of an object that may not call for `left`, since the cloud asked another object of the account to wait. It says
+/// so, and when the object goes on.
 #[must_use]
 pub fn closed(left: Duration, before: Option<&Blocker>, now: &Now, settings: &Settings) -> Blocker {
     let trouble = Trouble::Throttled { retry_after: Some(left) };

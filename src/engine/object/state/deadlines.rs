@@ -14,10 +14,10 @@ pub enum Cutoff {
     NotAfter,
 }
 
-/// The limits of one object on this process's monotonic clock.
+/// The deadlines of one object on this process's monotonic clock.
 ///
-/// They are counted from the wall clock at each look, and the earliest count stands: a wall clock that jumps back opens
-/// nothing again (property S15). A spec edit counts them anew.
+/// Each live read computes them from the wall clock, and the earliest result stands: a wall clock that jumps back opens
+/// nothing again. A spec edit computes them anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Deadlines {
     generation: i64,
@@ -27,7 +27,7 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Takes note of a live read. True if a limit was just seen to have passed.
+    /// Enters a live read. True if it shows for the first time that a deadline has passed.
     pub fn observe(&mut self, spec: &DeletionSpec, start_time: Option<&Time>, now: &Now) -> bool {
         if self.generation != spec.meta.generation {
             *self = Self { generation: spec.meta.generation, ..Self::default() };
