@@ -58,7 +58,7 @@ pub struct RunArgs {
     /// Accept http:// in --endpoint and --iam-endpoint. Anyone on the network can then read tokens and passwords: for tests only.
     #[arg(long, env)]
     allow_insecure_endpoint: bool,
-    /// PEM file with root certificates to trust for the cloud's endpoints, in addition to the built-in ones.
+    /// PEM file with root certificates to trust for the cloud's endpoints, in addition to the system's.
     #[arg(long, env, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Namespace to work on; repeatable. Default: all namespaces.
@@ -90,7 +90,7 @@ pub struct RunArgs {
     /// Shortest time between two reads of an object's open instances.
     #[arg(long, env, value_name = "D", default_value = "5s", value_parser = durations::parse)]
     poll_min: Duration,
-    /// Longest time between two reconciles of an unfinished object.
+    /// Longest time between two reads of an object's open instances, and between two reconciles of an unfinished object.
     #[arg(long, env, value_name = "D", default_value = "2m", value_parser = durations::parse)]
     poll_max: Duration,
     /// How long the cloud's reads may lag behind a call; also the shortest time between the two reads that prove an id not found.
