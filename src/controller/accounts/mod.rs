@@ -32,7 +32,7 @@ use crate::{
         account::{
             call_history::CallHistory,
             delete_queue::{PermitAnswer, Want},
-            outage::{Evidence, Outage, PROBE_WAIT},
+            outage::{DeleteCalls, Evidence, PROBE_WAIT},
             rate::SlowDown,
         },
         object::state::{memory::Memory, spec::DeletionSpec},
@@ -58,7 +58,7 @@ pub struct Account {
     /// The Secret.
     pub credentials: Arc<dyn CredentialSource>,
     governors: Arc<Governors>,
-    outage: Mutex<Outage>,
+    delete_calls: Mutex<DeleteCalls>,
 }
 
 impl Account {
@@ -71,19 +71,19 @@ impl Account {
     pub fn held(&self, key: &Key, now: Mono) -> usize {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
-        delete_queue.held(key, rate, now).min(self.allowed(&lock(&self.outage)))
+        delete_queue.held(key, rate, now).min(self.allowed(&lock(&self.delete_calls)))
     }
 
     /// While the cloud answers no read, that read is the probe.
-    fn allowed(&self, outage: &Outage) -> usize {
-        if self.reader.silent() { 0 } else { outage.allowed() }
+    fn allowed(&self, delete_calls: &DeleteCalls) -> usize {
+        if self.reader.silent() { 0 } else { delete_calls.allowed() }
     }
 
     /// Asks for delete calls for an object.
     pub fn ask(&self, key: &Key, want: Want, now: Mono) -> PermitAnswer {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
-        match (self.allowed(&lock(&self.outage)), delete_queue.ask(key, want, rate, now)) {
+        match (self.allowed(&lock(&self.delete_calls)), delete_queue.ask(key, want, rate, now)) {
             (0, PermitAnswer::Now(calls)) => PermitAnswer::Soon { calls, at: Some(now + PROBE_WAIT) },
             (allowed, PermitAnswer::Now(calls)) => PermitAnswer::Now(calls.min(allowed)),
             (_, turn @ (PermitAnswer::Soon { .. } | PermitAnswer::Later(_) | PermitAnswer::Closed(_))) => {
@@ -107,17 +107,17 @@ impl Account {
     /// Counts calls as on their way from the decision to make them on, so that no two objects probe a silent cloud while each
     /// is still writing its intent. False, and nothing is done, if so many may not be made any more.
     pub fn begin(&self, calls: usize) -> bool {
-        let outage = &mut lock(&self.outage);
-        let may = self.allowed(outage) >= calls;
+        let delete_calls = &mut lock(&self.delete_calls);
+        let may = self.allowed(delete_calls) >= calls;
         if may {
-            outage.started(calls);
+            delete_calls.started(calls);
         }
         may
     }
 
     /// Takes back what was begun: none of these calls will be made.
     pub fn abandon(&self, calls: usize) {
-        lock(&self.outage).abandoned(calls);
+        lock(&self.delete_calls).abandoned(calls);
     }
 
     /// Notes that an object makes this many of the calls granted to it.
@@ -168,14 +168,14 @@ impl Account {
             CallOutcome::Unknown { unavailable: true, .. } => rate.refused(SlowDown::Unavailable, now),
             CallOutcome::Unknown { .. } | CallOutcome::Refused { .. } | CallOutcome::NotSent => rate.over(),
         }
-        let outage = &mut lock(&self.outage);
-        outage.ended(outcome, now);
-        (outage.evidence(), closed_for)
+        let delete_calls = &mut lock(&self.delete_calls);
+        delete_calls.ended(outcome, now);
+        (delete_calls.evidence(), closed_for)
     }
 
     /// What the account's calls say about its requests.
     pub fn evidence(&self) -> Evidence {
-        lock(&self.outage).evidence()
+        lock(&self.delete_calls).evidence()
     }
 }
 
@@ -276,7 +276,7 @@ impl Accounts {
                     lock(&seen_by_all).saw(reading.id, &reading.seen, reading.sent);
                 }),
             );
-            let (governors, outage) = (self.governors.clone(), Mutex::default());
+            let (governors, delete_calls) = (self.governors.clone(), Mutex::default());
             let project = spec.project.clone();
             let schedule = Scheduled::new(&self.settings);
             Arc::new(Account {
@@ -287,7 +287,7 @@ impl Accounts {
                 schedule,
                 credentials,
                 governors,
-                outage,
+                delete_calls,
             })
         });
         Ok(account.clone())

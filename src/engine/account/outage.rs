@@ -1,4 +1,4 @@
-//! What delete calls of one account came to, as far as it concerns all its objects.
+//! Outages: while the cloud answers no call of an account, one call at a time probes it.
 
 use std::time::Duration;
 
@@ -7,18 +7,83 @@ use crate::engine::{
     time::Mono,
 };
 
-/// What delete calls of one account came to.
+/// Requeue delay of an object that finds the probe of another object under way.
+pub const PROBE_WAIT: Duration = Duration::from_secs(1);
+
+/// What the end of a call says about the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contact {
+    /// The cloud answered, be it with a refusal.
+    Answered,
+    /// No connection, no answer in time, or a 5xx.
+    Silent,
+    /// The call was not sent, so it says nothing.
+    NotSent,
+}
+
+impl Contact {
+    /// What the end of a delete call says.
+    #[must_use]
+    pub fn of(outcome: &CallOutcome) -> Self {
+        match outcome {
+            CallOutcome::Accepted { .. } => Self::Answered,
+            CallOutcome::Unknown { trouble, .. } | CallOutcome::Refused { trouble, .. } => {
+                Self::of_trouble(*trouble)
+            }
+            CallOutcome::NotSent => Self::NotSent,
+        }
+    }
+
+    /// What a call that failed for this reason says.
+    #[must_use]
+    pub fn of_trouble(trouble: Trouble) -> Self {
+        if trouble == Trouble::CloudUnreachable { Self::Silent } else { Self::Answered }
+    }
+}
+
+/// Calls of one kind (deletes or reads) of one account: how many are in flight, and whether the cloud answers them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outage {
-    accepted: u64,
-    last_accepted: Option<Mono>,
-    /// The last call that ended brought only a 5xx, a timeout, or no connection.
     silent: bool,
     in_flight: usize,
 }
 
-/// Whether the cloud accepts calls of this account, for a judgement about ids that it refuses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+impl Outage {
+    /// Notes that calls are on their way.
+    pub fn started(&mut self, calls: usize) {
+        self.in_flight += calls;
+    }
+
+    /// Notes that calls which were counted as started will not be made.
+    pub fn abandoned(&mut self, calls: usize) {
+        self.in_flight = self.in_flight.saturating_sub(calls);
+    }
+
+    /// Notes how a call ended.
+    pub fn ended(&mut self, contact: Contact) {
+        self.abandoned(1);
+        match contact {
+            Contact::Answered => self.silent = false,
+            Contact::Silent => self.silent = true,
+            Contact::NotSent => {}
+        }
+    }
+
+    /// Whether the last call that was sent brought no answer.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// How many calls may be started now: no limit while the cloud answers, else one if none is in flight.
+    #[must_use]
+    pub fn allowed(&self) -> usize {
+        if self.silent { 1_usize.saturating_sub(self.in_flight) } else { usize::MAX }
+    }
+}
+
+/// Accepted delete calls of an account: evidence that its requests are well-formed, for judging ids that the cloud refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Evidence {
     /// Delete calls that were accepted since the process started.
     pub accepted: u64,
@@ -34,56 +99,50 @@ impl Evidence {
     }
 }
 
-impl Outage {
+/// Delete calls of one account, as far as they concern all its objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DeleteCalls {
+    outage: Outage,
+    evidence: Evidence,
+}
+
+impl DeleteCalls {
     /// Notes that calls are on their way.
     pub fn started(&mut self, calls: usize) {
-        self.in_flight += calls;
+        self.outage.started(calls);
     }
 
-    /// Notes that calls which were to go out will not.
+    /// Notes that calls which were counted as started will not be made.
     pub fn abandoned(&mut self, calls: usize) {
-        self.in_flight = self.in_flight.saturating_sub(calls);
+        self.outage.abandoned(calls);
     }
 
     /// Notes how a call ended.
     pub fn ended(&mut self, outcome: &CallOutcome, now: Mono) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        match outcome {
-            CallOutcome::Accepted { .. } => {
-                self.accepted += 1;
-                self.last_accepted = Some(now);
-                self.silent = false;
-            }
-            CallOutcome::Unknown { trouble, .. } | CallOutcome::Refused { trouble, .. } => {
-                self.silent = *trouble == Trouble::CloudUnreachable;
-            }
-            // Nothing was asked, so nothing was learned.
-            CallOutcome::NotSent => {}
+        self.outage.ended(Contact::of(outcome));
+        if matches!(outcome, CallOutcome::Accepted { .. }) {
+            self.evidence = Evidence { accepted: self.evidence.accepted + 1, last: Some(now) };
         }
     }
 
-    /// How many calls may be made now: while the cloud answers nothing, one at a time probes it (design: *Outcomes of a
-    /// delete call*).
+    /// How many calls may be started now, see [`Outage::allowed`].
     #[must_use]
     pub fn allowed(&self) -> usize {
-        if self.silent { 1_usize.saturating_sub(self.in_flight) } else { usize::MAX }
+        self.outage.allowed()
+    }
+
+    /// Calls that were accepted so far.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
     }
 
     /// Visits every moment that is kept here.
     #[cfg(any(test, feature = "model"))]
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
-        self.last_accepted.iter_mut().for_each(visit);
-    }
-
-    /// For judgements about ids.
-    #[must_use]
-    pub fn evidence(&self) -> Evidence {
-        Evidence { accepted: self.accepted, last: self.last_accepted }
+        self.evidence.last.iter_mut().for_each(visit);
     }
 }
-
-/// While the cloud answers nothing and another object's call probes it, an object asks again after this.
-pub const PROBE_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -113,56 +172,56 @@ mod tests {
             (accepted(), usize::MAX),
         ];
         for (outcome, expected) in table {
-            let mut outage = Outage::default();
-            outage.started(2);
-            assert_eq!(outage.allowed(), usize::MAX, "nothing is known yet");
-            outage.ended(&unknown(), Mono::START);
-            assert_eq!(outage.allowed(), 0, "the other call of the wave is the probe");
-            outage.ended(&outcome, Mono::START);
-            assert_eq!(outage.allowed(), expected, "{outcome:?}");
+            let mut calls = DeleteCalls::default();
+            calls.started(2);
+            assert_eq!(calls.allowed(), usize::MAX, "nothing is known yet");
+            calls.ended(&unknown(), Mono::START);
+            assert_eq!(calls.allowed(), 0, "the other call of the wave is the probe");
+            calls.ended(&outcome, Mono::START);
+            assert_eq!(calls.allowed(), expected, "{outcome:?}");
         }
     }
 
     #[test]
     fn a_call_that_never_left_says_nothing_about_the_cloud() {
-        let mut outage = Outage::default();
-        outage.started(2);
-        outage.ended(&unknown(), Mono::START);
-        outage.ended(&CallOutcome::NotSent, Mono::START);
-        assert_eq!(outage.allowed(), 1);
+        let mut calls = DeleteCalls::default();
+        calls.started(2);
+        calls.ended(&unknown(), Mono::START);
+        calls.ended(&CallOutcome::NotSent, Mono::START);
+        assert_eq!(calls.allowed(), 1);
     }
 
     #[test]
     fn calls_that_will_not_be_made_make_room_for_a_probe() {
-        let mut outage = Outage::default();
-        outage.started(1);
-        outage.ended(&unknown(), Mono::START);
-        outage.started(1);
-        assert_eq!(outage.allowed(), 0);
-        outage.abandoned(1);
-        assert_eq!(outage.allowed(), 1);
+        let mut calls = DeleteCalls::default();
+        calls.started(1);
+        calls.ended(&unknown(), Mono::START);
+        calls.started(1);
+        assert_eq!(calls.allowed(), 0);
+        calls.abandoned(1);
+        assert_eq!(calls.allowed(), 1);
     }
 
     #[test]
     fn evidence_counts_accepted_calls() {
-        let mut outage = Outage::default();
+        let mut calls = DeleteCalls::default();
         let at = Mono::at(Duration::from_secs(7));
-        outage
-            .ended(&CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, at);
-        assert_eq!(outage.evidence(), Evidence { accepted: 1, last: Some(at) });
-        assert!(outage.evidence().since(at));
-        assert!(!outage.evidence().since(at + Duration::from_micros(1)));
+        calls.ended(&CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, at);
+        assert_eq!(calls.evidence(), Evidence { accepted: 1, last: Some(at) });
+        assert!(calls.evidence().since(at));
+        assert!(!calls.evidence().since(at + Duration::from_micros(1)));
         assert!(!Evidence::default().since(Mono::START));
     }
 
     #[test]
     fn the_last_acceptance_is_the_one_moment_that_is_kept() {
-        let mut outage = Outage { last_accepted: Some(Mono::START), ..Outage::default() };
+        let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
+        let mut calls = DeleteCalls { evidence, ..DeleteCalls::default() };
         let mut visited = 0;
-        outage.moments(&mut |moment| {
+        calls.moments(&mut |moment| {
             visited += 1;
             *moment = *moment + Duration::from_secs(1);
         });
-        assert_eq!((visited, outage.evidence().last), (1, Some(Mono::START + Duration::from_secs(1))));
+        assert_eq!((visited, calls.evidence().last), (1, Some(Mono::START + Duration::from_secs(1))));
     }
 }

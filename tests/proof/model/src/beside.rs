@@ -99,11 +99,11 @@ impl Model {
         let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
         let forget = self.configuration.mistake == Some(Mistake::MarksForget);
         process.call_history.release(&named, now.mono, |id| reply.effect(id).filter(|_| !forget));
-        process.outage.ended(reply, now.mono);
+        process.delete_calls.ended(reply, now.mono);
         if process.uid == uid
             && let Some(memory) = &mut process.memory
         {
-            let evidence = process.outage.evidence();
+            let evidence = process.delete_calls.evidence();
             let end = CallEnd {
                 outcome: reply,
                 secret_version: "1",

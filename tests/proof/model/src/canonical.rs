@@ -19,7 +19,7 @@ use engine_purity::{
     api::InstancePhase,
     engine::{
         Mono,
-        account::{call_history::CallHistory, outage::Outage},
+        account::{call_history::CallHistory, outage::DeleteCalls},
         object::report::status::is_finished,
     },
 };
@@ -172,7 +172,7 @@ fn forget(world: &mut World) {
     }
     if is_finished(&object.stored.status) {
         for process in processes.iter_mut().filter(|p| p.memory.is_none() && matches!(p.step, Step::Idle)) {
-            (process.call_history, process.outage) = (CallHistory::default(), Outage::default());
+            (process.call_history, process.delete_calls) = (CallHistory::default(), DeleteCalls::default());
             process.known.fill(Known::default());
         }
     }
@@ -203,7 +203,7 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
             memory.moments(visit);
         }
         process.call_history.moments(visit);
-        process.outage.moments(visit);
+        process.delete_calls.moments(visit);
         process.due.iter_mut().chain(process.look_at.as_mut()).for_each(&mut *visit);
         process.looks.iter_mut().filter_map(|look| look.sent.as_mut()).for_each(&mut *visit);
         for known in &mut process.known {

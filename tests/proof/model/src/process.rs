@@ -35,7 +35,7 @@ impl Model {
             uid: 0,
             memory: None,
             call_history: engine_purity::engine::account::call_history::CallHistory::default(),
-            outage: engine_purity::engine::account::outage::Outage::default(),
+            delete_calls: engine_purity::engine::account::outage::DeleteCalls::default(),
             batch_size: self.configuration.batch_size,
             step: Step::Idle,
             due: None,
@@ -109,14 +109,14 @@ impl Model {
                 spec: &spec,
                 status,
                 ledger: &ledger,
-                evidence: process.outage.evidence(),
+                evidence: process.delete_calls.evidence(),
                 now: &now,
                 settings: &self.settings,
             },
             &mut process.call_history,
         );
         let calls = self.settings.parallel_calls;
-        let turn = match calls.min(process.outage.allowed()) {
+        let turn = match calls.min(process.delete_calls.allowed()) {
             0 => PermitAnswer::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
             permitted => PermitAnswer::Now(permitted),
         };
@@ -255,7 +255,7 @@ impl Model {
         if !self.acknowledged(world, answer, wave.as_ref()) {
             if let Some(wave) = wave {
                 let process = &mut world.processes[p];
-                process.outage.abandoned(wave.batches.len());
+                process.delete_calls.abandoned(wave.batches.len());
                 for batch in &wave.batches {
                     process.call_history.release(&batch.ids(), now, |_| None);
                 }
@@ -341,10 +341,10 @@ impl Model {
 fn claim_wave(process: &mut Process, wave: &Wave) -> bool {
     let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut process.memory else { return false };
-    if process.outage.allowed() < wave.batches.len() || !process.call_history.claim(&ids) {
+    if process.delete_calls.allowed() < wave.batches.len() || !process.call_history.claim(&ids) {
         return false;
     }
-    process.outage.started(wave.batches.len());
+    process.delete_calls.started(wave.batches.len());
     memory.claimed(wave);
     true
 }

@@ -10,7 +10,7 @@ use engine_purity::{
     api::InstanceDeletionStatus,
     engine::{
         Mono,
-        account::{call_history::CallHistory, outage::Outage},
+        account::{call_history::CallHistory, outage::DeleteCalls},
         object::state::{memory::Memory, wave::Wave},
         outcome::CallOutcome,
         state::Seen,
@@ -135,7 +135,7 @@ pub struct Process {
     /// The engine's marks of the account.
     pub call_history: CallHistory,
     /// The engine's view of the account.
-    pub outage: Outage,
+    pub delete_calls: DeleteCalls,
     /// Ids in one call, as learned.
     pub batch_size: usize,
     /// How far its reconcile is.

@@ -14,7 +14,7 @@ use crate::{
     engine::{
         InstanceId, Mono, Now, Settings,
         account::{
-            call_history::CallHistory, delete_queue::PermitAnswer, outage::Outage, schedule::Schedule,
+            call_history::CallHistory, delete_queue::PermitAnswer, outage::DeleteCalls, schedule::Schedule,
         },
         object::{
             decide::{Decision, Input, Next, decide},
@@ -58,7 +58,7 @@ struct World {
     looked: Vec<InstanceId>,
     calls: Vec<Batch>,
     other_bytes: usize,
-    outage: Outage,
+    delete_calls: DeleteCalls,
     told: Vec<Event>,
     learned: Option<usize>,
     /// By how much the wall clock has gained on the monotonic one.
@@ -71,7 +71,7 @@ struct World {
 struct Known {
     memory: Memory,
     call_history: CallHistory,
-    outage: Outage,
+    delete_calls: DeleteCalls,
 }
 
 const LATER: Duration = Duration::from_hours(1);
@@ -98,7 +98,7 @@ impl World {
             looked: Vec::new(),
             calls: Vec::new(),
             other_bytes: 0,
-            outage: Outage::default(),
+            delete_calls: DeleteCalls::default(),
             told: Vec::new(),
             learned: None,
             slept: Duration::ZERO,
@@ -132,13 +132,16 @@ impl World {
         let now = Now { mono: self.now, wall: self.wall() };
         let mut twin = self.later();
         let memory = self.memory.get_or_insert_with(|| Memory::new(&self.spec, now.mono));
-        let mut known =
-            Known { memory: memory.clone(), call_history: self.call_history.clone(), outage: self.outage };
+        let mut known = Known {
+            memory: memory.clone(),
+            call_history: self.call_history.clone(),
+            delete_calls: self.delete_calls,
+        };
         self.waves += 1;
         assert!(self.waves < 5_000, "it never comes to rest");
         let decision = self.decide_with(&mut known, delete_queue, &now);
-        (self.memory, self.call_history, self.outage) =
-            (Some(known.memory), known.call_history, known.outage);
+        (self.memory, self.call_history, self.delete_calls) =
+            (Some(known.memory), known.call_history, known.delete_calls);
         if let Some(twin) = &mut twin {
             let now = Now { mono: now.mono + LATER, wall: now.wall };
             let mut same = self.decide_with(twin, delete_queue, &now);
@@ -155,23 +158,24 @@ impl World {
     /// clocks are compared.
     fn later(&self) -> Option<Known> {
         let memory = self.memory.clone().filter(|_| self.slept.is_zero() && self.waves < 50)?;
-        let mut known = Known { memory, call_history: self.call_history.clone(), outage: self.outage };
+        let mut known =
+            Known { memory, call_history: self.call_history.clone(), delete_calls: self.delete_calls };
         let mut later = |moment: &mut Mono| *moment = *moment + LATER;
         known.memory.moments(&mut later);
         known.memory.turning_points(&mut later);
         known.call_history.moments(&mut later);
-        known.outage.moments(&mut later);
+        known.delete_calls.moments(&mut later);
         Some(known)
     }
 
     fn decide_with(&self, known: &mut Known, delete_queue: usize, now: &Now) -> Decision {
-        let Known { memory, call_history, outage } = known;
+        let Known { memory, call_history, delete_calls } = known;
         let ledger = Ledger::read(&self.spec.ids, &self.status);
         let observed = Observed {
             spec: &self.spec,
             status: &self.status,
             ledger: &ledger,
-            evidence: outage.evidence(),
+            evidence: delete_calls.evidence(),
             now,
             settings: &SETTINGS,
         };
@@ -278,15 +282,15 @@ impl World {
         let memory = self.memory.as_mut().unwrap();
         memory.claimed(wave);
         memory.started(wave);
-        self.outage.started(wave.batches.len());
+        self.delete_calls.started(wave.batches.len());
     }
 
     fn end(&mut self, batch: &Batch, outcome: &CallOutcome) {
         let ids = batch.ids();
         self.call_history.release(&ids, self.now, |id| outcome.effect(id));
-        self.outage.ended(outcome, self.now);
+        self.delete_calls.ended(outcome, self.now);
         let now = Now { mono: self.now, wall: self.wall() };
-        let evidence = self.outage.evidence();
+        let evidence = self.delete_calls.evidence();
         let settings = &SETTINGS;
         let closed_for = crate::engine::object::tests::case::closed_for(outcome);
         let end =
