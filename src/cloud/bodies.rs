@@ -1,16 +1,16 @@
-//! Bodies as the vendor documents them, read so that one odd entry spoils no other.
+//! Bodies of requests and replies (vendor: CloudDC API reference), parsed so that an odd entry affects no other.
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::Value;
 
-/// DeleteInstances, request (`BatchDeleteOptions`).
+/// Request of DeleteInstances (`BatchDeleteOptions`).
 #[derive(Serialize)]
 pub struct DeleteRequest {
     /// At most 50 ids.
     pub instance_id_set: Vec<String>,
 }
 
-/// What is expected, or anything else in its place.
+/// A value of the expected type, or anything else in its place.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Lenient<T> {
@@ -31,39 +31,39 @@ fn text(field: Option<&Lenient<String>>) -> Option<&str> {
     field.and_then(Lenient::get).map(String::as_str)
 }
 
-/// DeleteInstances, 202. Only accepted ids are listed; there is no slot for an error of one id.
+/// Reply to DeleteInstances, 202. It lists only the accepted ids and has no field for an error of one id.
 #[derive(Deserialize)]
 pub struct DeleteReply {
-    instances: Vec<Lenient<Row>>,
+    instances: Vec<Lenient<InstanceBody>>,
 }
 
 impl DeleteReply {
-    /// The ids as spelled; none for an entry without one.
+    /// The ids as the cloud spells them; `None` for an entry without one.
     pub fn ids(&self) -> impl Iterator<Item = Option<&str>> {
         self.instances.iter().map(|entry| entry.get().and_then(|row| text(row.id.as_ref())))
     }
 }
 
-/// An instance, of which a list tells all and ShowInstanceStatus only the state. An old example of the vendor's has
-/// `status` in place of `state`.
+/// An instance in a reply: a list gives all of its fields, ShowInstanceStatus only the state. An old example of the vendor
+/// has `status` in place of `state`.
 #[derive(Deserialize)]
-pub struct Row {
+pub struct InstanceBody {
     id: Option<Lenient<String>>,
     state: Option<Lenient<String>>,
     status: Option<Lenient<String>>,
 }
 
-impl Row {
+impl InstanceBody {
     /// The state; empty if there is none.
     pub fn state(&self) -> &str {
         text(self.state.as_ref()).or_else(|| text(self.status.as_ref())).unwrap_or_default()
     }
 }
 
-/// ListInstances, 200.
+/// Reply to ListInstances, 200.
 #[derive(Deserialize)]
 pub struct ListReply {
-    instances: Vec<Lenient<Row>>,
+    instances: Vec<Lenient<InstanceBody>>,
     page_info: Option<Lenient<PageInfo>>,
 }
 
@@ -74,7 +74,7 @@ struct PageInfo {
 }
 
 impl ListReply {
-    /// The instances of this page that have an id, as id and state.
+    /// Id and state of each instance of this page that has an id.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &str)> {
         self.instances.iter().filter_map(|entry| {
             let row = entry.get()?;
@@ -82,8 +82,8 @@ impl ListReply {
         })
     }
 
-    /// Where the next page is. Whether the last one has a null, an empty or no marker is not documented: all three end
-    /// the list, and so does a page that holds nothing.
+    /// The marker of the next page. The vendor does not document whether the last page has a null, an empty or no marker:
+    /// all three end the list, and so does an empty page.
     pub fn next_marker(&self) -> Option<&str> {
         let info = self.page_info.as_ref()?.get()?;
         let count = info.current_count.as_ref().and_then(Lenient::get);
@@ -94,11 +94,11 @@ impl ListReply {
     }
 }
 
-/// Code and message of an error body: `error_code`/`error_msg` (ErrorCode page), and the other spellings that the vendor's
-/// SDK accepts, at the top or one level below. A message without a code is a message too: a 429 may be a bare string.
+/// Code and message of an error body: `error_code` and `error_msg` (vendor: *Error Codes*), or the other spellings that the
+/// vendor's SDK accepts, at the top level or one below. A body without a code still has a message: a 429 may be a bare string.
 pub fn error_of(body: &[u8]) -> (Option<String>, String) {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
-        // Bytes that are no text say nothing to anybody.
+        // Bytes that are not UTF-8 are of no use in a message.
         return (None, no_page(std::str::from_utf8(body).unwrap_or_default().to_owned()));
     };
     if let Value::String(text) = value {
@@ -117,7 +117,7 @@ pub fn error_of(body: &[u8]) -> (Option<String>, String) {
     (None, String::new())
 }
 
-/// A page of HTML helps nobody in a status.
+/// Replaces a page of HTML, which is of no use in a status.
 fn no_page(text: String) -> String {
     let lower = text.to_ascii_lowercase();
     let page =
@@ -125,7 +125,7 @@ fn no_page(text: String) -> String {
     if page { "an HTML page".to_owned() } else { text }
 }
 
-/// Whether a body begins as HTML does and JSON can't.
+/// Whether a body begins with `<`, as HTML does and JSON can't.
 pub fn starts_as_page(body: &[u8]) -> bool {
     body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body).trim_ascii_start().starts_with(b"<")
 }

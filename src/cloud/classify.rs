@@ -1,4 +1,4 @@
-//! What a reply means, by what follows from it (design: *Outcomes of a delete call*, *Reading states*).
+//! What a reply of the cloud means, in terms of what the controller does next.
 
 use std::collections::HashSet;
 
@@ -6,9 +6,9 @@ use k8s_openapi::jiff::Timestamp;
 use reqwest::StatusCode;
 
 use super::{
-    bodies::{DeleteReply, ListReply, Row, error_of, starts_as_page},
-    credential::Secret,
+    bodies::{DeleteReply, InstanceBody, ListReply, error_of, starts_as_page},
     retry_after::{http_date, retry_after},
+    transport::HttpReply,
 };
 use crate::engine::{
     InstanceId,
@@ -16,26 +16,8 @@ use crate::engine::{
     state::Seen,
 };
 
-/// What was heard. Without Debug: a reply of IAM holds a token.
-pub struct HttpReply {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// `Content-Type`.
-    pub content_type: Option<String>,
-    /// `Retry-After`.
-    pub retry_after: Option<String>,
-    /// `X-Request-Id`.
-    pub request_id: Option<String>,
-    /// `Date`.
-    pub date: Option<String>,
-    /// `X-Subject-Token`: only IAM sends one.
-    pub subject_token: Option<Secret>,
-    /// The body, read whole.
-    pub body: Vec<u8>,
-}
-
 impl HttpReply {
-    /// What it says, bounded and printable. `redact` takes secrets out.
+    /// The message of the reply, bounded and printable. `redact` removes secrets.
     fn message(&self, redact: &dyn Fn(&str) -> String) -> CloudMessage {
         let (code, message) = error_of(&self.body);
         let message = if message.is_empty() { format!("HTTP {}", self.status.as_u16()) } else { message };
@@ -50,13 +32,13 @@ impl HttpReply {
         error_of(&self.body).0.unwrap_or_default()
     }
 
-    /// What came of a success that can't be read: a page is not this API's, whatever status it has.
+    /// The trouble of a success that can't be parsed. An HTML page is not from this API, whatever its status.
     fn unreadable(&self, message: &mut CloudMessage) -> Trouble {
         let typed = self.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
         let page = typed.contains("html") || starts_as_page(&self.body);
         let what = match std::str::from_utf8(&self.body) {
             _ if page => "an HTML page",
-            // Encoded (gzip), though it was asked not to be, or in another character set.
+            // Compressed though the request asked for no encoding, or in another character set.
             Err(_) => "a body that is no text",
             Ok(_) => "a body that lists no instances",
         };
@@ -65,45 +47,45 @@ impl HttpReply {
         if page { Trouble::EndpointMisconfigured } else { Trouble::CloudUnreachable }
     }
 
-    /// Whether the body may be JSON. A reply without a type is read by its body alone.
+    /// Whether the body may be JSON. A reply without `Content-Type` is judged by its body alone.
     fn may_be_json(&self) -> bool {
         let essence = self.content_type.as_deref().map(|t| t.split(';').next().unwrap_or_default().trim());
         essence.is_none_or(|essence| essence.to_ascii_lowercase().ends_with("json"))
     }
 
-    /// The body of a success, if it is JSON of this form.
+    /// The body, if it is JSON of this form.
     fn json<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         if self.may_be_json() { serde_json::from_slice(&self.body).ok() } else { None }
     }
 }
 
-/// Text from outside, cut and with everything but printable ASCII replaced.
+/// Text from outside, cut to `most` characters, with `?` for everything but printable ASCII.
 pub fn printable(text: &str, most: usize) -> String {
     text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(most).collect()
 }
 
-/// Whether a call that was answered so may have had an effect.
+/// Whether a call with this answer may have had an effect.
 enum Certainty {
-    /// It had none.
+    /// It had no effect.
     Definite,
-    /// Nobody knows.
+    /// It may have had one.
     Unknown,
 }
 
-/// What an answer that is no success means for any operation.
-fn trouble(heard: &HttpReply, now: Timestamp) -> (Trouble, Certainty) {
+/// The trouble that a status outside 2xx means, for any operation.
+fn trouble(response: &HttpReply, now: Timestamp) -> (Trouble, Certainty) {
     use Certainty::{Definite, Unknown};
-    match heard.status.as_u16() {
+    match response.status.as_u16() {
         401 => (Trouble::CredentialsRejected, Definite),
         403 => (Trouble::Forbidden, Definite),
         429 => {
-            // A date is of the clock of whoever states it.
-            let now = heard.date.as_deref().and_then(http_date).unwrap_or(now);
-            let wait = heard.retry_after.as_deref().and_then(|header| retry_after(header, now));
+            // A date in `Retry-After` is by the clock of the sender.
+            let now = response.date.as_deref().and_then(http_date).unwrap_or(now);
+            let wait = response.retry_after.as_deref().and_then(|header| retry_after(header, now));
             (Trouble::Throttled { retry_after: wait }, Definite)
         }
-        // An error of the service, not of the gateway: the request was understood and refused.
-        404 if heard.code().starts_with("iMetal.") => (Trouble::RequestRefused, Definite),
+        // The service, not the gateway, understood and refused the request.
+        404 if response.code().starts_with("iMetal.") => (Trouble::RequestRefused, Definite),
         404 => (Trouble::EndpointMisconfigured, Definite),
         400 | 409 => (Trouble::RequestRefused, Definite),
         300..=399 => (Trouble::EndpointMisconfigured, Unknown),
@@ -112,57 +94,58 @@ fn trouble(heard: &HttpReply, now: Timestamp) -> (Trouble, Certainty) {
     }
 }
 
-/// Codes of a state that allows no deletion (ErrorCode page: *state is not ready*, and presumably the instance's own).
+/// Codes of a state that allows no deletion (vendor: *Error Codes*). 0101 is about a server; 0201 is presumably the same about
+/// an instance: the page is cut off there.
 const STATE_CODES: [&str; 2] = ["iMetal.0101", "iMetal.0201"];
 
-/// What a definite refusal says about the ids of the call (design: *Outcomes of a delete call*).
-fn refusal(heard: &HttpReply, sent: &[InstanceId]) -> Refusal {
-    let code = heard.code();
-    let named = named(heard, sent);
+/// What a definite refusal says about the ids of the call.
+fn refusal(response: &HttpReply, sent: &[InstanceId]) -> Refusal {
+    let code = response.code();
+    let named = named(response, sent);
     let whole_batch = sent.len() > 1 && named.len() == sent.len();
-    match (heard.status.as_u16(), sent, named.is_empty()) {
+    match (response.status.as_u16(), sent, named.is_empty()) {
         (409, _, false) => Refusal::Conflict(named),
         (409, [_], true) => Refusal::Conflict(sent.to_vec()),
         (409, _, true) => Refusal::UnnamedConflict,
         (404, _, _) if !code.starts_with("iMetal.") => Refusal::Whole,
         (404, _, false) => Refusal::Missing(named),
         (404, [_], true) => Refusal::Missing(sent.to_vec()),
-        (400, _, _) if code.starts_with("APIGW.") || starts_as_page(&heard.body) => Refusal::Whole,
+        (400, _, _) if code.starts_with("APIGW.") || starts_as_page(&response.body) => Refusal::Whole,
         (400, _, false) if STATE_CODES.contains(&code.as_str()) => Refusal::Conflict(named),
         (400, [_], true) if STATE_CODES.contains(&code.as_str()) => Refusal::Conflict(sent.to_vec()),
-        // Naming all of them says no more than naming none: it may be the request.
+        // A refusal that names all ids says no more than one that names none: the request may be at fault.
         (400, _, false) if !whole_batch => Refusal::Invalid(named),
         (400 | 404, _, _) => Refusal::Unnamed,
         _ => Refusal::Whole,
     }
 }
 
-/// Ids of the call that the message of a refusal names, in whatever case.
-fn named(heard: &HttpReply, sent: &[InstanceId]) -> Vec<InstanceId> {
-    let (_, message) = error_of(&heard.body);
+/// Ids of the call that the message of a refusal names, in upper or lower case.
+fn named(response: &HttpReply, sent: &[InstanceId]) -> Vec<InstanceId> {
+    let (_, message) = error_of(&response.body);
     let message = message.to_ascii_lowercase();
     sent.iter().filter(|id| message.contains(&id.to_string())).copied().collect()
 }
 
-/// The reply to a delete call that named these ids.
+/// What the reply to a delete call for these ids means.
 pub fn deleted(
-    heard: &HttpReply,
+    response: &HttpReply,
     sent: &[InstanceId],
     redact: &dyn Fn(&str) -> String,
     now: Timestamp,
 ) -> CallOutcome {
-    let mut message = heard.message(redact);
-    if !heard.status.is_success() {
-        let unavailable = heard.status == StatusCode::SERVICE_UNAVAILABLE;
-        return match trouble(heard, now) {
+    let mut message = response.message(redact);
+    if !response.status.is_success() {
+        let unavailable = response.status == StatusCode::SERVICE_UNAVAILABLE;
+        return match trouble(response, now) {
             (trouble, Certainty::Definite) => {
-                CallOutcome::Refused { refusal: refusal(heard, sent), trouble, message }
+                CallOutcome::Refused { refusal: refusal(response, sent), trouble, message }
             }
             (trouble, Certainty::Unknown) => CallOutcome::Unknown { trouble, unavailable, message },
         };
     }
-    let Some(reply) = heard.json::<DeleteReply>() else {
-        let trouble = heard.unreadable(&mut message);
+    let Some(reply) = response.json::<DeleteReply>() else {
+        let trouble = response.unreadable(&mut message);
         return CallOutcome::Unknown { trouble, unavailable: false, message };
     };
     let sent: HashSet<InstanceId> = sent.iter().copied().collect();
@@ -179,7 +162,7 @@ pub fn deleted(
             _ => foreign += 1,
         }
     }
-    message.text = format!("HTTP {}", heard.status.as_u16());
+    message.text = format!("HTTP {}", response.status.as_u16());
     message.code = None;
     if ids.is_empty() {
         message.text += " that lists none of the ids";
@@ -188,25 +171,25 @@ pub fn deleted(
     CallOutcome::Accepted { ids, foreign, message }
 }
 
-/// The reply to a read that is no success.
+/// What a reply to a read outside 2xx means.
 pub fn read_failed(
-    heard: &HttpReply,
+    response: &HttpReply,
     redact: &dyn Fn(&str) -> String,
     now: Timestamp,
 ) -> (Trouble, CloudMessage) {
-    (trouble(heard, now).0, heard.message(redact))
+    (trouble(response, now).0, response.message(redact))
 }
 
-/// The reply of IAM without a token. 400 and 404 are how it says that it does not know a user, a domain or a project.
+/// What a reply of IAM without a token means. IAM answers 400 or 404 when it does not know the user, domain or project.
 pub fn no_token(
-    heard: &HttpReply,
+    response: &HttpReply,
     redact: &dyn Fn(&str) -> String,
     now: Timestamp,
 ) -> (Trouble, CloudMessage) {
-    let (trouble, message) = read_failed(heard, redact, now);
-    match heard.status {
+    let (trouble, message) = read_failed(response, redact, now);
+    match response.status {
         StatusCode::BAD_REQUEST => (Trouble::CredentialsRejected, message),
-        StatusCode::NOT_FOUND if heard.json::<serde_json::Value>().is_some() => {
+        StatusCode::NOT_FOUND if response.json::<serde_json::Value>().is_some() => {
             (Trouble::CredentialsRejected, message)
         }
         status if status.is_success() => {
@@ -217,32 +200,34 @@ pub fn no_token(
     }
 }
 
-/// The reply to ListInstances: one page.
+/// One page of ListInstances.
 pub fn listed(
-    heard: &HttpReply,
+    response: &HttpReply,
     redact: &dyn Fn(&str) -> String,
     now: Timestamp,
 ) -> Result<ListReply, (Trouble, CloudMessage)> {
-    if !heard.status.is_success() {
-        return Err(read_failed(heard, redact, now));
+    if !response.status.is_success() {
+        return Err(read_failed(response, redact, now));
     }
-    heard.json().ok_or_else(|| {
-        let mut message = heard.message(redact);
-        (heard.unreadable(&mut message), message)
+    response.json().ok_or_else(|| {
+        let mut message = response.message(redact);
+        (response.unreadable(&mut message), message)
     })
 }
 
-/// The reply to ShowInstanceStatus; none if it says nothing about the instance.
-pub fn shown(heard: &HttpReply, redact: &dyn Fn(&str) -> String) -> Option<Seen> {
-    if heard.status.is_success() {
-        let row = heard.json::<Row>();
+/// What ShowInstanceStatus shows; `None` if the reply says nothing about the instance.
+pub fn shown(response: &HttpReply, redact: &dyn Fn(&str) -> String) -> Option<Seen> {
+    if response.status.is_success() {
+        let row = response.json::<InstanceBody>();
         return Some(row.map_or(Seen::Unreadable, |row| seen(row.state(), redact)));
     }
-    // Only the service itself can say that it does not know an instance (ErrorCode page, iMetal.0200).
-    (heard.status == StatusCode::NOT_FOUND && heard.code().starts_with("iMetal.")).then_some(Seen::NotFound)
+    // Only the service itself can say that it does not know an instance (vendor: *Error Codes*, iMetal.0200). The gateway
+    // answers 404 for a wrong address.
+    (response.status == StatusCode::NOT_FOUND && response.code().starts_with("iMetal."))
+        .then_some(Seen::NotFound)
 }
 
-/// A state as it was spelled. An unknown one is kept for people to read, so it is redacted like every text.
+/// Parses a state. An unknown one is kept for people to read, so it is redacted like every text.
 pub fn seen(state: &str, redact: &dyn Fn(&str) -> String) -> Seen {
     match Seen::from_state(state) {
         Seen::Other(_) => Seen::from_state(&redact(state)),

@@ -1,26 +1,26 @@
-//! Where a region's API is: from the operator's configuration, never from users.
+//! Endpoints of the API by region. They come from the operator's configuration, never from users.
 
 use std::{collections::HashMap, fmt};
 
 use reqwest::Url;
 
-/// Base URL of an API, without a trailing slash.
+/// The base URL of an API, without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint(String);
 
-/// The text is no endpoint. A text that may hold a password is not shown.
+/// Why a text is not an endpoint. No message shows a text that may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// It is no URL of this kind at all.
+    /// Not a URL of this kind.
     #[error("{0:?} is not a URL such as https://clouddc.ap-southeast-3.myhuaweicloud.com")]
     Invalid(String),
-    /// Tokens would cross the network readable.
+    /// `http`, so tokens would cross the network in the clear.
     #[error("{0} is not https; use https, or --allow-insecure-endpoint for a test")]
     Insecure(String),
-    /// Parts that a base URL may not have.
+    /// The URL has parts that a base URL may not have.
     #[error("it has a user, a query or a fragment; a base URL has none")]
     Surplus,
-    /// No endpoint can be made for it.
+    /// Not the name of a region.
     #[error("{0:?} is not a region's name such as ap-southeast-3")]
     Region(String),
 }
@@ -28,7 +28,7 @@ pub enum EndpointError {
 impl Endpoint {
     /// Parses a base URL: https, or http where that is allowed; a path may follow.
     pub fn parse(text: &str, allow_insecure: bool) -> Result<Self, EndpointError> {
-        // Whatever stands before an @ may be a password, also where the rest can't be parsed.
+        // The text before an @ may be a password, also in a URL that does not parse.
         let shown = || if text.contains('@') { "(hidden)".to_owned() } else { text.to_owned() };
         let url = Url::parse(text).map_err(|_| EndpointError::Invalid(shown()))?;
         if !url.username().is_empty()
@@ -54,7 +54,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Endpoints by region: the operator's, else the vendor's.
+/// Endpoints by region: the operator's if configured, else the vendor's.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoints {
     clouddc: HashMap<String, Endpoint>,
@@ -62,18 +62,18 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// With these in place of the vendor's.
+    /// Endpoints that override the vendor's, by region.
     #[must_use]
     pub fn new(clouddc: HashMap<String, Endpoint>, iam: HashMap<String, Endpoint>) -> Self {
         Self { clouddc, iam }
     }
 
-    /// CloudDC in a region. Unless overridden `https://clouddc.{region}.myhuaweicloud.com` (the vendor's SDK, region table).
+    /// CloudDC in a region, by default `https://clouddc.{region}.myhuaweicloud.com` (vendor: region table of the SDK).
     pub fn of(&self, region: &str) -> Result<Endpoint, EndpointError> {
         of(&self.clouddc, "clouddc", region)
     }
 
-    /// IAM in a region. Unless overridden `https://iam.{region}.myhuaweicloud.com` (the vendor's SDK, region table).
+    /// IAM in a region, by default `https://iam.{region}.myhuaweicloud.com` (vendor: region table of the SDK).
     pub fn iam(&self, region: &str) -> Result<Endpoint, EndpointError> {
         of(&self.iam, "iam", region)
     }
@@ -83,7 +83,7 @@ fn of(overrides: &HashMap<String, Endpoint>, service: &str, region: &str) -> Res
     if let Some(endpoint) = overrides.get(region) {
         return Ok(endpoint.clone());
     }
-    // Whoever calls has parsed the region; a host is made of nothing but a DNS label all the same.
+    // Callers pass a parsed region; this check makes sure that it can't become another host.
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let label = (1..=63).contains(&region.len())
         && region.bytes().all(inner)

@@ -1,5 +1,5 @@
 //! Tokens from IAM for a user's name and password (vendor: IAM API reference, *Obtaining a User Token Through Password
-//! Authentication*): scoped to the project, cached, renewed before they end, one request for all who wait.
+//! Authentication*). A token is scoped to the project, cached, and renewed before it expires; one request serves all callers.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,13 +23,13 @@ use crate::engine::{
     time::Mono,
 };
 
-/// Of a token whose life is not said.
+/// Lifetime assumed of a token whose reply states none. Real tokens live 24 h.
 const SHORT_LIFE: Duration = Duration::from_hours(1);
-/// A refused token is replaced once in so long: if the next one is refused too, the token is not the reason.
+/// Least time between two replacements of a refused token: if the new one is refused too, the token is not the reason.
 const REPLACED_ONCE_IN: Duration = Duration::from_mins(5);
-/// After IAM refused a password, it is not asked again for so long with the same Secret: it locks a user after a few failures.
+/// How long IAM is not asked again after it refused a password, with the same Secret: it locks a user after a few failures.
 const REJECTED_FOR: Duration = Duration::from_mins(5);
-/// After anything else failed, all who wait get the same answer for so long.
+/// How long any other failure is the answer to all callers, so that they don't ask one after the other.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 
 /// The tokens of one login for one project.
@@ -37,18 +37,18 @@ pub struct Iam {
     client: Arc<Client>,
     endpoint: Endpoint,
     project: String,
-    /// Held by whoever asks IAM.
+    /// Held by the caller that asks IAM.
     asking: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<TokenState>,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     token: Option<Token>,
-    failure: Option<Failure>,
-    /// Tokens obtained so far.
+    failure: Option<HeldProblem>,
+    /// Number of tokens obtained so far.
     number: u64,
-    /// When a token was last thrown away because it was refused.
+    /// When a token was last dropped because the cloud refused it.
     replaced: Option<Mono>,
 }
 
@@ -62,14 +62,14 @@ struct Token {
 }
 
 #[derive(Clone)]
-struct Failure {
+struct HeldProblem {
     problem: CredentialProblem,
     until: Mono,
 }
 
-/// As much of the reply's body as is needed.
+/// The part of the reply's body that is used.
 #[derive(Deserialize)]
-struct Reply {
+struct TokenReply {
     token: Life,
 }
 
@@ -79,10 +79,10 @@ struct Life {
     expires_at: Timestamp,
 }
 
-/// How long the token of a reply lives, by the clock that issued it.
+/// Lifetime of the token of a reply, by IAM's own clock.
 fn life(body: &[u8]) -> Duration {
-    let life = serde_json::from_slice::<Reply>(body).ok().and_then(
-        |Reply { token: Life { issued_at, expires_at } }| {
+    let life = serde_json::from_slice::<TokenReply>(body).ok().and_then(
+        |TokenReply { token: Life { issued_at, expires_at } }| {
             Duration::try_from(expires_at.duration_since(issued_at)).ok()
         },
     );
@@ -90,13 +90,13 @@ fn life(body: &[u8]) -> Duration {
 }
 
 impl Iam {
-    /// None yet.
+    /// A login that has no token yet.
     #[must_use]
     pub fn new(client: Arc<Client>, endpoint: Endpoint, project: String) -> Self {
         Self { client, endpoint, project, asking: tokio::sync::Mutex::default(), state: Mutex::default() }
     }
 
-    /// The token for a login of this version of the Secret, and the version that this token makes of it.
+    /// Returns a token for a login of this version of the Secret, and a version that names both.
     pub async fn token(&self, login: &Login, version: &str) -> Result<(Secret, String), CredentialProblem> {
         if let Some(known) = self.known(version) {
             return known;
@@ -130,15 +130,15 @@ impl Iam {
                     Trouble::CredentialsRejected | Trouble::Forbidden => REJECTED_FOR,
                     _ => FAILED_FOR,
                 };
-                state.failure = Some(Failure { problem: problem.clone(), until: now + wait });
-                // What could not be renewed is good until it ends.
+                state.failure = Some(HeldProblem { problem: problem.clone(), until: now + wait });
+                // A token that could not be renewed is good until it expires.
                 let old = state.token.clone().filter(|token| token.version == version && now < token.ends_at);
                 old.map_or(Err(problem), |token| Ok(token.given()))
             }
         }
     }
 
-    /// What is known without asking; none if IAM is to be asked.
+    /// The answer without asking IAM; `None` if IAM must be asked.
     fn known(&self, version: &str) -> Option<Result<(Secret, String), CredentialProblem>> {
         let now = self.client.clock().mono();
         let state = self.state();
@@ -146,18 +146,18 @@ impl Iam {
         if let Some(token) = token.filter(|token| now < token.renew_at) {
             return Some(Ok(token.clone().given()));
         }
-        let of_it = |failure: &&Failure| failure.problem.version.as_deref() == Some(version);
+        let of_it = |failure: &&HeldProblem| failure.problem.version.as_deref() == Some(version);
         let failure = state.failure.as_ref().filter(of_it).filter(|failure| now < failure.until)?;
         let old = token.filter(|token| now < token.ends_at);
         Some(old.map_or_else(|| Err(failure.problem.clone()), |token| Ok(token.clone().given())))
     }
 
-    /// Takes note that the cloud refused the token of this version. Whether the next one will be another.
+    /// Notes that the cloud refused the token of this version. Returns whether [`Self::token`] will bring another one.
     pub fn refused(&self, version: &str) -> bool {
         let now = self.client.clock().mono();
         let mut state = self.state();
         let Some(token) = state.token.as_ref().filter(|_| version.contains('#')) else { return false };
-        // Somebody else noticed before: there is another one already.
+        // Another caller has replaced it already.
         if token.versioned() != version {
             return true;
         }
@@ -179,7 +179,7 @@ impl Iam {
         let redact = |text: &str| username.redact(&domain.redact(text));
         let problem = |trouble, message: CloudMessage| {
             let trouble = match (trouble, stated_limit(&message.text)) {
-                // How many of these requests others made is not known: its window is waited for.
+                // Others may use the same limit, so the whole window is waited for.
                 (Trouble::Throttled { retry_after: None }, Some(limit)) => {
                     Trouble::Throttled { retry_after: Some(limit.window.min(STATED)) }
                 }
@@ -196,13 +196,13 @@ impl Iam {
         Ok((token, life(&body)))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TokenState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Token {
-    /// The version that this token makes of the Secret's.
+    /// The version of the Secret with the number of the token.
     fn versioned(&self) -> String {
         format!("{}#{}", self.version, self.number)
     }

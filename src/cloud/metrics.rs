@@ -1,4 +1,4 @@
-//! What the client counts: calls by operation and outcome, how long they take, and how long reads wait for their turn.
+//! Counters of the client: calls by operation and outcome, their duration, and how long reads wait before they are sent.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use crate::metrics::{
     Counters, Durations, Histogram, Labels, Registry, Unit, counters, durations, observe, slow,
 };
 
-/// A call to the cloud.
+/// Operation of a call; the label `operation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Up to 50 ids.
+    /// A delete call for up to 50 ids.
     DeleteInstances,
-    /// Up to 100 ids; each page is a call.
+    /// A list of up to 100 ids; each page is a call.
     ListInstances,
-    /// One id.
+    /// A read of one id.
     ShowInstanceStatus,
-    /// A token of IAM.
+    /// A request for a token of IAM.
     CreateToken,
 }
 
@@ -33,7 +33,7 @@ impl Operation {
     }
 }
 
-/// What a call came to: the labels of [`CallOutcome`] and of [`Trouble`], and what only a read comes to.
+/// Values of the label `outcome`: those of [`CallOutcome`] and [`Trouble`], and the two below.
 ///
 /// [`CallOutcome`]: crate::engine::outcome::CallOutcome
 /// [`Trouble`]: crate::engine::outcome::Trouble
@@ -56,7 +56,7 @@ pub const OK: &str = "ok";
 /// A read whose reply exceeds its cap.
 pub const TOO_LARGE: &str = "too_large";
 
-/// Counted by the client and by readers.
+/// The counters of a client and its readers.
 #[derive(Clone, Debug)]
 pub struct CloudMetrics {
     calls: Counters<2>,
@@ -81,7 +81,7 @@ impl Default for CloudMetrics {
 }
 
 impl CloudMetrics {
-    /// Under `cloud_`.
+    /// Registers the counters under `cloud_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("cloud");
         registry.register("calls", "Calls to the cloud", self.calls.clone());
@@ -97,7 +97,7 @@ impl CloudMetrics {
         observe(&self.took.get_or_create(&[operation(of)]), took);
     }
 
-    /// A read goes out that waited so long.
+    /// Counts the wait of a read that is sent now.
     pub fn read_waited(&self, wait: Duration) {
         observe(&self.read_wait, wait);
     }

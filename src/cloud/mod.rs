@@ -1,32 +1,36 @@
-//! The CloudDC API: requests, replies by what follows from them, and the reader that answers looks in bulk.
+//! The CloudDC API: its calls, what their replies mean, and the reader that serves looks in bulk.
 //!
-//! Knows nothing of Kubernetes. [`client`] makes the three calls over [`transport`]; [`classify`] says what a reply means;
-//! [`reader`] gathers looks and paces them; [`credential`] signs; [`metrics`] counts.
+//! This module knows nothing of Kubernetes. [`client`] makes the calls over a [`transport`], by default over [`http`];
+//! [`classify`] says what a reply means; [`reader`] gathers looks into reads and paces them; [`credential`] signs;
+//! [`metrics`] counts.
 
 mod bodies;
 mod classify;
 mod client;
 mod credential;
 mod endpoint;
+mod guarded_body;
+mod http;
 mod iam;
 mod metrics;
 mod reader;
 mod retry_after;
 mod skew;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod transport;
 
 pub use self::{
-    client::{Client, Failure},
+    client::Client,
     credential::{
         Authorization, Credential, CredentialProblem, CredentialSource, Identity, InvalidSet, Login, Secret,
         Set, Unusable,
     },
     endpoint::{Endpoint, EndpointError, Endpoints},
+    http::{ClientError, ClientOptions},
     iam::Iam,
     metrics::CloudMetrics,
-    reader::{Answer, RateOf, ReadFailure, ReadRate, Reader, Reading},
+    reader::{LookHandler, RateOf, ReadRate, Reader, Reading},
     retry_after::stated_limit,
-    transport::{ClientError, ClientOptions, ExchangeError, HttpReply, HttpTransport},
+    transport::{ExchangeError, HttpReply, HttpTransport},
 };

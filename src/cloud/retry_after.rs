@@ -1,4 +1,4 @@
-//! How long the cloud asks to wait, and what limit it states.
+//! Waits that the cloud asks for, and rate limits that it states.
 
 use std::time::Duration;
 
@@ -6,19 +6,20 @@ use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 
 use crate::engine::account::rate::Limit;
 
-/// Whoever asks for a longer wait is asked again after this.
+/// Bound on a wait that the cloud asks for: it may end earlier than announced, and one call an hour costs nothing.
 const LONGEST: Duration = Duration::from_hours(1);
-/// Whoever asks for more than this asks for nothing that makes sense.
+/// Bound above which a stated wait or window is taken for nonsense and ignored.
 const SENSIBLE: Duration = Duration::from_hours(24);
 
-/// Reads `Retry-After` (seconds or a date, RFC 9110 section 10.2.3). Nonsense is nothing. `now` is the time by the clock that a
-/// date is of.
+/// Parses `Retry-After`: seconds or a date (RFC 9110 section 10.2.3). Returns `None` for nonsense. `now` is the time by the
+/// sender's clock.
 #[must_use]
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     sensible(seconds(header).or_else(|| date(header, now))?)
 }
 
-/// Reads the limit in a message of the gateway such as `policy user over ratelimit,limit:10,time:1 minute`. Nonsense is nothing.
+/// Parses the limit in a message of the gateway such as `policy user over ratelimit,limit:10,time:1 minute`. Returns `None` for
+/// nonsense.
 #[must_use]
 pub fn stated_limit(message: &str) -> Option<Limit> {
     let (_, rest) = message.split_once("limit:")?;
@@ -34,7 +35,7 @@ fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse::<u64>().ok().map(Duration::from_secs)
 }
 
-/// The date of a header (RFC 9110 section 5.6.7).
+/// Parses the date of a header (RFC 9110 section 5.6.7).
 #[must_use]
 pub fn http_date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()

@@ -1,7 +1,7 @@
-//! How far the clock of this machine is from the cloud's.
+//! The difference between this machine's clock and the cloud's.
 //!
-//! A signature is dated, and the gateway refuses one that is off by more than 15 minutes (vendor: API Request Signing Guide, *AK/SK
-//! Signing Algorithm*). A refusal carries the gateway's own time.
+//! The gateway refuses a signature whose date is off by more than 15 minutes (vendor: API Request Signing Guide, *AK/SK Signing
+//! Algorithm*). The `Date` of the refusal is the gateway's own time.
 
 use std::{
     collections::HashMap,
@@ -13,17 +13,17 @@ use tracing::warn;
 
 use super::{endpoint::Endpoint, retry_after::http_date};
 
-/// A clock that is off by less is not why a signature was refused.
+/// Differences below this are not the reason for a refused signature, and are ignored.
 const NOTABLE: SignedDuration = SignedDuration::from_mins(5);
 
-/// What the clocks of endpoints are ahead of this machine's.
+/// How far the clock of each endpoint is ahead of this machine's.
 #[derive(Default)]
 pub struct Skew {
     ahead: Mutex<HashMap<Endpoint, SignedDuration>>,
 }
 
 impl Skew {
-    /// The time at an endpoint, as far as it is known.
+    /// The time at an endpoint, by this machine's `wall` clock and the known difference.
     pub fn time(&self, endpoint: &Endpoint, wall: Timestamp) -> Timestamp {
         wall.checked_add(self.ahead(endpoint)).unwrap_or(wall)
     }
@@ -33,7 +33,7 @@ impl Skew {
         ahead.get(endpoint).copied().unwrap_or_default()
     }
 
-    /// Learns from the `Date` of a refusal. Whether it shows that the time in use was wrong.
+    /// Learns from the `Date` of a refusal. Returns whether the time in use was wrong.
     pub fn learn(&self, endpoint: &Endpoint, date: Option<&str>, wall: Timestamp) -> bool {
         let Some(said) = date.and_then(http_date) else { return false };
         let (ahead, before) = (said.duration_since(wall), self.ahead(endpoint));
@@ -43,7 +43,7 @@ impl Skew {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.clone(), ahead);
         warn!(
             %endpoint, seconds = ahead.as_secs(),
-            "the clock of the cloud is ahead of this machine's by so many seconds; requests are dated by it. Set this machine's clock"
+            "local clock differs from the cloud's; signing with the cloud's time. Set this machine's clock"
         );
         true
     }

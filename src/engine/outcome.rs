@@ -16,6 +16,17 @@ pub struct CloudMessage {
     pub text: String,
 }
 
+/// Why a look did not read every id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookFailure {
+    /// What stands in the way.
+    pub trouble: Trouble,
+    /// The cloud's message, or this process's own.
+    pub message: CloudMessage,
+    /// The version of the credential that was used; `None` if none was.
+    pub secret_version: Option<String>,
+}
+
 /// What a delete call came to, by what its caller does next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CallOutcome {

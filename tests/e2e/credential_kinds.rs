@@ -232,7 +232,7 @@ async fn c03_a_clock_that_is_an_hour_off_is_corrected_by_one_refusal() {
     assert_succeeded(&stage.wait_finished("retire"), 60);
     assert_eq!(refused(&stage), 1);
     each_once(&stage.calls(), &ids);
-    assert!(controller.log().contains("the clock of the cloud is ahead"), "{}", controller.log());
+    assert!(controller.log().contains("local clock differs from the cloud's"), "{}", controller.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

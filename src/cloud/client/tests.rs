@@ -21,9 +21,12 @@ use super::*;
 use crate::{
     clock::Deadline,
     cloud::{
-        credential::{AccessKey, Identity},
-        testing,
-        testing::{Script, client, serve},
+        credential::{AccessKey, Authorization, Identity, Signed},
+        tests::{
+            client, server,
+            server::{Script, serve},
+        },
+        transport::HttpReply,
     },
     engine::state::Live,
     leadership::Leadership,
@@ -32,7 +35,7 @@ use crate::{
 const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 
 fn credential() -> Credential {
-    crate::cloud::testing::credential("very-secret", "1")
+    crate::cloud::tests::credential("very-secret", "1")
 }
 
 fn ids(n: u128) -> Vec<InstanceId> {
@@ -102,8 +105,8 @@ async fn s13_nor_on_a_connection_that_is_open_already() {
     let endpoint = Endpoint::parse(&format!("http://{}", listener.local_addr().unwrap()), true).unwrap();
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let first = testing::request(&mut stream).await;
-        testing::reply(&mut stream, 202, "{}").await.unwrap();
+        let first = server::request(&mut stream).await;
+        server::reply(&mut stream, 202, "{}").await.unwrap();
         (first, rest(&mut stream).await)
     };
     let calls = async {
@@ -384,10 +387,13 @@ async fn a_request_is_signed_as_it_leaves_with_its_body_and_its_query() {
 async fn c03_a_clock_that_is_off_is_set_by_the_first_refusal() {
     let dates = Arc::new(Mutex::new(Vec::new()));
     let seen = dates.clone();
-    let wire = testing::Wire(move |request: &Request| {
+    let wire = crate::cloud::tests::Wire(move |request: &Request| {
         seen.lock().unwrap().push(request.headers()["x-sdk-date"].to_str().unwrap().to_owned());
         let refused = r#"{"error_code":"APIGW.0301","error_msg":"signature expired"}"#;
-        HttpReply { date: Some("Thu, 01 Jan 2026 10:00:00 GMT".to_owned()), ..testing::heard(401, refused) }
+        HttpReply {
+            date: Some("Thu, 01 Jan 2026 10:00:00 GMT".to_owned()),
+            ..crate::cloud::tests::reply(401, refused)
+        }
     });
     let clock = Clock::with_wall(|| "2026-01-01T09:00:00Z".parse().unwrap());
     let client = Client::over(wire, Duration::from_secs(30), clock);

@@ -1,4 +1,4 @@
-//! Credentials: types that can't be printed.
+//! Credentials: how requests are authorized, in types that can't be printed.
 
 mod redact;
 mod secret;
@@ -13,55 +13,56 @@ pub use self::{
     redact::RedactionList,
     secret::{Secret, Unusable},
     set::{InvalidSet, Login, Set},
-    sign::{AccessKey, Signed},
+    sign::{AccessKey, Signed, encoded},
 };
 use crate::engine::outcome::{CloudMessage, Trouble};
 
-/// What a request is authorized with.
+/// Proof that authorizes a request.
 pub enum Authorization {
-    /// Sent as X-Auth-Token.
+    /// A token, sent as `X-Auth-Token`.
     Token(Secret),
-    /// The request is signed with it.
+    /// An access key that signs the request.
     AccessKey(AccessKey),
 }
 
-/// Whom the cloud counts calls for: the access key, the user, or for a token, which does not say, the Secret that it came from.
-/// Its budget survives a rotation, and Secrets of one identity share it. Without Debug: parts of a Secret are in it.
+/// Who the cloud counts calls for: the access key, the user, or, for a token, which does not say, the Secret that holds it.
+/// The rate of an identity survives a rotation, and Secrets of one identity share it. It has no Debug, since it holds parts of a
+/// Secret.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Identity(String);
 
 impl Identity {
-    /// Of an access key.
+    /// The identity of an access key.
     #[must_use]
     pub fn of_key(key: &AccessKey) -> Self {
         Self(format!("key {}", key.id.expose()))
     }
 
-    /// Of a user of IAM.
+    /// The identity of a user of IAM.
     #[must_use]
     pub fn of_user(login: &Login) -> Self {
         Self(format!("user {}@{}", login.username.expose(), login.domain.expose()))
     }
 
-    /// Of whatever a Secret holds.
+    /// The identity of a token in this Secret.
     #[must_use]
     pub fn of_secret(namespace: &str, name: &str) -> Self {
         Self(format!("secret {namespace}/{name}"))
     }
 }
 
-/// A credential, and the version of where it came from.
+/// A credential, and the version of its source.
 pub struct Credential {
-    /// What is sent.
+    /// The proof.
     pub authorization: Authorization,
-    /// Whose it is.
+    /// Its owner.
     pub identity: Identity,
-    /// Another version may be another credential.
+    /// Version of the Secret, and of the token if IAM issued one. Another version may be another credential.
     pub version: String,
 }
 
 impl Credential {
-    /// Adds what proves to the cloud who asks. `at` is the cloud's time, as far as it is known.
+    /// Adds the headers that authorize a request. `at` is the cloud's time.
     pub(super) fn authorize(
         &self,
         request: Signed<'_>,
@@ -78,7 +79,7 @@ impl Credential {
         }
     }
 
-    /// Every part of it, none of which may be told.
+    /// Every secret part.
     pub(super) fn secrets(&self) -> Vec<&Secret> {
         match &self.authorization {
             Authorization::Token(token) => vec![token],
@@ -92,28 +93,22 @@ impl Credential {
 /// Why there is no credential.
 #[derive(Clone, Debug)]
 pub struct CredentialProblem {
-    /// What stands in the way.
+    /// The kind of problem.
     pub trouble: Trouble,
-    /// Details, without the value.
+    /// Details, without any value of the Secret.
     pub message: CloudMessage,
-    /// The version that was read, if one was.
+    /// The version of the Secret, if it was read.
     pub version: Option<String>,
 }
 
-/// Where credentials come from. It is asked right before each use, so that a rotation takes effect at the next call.
+/// A source of credentials. It is asked right before each use, so that a rotation takes effect at the next call.
 pub trait CredentialSource: Send + Sync + 'static {
-    /// Reads the credential as it is now.
+    /// Reads the current credential.
     fn read(&self) -> BoxFuture<'_, Result<Credential, CredentialProblem>>;
 
-    /// Whose credential was read last, whoever that is if none was.
+    /// The identity of the credential that was read last; before the first read, that of the Secret.
     fn identity(&self) -> Identity;
 
-    /// Takes note that the cloud refused a credential. Whether another one may be had at once.
+    /// Notes that the cloud refused a credential. Returns whether [`Self::read`] will bring another one.
     fn refused(&self, credential: &Credential) -> bool;
-}
-
-/// Text for one segment of a path or one value of a query: all but unreserved characters percent-encoded (RFC 3986).
-pub(super) fn encoded(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

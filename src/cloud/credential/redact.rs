@@ -1,4 +1,4 @@
-//! What was sent lately and must not be told.
+//! Secrets that this process has sent lately, to be removed from every text of the cloud.
 
 use std::{
     collections::VecDeque,
@@ -7,16 +7,16 @@ use std::{
 
 use super::secret::Secret;
 
-/// Secrets that are remembered. A rotation brings three at the most.
+/// Bound on the secrets remembered. A rotation adds at most three, so 64 cover the latest twenty rotations.
 const MOST: usize = 64;
 
-/// Every secret that this process has sent lately, whoever it belongs to, the newest last. A server may echo in one reply what it
-/// was sent in another, also after a rotation.
+/// The secrets that this process has sent lately, of all objects, the newest last. A server may echo in one reply a secret of
+/// another request, also after a rotation.
 #[derive(Default)]
 pub struct RedactionList(Mutex<VecDeque<Secret>>);
 
 impl RedactionList {
-    /// Remembers what is about to be sent.
+    /// Remembers secrets that are about to be sent.
     pub fn learn<'a>(&self, sent: impl IntoIterator<Item = &'a Secret>) {
         let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for secret in sent {
@@ -28,8 +28,8 @@ impl RedactionList {
         }
     }
 
-    /// Text with every occurrence of each replaced, and of what was `sent` in the request that it answers: however many others
-    /// were sent meanwhile, that is known.
+    /// Returns the text without any of these secrets, nor those `sent` in the request that the text answers: these are
+    /// redacted however many others were sent meanwhile.
     #[must_use]
     pub fn redact<'a>(&self, sent: impl IntoIterator<Item = &'a Secret>, text: &str) -> String {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +38,7 @@ impl RedactionList {
             found.push(secret);
         }
         found.retain(|secret| text.contains(secret.expose()));
-        // One that is part of another must not leave the rest of it.
+        // The longest first: a secret that is part of another must not leave the rest of it.
         found.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
         found.into_iter().fold(text.to_owned(), |text, secret| secret.redact(&text))
     }

@@ -1,4 +1,4 @@
-//! A value that can't be printed.
+//! A secret value that can't be printed.
 
 use http::{HeaderValue, header::InvalidHeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -7,24 +7,24 @@ use secrecy::{ExposeSecret, SecretString};
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
-/// Why bytes are no value. No message shows any of them.
+/// Why bytes are not a value. No message shows any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// There is nothing.
+    /// There are none.
     #[error("is empty")]
     Empty,
-    /// A byte that no such value has.
+    /// A byte that the value may not have.
     #[error("holds a byte outside printable ASCII at position {0}, such as a space or a line break")]
     Byte(usize),
 }
 
 impl Secret {
-    /// Takes the bytes of a Secret. One trailing line break is cut off: editors and `echo` leave it there.
+    /// Parses a value of a Secret. One trailing line break is cut off: editors and `echo` leave it there.
     pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
         Self::of(bytes, |byte| byte.is_ascii_graphic())
     }
 
-    /// The same of a name or a password, in which there may be spaces.
+    /// Parses a name or a password, which may have spaces.
     pub fn parse_with_spaces(bytes: &[u8]) -> Result<Self, Unusable> {
         Self::of(bytes, |byte| byte.is_ascii_graphic() || byte == b' ')
     }
@@ -40,20 +40,20 @@ impl Secret {
         Ok(Self(SecretString::from(String::from_utf8_lossy(bytes).into_owned())))
     }
 
-    /// The header's value, marked so that no HTTP library prints it.
+    /// The value of a header, marked so that no HTTP library prints it.
     pub fn header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
         let mut value = HeaderValue::from_str(self.expose())?;
         value.set_sensitive(true);
         Ok(value)
     }
 
-    /// Text with every occurrence replaced: a server may echo it in an error.
+    /// Returns the text with every occurrence replaced: a server may echo a secret in an error.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
         text.replace(self.expose(), "[redacted]")
     }
 
-    /// The value itself: for what is sent, and for nothing else.
+    /// The value itself. Only for requests.
     pub(in crate::cloud) fn expose(&self) -> &str {
         self.0.expose_secret()
     }

@@ -1,4 +1,4 @@
-//! The set of credentials in a Secret: exactly one (design §4).
+//! The credentials in a Secret: exactly one of three sets of keys.
 
 use super::{
     secret::{Secret, Unusable},
@@ -13,35 +13,35 @@ const USERNAME: &str = "username";
 const PASSWORD: &str = "password";
 const DOMAIN_NAME: &str = "domainName";
 
-/// What a user signs in to IAM with.
+/// Name and password of a user of IAM.
 pub struct Login {
     /// The IAM user.
     pub username: Secret,
     /// Its password.
     pub password: Secret,
-    /// The account that the user belongs to.
+    /// The name of the user's account.
     pub domain: Secret,
 }
 
-/// One set.
+/// The credentials of a Secret.
 pub enum Set {
-    /// Sent as X-Auth-Token.
+    /// A token, sent as `X-Auth-Token`.
     Token(Secret),
-    /// Requests are signed with it.
+    /// An access key that signs requests.
     AccessKey(AccessKey),
-    /// Tokens are obtained with it.
+    /// A login that obtains tokens.
     Login(Login),
 }
 
-/// Why there is no set. No message shows a value.
+/// Why a Secret holds no usable credentials. No message shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSet {
-    /// None of the keys is there.
+    /// None of the keys is present.
     #[error(
         "it has none of the keys of a set: token; accessKeyID and secretAccessKey, with securityToken for a temporary key; username, password and domainName"
     )]
     None,
-    /// Keys of more than one set.
+    /// Keys of more than one set are present.
     #[error("it holds keys of more than one set ({first} and {second}); leave one set")]
     Several {
         /// A key of one.
@@ -57,7 +57,7 @@ pub enum InvalidSet {
         /// The one that isn't.
         lacks: &'static str,
     },
-    /// A value that can't be used.
+    /// A value is unusable.
     #[error("the key {key} {why}")]
     Value {
         /// Its key.
@@ -67,7 +67,7 @@ pub enum InvalidSet {
     },
 }
 
-/// Keys of each set; the first ones are needed, the last may be missing.
+/// The keys of each set: the required ones, and one that may be missing.
 const SETS: [(&[&str], Option<&str>); 3] = [
     (&[TOKEN], None),
     (&[ACCESS_KEY_ID, SECRET_ACCESS_KEY], Some(SECURITY_TOKEN)),
@@ -75,7 +75,7 @@ const SETS: [(&[&str], Option<&str>); 3] = [
 ];
 
 impl Set {
-    /// Reads the set from the data of a Secret. Other keys are none of its business.
+    /// Parses the data of a Secret. Other keys are ignored.
     pub fn parse<'a>(data: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, InvalidSet> {
         let present = |key: &&'static str| data(key).is_some();
         let begun = SETS.iter().filter_map(|(needed, optional)| {

@@ -1,8 +1,7 @@
 //! Signatures with an access key: SDK-HMAC-SHA256 (vendor: API Request Signing Guide, *AK/SK Signing Algorithm*).
 //!
-//! The canonical request is made from the request as it goes out, so what is signed is what is sent. Two of its rules are the
-//! vendor's own and differ from what a reader may know from elsewhere: its path ends with a slash whatever the path does, and the key
-//! is the secret key itself, derived from nothing.
+//! The canonical request is built from the request as it is sent. Two rules differ from similar algorithms of other vendors: the
+//! canonical path always ends with a slash, and the signing key is the secret key itself, without derivation.
 
 use http::{HeaderMap, HeaderValue, header::InvalidHeaderValue};
 use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
@@ -16,29 +15,29 @@ const DATE: &str = "x-sdk-date";
 const PROJECT: &str = "x-project-id";
 const SECURITY_TOKEN: &str = "x-security-token";
 
-/// What is signed, beside its headers.
+/// The signed parts of a request, besides its headers.
 #[derive(Clone, Copy)]
 pub struct Signed<'a> {
-    /// GET, POST.
+    /// The method, in upper case.
     pub method: &'a str,
-    /// Where it goes.
+    /// The URL.
     pub url: &'a Url,
-    /// What it carries.
+    /// The body.
     pub body: &'a [u8],
 }
 
 /// An access key.
 pub struct AccessKey {
-    /// Its id, which names it in every request.
+    /// The key's id, sent in every request.
     pub id: Secret,
-    /// Its secret half, which never leaves this process.
+    /// The secret half, which is never sent.
     pub secret: Secret,
-    /// The token that a temporary key is valid with.
+    /// The token that belongs to a temporary key, sent with every request.
     pub security_token: Option<Secret>,
 }
 
 impl AccessKey {
-    /// Adds the headers that go with this key, and the signature of the request with all its headers.
+    /// Adds the headers of this key, and the signature over the request with all its headers.
     pub fn sign(
         &self,
         request: Signed<'_>,
@@ -72,13 +71,13 @@ impl AccessKey {
     }
 }
 
-/// As it goes into the header: with the port if the URL carries one.
+/// The value of the header `Host`: with the port if the URL has one.
 fn host(url: &Url) -> Option<String> {
     let host = url.host_str()?;
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// Names of the headers that are signed: all but those with an underscore, in order.
+/// Sorted names of the signed headers: all but `Authorization` and those with an underscore.
 fn signed_names(headers: &HeaderMap) -> Vec<String> {
     let names = headers.keys().map(|name| name.as_str().to_owned());
     let mut names: Vec<String> =
@@ -98,23 +97,29 @@ fn canonical_request(request: Signed<'_>, headers: &HeaderMap, names: &[String])
     format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{}", sha256(body))
 }
 
-/// Each part decoded and encoded anew, and a slash at the end.
+/// The path with each segment decoded and encoded again, and a slash at the end.
 fn canonical_path(path: &str) -> String {
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    let mut canonical = decoded.split('/').map(super::encoded).collect::<Vec<_>>().join("/");
+    let mut canonical = decoded.split('/').map(encoded).collect::<Vec<_>>().join("/");
     if !canonical.ends_with('/') {
         canonical.push('/');
     }
     canonical
 }
 
-/// Sorted by what stands there before it is encoded.
+/// The query, sorted by the names and values before they are encoded.
 fn canonical_query(url: &Url) -> String {
     let mut pairs: Vec<(String, String)> =
         url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
     pairs.sort_unstable();
-    let pairs = pairs.iter().map(|(key, value)| format!("{}={}", super::encoded(key), super::encoded(value)));
+    let pairs = pairs.iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));
     pairs.collect::<Vec<_>>().join("&")
+}
+
+/// Encodes a segment of a path or a value of a query: all but unreserved characters become `%XX` (RFC 3986).
+pub fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 fn string_to_sign(date: &str, canonical: &str) -> String {

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     cloud::{
         HttpReply,
-        testing::{Wire, heard},
+        tests::{Wire, reply},
     },
 };
 
@@ -28,7 +28,7 @@ fn granted(number: usize, life: u64) -> HttpReply {
         "expires_at": (Timestamp::from_second(1_767_225_600).unwrap() + Duration::from_secs(life)).to_string(),
     }});
     let subject_token = Secret::parse(format!("token-{number}").as_bytes()).ok();
-    HttpReply { subject_token, ..heard(201, &body.to_string()) }
+    HttpReply { subject_token, ..reply(201, &body.to_string()) }
 }
 
 struct Asked(Arc<AtomicUsize>);
@@ -109,7 +109,7 @@ async fn c03_a_refused_token_is_replaced_at_once_and_not_again_and_again() {
 #[tokio::test(start_paused = true)]
 async fn c03_a_refused_password_is_not_tried_again_and_again() {
     let refused = r#"{"error":{"code":401,"message":"The username or password hun ter2 is wrong.","title":"Unauthorized"}}"#;
-    let (iam, asked) = iam(|number| if number == 3 { granted(3, 1_000) } else { heard(401, refused) });
+    let (iam, asked) = iam(|number| if number == 3 { granted(3, 1_000) } else { reply(401, refused) });
     let Err(problem) = iam.token(&login(), "7").await else { panic!("a token") };
     assert_eq!((problem.trouble, problem.version.as_deref()), (Trouble::CredentialsRejected, Some("7")));
     assert_eq!(problem.message.text, "IAM: The username or password [redacted] is wrong.");
@@ -125,7 +125,7 @@ async fn c03_a_refused_password_is_not_tried_again_and_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_can_not_be_renewed_is_used_until_it_ends() {
-    let (iam, asked) = iam(|number| if number == 1 { granted(1, 1_000) } else { heard(503, "") });
+    let (iam, asked) = iam(|number| if number == 1 { granted(1, 1_000) } else { reply(503, "") });
     assert_eq!(token(&iam, "7").await, Ok(given(1, "7#1")));
     pass(800).await;
     for waiting in join_all((0..20).map(|_| token(&iam, "7"))).await {
@@ -153,7 +153,7 @@ async fn what_iam_answers_says_what_stands_in_the_way() {
         (302, "", Trouble::EndpointMisconfigured),
     ];
     for (status, body, trouble) in table {
-        let (iam, _) = iam(move |_| heard(status, body));
+        let (iam, _) = iam(move |_| reply(status, body));
         assert_eq!(token(&iam, "7").await, Err(trouble), "{status} {body}");
     }
 }

@@ -1,79 +1,85 @@
-//! Looks that wait, gathered into calls: a full call of 100 ids goes at once, and so does the rest of a look of more; a
-//! smaller look waits for others while they come, so that objects that start together share their calls.
+//! Gathers looks into reads. 100 ids leave at once, and so does the rest of a look of more; a smaller look waits for others
+//! while they come, so that objects that start together share their reads.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque, btree_map::Entry},
+    panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
     vec,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::{Answer, Reading, fetch::FetchResult};
-use crate::engine::{InstanceId, settings::READ_SIZE};
+use super::look::{Look, LookHandler, Reading};
+use crate::engine::{InstanceId, outcome::LookFailure, settings::READ_SIZE};
 
-/// No call is filled up any more when no look has come for so long,
+/// Time without a new look after which a read leaves though it is not full. Objects that start together arrive within it.
 const GATHER: Duration = Duration::from_secs(1);
-/// or when its first look has waited for so long.
+/// Longest wait of a look for others, however many keep coming.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// A look as it is registered.
-pub struct Look {
-    /// What to look at.
-    pub ids: Vec<InstanceId>,
-    /// Who wants to know.
-    pub answer: oneshot::Sender<Answer>,
-    /// Given back once all of it is in calls.
-    pub room: Option<OwnedSemaphorePermit>,
+/// Number of a look, in the order of registration.
+pub type LookId = u64;
+
+/// An instance of a read, with the looks that want it.
+#[derive(Debug)]
+pub struct Target {
+    /// The instance.
+    pub id: InstanceId,
+    /// The looks.
+    pub looks: Vec<LookId>,
+    /// A reading has been told.
+    pub read: bool,
 }
 
-type LookId = u64;
+/// A read that is over.
+pub struct Finished {
+    /// What was to be read.
+    pub targets: Vec<Target>,
+    /// Why not every id was; `None` if every id was.
+    pub failure: Option<LookFailure>,
+}
 
-/// A look that is not answered yet.
-struct Open {
+/// A look that is not over.
+struct OpenLook {
+    /// Ids whose read is not over.
     left: usize,
-    gathered: Answer,
-    answer: oneshot::Sender<Answer>,
+    failure: Option<LookFailure>,
+    handler: Box<dyn LookHandler>,
 }
 
-/// Ids of a look that are to be read and that no earlier look waits for; never none.
+/// Ids of one look that wait for a read, and that no earlier look waits for; never empty.
 struct Waiting {
     ids: vec::IntoIter<InstanceId>,
     came: Instant,
-    /// When their call goes at the latest.
+    /// When their read leaves at the latest.
     due: Instant,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// Ids of one call, with the looks that want them.
-pub type Wanted = Vec<(InstanceId, Vec<LookId>)>;
-
-/// All looks that are not answered yet.
+/// All looks that are not over.
 #[derive(Default)]
 pub struct Coalescer {
     next: LookId,
-    open: HashMap<LookId, Open>,
-    /// First come, first read.
+    open: HashMap<LookId, OpenLook>,
+    /// In the order of registration.
     waiting: VecDeque<Waiting>,
     /// When the last of them came.
     last_came: Option<Instant>,
-    /// The look that each waiting id was first wanted by. A tree, since it grows and shrinks with the ids that wait.
+    /// For each waiting id the look that wanted it first. A tree, since it shrinks as it empties.
     wanted_by: BTreeMap<InstanceId, LookId>,
-    /// Further looks that want it. Few ids have any, and all ids of an account may wait.
+    /// Further looks that want a waiting id. Few ids have any.
     wanted_too: HashMap<InstanceId, Vec<LookId>>,
 }
 
 impl Coalescer {
-    /// Takes a look in. An id that waits already is asked once for all; one whose call has begun is asked again: a look
-    /// counts only if it was sent after it was asked for.
+    /// Takes a look in. An id that waits already is read once for all. An id whose read has begun is read again: a reading
+    /// counts only if its call was sent after the look was registered.
     pub fn register(&mut self, look: Look, now: Instant) {
         let id = self.next;
         self.next += 1;
-        let Look { mut ids, answer, room } = look;
-        // Whoever asks for more than one call's worth does not wait for the rest: it would be a call of its own anyway.
+        let Look { mut ids, handler, room } = look;
+        // The rest of a look of more than one read would be a read of its own anyway.
         let due = if ids.len() > READ_SIZE { now } else { now + LONGEST };
         let mut left = 0;
         ids.retain(|instance| match self.wanted_by.entry(*instance) {
@@ -97,14 +103,15 @@ impl Coalescer {
             self.last_came = Some(now);
             self.waiting.push_back(Waiting { ids: ids.into_iter(), came: now, due, _room: room });
         }
+        let open = OpenLook { left, failure: None, handler };
         if left == 0 {
-            let _ = answer.send(Answer::default());
-            return;
+            open.end();
+        } else {
+            self.open.insert(id, open);
         }
-        self.open.insert(id, Open { left, gathered: Answer::default(), answer });
     }
 
-    /// When the next call may go: a full one at once.
+    /// When the next read may leave; `None` if no id waits.
     pub fn due(&self) -> Option<Instant> {
         let came = self.waiting.front()?.came;
         if self.wanted_by.len() >= READ_SIZE {
@@ -114,86 +121,119 @@ impl Coalescer {
         self.waiting.iter().map(|waiting| waiting.due).chain(quiet).min()
     }
 
-    /// The ids of the next call.
-    pub fn take(&mut self) -> Wanted {
-        let mut wanted = Vec::with_capacity(READ_SIZE.min(self.wanted_by.len()));
-        while wanted.len() < READ_SIZE
+    /// Takes the ids of the next read; none if no id waits.
+    pub fn take(&mut self) -> Vec<Target> {
+        let mut targets = Vec::with_capacity(READ_SIZE.min(self.wanted_by.len()));
+        while targets.len() < READ_SIZE
             && let Some(front) = self.waiting.front_mut()
         {
-            let room = READ_SIZE - wanted.len();
+            let room = READ_SIZE - targets.len();
             for id in front.ids.by_ref().take(room) {
                 let first = self.wanted_by.remove(&id);
                 let further = self.wanted_too.remove(&id).unwrap_or_default();
-                wanted.push((id, first.into_iter().chain(further).collect()));
+                let looks = first.into_iter().chain(further).collect();
+                targets.push(Target { id, looks, read: false });
             }
             if front.ids.len() == 0 {
                 self.waiting.pop_front();
             }
         }
-        wanted
+        targets
     }
 
-    /// Enters what a call came to, and answers the looks of which nothing is missing any more.
-    pub fn answered(&mut self, wanted: Wanted, result: FetchResult) {
-        let readings: HashMap<InstanceId, Reading> = result.readings.into_iter().map(|r| (r.id, r)).collect();
-        for (id, looks) in wanted {
+    /// Tells a reading to these looks.
+    pub fn tell(&mut self, looks: &[LookId], reading: &Reading) {
+        for look in looks {
+            if let Some(open) = self.open.get_mut(look) {
+                guarded(|| open.handler.reading(reading));
+            }
+        }
+    }
+
+    /// Notes that a read is over, and ends the looks that wait for no other.
+    pub fn over(&mut self, finished: Finished) {
+        let Finished { targets, failure } = finished;
+        for Target { looks, read, .. } in targets {
             for look in looks {
                 let Some(open) = self.open.get_mut(&look) else { continue };
                 open.left -= 1;
-                match readings.get(&id) {
-                    Some(reading) => open.gathered.readings.push(reading.clone()),
-                    None => open.gathered.failure.clone_from(&result.failure),
+                if !read {
+                    open.failure.clone_from(&failure);
                 }
                 if open.left == 0
                     && let Some(open) = self.open.remove(&look)
                 {
-                    // Whoever asked may have gone.
-                    let _ = open.answer.send(open.gathered);
+                    open.end();
                 }
             }
         }
     }
 
-    /// Whether every look is answered.
+    /// Whether no id waits for a read.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether every look is over.
     pub fn is_done(&self) -> bool {
         self.open.is_empty()
     }
 }
 
+impl OpenLook {
+    fn end(self) {
+        guarded(|| self.handler.ended(self.failure));
+    }
+}
+
+/// Runs a handler's code. A panic in it ends nothing else.
+fn guarded(handle: impl FnOnce()) {
+    // The panic hook has written it to the log.
+    let _ = catch_unwind(AssertUnwindSafe(handle));
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{ops::Range, sync::Arc};
 
-    use tokio::sync::Semaphore;
+    use tokio::sync::{Semaphore, oneshot};
 
     use super::*;
-    use crate::engine::{
-        Mono,
-        state::{Live, Seen},
+    use crate::{
+        cloud::reader::{
+            call::FailedCall,
+            tests::handlers::{Answer, collect},
+        },
+        engine::{
+            Mono,
+            state::{Live, Seen},
+        },
     };
 
-    fn look(
-        coalescer: &mut Coalescer,
-        ids: std::ops::Range<u128>,
-        now: Instant,
-    ) -> oneshot::Receiver<Answer> {
+    fn look(coalescer: &mut Coalescer, ids: Range<u128>, now: Instant) -> oneshot::Receiver<Answer> {
         look_with(coalescer, ids, now, None)
     }
 
     fn look_with(
         coalescer: &mut Coalescer,
-        ids: std::ops::Range<u128>,
+        ids: Range<u128>,
         now: Instant,
         room: Option<OwnedSemaphorePermit>,
     ) -> oneshot::Receiver<Answer> {
-        let (answer, answered) = oneshot::channel();
-        coalescer.register(Look { ids: ids.map(InstanceId::from_u128).collect(), answer, room }, now);
-        answered
+        let (handler, answer) = collect();
+        coalescer.register(Look { ids: ids.map(InstanceId::from_u128).collect(), handler, room }, now);
+        answer
     }
 
-    fn read(wanted: &Wanted) -> FetchResult {
-        let reading = |id| Reading { id, seen: Seen::Live(Live::Running), sent: Mono::START };
-        FetchResult { readings: wanted.iter().map(|(id, _)| reading(*id)).collect(), failure: None }
+    /// Reads those of the targets that `can_be` says, and fails the rest.
+    fn read(coalescer: &mut Coalescer, mut targets: Vec<Target>, can_be: impl Fn(InstanceId) -> bool) {
+        for target in targets.iter_mut().filter(|target| can_be(target.id)) {
+            target.read = true;
+            let reading = Reading { id: target.id, seen: Seen::Live(Live::Running), sent: Mono::START };
+            coalescer.tell(&target.looks, &reading);
+        }
+        let failure = targets.iter().any(|target| !target.read).then(|| FailedCall::cut_off().failure);
+        coalescer.over(Finished { targets, failure });
     }
 
     #[tokio::test]
@@ -219,7 +259,7 @@ mod tests {
         let later = start + GATHER / 2;
         let _second = look(&mut coalescer, 50..130, later);
         assert_eq!(coalescer.due(), Some(start), "130 distinct ids wait");
-        let taken: Vec<_> = coalescer.take().into_iter().map(|(id, _)| id).collect();
+        let taken: Vec<_> = coalescer.take().into_iter().map(|target| target.id).collect();
         assert_eq!(taken, (0..100).map(InstanceId::from_u128).collect::<Vec<_>>(), "first come, first read");
         assert_eq!(coalescer.due(), Some(later + GATHER), "the rest waits from when it came");
     }
@@ -257,17 +297,15 @@ mod tests {
         let (mut a, mut b) = (look(&mut coalescer, 0..2, now), look(&mut coalescer, 1..3, now));
         let mut none = look(&mut coalescer, 0..0, now);
         assert_eq!(none.try_recv(), Ok(Answer::default()), "a look at nothing is over");
-        let wanted = coalescer.take();
-        assert_eq!(wanted.len(), 3);
+        let targets = coalescer.take();
+        assert_eq!(targets.len(), 3);
         let mut late = look(&mut coalescer, 0..1, now);
-        let result = read(&wanted);
-        coalescer.answered(wanted, result);
+        read(&mut coalescer, targets, |_| true);
         assert_eq!(a.try_recv().unwrap().readings.len(), 2);
         assert_eq!(b.try_recv().unwrap().readings.len(), 2);
         assert!(late.try_recv().is_err(), "its read was sent before it was asked for");
-        let wanted = coalescer.take();
-        let result = read(&wanted);
-        coalescer.answered(wanted, result);
+        let targets = coalescer.take();
+        read(&mut coalescer, targets, |_| true);
         assert_eq!(late.try_recv().unwrap().readings.len(), 1);
         assert!(coalescer.is_done());
     }
@@ -275,11 +313,10 @@ mod tests {
     #[tokio::test]
     async fn an_id_named_twice_in_a_look_is_read_once() {
         let (mut coalescer, now) = (Coalescer::default(), Instant::now());
-        let (answer, mut answered) = oneshot::channel();
-        coalescer.register(Look { ids: vec![InstanceId::from_u128(1); 2], answer, room: None }, now);
-        let wanted = coalescer.take();
-        let result = read(&wanted);
-        coalescer.answered(wanted, result);
+        let (handler, mut answered) = collect();
+        coalescer.register(Look { ids: vec![InstanceId::from_u128(1); 2], handler, room: None }, now);
+        let targets = coalescer.take();
+        read(&mut coalescer, targets, |_| true);
         assert_eq!(answered.try_recv().unwrap().readings.len(), 1);
     }
 
@@ -287,12 +324,33 @@ mod tests {
     async fn a_failure_comes_with_what_was_read() {
         let (mut coalescer, now) = (Coalescer::default(), Instant::now());
         let (mut both, mut second) = (look(&mut coalescer, 0..2, now), look(&mut coalescer, 1..2, now));
-        let wanted = coalescer.take();
-        let mut result = FetchResult { failure: FetchResult::cut_off().failure, ..read(&wanted) };
-        result.readings.retain(|r| r.id == InstanceId::from_u128(1));
-        coalescer.answered(wanted, result);
+        let targets = coalescer.take();
+        read(&mut coalescer, targets, |id| id == InstanceId::from_u128(1));
         let both = both.try_recv().unwrap();
         assert_eq!((both.readings.len(), both.failure.is_some()), (1, true));
         assert_eq!(second.try_recv().unwrap().failure, None, "all of its ids were read");
+    }
+    /// Panics at whatever it is told.
+    struct PanickingHandler;
+    impl LookHandler for PanickingHandler {
+        fn reading(&mut self, _: &Reading) {
+            panic!("a bug");
+        }
+
+        fn ended(self: Box<Self>, _: Option<LookFailure>) {
+            panic!("a bug");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_keeps_no_other_look_from_its_readings() {
+        let (mut coalescer, now) = (Coalescer::default(), Instant::now());
+        let ids = vec![InstanceId::from_u128(0)];
+        coalescer.register(Look { ids, handler: Box::new(PanickingHandler), room: None }, now);
+        let mut other = look(&mut coalescer, 0..1, now);
+        let targets = coalescer.take();
+        read(&mut coalescer, targets, |_| true);
+        assert_eq!(other.try_recv().unwrap().readings.len(), 1);
+        assert!(coalescer.is_done());
     }
 }

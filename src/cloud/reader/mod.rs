@@ -1,98 +1,60 @@
-//! Answers looks in bulk: 1,000 objects of one id cost ten reads and not a thousand.
+//! Reads instances for all objects of one account: 1,000 objects of one id each cost ten reads, not a thousand.
 //!
-//! One reader for each endpoint, project and Secret. [`coalescer`] gathers looks into calls and answers each once, when every
-//! id of it was read or could not be; [`account`] makes the calls of one gathering, each when [`read_queue`] says so.
+//! There is one reader per endpoint, project and Secret. Its task ([`work`]) does the following:
+//!
+//! 1. [`coalesce`] gathers looks into reads of up to 100 ids.
+//! 2. [`read_queue`] holds the calls of the reads that have begun, in the order in which the reads began.
+//! 3. [`read_rate`] grants one call after the other, in the order in which the readers of one identity ask.
+//! 4. [`fetch`] makes a call. Its readings go to each look that wants them at once, through [`LookHandler::reading`]; there
+//!    is no other way from a reply to an object.
 
+mod call;
 mod coalesce;
 mod fetch;
+mod look;
 mod read_queue;
+mod read_rate;
 #[cfg(test)]
 mod tests;
+mod work;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::{Arc, Mutex};
 
-use futures::FutureExt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::{Semaphore, mpsc};
 
-pub use self::read_queue::ReadRate;
 use self::{
-    coalesce::{Coalescer, Look},
-    fetch::{FetchResult, Fetcher},
+    fetch::Fetcher,
+    look::{Look, own_failure},
+    work::Worker,
 };
-use super::{
-    client::Client,
-    credential::{CredentialSource, Identity},
-    endpoint::Endpoint,
+pub use self::{
+    look::{LookHandler, Reading},
+    read_rate::{RateOf, ReadRate},
 };
+use super::{client::Client, credential::CredentialSource, endpoint::Endpoint};
 use crate::{
     clock::Clock,
-    engine::{
-        InstanceId, Mono,
-        outcome::{CloudMessage, Trouble},
-        state::Seen,
-    },
+    engine::{InstanceId, account::outage::Outage, outcome::Trouble},
+    lock::lock,
 };
 
-/// Gatherings read at once: one that hangs delays no other.
-const AT_ONCE: usize = 8;
-
-/// Ids that may wait in looks that are registered in turn: so many calls that none is sent half empty for want of the next
-/// look, and few enough to take no room to speak of.
+/// Bound on the ids of scheduled looks that wait in a reader. All ids of an account may be due at once: without a bound
+/// they would take memory and delay the looks that decisions wait for. 2,000 are twenty calls, so the next look always
+/// arrives before a call has to leave half empty.
 const ROOM: u32 = 2_000;
-/// A look needs room for so many at most: two find some, so that the last call of one is filled from the next.
+/// Most room that one look takes, whatever its size: two large looks fit, so the last call of one is filled from the next.
 const LARGE: u32 = ROOM / 2;
 
-/// What a read showed of one instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// The instance.
-    pub id: InstanceId,
-    /// What was seen.
-    pub seen: Seen,
-    /// Just before the request that brought it was sent.
-    pub sent: Mono,
-}
-
-/// Why not every id was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadFailure {
-    /// What stands in the way.
-    pub trouble: Trouble,
-    /// What was heard.
-    pub message: CloudMessage,
-    /// The version of the credential that was used.
-    pub secret_version: Option<String>,
-}
-
-/// The answer to a look: what was read, and what stood in the way of the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// One for each id that was read.
-    pub readings: Vec<Reading>,
-    /// None if every id was.
-    pub failure: Option<ReadFailure>,
-}
-
-/// Hears of each reading the moment it is there.
-pub type OnReading = Arc<dyn Fn(&Reading) + Send + Sync>;
-
-/// The pace of reads of an identity.
-pub type RateOf = Arc<dyn Fn(&Identity) -> Arc<ReadRate> + Send + Sync>;
-
-/// Where looks are registered.
+/// Handle to the reader of an account.
 #[derive(Clone)]
 pub struct Reader {
     looks: mpsc::UnboundedSender<Look>,
     room: Arc<Semaphore>,
-    account: Arc<Fetcher>,
+    outage: Arc<Mutex<Outage>>,
 }
 
 impl Reader {
-    /// Starts the reader of an account. It ends when its last handle is gone and every look is answered.
+    /// Starts the reader of an account. It ends when its last handle is gone and every look is over.
     #[must_use]
     pub fn spawn(
         client: Arc<Client>,
@@ -101,70 +63,36 @@ impl Reader {
         source: Arc<dyn CredentialSource>,
         rate_of: RateOf,
         clock: Clock,
-        on_reading: OnReading,
     ) -> Self {
         let (looks, registered) = mpsc::unbounded_channel();
-        let account = Arc::new(Fetcher::new(client, endpoint, project, source, rate_of, clock, on_reading));
-        tokio::spawn(work(account.clone(), registered));
-        Self { looks, room: Arc::new(Semaphore::new(ROOM as usize)), account }
+        let outage = Arc::<Mutex<Outage>>::default();
+        let fetcher = Fetcher::new(client, endpoint, project, source, rate_of, clock);
+        tokio::spawn(Worker::new(fetcher, outage.clone()).run(registered));
+        Self { looks, room: Arc::new(Semaphore::new(ROOM as usize)), outage }
     }
 
-    /// Whether the cloud answered nothing when it was read last: a 5xx, a timeout, or no connection.
+    /// Whether the cloud did not answer the last read: a 5xx, a timeout, or no connection.
     #[must_use]
     pub fn silent(&self) -> bool {
-        self.account.silent()
+        lock(&self.outage).is_silent()
     }
 
-    /// Registers a look and returns. The receiver fails only if the runtime ends.
-    #[must_use]
-    pub fn register(&self, ids: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
-        self.send(ids, None)
+    /// Registers a look that a decision waits for.
+    pub fn register(&self, ids: Vec<InstanceId>, handler: Box<dyn LookHandler>) {
+        self.send(Look { ids, handler, room: None });
     }
 
-    /// Registers a look once few enough ids of looks in turn wait. All instances of an account may be looked at: they don't wait
-    /// at the desk all at once, where each takes memory and stands before whatever a decision waits for.
-    pub async fn register_in_turn(&self, ids: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
+    /// Registers a look of the schedule, once fewer than [`ROOM`] ids of such looks wait.
+    pub async fn register_in_turn(&self, ids: Vec<InstanceId>, handler: Box<dyn LookHandler>) {
         let size = u32::try_from(ids.len()).map_or(LARGE, |size| size.min(LARGE));
-        // Never closed, so there always is a permit.
+        // The semaphore is never closed, so this always brings a permit.
         let room = self.room.clone().acquire_many_owned(size).await.ok();
-        self.send(ids, room)
+        self.send(Look { ids, handler, room });
     }
 
-    fn send(&self, ids: Vec<InstanceId>, room: Option<OwnedSemaphorePermit>) -> oneshot::Receiver<Answer> {
-        let (answer, answered) = oneshot::channel();
-        // A reader that is gone drops the look, and the receiver says so.
-        let _ = self.looks.send(Look { ids, answer, room });
-        answered
-    }
-}
-
-async fn work(account: Arc<Fetcher>, mut registered: mpsc::UnboundedReceiver<Look>) {
-    let mut coalescer = Coalescer::default();
-    let mut rounds = JoinSet::new();
-    let mut has_handles = true;
-    while has_handles || !coalescer.is_done() {
-        let due = coalescer.due().filter(|_| rounds.len() < AT_ONCE);
-        tokio::select! {
-            biased;
-            Some(done) = rounds.join_next() => {
-                // Panics are caught inside, so that no look is lost with its round.
-                if let Ok((wanted, result)) = done {
-                    coalescer.answered(wanted, result);
-                }
-            }
-            look = registered.recv(), if has_handles => match look {
-                Some(look) => coalescer.register(look, Instant::now()),
-                None => has_handles = false,
-            },
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                let wanted = coalescer.take();
-                let account = account.clone();
-                rounds.spawn(async move {
-                    let ids = wanted.iter().map(|(id, _)| *id).collect();
-                    let guarded = AssertUnwindSafe(account.read(ids)).catch_unwind().await;
-                    (wanted, guarded.unwrap_or_else(|_| FetchResult::cut_off()))
-                });
-            }
+    fn send(&self, look: Look) {
+        if let Err(mpsc::error::SendError(look)) = self.looks.send(look) {
+            look.handler.ended(Some(own_failure(Trouble::CloudUnreachable, "the reader has ended")));
         }
     }
 }

@@ -1,16 +1,29 @@
 //! Looks against a server on a raw socket.
 
+pub mod handlers;
 mod pacing;
 
 use std::pin::pin;
 
+use futures::FutureExt;
+use tokio::sync::oneshot;
+
+use self::handlers::{Answer, collect};
 use super::*;
 use crate::{
     cloud::{
-        Credential, CredentialProblem,
-        testing::{Script, client, credential, serve},
+        Credential, CredentialProblem, Identity,
+        tests::{
+            client, credential,
+            server::{Script, serve},
+        },
     },
-    engine::{account::rate::Rate, state::Live},
+    engine::{
+        Mono,
+        account::rate::Rate,
+        outcome::{CloudMessage, LookFailure},
+        state::{Live, Seen},
+    },
 };
 
 struct Fixed;
@@ -92,16 +105,24 @@ fn rate_of(rate: f64) -> RateOf {
 
 fn reader_with(url: &str, source: impl CredentialSource) -> Reader {
     let endpoint = Endpoint::parse(url, true).unwrap();
-    let nobody: OnReading = Arc::new(|_| {});
-    Reader::spawn(
-        Arc::new(client(30)),
-        endpoint,
-        "p".repeat(32),
-        Arc::new(source),
-        rate_of(1000.0),
-        Clock::start(),
-        nobody,
-    )
+    let (client, source) = (Arc::new(client(30)), Arc::new(source));
+    Reader::spawn(client, endpoint, "p".repeat(32), source, rate_of(1000.0), Clock::start())
+}
+
+impl Reader {
+    /// Looks at these ids, as a decision does.
+    fn look(&self, ids: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
+        let (handler, answer) = collect();
+        self.register(ids, handler);
+        answer
+    }
+
+    /// Looks at these ids, as the schedule does.
+    async fn look_in_turn(&self, ids: Vec<InstanceId>) -> oneshot::Receiver<Answer> {
+        let (handler, answer) = collect();
+        self.register_in_turn(ids, handler).await;
+        answer
+    }
 }
 
 fn ids(range: std::ops::Range<u128>) -> Vec<InstanceId> {
@@ -132,8 +153,8 @@ fn not_found() -> (u16, String) {
 async fn looks_of_many_objects_share_calls() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let reader = reader(&server.url);
-    let looks: Vec<_> = (0..150).map(|n| reader.register(ids(n..n + 1))).collect();
-    let both = reader.register(ids(100..120));
+    let looks: Vec<_> = (0..150).map(|n| reader.look(ids(n..n + 1))).collect();
+    let both = reader.look(ids(100..120));
     for (n, look) in looks.into_iter().enumerate() {
         let answer = look.await.unwrap();
         assert_eq!(answer.failure, None);
@@ -149,13 +170,13 @@ async fn looks_in_turn_wait_for_room_and_no_other_look_waits_with_them() {
     let server = serve(Script::Reply(Box::new(|request| list_below(u128::MAX, request)))).await;
     let reader = reader(&server.url);
     let each = 100;
-    let in_turn = |n: u128| reader.register_in_turn(ids(n * each..(n + 1) * each));
+    let in_turn = |n: u128| reader.look_in_turn(ids(n * each..(n + 1) * each));
     // The reader itself has not run yet.
     let full = u128::from(ROOM) / each;
     let early: Vec<_> = (0..full).map(|n| in_turn(n).now_or_never().unwrap()).collect();
     let mut late = pin!(in_turn(full));
     assert!(futures::poll!(&mut late).is_pending());
-    let own = reader.register(vec![InstanceId::from_u128(7 << 64)]);
+    let own = reader.look(vec![InstanceId::from_u128(7 << 64)]);
     for look in early {
         assert_eq!(look.await.unwrap().readings.len(), 100);
     }
@@ -167,7 +188,7 @@ async fn looks_in_turn_wait_for_room_and_no_other_look_waits_with_them() {
 async fn two_looks_of_any_size_find_room() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let reader = reader(&server.url);
-    let large = |n: u128| reader.register_in_turn(ids(n * 5_000..(n + 1) * 5_000));
+    let large = |n: u128| reader.look_in_turn(ids(n * 5_000..(n + 1) * 5_000));
     let two = [large(0).now_or_never().unwrap(), large(1).now_or_never().unwrap()];
     assert!(large(2).now_or_never().is_none());
     drop(two);
@@ -182,38 +203,45 @@ async fn t05_what_a_list_leaves_out_is_read_one_by_one() {
             },
         )))
         .await;
-    let answer = reader(&server.url).register(ids(898..902)).await.unwrap();
+    let answer = reader(&server.url).look(ids(898..902)).await.unwrap();
     assert_eq!(answer.failure, None);
     let seen = |n: u128| &answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap().seen;
     assert_eq!((seen(898), seen(901)), (&Seen::Live(Live::Running), &Seen::NotFound));
     assert_eq!(server.requests().len(), 1 + 2);
 }
 
+/// Notes which ids it was told of.
+struct Noting(Arc<Mutex<Vec<InstanceId>>>, Option<oneshot::Sender<Option<LookFailure>>>);
+
+impl LookHandler for Noting {
+    fn reading(&mut self, reading: &Reading) {
+        lock(&self.0).push(reading.id);
+    }
+
+    fn ended(mut self: Box<Self>, failure: Option<LookFailure>) {
+        let _ = self.1.take().unwrap().send(failure);
+    }
+}
+
 #[tokio::test]
 async fn a_reading_is_told_at_once_though_the_rest_of_its_look_hangs() {
-    let list_then_hang = |request: &str| {
-        if request.contains("instance_id=") { list(request) } else { (0, String::new()) }
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let told_before = Arc::new(Mutex::new(None));
+    let (now, before) = (told.clone(), told_before.clone());
+    let list_then_hang = move |request: &str| {
+        if request.contains("instance_id=") {
+            return list(request);
+        }
+        lock(&before).get_or_insert_with(|| lock(&now).clone());
+        (0, String::new())
     };
     let server = serve(Script::Reply(Box::new(list_then_hang))).await;
-    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let telling = heard.clone();
-    let on_reading: OnReading = Arc::new(move |reading: &Reading| telling.lock().unwrap().push(reading.id));
-    let endpoint = Endpoint::parse(&server.url, true).unwrap();
-    let source = Arc::new(Fixed);
-    let project = "p".repeat(32);
-    let reader = Reader::spawn(
-        Arc::new(client(30)),
-        endpoint,
-        project,
-        source,
-        rate_of(1000.0),
-        Clock::start(),
-        on_reading,
-    );
+    let (ended, end) = oneshot::channel();
     // 899 is listed; the others are asked one by one, and each connection is closed.
-    let answer = reader.register(ids(899..905)).await.unwrap();
-    assert!(answer.failure.is_some());
-    assert_eq!(*heard.lock().unwrap(), [InstanceId::from_u128(899)]);
+    reader(&server.url).register(ids(899..905), Box::new(Noting(told.clone(), Some(ended))));
+    assert!(end.await.unwrap().is_some());
+    assert_eq!(*lock(&told), [InstanceId::from_u128(899)]);
+    assert_eq!(*lock(&told_before), Some(vec![InstanceId::from_u128(899)]), "before the next call");
 }
 
 #[tokio::test]
@@ -226,7 +254,7 @@ async fn where_listing_is_forbidden_each_is_read_by_itself() {
         }
     })))
     .await;
-    let answer = reader(&server.url).register(ids(0..3)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..3)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 3));
 }
 
@@ -240,7 +268,7 @@ async fn a_list_over_its_cap_is_asked_again_with_half_the_ids() {
         (status, body)
     })))
     .await;
-    let answer = reader(&server.url).register(ids(0..4)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..4)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 4));
     assert_eq!(server.requests().len(), 3);
 }
@@ -251,7 +279,7 @@ async fn a_failed_read_marks_no_id_and_says_why() {
         (401, r#"{"error_code":"iMetal.0003","error_msg":"Unauthorized"}"#.into())
     })))
     .await;
-    let answer = reader(&server.url).register(ids(0..2)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..2)).await.unwrap();
     assert!(answer.readings.is_empty());
     let failure = answer.failure.unwrap();
     assert_eq!(failure.trouble, Trouble::CredentialsRejected);
@@ -274,7 +302,7 @@ async fn t06_pages_are_followed_to_their_end_and_not_in_circles() {
         }
     })))
     .await;
-    let answer = reader(&server.url).register(ids(0..3)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..3)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 3));
     assert_eq!(server.requests().len(), 3 + 1, "three pages, and the id that none of them has");
 }
@@ -290,7 +318,7 @@ async fn one_instance_that_can_not_be_read_keeps_no_other_from_it() {
         }
     })))
     .await;
-    let answer = reader(&server.url).register(ids(899..910)).await.unwrap();
+    let answer = reader(&server.url).look(ids(899..910)).await.unwrap();
     assert_eq!(answer.failure.unwrap().trouble, Trouble::CloudUnreachable);
     assert_eq!(answer.readings.len(), 10, "all but one of eleven");
     assert!(answer.readings.iter().all(|r| r.id != InstanceId::from_u128(900)), "nothing is invented");
@@ -304,7 +332,7 @@ async fn a_list_that_one_unknown_id_spoils_is_read_one_by_one() {
         if !request.contains("/status") || unknown { not_found() } else { state() }
     })))
     .await;
-    let answer = reader(&server.url).register(ids(0..3)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..3)).await.unwrap();
     let seen = |n: u128| &answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap().seen;
     assert_eq!(
         (answer.failure.as_ref(), seen(0), seen(2)),
@@ -318,7 +346,7 @@ async fn an_outage_is_not_asked_about_each_instance() {
         if request.contains("/status") { (502, String::new()) } else { (403, String::new()) }
     })))
     .await;
-    let answer = reader(&server.url).register(ids(0..100)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..100)).await.unwrap();
     assert_eq!(answer.failure.unwrap().trouble, Trouble::CloudUnreachable);
     assert!(server.requests().len() < 30, "{}", server.requests().len());
 }
@@ -332,11 +360,11 @@ async fn x12_a_cloud_that_answers_nothing_is_probed_by_one_read_at_a_time() {
     let server = serve(Script::Reply(Box::new(|_| (503, String::new())))).await;
     let reader = reader_with(&server.url, source);
     gate.add_permits(1);
-    assert!(reader.register(ids(1..2)).await.unwrap().failure.is_some());
+    assert!(reader.look(ids(1..2)).await.unwrap().failure.is_some());
     assert!(reader.silent());
     most.store(0, std::sync::atomic::Ordering::SeqCst);
     // Full calls, so that each is sent at once and none is gathered with another.
-    let looks: Vec<_> = (0..6).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
+    let looks: Vec<_> = (0..6).map(|n| reader.look(ids(n * 100..(n + 1) * 100))).collect();
     while at_once.load(std::sync::atomic::Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
@@ -382,14 +410,14 @@ async fn reading_that_is_forbidden_altogether_is_said() {
         (403, r#"{"error_code":"iMetal.0004","error_msg":"Insufficient permissions"}"#.to_owned())
     })))
     .await;
-    let answer = reader(&server.url).register(ids(0..2)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..2)).await.unwrap();
     assert_eq!((answer.failure.unwrap().trouble, answer.readings.len()), (Trouble::Forbidden, 0));
 }
 
 #[tokio::test]
 async fn c07_a_throttled_list_is_told_with_its_wait() {
     let server = serve(Script::Reply(Box::new(|_| (429, "limit:1,time:1 minute".to_owned())))).await;
-    let answer = reader(&server.url).register(ids(0..2)).await.unwrap();
+    let answer = reader(&server.url).look(ids(0..2)).await.unwrap();
     let trouble = answer.failure.unwrap().trouble;
     let Trouble::Throttled { retry_after: Some(wait) } = trouble else { panic!("{trouble:?}") };
     assert!((30.0..=60.0).contains(&wait.as_secs_f64()), "{wait:?}: a minute after the call left");
@@ -399,7 +427,7 @@ async fn c07_a_throttled_list_is_told_with_its_wait() {
 #[tokio::test]
 async fn i07_without_credentials_nothing_is_sent_and_the_version_is_told() {
     let server = serve(Script::Reply(Box::new(list))).await;
-    let failure = reader_with(&server.url, Broken).register(ids(0..2)).await.unwrap().failure.unwrap();
+    let failure = reader_with(&server.url, Broken).look(ids(0..2)).await.unwrap().failure.unwrap();
     assert_eq!((failure.trouble, failure.secret_version.as_deref()), (Trouble::SecretInvalid, Some("7")));
     assert_eq!(failure.message.text, "gone");
     assert!(server.requests().is_empty());
@@ -414,7 +442,7 @@ async fn i08_a_rotation_takes_effect_at_the_next_call() {
             },
         )))
         .await;
-    let answer = reader_with(&server.url, Rotating::default()).register(ids(899..901)).await.unwrap();
+    let answer = reader_with(&server.url, Rotating::default()).look(ids(899..901)).await.unwrap();
     assert_eq!(answer.failure, None);
     let requests = server.requests();
     let used = |n: usize| requests[n].to_ascii_lowercase().contains(&format!("x-auth-token: token-{n}\r\n"));
@@ -426,7 +454,7 @@ async fn a_panic_answers_the_look_and_ends_no_other() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let reader = reader_with(&server.url, Panicking);
     for _ in 0..2 {
-        let answer = reader.register(ids(0..100)).await.unwrap();
+        let answer = reader.look(ids(0..100)).await.unwrap();
         assert_eq!(answer.failure.unwrap().trouble, Trouble::CloudUnreachable);
     }
 }
@@ -435,7 +463,7 @@ async fn a_panic_answers_the_look_and_ends_no_other() {
 async fn a_look_is_answered_though_the_last_handle_is_gone() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let reader = reader(&server.url);
-    let look = reader.register(ids(0..2));
+    let look = reader.look(ids(0..2));
     drop(reader);
     assert_eq!(look.await.unwrap().readings.len(), 2);
 }
@@ -445,17 +473,10 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let clock = Clock::start();
-    let reader = Reader::spawn(
-        Arc::new(client(30)),
-        endpoint,
-        "p".repeat(32),
-        Arc::new(Fixed),
-        rate_of(1000.0),
-        clock.clone(),
-        Arc::new(|_| {}),
-    );
+    let (client, source) = (Arc::new(client(30)), Arc::new(Fixed));
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rate_of(1000.0), clock.clone());
     let asked = clock.mono();
-    let answer = reader.register(ids(0..100)).await.unwrap();
+    let answer = reader.look(ids(0..100)).await.unwrap();
     let answered = clock.mono();
     assert!(answer.readings.iter().all(|r| asked <= r.sent && r.sent <= answered));
 }
@@ -493,7 +514,7 @@ async fn c03_a_token_that_ended_is_renewed_and_the_read_made_once_more() {
         })))
         .await;
         let source = Renewing { left: left.into() };
-        let answer = reader_with(&server.url, source).register(ids(0..1)).await.unwrap();
+        let answer = reader_with(&server.url, source).look(ids(0..1)).await.unwrap();
         let trouble = answer.failure.map(|failure| failure.trouble);
         let expected = (good == "none").then_some(Trouble::CredentialsRejected);
         assert_eq!((trouble, server.requests().len()), (expected, reads), "{left} {good}");
@@ -527,10 +548,9 @@ async fn i08_a_rotation_to_another_identity_uses_that_one_s_budget() {
         if *identity == Identity::of_secret("namespace", "after") { after.clone() } else { before.clone() }
     });
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
-    let nobody: OnReading = Arc::new(|_| {});
     let (client, source) = (Arc::new(client(30)), Arc::new(Moved));
-    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rate_of, Clock::start(), nobody);
-    assert_eq!(reader.register(ids(0..1)).await.unwrap().failure, None);
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rate_of, Clock::start());
+    assert_eq!(reader.look(ids(0..1)).await.unwrap().failure, None);
     let left = rates.map(|rate| rate.rate().take(1, Mono::START));
     assert_eq!(left, [1, 0]);
 }

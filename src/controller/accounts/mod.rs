@@ -24,9 +24,7 @@ use self::{
 use super::api_server::{ApiServer, Key};
 use crate::{
     clock::Clock,
-    cloud::{
-        Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader, Reading, stated_limit,
-    },
+    cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader, stated_limit},
     engine::{
         Settings,
         account::{
@@ -261,7 +259,6 @@ impl Accounts {
         ));
         let mut accounts = lock(&self.by_key);
         let account = accounts.entry(key).or_insert_with(|| {
-            let seen_by_all = call_history.clone();
             let (governors, at, project) = (self.governors.clone(), endpoint.clone(), spec.project.clone());
             let rate_of: RateOf =
                 Arc::new(move |identity| governors.of(&at, &project, identity).reads.clone());
@@ -272,9 +269,6 @@ impl Accounts {
                 credentials.clone(),
                 rate_of,
                 self.clock.clone(),
-                Arc::new(move |reading: &Reading| {
-                    lock(&seen_by_all).saw(reading.id, &reading.seen, reading.sent);
-                }),
             );
             let (governors, delete_calls) = (self.governors.clone(), Mutex::default());
             let project = spec.project.clone();

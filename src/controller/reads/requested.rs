@@ -1,18 +1,13 @@
-//! Registers looks with the account's reader and takes their answers, beside the reconcile that wanted them.
+//! Registers looks with the account's reader, and enters what they bring.
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::{
-    cloud::{Answer, ReadFailure},
+    cloud::{LookHandler, Reading},
     controller::{deletes::send::ObjectHandle, state::context::Context},
-    engine::{
-        InstanceId,
-        object::state::memory::{LookEnd, LookFailure},
-        outcome::{CloudMessage, Trouble},
-    },
+    engine::{InstanceId, object::state::memory::LookEnd, outcome::LookFailure},
     lock::lock,
 };
 
@@ -25,58 +20,71 @@ enum Wanted {
     BySchedule,
 }
 
-/// Asks for a look at these ids, which a decision waits for, and returns.
+/// Registers a look that a decision waits for.
 pub fn register(context: &Arc<Context>, handle: &ObjectHandle, ids: Vec<InstanceId>) {
-    let answer = handle.account.reader.register(ids.clone());
-    take_answer(context, handle, ids, answer, Wanted::ByDecision);
+    let look = RequestedLook::new(context, handle, ids.clone(), Wanted::ByDecision);
+    handle.account.reader.register(ids, look);
 }
 
-/// Asks for a look of the account's schedule at these ids, and returns when it is registered.
+/// Registers a look of the account's schedule, once the reader has room for it.
 pub async fn register_in_turn(context: &Arc<Context>, handle: &ObjectHandle, ids: Vec<InstanceId>) {
-    let answer = handle.account.reader.register_in_turn(ids.clone()).await;
-    take_answer(context, handle, ids, answer, Wanted::BySchedule);
+    let look = RequestedLook::new(context, handle, ids.clone(), Wanted::BySchedule);
+    handle.account.reader.register_in_turn(ids, look).await;
 }
 
-/// Takes the answer when it comes, beside everything else.
-fn take_answer(
-    context: &Arc<Context>,
-    handle: &ObjectHandle,
+/// A look at instances of one object.
+struct RequestedLook {
+    context: Arc<Context>,
+    handle: ObjectHandle,
     ids: Vec<InstanceId>,
-    answer: oneshot::Receiver<Answer>,
     wanted: Wanted,
-) {
-    let (context, handle) = (context.clone(), handle.clone());
-    tokio::spawn(async move {
-        // A reader that drops the look without an answer has read nothing.
-        let answer = answer.await.unwrap_or_else(|_| Answer {
-            readings: Vec::new(),
-            failure: Some(ReadFailure {
-                trouble: Trouble::CloudUnreachable,
-                message: CloudMessage { text: "the look was cut off".to_owned(), ..CloudMessage::default() },
-                secret_version: None,
-            }),
-        });
-        let over = answer.readings.iter().filter(|reading| reading.seen.is_an_end());
+    readings: Vec<Reading>,
+}
+
+impl LookHandler for RequestedLook {
+    /// Enters the reading into the account's call history at once: from now on no object may send an id that this reading
+    /// shows on its way. The object itself is told when its look is over, since it decides about whole batches.
+    fn reading(&mut self, reading: &Reading) {
+        lock(&self.handle.account.call_history).saw(reading.id, &reading.seen, reading.sent);
+        self.readings.push(reading.clone());
+    }
+
+    fn ended(self: Box<Self>, failure: Option<LookFailure>) {
+        let Self { context, handle, ids, wanted, readings } = *self;
+        let over = readings.iter().filter(|reading| reading.seen.is_an_end());
         let over: Vec<_> = over.map(|reading| reading.id).collect();
-        let news = answered(&context, &handle, &ids, answer);
+        let news = enter(&context, &handle, &ids, readings, failure);
         if wanted == Wanted::BySchedule {
             handle.account.schedule.answered(&handle.key, &ids, &over);
         }
         if news || wanted == Wanted::ByDecision {
             context.wake(&handle.key);
         }
-    });
+    }
 }
 
-/// Enters an answer. Returns whether it brings anything new about ids on their way.
-fn answered(context: &Context, handle: &ObjectHandle, ids: &[InstanceId], answer: Answer) -> bool {
+impl RequestedLook {
+    fn new(context: &Arc<Context>, handle: &ObjectHandle, ids: Vec<InstanceId>, wanted: Wanted) -> Box<Self> {
+        let (context, handle) = (context.clone(), handle.clone());
+        Box::new(Self { context, handle, ids, wanted, readings: Vec::new() })
+    }
+}
+
+/// Enters what a look brought into the object's memory. Returns whether it may lead to another decision.
+fn enter(
+    context: &Context,
+    handle: &ObjectHandle,
+    ids: &[InstanceId],
+    readings: Vec<Reading>,
+    failure: Option<LookFailure>,
+) -> bool {
     let now = context.clock.now();
     debug!(
         namespace = handle.key.namespace,
         name = handle.key.name,
         asked = ids.len(),
-        read = answer.readings.len(),
-        failed = answer.failure.as_ref().map(|f| f.trouble.reason().as_str()),
+        read = readings.len(),
+        failed = failure.as_ref().map(|f| f.trouble.reason().as_str()),
         "look answered"
     );
     let mut tracked = lock(&handle.tracked);
@@ -84,18 +92,12 @@ fn answered(context: &Context, handle: &ObjectHandle, ids: &[InstanceId], answer
         return false;
     }
     let Some(memory) = &mut tracked.memory else { return false };
-    // What the readings say to all objects, the reader has told them.
     lock(&handle.account.call_history).sweep(now.mono, &context.settings);
-    let mut news = memory.look_trouble.is_some() || answer.failure.is_some();
-    for reading in answer.readings {
+    let mut news = memory.look_trouble.is_some() || failure.is_some();
+    for reading in readings {
         news |= memory.is_news(reading.id, &reading.seen);
         memory.saw(reading.id, reading.seen, reading.sent);
     }
-    let failure = answer.failure.map(|ReadFailure { trouble, message, secret_version }| LookFailure {
-        trouble,
-        message,
-        secret_version,
-    });
     let (settings, random) = (&context.settings, context.random.jitter());
     memory.look_answered(ids, LookEnd { failure, now: &now, settings, random });
     news

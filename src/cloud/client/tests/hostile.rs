@@ -5,8 +5,8 @@ use super::*;
 /// The calls, each over a connection of its own.
 struct Outcomes {
     delete: (Trouble, CloudMessage),
-    list: Failure,
-    show: Result<Seen, Failure>,
+    list: FailedRead,
+    show: Result<Seen, FailedRead>,
 }
 
 impl Outcomes {
@@ -16,7 +16,7 @@ impl Outcomes {
     }
 }
 
-async fn outcomes(name: &str, server: &testing::Server) -> Outcomes {
+async fn outcomes(name: &str, server: &server::RawServer) -> Outcomes {
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let (client, credential) = (client(1), credential());
     let reply = client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), soon()).await;

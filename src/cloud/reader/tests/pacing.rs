@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::*;
-use crate::cloud::testing::{Wire, heard};
+use crate::cloud::tests::{Wire, reply};
 
 fn row(n: u128, state: &str) -> String {
     format!(r#"{{"id":"{}","state":"{state}"}}"#, InstanceId::from_u128(n))
@@ -31,11 +33,11 @@ fn reader_of(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static, rat
     let clock = Clock::start();
     let wire = Wire(move |request: &reqwest::Request| {
         let (status, body) = answer(&format!("{} ", request.url()));
-        heard(status, &body)
+        reply(status, &body)
     });
     let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
     let endpoint = Endpoint::parse("https://cloud.example", false).unwrap();
-    Reader::spawn(client, endpoint, "p".repeat(32), Arc::new(Fixed), rates, clock, Arc::new(|_| {}))
+    Reader::spawn(client, endpoint, "p".repeat(32), Arc::new(Fixed), rates, clock)
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,7 +51,7 @@ async fn s12_each_page_of_a_list_waits_for_its_turn() {
         page(&[row(n, "running")], &format!("m{}", n + 1))
     };
     let reader = reader_of(answer, rate_of(2.0));
-    let answer = reader.register(ids(0..6)).await.unwrap();
+    let answer = reader.look(ids(0..6)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 6));
     let calls = calls.lock().unwrap().clone();
     assert_eq!(calls.len(), 6, "six pages");
@@ -71,7 +73,7 @@ async fn t06_pages_without_end_are_followed_so_far_and_no_further() {
         count.fetch_add(1, SeqCst);
         answer(request)
     };
-    let answer = reader_of(counted, rate_of(1000.0)).register(ids(0..2)).await.unwrap();
+    let answer = reader_of(counted, rate_of(1000.0)).look(ids(0..2)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 2), "read one by one");
     assert_eq!(calls.load(SeqCst), 16 + 2);
 }
@@ -83,7 +85,7 @@ async fn t06_of_an_instance_on_two_pages_the_later_row_counts() {
         1 => page(&[row(0, "shutting-down"), row(1, "running")], ""),
         _ => unreachable!(),
     };
-    let answer = reader_of(answer, rate_of(1.0)).register(ids(0..2)).await.unwrap();
+    let answer = reader_of(answer, rate_of(1.0)).look(ids(0..2)).await.unwrap();
     assert_eq!((answer.failure, answer.readings.len()), (None, 2));
     let of = |n| answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap();
     assert_eq!((&of(0).seen, &of(1).seen), (&Seen::ShuttingDown, &Seen::Live(Live::Running)));
@@ -106,7 +108,7 @@ async fn what_the_pages_before_a_failure_told_was_read() {
             (false, 0) => page(&[row(0, "running")], "m1"),
             (false, _) => (status, body.to_owned()),
         };
-        let answer = reader_of(answer, rate_of(1000.0)).register(ids(0..3)).await.unwrap();
+        let answer = reader_of(answer, rate_of(1000.0)).look(ids(0..3)).await.unwrap();
         let failed = answer.failure.map(|failure| failure.trouble);
         assert_eq!((failed, answer.readings.len()), (trouble, read), "{status}");
     }
@@ -125,18 +127,18 @@ async fn c07_nothing_is_read_before_a_gate_and_whoever_asks_is_told_of_it() {
     let rate = Arc::new(ReadRate::new(Rate::new(10.0, Mono::START)));
     let shared = rate.clone();
     let reader = reader_of(answer, Arc::new(move |_| shared.clone()));
-    let first = reader.register(ids(0..100)).await.unwrap().failure.unwrap();
+    let first = reader.look(ids(0..100)).await.unwrap().failure.unwrap();
     assert_eq!(first.trouble, Trouble::Throttled { retry_after: Some(minute) });
-    let second = reader.register(ids(0..100)).await.unwrap().failure.unwrap();
+    let second = reader.look(ids(0..100)).await.unwrap().failure.unwrap();
     let Trouble::Throttled { retry_after: Some(left) } = second.trouble else { panic!("{second:?}") };
     assert!(left <= minute && *calls.lock().unwrap() == 1, "told, and nothing sent");
     assert!(!second.message.text.contains("limit:120"), "of another's answer nothing is passed on");
     tokio::time::sleep(left).await;
-    assert_eq!(reader.register(ids(0..100)).await.unwrap().failure, None);
+    assert_eq!(reader.look(ids(0..100)).await.unwrap().failure, None);
     // The limit of 120 a minute is kept from now on.
     let started = Instant::now();
     for n in 1..=4 {
-        assert_eq!(reader.register(ids(0..100)).await.unwrap().failure, None, "{n}");
+        assert_eq!(reader.look(ids(0..100)).await.unwrap().failure, None, "{n}");
     }
     assert!(started.elapsed() >= minute * 4 / 120);
 }
@@ -156,7 +158,7 @@ async fn readers_of_one_identity_take_turns_and_share_no_answer() {
     let (a, b) = (reader('a'), reader('b'));
     let looks: Vec<_> = (0..6)
         .map(|n| n * 100..(n + 1) * 100)
-        .flat_map(|n| [a.register(ids(n.clone())), b.register(ids(n))])
+        .flat_map(|n| [a.look(ids(n.clone())), b.look(ids(n))])
         .collect();
     for look in looks {
         assert_eq!(look.await.unwrap().readings.len(), 100);
@@ -178,7 +180,7 @@ async fn gatherings_read_one_by_one_are_answered_one_after_the_other() {
     };
     let reader = reader_of(answer, rate_of(5.0));
     let started = Instant::now();
-    let looks: Vec<_> = (0..4).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
+    let looks: Vec<_> = (0..4).map(|n| reader.look(ids(n * 100..(n + 1) * 100))).collect();
     let mut answered = Vec::new();
     for look in looks {
         assert_eq!(look.await.unwrap().readings.len(), 100);
@@ -202,7 +204,7 @@ async fn a_list_that_was_refused_is_asked_for_again_after_five_minutes() {
     let reader = reader_of(answer, rate_of(1000.0));
     for (waited, expected) in [(0, 1), (0, 1), (290, 1), (10, 2), (0, 2)] {
         tokio::time::sleep(Duration::from_secs(waited)).await;
-        assert_eq!(reader.register(ids(0..3)).await.unwrap().readings.len(), 3);
+        assert_eq!(reader.look(ids(0..3)).await.unwrap().readings.len(), 3);
         assert_eq!(lists.load(SeqCst), expected, "after {waited} s");
     }
 }
@@ -214,16 +216,16 @@ async fn other_credentials_may_list_what_the_last_ones_may_not() {
     let wire = Wire(move |request: &reqwest::Request| {
         let single = request.url().path().ends_with("/status");
         count.fetch_add(usize::from(!single), SeqCst);
-        if single { heard(200, r#"{"state":"stopped"}"#) } else { heard(403, "") }
+        if single { reply(200, r#"{"state":"stopped"}"#) } else { reply(403, "") }
     });
     let clock = Clock::start();
     let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
     let endpoint = Endpoint::parse("https://cloud.example", false).unwrap();
     let source = Arc::new(Rotating::default());
     let rates = rate_of(1000.0);
-    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rates, clock, Arc::new(|_| {}));
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rates, clock);
     for expected in 1..4 {
-        assert_eq!(reader.register(ids(0..3)).await.unwrap().readings.len(), 3);
+        assert_eq!(reader.look(ids(0..3)).await.unwrap().readings.len(), 3);
         assert_eq!(lists.load(SeqCst), expected, "each look has credentials of its own");
     }
 }
@@ -257,7 +259,7 @@ async fn s12_reads_leave_in_time_however_long_their_secret_takes() {
     let record = calls.clone();
     let wire = Wire(move |request: &reqwest::Request| {
         record.lock().unwrap().push(started.elapsed());
-        heard(200, &list(&format!("{} ", request.url())).1)
+        reply(200, &list(&format!("{} ", request.url())).1)
     });
     let clock = Clock::start();
     let client = Arc::new(Client::over(wire, Duration::from_secs(30), clock.clone()));
@@ -266,8 +268,8 @@ async fn s12_reads_leave_in_time_however_long_their_secret_takes() {
     let takes = [0, 450, 0, 400].map(Duration::from_millis).to_vec();
     let source = Arc::new(Slow(Mutex::new(takes)));
     let rates = rate_of(2.0);
-    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rates, clock, Arc::new(|_| {}));
-    let looks: Vec<_> = (0..4).map(|n| reader.register(ids(n * 100..(n + 1) * 100))).collect();
+    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rates, clock);
+    let looks: Vec<_> = (0..4).map(|n| reader.look(ids(n * 100..(n + 1) * 100))).collect();
     for look in looks {
         assert_eq!(look.await.unwrap().readings.len(), 100);
     }
@@ -296,7 +298,7 @@ async fn c07_a_read_that_is_refused_now_and_then_is_told_to_nobody_and_one_that_
                 (true, _) => (200, r#"{"state":"stopped"}"#.to_owned()),
                 (false, _) => list(request),
             };
-            let answer = reader_of(answer, rate_of(10.0)).register(ids(0..1)).await.unwrap();
+            let answer = reader_of(answer, rate_of(10.0)).look(ids(0..1)).await.unwrap();
             let trouble = answer.failure.map(|failure| failure.trouble);
             let expected = told.map(|wait| Trouble::Throttled { retry_after: wait.map(Duration::from_secs) });
             assert_eq!(trouble, expected, "{refusals} {says} {single}");

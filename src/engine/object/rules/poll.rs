@@ -130,13 +130,10 @@ mod tests {
     use super::*;
     use crate::engine::{
         object::{
-            state::{
-                deadlines::Cutoff,
-                memory::{LookEnd, LookFailure},
-            },
+            state::{deadlines::Cutoff, memory::LookEnd},
             tests::case::{Case, MICRO, just_before, then},
         },
-        outcome::{CloudMessage, Trouble},
+        outcome::{CloudMessage, LookFailure, Trouble},
         state::Live,
     };
 

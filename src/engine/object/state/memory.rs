@@ -27,7 +27,7 @@ use crate::{
         },
         id::InstanceId,
         object::rules::{look_first, poll},
-        outcome::{CallOutcome, CloudMessage, Effect, Trouble},
+        outcome::{CallOutcome, CloudMessage, Effect, LookFailure},
         settings::{INTENT_LIFE, READ_SIZE, Settings},
         state::Seen,
         time::{Mono, Now},
@@ -115,17 +115,6 @@ pub struct CallEnd<'a> {
     pub settings: &'a Settings,
     /// For the jitter of backoffs.
     pub random: u64,
-}
-
-/// What stood in the way of a look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LookFailure {
-    /// What it was.
-    pub trouble: Trouble,
-    /// What was heard of it.
-    pub message: CloudMessage,
-    /// resourceVersion of the Secret that was used.
-    pub secret_version: Option<String>,
 }
 
 /// How a look ended, for [`Memory::look_answered`].

@@ -1,8 +1,8 @@
 //! Events beside the reconcile: calls leave and end, and looks are answered.
 
 use engine_purity::engine::{
-    object::state::memory::{CallEnd, LookEnd, LookFailure},
-    outcome::{CallOutcome, CloudMessage, Trouble},
+    object::state::memory::{CallEnd, LookEnd},
+    outcome::{CallOutcome, CloudMessage, LookFailure, Trouble},
 };
 
 use crate::{

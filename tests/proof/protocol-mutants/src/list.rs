@@ -38,8 +38,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "omission from a list taken as gone",
         file: "src/cloud/reader/fetch.rs",
-        find: "                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
-        replace: "                    result.readings.extend(ids.drain(..).map(|id| Reading { id, seen: Seen::Terminated, sent: self.clock.mono() }));\n                    single.append(&mut ids);\n                }\n                Err(missed) if missed.too_large",
+        find: "        let readings = rows.into_iter().map(|(id, seen)| Reading { id, seen, sent }).collect();",
+        replace: "        let asked = match &call.request {\n            ReadRequest::List { ids, .. } => ids.clone(),\n            ReadRequest::Show(_) => Vec::new(),\n        };\n        let gone = asked.into_iter().filter(|id| rows.iter().all(|(other, _)| other != id));\n        let gone: Vec<_> = gone.map(|id| (id, crate::engine::state::Seen::Terminated)).collect();\n        let readings = rows.into_iter().chain(gone).map(|(id, seen)| Reading { id, seen, sent }).collect();",
         found_by: &[Client],
     },
     Mistake {
@@ -199,8 +199,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "any 404 taken as not found",
         file: "src/cloud/classify.rs",
-        find: "    (heard.status == StatusCode::NOT_FOUND && heard.code().starts_with(\"iMetal.\")).then_some(Seen::NotFound)",
-        replace: "    (heard.status == StatusCode::NOT_FOUND).then_some(Seen::NotFound)",
+        find: "    (response.status == StatusCode::NOT_FOUND && response.code().starts_with(\"iMetal.\")).then_some(Seen::NotFound)",
+        replace: "    (response.status == StatusCode::NOT_FOUND).then_some(Seen::NotFound)",
         found_by: &[Client],
     },
     Mistake {

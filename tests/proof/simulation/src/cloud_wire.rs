@@ -1,6 +1,10 @@
 //! The wire between a process and the cloud.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use clouddc_simulator::{InMemoryCloud, InMemoryQuestion, InMemoryRequest, Operation};
@@ -30,7 +34,12 @@ pub struct CloudWire {
 }
 
 impl HttpTransport for CloudWire {
-    fn exchange(&self, request: Request, cap: usize) -> BoxFuture<'_, Result<HttpReply, ExchangeError>> {
+    fn exchange<'a>(
+        &'a self,
+        request: Request,
+        cap: usize,
+        _request_id: &'a OnceLock<String>,
+    ) -> BoxFuture<'a, Result<HttpReply, ExchangeError>> {
         exchange(self.sim.clone(), self.process, self.life.clone(), request, cap).boxed()
     }
 }

@@ -8,25 +8,17 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
-use reqwest::{Request, StatusCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use super::{
-    Authorization, Client, ClientOptions, Credential, Endpoint, ExchangeError, Failure, HttpReply,
-    HttpTransport, Identity, Secret,
-};
-use crate::engine::{InstanceId, state::Seen};
-
-type Answer = Box<dyn Fn(&str) -> (u16, String) + Send + Sync>;
+type AnswerTo = Box<dyn Fn(&str) -> (u16, String) + Send + Sync>;
 
 /// What the server does with each request.
 pub enum Script {
     /// Answers it, by its text. A status of 0 closes the connection instead.
-    Reply(Answer),
+    Reply(AnswerTo),
     /// Answers with these bytes and goes on holding the connection.
     Raw(&'static str),
     /// Answers with these bytes and closes the connection.
@@ -39,14 +31,14 @@ pub enum Script {
     Mute,
 }
 
-pub struct Server {
+pub struct RawServer {
     pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Server {
+impl RawServer {
     /// Everything that was heard, a text for each request that came whole, or for what came of one.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
@@ -58,13 +50,13 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for RawServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-pub async fn serve(script: Script) -> Server {
+pub async fn serve(script: Script) -> RawServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -77,7 +69,7 @@ pub async fn serve(script: Script) -> Server {
             tokio::spawn(connection(stream, script.clone(), record.clone()));
         }
     });
-    Server { url, requests, connections, task }
+    RawServer { url, requests, connections, task }
 }
 
 async fn connection(mut stream: TcpStream, script: Arc<Script>, record: Arc<Mutex<Vec<String>>>) {
@@ -147,63 +139,5 @@ pub async fn request(stream: &mut TcpStream) -> Option<String> {
                 return Some(text);
             }
         }
-    }
-}
-
-/// Replies without a network, by the request.
-pub struct Wire<F>(pub F);
-
-impl<F: Fn(&Request) -> HttpReply + Send + Sync + 'static> HttpTransport for Wire<F> {
-    fn exchange(&self, request: Request, _: usize) -> BoxFuture<'_, Result<HttpReply, ExchangeError>> {
-        std::future::ready(Ok((self.0)(&request))).boxed()
-    }
-}
-
-/// A reply of this status and body.
-pub fn heard(status: u16, body: &str) -> HttpReply {
-    HttpReply {
-        status: StatusCode::from_u16(status).unwrap(),
-        content_type: Some("application/json".to_owned()),
-        retry_after: None,
-        request_id: Some("r".to_owned()),
-        date: None,
-        subject_token: None,
-        body: body.as_bytes().to_vec(),
-    }
-}
-
-/// A token of this version.
-pub fn credential(token: &str, version: &str) -> Credential {
-    let authorization = Authorization::Token(Secret::parse(token.as_bytes()).unwrap());
-    let identity = Identity::of_secret("namespace", "name");
-    Credential { authorization, identity, version: version.to_owned() }
-}
-
-impl Client {
-    /// The rows of the first page of a list.
-    pub async fn list_instances(
-        &self,
-        endpoint: &Endpoint,
-        project: &str,
-        credential: &Credential,
-        ids: &[InstanceId],
-    ) -> Result<Vec<(InstanceId, Seen)>, Failure> {
-        self.list_page(endpoint, project, credential, ids, None).await.map(|page| page.rows)
-    }
-}
-
-/// A client whose calls take at most this many seconds.
-pub fn client(seconds: u64) -> Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::new(&options(seconds)).unwrap()
-}
-
-/// Options whose calls take at most this many seconds.
-pub fn options(seconds: u64) -> ClientOptions {
-    ClientOptions {
-        request_timeout: Duration::from_secs(seconds),
-        ca_file: None,
-        user_agent: "test".to_owned(),
-        no_proxy: true,
     }
 }
