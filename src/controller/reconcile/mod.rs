@@ -33,12 +33,11 @@ use crate::{
         account::delete_queue::PermitAnswer,
         backoff::backoff,
         object::{
-            decide::{Decision, Input, Next, decide, decide_invalid, finished},
+            decide::{Decision, Input, Next, decide_invalid, finished, prepare},
             report::{events::Event, status::is_finished},
             state::{
-                blocker::{Blocker, closed},
-                ledger::Ledger,
-                memory::{Memory, Observed},
+                blocker::Blocker,
+                memory::Memory,
                 spec::{DeletionSpec, ttl},
             },
         },
@@ -215,7 +214,8 @@ fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>)
     }
 }
 
-/// Decides with what the governor says, and claims the ids of a wave under the same lock.
+/// Decides with the answer of the account's delete queue, and claims the ids of a wave under the
+/// same lock.
 fn decided(
     context: &Context,
     handle: &ObjectHandle,
@@ -228,61 +228,41 @@ fn decided(
         return None;
     };
     let now = context.clock.now();
-    let ledger = Ledger::read(&spec.ids, &live.status);
     let tracked = &mut *lock(&handle.tracked);
-    let held = handle.account.held(&handle.key, now.mono);
-    let mut turn = (held > 0).then_some(PermitAnswer::Now(held));
-    let decision = loop {
-        let mut call_history = lock(&handle.account.call_history);
-        let memory = tracked.memory.get_or_insert_with(|| Memory::new(spec, now.mono));
-        memory.observe(
-            &Observed {
-                spec,
-                status: &live.status,
-                ledger: &ledger,
-                evidence: handle.account.evidence(),
-                now: &now,
-                settings: &context.settings,
-            },
-            &mut call_history,
-        );
-        context.accounts.learn(&handle.account, memory);
-        let mut decision = decide(&Input {
-            spec,
-            status: &live.status,
-            other_bytes: live.other_bytes,
-            memory,
-            call_history: &call_history,
-            turn,
-            batch_size: context.accounts.batch_size(&handle.account),
-            may_start,
-            claim: &claim,
-            now: &now,
-            settings: &context.settings,
-        });
-        drop(call_history);
-        match &decision.next {
-            Next::AskPermit(want) => {
-                let said = handle.account.ask(&handle.key, *want, now.mono);
-                context.metrics.asked(&mut tracked.turn_asked, &said, now.mono);
-                if let PermitAnswer::Closed(left) = said {
-                    let before = memory.call_trouble.as_ref();
-                    memory.call_trouble = Some(closed(left, before, &now, &context.settings));
-                }
-                turn = Some(said);
-                continue;
-            }
-            // The marks were looked at under this lock of the object, but another object may have claimed meanwhile.
-            Next::Submit(wave) if !send::claim(handle, tracked, wave) => {
-                context.metrics.waved(WaveResult::Taken);
-                decision = decision.without_its_wave(now.mono);
-            }
-            Next::Submit(_) | Next::Delete | Next::Wait => {}
-        }
-        break decision;
+    let memory = tracked.memory.get_or_insert_with(|| Memory::new(spec, now.mono));
+    let input = Input {
+        spec,
+        status: &live.status,
+        other_bytes: live.other_bytes,
+        evidence: handle.account.evidence(),
+        batch_size: context.accounts.batch_size(&handle.account),
+        may_start,
+        claim: &claim,
+        now: &now,
+        settings: &context.settings,
     };
-    if turn.is_none() {
-        handle.account.forget(&handle.key);
+    let prepared = prepare(input, memory, &mut lock(&handle.account.call_history));
+    let answer = match (handle.account.held(&handle.key, now.mono), prepared.wants()) {
+        (0, None) => {
+            handle.account.forget(&handle.key);
+            None
+        }
+        (0, Some(want)) => {
+            let answer = handle.account.ask(&handle.key, want, now.mono);
+            context.metrics.asked(&mut tracked.turn_asked, &answer, now.mono);
+            Some(answer)
+        }
+        (held, _) => Some(PermitAnswer::Now(held)),
+    };
+    let mut decision = prepared.conclude(answer);
+    context.accounts.learn(&handle.account, memory);
+    // The call history was read under this lock of the object, but another object may have claimed
+    // an id meanwhile.
+    if let Next::Submit(wave) = &decision.next
+        && !send::claim(handle, tracked, wave)
+    {
+        context.metrics.waved(WaveResult::Taken);
+        decision = decision.without_its_wave(now.mono);
     }
     context.call_next(&handle.account);
     Some(decision)

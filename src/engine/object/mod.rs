@@ -1,14 +1,23 @@
 //! Decisions about one `InstanceDeletion`.
 //!
-//! [`spec`] is the parsed spec, [`ledger`] what the status says about each id, [`memory`] (with [`observations`] and [`blocker`]) and
-//! [`call_history`] what this process has seen. [`decide`](decide::decide) turns them into the next step, in this order:
+//! [`state`] holds what is known of an object: its [spec](state::spec), the [record](state::ledger)
+//! of each id in its status, and the [memory](state::memory) of this process. [`rules`] judge that
+//! state, one rule per file. [`report`] says what people and tools read. [`decide`] applies the
+//! rules in this order:
 //!
-//! 1. [`record`]: outcomes of calls and ends that reads showed go into the ledger;
-//! 2. [`poll`]: which ids are due for a look;
-//! 3. [`look_first`]: which ids may be sent, and which need a look, or time, before;
-//! 4. [`batch`]: which of them form the next wave;
-//! 5. [`write_ahead`]: the intent of that wave, stored before any of its calls;
-//! 6. [`surface`]: what people and tools read.
+//! 1. [`observe`](rules::observe): take note of the live read;
+//! 2. [`last_call`](rules::last_call): gather, once for all rules, which calls name each id;
+//! 3. [`record`](rules::record): enter outcomes of calls and states that reads showed into the
+//!    record;
+//! 4. [`look_first`](rules::look_first) and [`batch`](rules::batch): find the ids that may be sent,
+//!    those that need a look or time before, and the calls that the object wants;
+//! 5. the caller asks the account's delete queue for a permit;
+//! 6. [`poll`](rules::poll): find the ids that are due for a look;
+//! 7. [`write_ahead`](rules::write_ahead): enter the intent of the permitted wave, to be stored
+//!    before any of its calls leaves;
+//! 8. [`report`]: render the status and the events.
+//!
+//! When a read allows another call for an id that a call has named:
 //!
 //! ```text
 //!  call leaves     call ends          + settle                                  + 10 × settle

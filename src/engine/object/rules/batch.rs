@@ -1,36 +1,35 @@
-//! The batch rule: batches of exactly 50 and one rest, in the order of the spec (design §3, rule 3).
+//! The *batch* rule: full batches of the endpoint's size and one rest, in the order of the spec.
 
 use std::collections::HashSet;
 
-use super::look_first::{Verdict, verdict};
+use super::{
+    facts::{Facts, RowFacts},
+    look_first::{Verdict, verdict},
+};
 use crate::{
     api::FailureReason,
     engine::{
-        account::call_history::CallHistory,
         id::InstanceId,
-        object::state::{
-            ledger::{Ledger, Progress},
-            memory::Memory,
-            spec::DeletionSpec,
-        },
-        settings::{READ_SIZE, Settings},
+        object::state::ledger::{Ledger, Progress, Row},
+        settings::READ_SIZE,
         state::{Live, Seen},
         time::Mono,
     },
 };
 
-/// What there is to send, and what must happen before.
+/// The ids of the next delete calls, sorted by what must happen before they can be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Queue {
-    /// Ids that may be sent now, in the order of the spec: position, id, state that the look showed, when it was sent.
+pub struct Candidates {
+    /// Ids that may be sent now, in the order of the spec.
     pub ready: Vec<Ready>,
-    /// Ids next in line that need a look first and are not being looked at yet.
+    /// Ids that need a look first, and for which no look has been asked.
     pub look: Vec<InstanceId>,
-    /// Ids next in line whose look has been asked for.
+    /// Number of ids for which a look has been asked.
     pub asked: usize,
-    /// Ids of `look`, and those whose look has been asked for.
+    /// The ids of `look`, and those for which a look has been asked.
     pub unready: HashSet<InstanceId>,
-    /// Positions of rows that wait for the end of another call, or for the time in which no read is a proof.
+    /// Positions of rows that wait for the end of another call, or for the time in which no read is
+    /// a proof.
     pub held: Vec<usize>,
     /// The first moment at which a held id may be looked at for a call.
     pub held_until: Option<Mono>,
@@ -53,87 +52,117 @@ pub struct Ready {
     pub look_sent: Mono,
 }
 
-/// Sorts the rows by what must happen before they can be sent, as far as the next wave needs it. The caller has asked
-/// whether the object allows calls at all.
+/// Sorts the rows by what must happen before they can be sent, as far as the next wave needs it.
+/// The caller has asked whether the object allows calls at all.
 #[must_use]
-pub fn queue(
-    spec: &DeletionSpec,
-    ledger: &Ledger,
-    memory: &Memory,
-    call_history: &CallHistory,
-    (now, batch_size): (Mono, usize),
-    settings: &Settings,
-) -> Queue {
-    let mut queue = Queue::default();
-    let wave = settings.parallel_calls.max(1) * batch_size;
-    // While the calls of a wave run, the next one is looked at and the one after that is in line, so that an outcome and the
-    // next intent are one write.
-    let enough = if memory.calls_in_flight() { 2 * wave } else { wave };
-    let apart: HashSet<InstanceId> = memory.bisection.parts().iter().flatten().copied().collect();
-    for (position, row) in ledger.rows.iter().enumerate() {
-        let in_line = queue.ready.len() + queue.look.len() + queue.asked;
+pub fn candidates(ledger: &Ledger, facts: &Facts<'_>, batch_size: usize) -> Candidates {
+    let mut candidates = Candidates::default();
+    let wave = facts.settings.parallel_calls.max(1) * batch_size;
+    // While the calls of a wave run, the next wave is looked at and the one after it is lined up,
+    // so that one write stores an outcome and the next intent.
+    let enough = if facts.memory.calls_in_flight() { 2 * wave } else { wave };
+    let apart: HashSet<InstanceId> = facts.memory.bisection.parts().iter().flatten().copied().collect();
+    let pending = |row: &Row| matches!(row.progress, Progress::Pending);
+    let mut pending_left = ledger.rows.iter().filter(|row| pending(row)).count();
+    for row_facts in facts.open_rows(ledger) {
         // A look is filled up to whole reads, and takes a rest along that would be less than one.
-        let whole = || queue.look.len().is_multiple_of(READ_SIZE) && pending(ledger, position) >= READ_SIZE;
+        let whole_reads = candidates.look.len().is_multiple_of(READ_SIZE) && pending_left >= READ_SIZE;
+        pending_left -= usize::from(pending(row_facts.row));
         // Ids that are sent apart are few, and may stand anywhere.
-        if in_line >= enough && (queue.look.is_empty() || whole()) && !apart.contains(&row.id) {
+        let full = candidates.in_line() >= enough && (candidates.look.is_empty() || whole_reads);
+        if full && !apart.contains(&row_facts.row.id) {
             if apart.is_empty() {
                 break;
             }
             continue;
         }
-        // An accepted id is looked at by the account's schedule, until a read shows it alive: then it may be its turn again.
-        let observation = memory.observation(position);
+        candidates.sort_in(&row_facts, verdict(&row_facts, facts));
+    }
+    candidates
+}
+
+impl Candidates {
+    /// Number of ids that may be sent, or may be after their look.
+    fn in_line(&self) -> usize {
+        self.ready.len() + self.look.len() + self.asked
+    }
+
+    fn sort_in(&mut self, row_facts: &RowFacts<'_>, verdict: Verdict) {
+        let RowFacts { position, row, observation, .. } = *row_facts;
+        // The account's schedule looks at an accepted id until a read shows it alive. Then the id
+        // may have to be sent again.
         let away = matches!(row.progress, Progress::Accepted { .. })
             && !matches!(observation.last, Some((Seen::Live(_), _)));
-        match verdict(position, spec, ledger, memory, call_history, now, settings) {
+        match verdict {
             Verdict::Ended => {}
             Verdict::Send { live, sent } => {
-                queue.ready.push(Ready { position, id: row.id, live, look_sent: sent });
+                self.ready.push(Ready { position, id: row.id, live, look_sent: sent });
             }
             Verdict::Look | Verdict::Settling { .. } | Verdict::Busy if away => {}
             Verdict::Look if observation.asked.is_some() => {
-                queue.asked += 1;
-                queue.unready.insert(row.id);
+                self.asked += 1;
+                self.unready.insert(row.id);
             }
             Verdict::Look => {
-                queue.look.push(row.id);
-                queue.unready.insert(row.id);
+                self.look.push(row.id);
+                self.unready.insert(row.id);
             }
             Verdict::Settling { until } => {
-                queue.held.push(position);
-                queue.held_until = Some(queue.held_until.map_or(until, |h| h.min(until)));
+                self.held.push(position);
+                self.held_until = Some(self.held_until.map_or(until, |held| held.min(until)));
             }
-            Verdict::Busy | Verdict::Held => queue.held.push(position),
-            Verdict::Unusable => queue.unusable.push(position),
+            Verdict::Busy | Verdict::Held => self.held.push(position),
+            Verdict::Unusable => self.unusable.push(position),
             // Waits for its second not-found read, or for the write that takes it out.
             Verdict::OnItsWay => {}
-            Verdict::Spent(reason) => queue.spent.push((position, reason)),
+            Verdict::Spent(reason) => self.spent.push((position, reason)),
         }
     }
-    queue
+
+    /// Number of calls that these ids come to, those that still need a look included.
+    #[must_use]
+    pub fn calls(&self, apart: &[Vec<InstanceId>], batch_size: usize) -> usize {
+        let in_line = self.in_line();
+        if in_line == 0 { 0 } else { apart.len() + in_line.div_ceil(batch_size) }
+    }
+
+    /// Keeps only the ids to look at that `calls` calls need, those that are sent apart first. An
+    /// object that may make its whole wave keeps them all.
+    pub fn look_no_further(
+        &mut self,
+        apart: &[Vec<InstanceId>],
+        calls: usize,
+        (batch_size, parallel): (usize, usize),
+    ) {
+        if calls >= parallel {
+            return;
+        }
+        let apart: HashSet<InstanceId> = apart.iter().flatten().copied().collect();
+        self.look.sort_by_key(|id| !apart.contains(id));
+        self.look.truncate((calls * batch_size).saturating_sub(self.ready.len() + self.asked));
+    }
 }
 
-/// Rows from this position on that no call names yet.
-fn pending(ledger: &Ledger, position: usize) -> usize {
-    let rest = ledger.rows.get(position..).unwrap_or_default();
-    rest.iter().filter(|row| matches!(row.progress, Progress::Pending)).take(READ_SIZE).count()
-}
-
-/// The batches of the next wave, at most `most`: first those that are sent apart, then full ones, and the rest only when
-/// nothing can fill it up any more.
+/// The batches of the next wave, at most `most`: first those that are sent apart, then full ones.
+/// The rest is sent only when nothing can fill it up any more.
 #[must_use]
-pub fn wave(queue: &Queue, apart: &[Vec<InstanceId>], batch_size: usize, most: usize) -> Vec<Vec<Ready>> {
-    let mut ready = queue.ready.clone();
+pub fn wave(
+    candidates: &Candidates,
+    apart: &[Vec<InstanceId>],
+    batch_size: usize,
+    most: usize,
+) -> Vec<Vec<Ready>> {
+    let mut ready = candidates.ready.clone();
     let mut batches = Vec::new();
-    let mut unready = queue.unready.len();
+    let mut unready = candidates.unready.len();
     for part in apart {
         let members: HashSet<&InstanceId> = part.iter().collect();
         let (own, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(|r| members.contains(&r.id));
         ready = others;
-        let waiting = part.iter().filter(|id| queue.unready.contains(id)).count();
+        let waiting = part.iter().filter(|id| candidates.unready.contains(id)).count();
         unready -= waiting;
         if waiting == 0 && !own.is_empty() {
-            // A part can be larger than a size that was learned meanwhile.
+            // The endpoint may meanwhile have refused batches of this part's size.
             batches.extend(own.chunks(batch_size).map(<[Ready]>::to_vec));
         }
     }
@@ -143,76 +172,39 @@ pub fn wave(queue: &Queue, apart: &[Vec<InstanceId>], batch_size: usize, most: u
     batches
 }
 
-/// How many calls this queue comes to, as far as it reaches: of ids that may be sent, and of ids that need a look before.
-#[must_use]
-pub fn calls(queue: &Queue, apart: &[Vec<InstanceId>], batch_size: usize) -> usize {
-    let in_line = queue.ready.len() + queue.look.len() + queue.asked;
-    if in_line == 0 { 0 } else { apart.len() + in_line.div_ceil(batch_size) }
-}
-
-/// Leaves only ids to look at that `calls` calls need, first those that are sent apart. An object that is permitted its whole
-/// wave looks as far as the queue reaches.
-pub fn look_no_further(
-    queue: &mut Queue,
-    apart: &[Vec<InstanceId>],
-    calls: usize,
-    (batch_size, parallel): (usize, usize),
-) {
-    if calls >= parallel {
-        return;
-    }
-    let apart: HashSet<InstanceId> = apart.iter().flatten().copied().collect();
-    queue.look.sort_by_key(|id| !apart.contains(id));
-    queue.look.truncate((calls * batch_size).saturating_sub(queue.ready.len() + queue.asked));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        api::InstanceDeletionStatus,
-        engine::{
-            object::{
-                state::{
-                    memory::{CallState, OwnCall},
-                    spec::tests::spec_of,
-                },
-                tests::case::{Case, MICRO, then},
-            },
-            settings::{BATCH_SIZE, PATIENCE},
+    use crate::engine::{
+        object::{
+            state::memory::{CallState, OwnCall},
+            tests::case::{Case, MICRO, at, case_of, then},
         },
+        settings::{BATCH_SIZE, PATIENCE},
     };
 
-    fn case_of(n: u128) -> Case {
-        let spec = spec_of(n);
-        let ledger = Ledger::read(&spec.ids, &InstanceDeletionStatus::default());
-        let memory = Memory::new(&spec, Mono::START);
-        Case { spec, ledger, memory, ..Case::pending() }
-    }
-
-    fn line(case: &Case) -> Queue {
-        let Case { spec, ledger, memory, call_history, settings } = case;
-        queue(spec, ledger, memory, call_history, (then(), BATCH_SIZE), settings)
+    fn line_up(case: &Case) -> Candidates {
+        case.clone().judge(at(then()), |ledger, facts| candidates(ledger, facts, BATCH_SIZE))
     }
 
     #[test]
     fn the_look_reaches_one_wave_far_and_two_while_calls_run() {
         let mut case = case_of(1_000);
-        assert_eq!(line(&case).look.len(), 200, "four calls of fifty");
+        assert_eq!(line_up(&case).look.len(), 200, "four calls of fifty");
         let call = OwnCall { claim: "mine".into(), ids: vec![], state: CallState::InFlight };
         case.memory.calls.insert(7, call);
-        assert_eq!(line(&case).look.len(), 400);
+        assert_eq!(line_up(&case).look.len(), 400);
     }
 
     #[test]
     fn an_accepted_id_is_in_line_only_when_a_read_allows_it() {
         let mut case = case_of(2);
         case.ledger.rows[0].progress = Progress::Accepted { batch: None, resent: false };
-        let queue = line(&case);
-        assert_eq!(queue.look, [case.spec.ids[1]], "the other one is polled");
-        assert!(queue.held.is_empty() && !queue.unready.contains(&case.spec.ids[0]));
+        let candidates = line_up(&case);
+        assert_eq!(candidates.look, [case.spec.ids[1]], "the other one is polled");
+        assert!(candidates.held.is_empty() && !candidates.unready.contains(&case.spec.ids[0]));
         case.memory.saw(case.spec.ids[0], Seen::Live(Live::Error), then());
-        assert_eq!(line(&case).ready.len(), 1);
+        assert_eq!(line_up(&case).ready.len(), 1);
     }
 
     #[test]
@@ -227,18 +219,19 @@ mod tests {
             (Live::Error, settings.settle.saturating_sub(MICRO), Some(then() + MICRO)),
         ] {
             // It was accepted so long ago, and the read came right after.
-            let at = Mono::at(then().since_start().saturating_sub(since));
-            let case = Case::new(accepted.clone()).last_call(&Seen::ShuttingDown, at).seen(last, at + MICRO);
-            let queue = line(&case);
+            let moment = Mono::at(then().since_start().saturating_sub(since));
+            let case =
+                Case::new(accepted.clone()).last_call(&Seen::ShuttingDown, moment).seen(last, moment + MICRO);
+            let candidates = line_up(&case);
             let look = if until.is_none() { vec![case.id()] } else { vec![] };
-            assert_eq!((queue.look, queue.held_until), (look, until), "{last:?} {since:?}");
+            assert_eq!((candidates.look, candidates.held_until), (look, until), "{last:?} {since:?}");
         }
         let case =
             Case::new(accepted).last_call(&Seen::ShuttingDown, then()).read(Seen::ShuttingDown, then());
-        assert_eq!(line(&case), Queue::default(), "on its way as it should be");
+        assert_eq!(line_up(&case), Candidates::default(), "on its way as it should be");
     }
 
-    fn queue_of(ready: usize, look: usize, asked: usize) -> Queue {
+    fn candidates_of(ready: usize, look: usize, asked: usize) -> Candidates {
         let ready = (0..ready)
             .map(|position| Ready {
                 position,
@@ -250,7 +243,7 @@ mod tests {
         let look: Vec<_> = (0..look).map(|n| InstanceId::from_u128(10_000 + n as u128)).collect();
         let waiting = (0..asked).map(|n| InstanceId::from_u128(20_000 + n as u128));
         let unready = look.iter().copied().chain(waiting).collect();
-        Queue { ready, look, asked, unready, ..Queue::default() }
+        Candidates { ready, look, asked, unready, ..Candidates::default() }
     }
 
     #[test]
@@ -272,8 +265,8 @@ mod tests {
             ((49, 0, 1, 4), &[]),
         ];
         for ((ready, look, asked, most), expected) in table {
-            let queue = queue_of(ready, look, asked);
-            let wave = wave(&queue, &[], BATCH_SIZE, most);
+            let candidates = candidates_of(ready, look, asked);
+            let wave = wave(&candidates, &[], BATCH_SIZE, most);
             let sizes: Vec<usize> = wave.iter().map(Vec::len).collect();
             assert_eq!(sizes, expected, "{ready} {look} {asked} {most}");
             let sent: Vec<usize> = wave.into_iter().flatten().map(|r| r.position).collect();
@@ -284,45 +277,53 @@ mod tests {
     #[test]
     fn parts_are_sent_apart_and_first() {
         let id = |n: u128| InstanceId::from_u128(n);
-        let queue = queue_of(6, 0, 0);
+        let candidates = candidates_of(6, 0, 0);
         let positions = |wave: Vec<Vec<Ready>>| -> Vec<Vec<usize>> {
             wave.into_iter().map(|batch| batch.iter().map(|r| r.position).collect()).collect()
         };
         let apart = [vec![id(4)], vec![id(1), id(2)]];
         assert_eq!(
-            positions(wave(&queue, &apart, 50, 9)),
+            positions(wave(&candidates, &apart, 50, 9)),
             [vec![4], vec![1, 2], vec![0, 3, 5]],
             "a part is never filled up, and its ids are in no other batch"
         );
-        assert_eq!(positions(wave(&queue, &apart, 50, 1)), [vec![4]]);
-        let mut queue = queue_of(6, 0, 0);
-        queue.unready.insert(id(30));
+        assert_eq!(positions(wave(&candidates, &apart, 50, 1)), [vec![4]]);
+        let mut candidates = candidates_of(6, 0, 0);
+        candidates.unready.insert(id(30));
         let apart = [vec![id(1), id(30)]];
-        assert_eq!(positions(wave(&queue, &apart, 50, 9)), [vec![0, 2, 3, 4, 5]], "it waits for its look");
-        assert_eq!(positions(wave(&queue, &[], 2, 9)), [vec![0, 1], vec![2, 3], vec![4, 5]]);
-        assert_eq!(positions(wave(&queue, &[], 4, 9)), [vec![0, 1, 2, 3]], "the rest waits to be filled up");
+        assert_eq!(
+            positions(wave(&candidates, &apart, 50, 9)),
+            [vec![0, 2, 3, 4, 5]],
+            "it waits for its look"
+        );
+        assert_eq!(positions(wave(&candidates, &[], 2, 9)), [vec![0, 1], vec![2, 3], vec![4, 5]]);
+        assert_eq!(
+            positions(wave(&candidates, &[], 4, 9)),
+            [vec![0, 1, 2, 3]],
+            "the rest waits to be filled up"
+        );
     }
 
     #[test]
     fn what_is_sent_apart_is_looked_at_first_and_nothing_beyond_what_is_permitted() {
-        let ids = |queue: &Queue| queue.look.clone();
-        let whole = queue_of(0, 200, 0);
+        let ids = |candidates: &Candidates| candidates.look.clone();
+        let whole = candidates_of(0, 200, 0);
         let apart = [vec![whole.look[150], whole.look[7]]];
         for (calls, expected) in [(0, 0), (1, 50), (3, 150), (4, 200), (5, 200)] {
-            let mut queue = queue_of(0, 200, 0);
-            look_no_further(&mut queue, &[], calls, (50, 4));
-            assert_eq!(ids(&queue), whole.look[..expected], "{calls}");
-            assert_eq!(queue.unready.len(), 200, "what is not looked at is not ready");
+            let mut candidates = candidates_of(0, 200, 0);
+            candidates.look_no_further(&[], calls, (50, 4));
+            assert_eq!(ids(&candidates), whole.look[..expected], "{calls}");
+            assert_eq!(candidates.unready.len(), 200, "what is not looked at is not ready");
         }
-        let mut queue = queue_of(10, 200, 30);
-        look_no_further(&mut queue, &apart, 1, (50, 4));
-        assert_eq!(ids(&queue)[..3], [whole.look[7], whole.look[150], whole.look[0]]);
-        assert_eq!(queue.look.len(), 10);
-        look_no_further(&mut queue_of(60, 1, 0), &[], 1, (50, 4));
+        let mut candidates = candidates_of(10, 200, 30);
+        candidates.look_no_further(&apart, 1, (50, 4));
+        assert_eq!(ids(&candidates)[..3], [whole.look[7], whole.look[150], whole.look[0]]);
+        assert_eq!(candidates.look.len(), 10);
+        candidates_of(60, 1, 0).look_no_further(&[], 1, (50, 4));
     }
 
     #[test]
-    fn the_calls_that_a_queue_comes_to() {
+    fn the_calls_that_candidates_come_to() {
         let apart = [vec![InstanceId::from_u128(1)]];
         for ((ready, look, asked), parts, calls) in [
             ((0, 0, 0), 0, 0),
@@ -332,7 +333,7 @@ mod tests {
             ((20, 20, 11), 0, 2),
             ((1, 0, 0), 1, 2),
         ] {
-            assert_eq!(super::calls(&queue_of(ready, look, asked), &apart[..parts], 50), calls);
+            assert_eq!(candidates_of(ready, look, asked).calls(&apart[..parts], 50), calls);
         }
     }
 }

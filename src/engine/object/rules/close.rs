@@ -1,56 +1,46 @@
-//! How an object ends whose limit has passed (design §3, *notAfter* and *activeDeadlineSeconds*).
+//! The *close* rule: how the rows of an object end once `activeDeadlineSeconds` or `notAfter` has
+//! passed.
 
-use super::batch::Queue;
+use super::{
+    batch::Candidates,
+    facts::{Facts, RowFacts},
+};
 use crate::{
     api::FailureReason,
     engine::{
         id::InstanceId,
-        object::state::{
-            ledger::{Ledger, Progress},
-            memory::Memory,
-        },
-        settings::Settings,
+        object::state::ledger::{Ledger, Progress},
         state::Seen,
-        time::{Mono, Now},
+        time::Mono,
     },
 };
 
-/// How far the end of an object is whose deadline has passed.
+/// The last look of an object whose deadline has passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastLook {
     /// Ids to look at a last time.
     pub look: Vec<InstanceId>,
-    /// Instances of which that look is still to come.
+    /// Number of instances whose last look is still to come.
     pub waiting: usize,
 }
 
-/// Ends every open row of an object whose deadline passed at `since`, once each was looked at a last time. A look that
-/// can't be made, or has brought nothing after `--request-timeout`, counts as made. None: the rows have their end.
-pub fn at_deadline(
-    ledger: &mut Ledger,
-    memory: &Memory,
-    since: Mono,
-    now: &Now,
-    settings: &Settings,
-) -> Option<LastLook> {
-    let open: Vec<usize> = ledger
-        .rows
-        .iter()
-        .enumerate()
-        .filter(|(_, row)| !row.progress.ended())
-        .map(|(position, _)| position)
-        .collect();
+/// Ends every open row of an object whose deadline passed at `since`, once each id was looked at a
+/// last time. A look that cannot be made, or has brought nothing after `--request-timeout`, counts
+/// as made. Returns none once the rows have ended.
+pub fn at_deadline(ledger: &mut Ledger, facts: &Facts<'_>, since: Mono) -> Option<LastLook> {
+    let Facts { memory, now, settings, .. } = *facts;
     let mut last = LastLook::default();
+    let mut open = Vec::new();
     let given_up = now.mono >= since + settings.request_timeout;
-    for position in &open {
-        let observation = memory.observation(*position);
+    for RowFacts { position, row, observation, .. } in facts.open_rows(ledger) {
+        open.push(position);
         let looked = observation.last.as_ref().is_some_and(|(_, sent)| *sent > since);
         let failed = memory.look_trouble.is_some() && observation.asked.is_none();
         if looked || failed || given_up {
             continue;
         }
         last.waiting += 1;
-        if let Some(row) = ledger.rows.get(*position).filter(|_| observation.asked.is_none()) {
+        if observation.asked.is_none() {
             last.look.push(row.id);
         }
     }
@@ -64,24 +54,25 @@ pub fn at_deadline(
     None
 }
 
-/// Ends the rows that would be sent now, had `notAfter` not passed: a look that counts showed them alive. Returns
-/// whether there were any.
-pub fn after_not_after(ledger: &mut Ledger, memory: &Memory, queue: &mut Queue, now: &Now) -> bool {
-    let before = queue.ready.len() + queue.unusable.len();
-    for ready in queue.ready.drain(..) {
-        ledger.fail(ready.position, FailureReason::Expired, None, now);
+/// Ends the rows that would be sent now, had `notAfter` not passed: a look that counts showed them
+/// alive. Returns whether a row ended.
+pub fn after_not_after(ledger: &mut Ledger, facts: &Facts<'_>, candidates: &mut Candidates) -> bool {
+    let before = candidates.ready.len() + candidates.unusable.len();
+    for ready in candidates.ready.drain(..) {
+        ledger.fail(ready.position, FailureReason::Expired, None, facts.now);
     }
-    queue.unusable.retain(|position| {
-        // A state without a name for it is a state all the same: neither gone nor on its way.
-        let read = matches!(memory.observation(*position).last, Some((Seen::Other(_), _)));
-        let accepted =
-            ledger.rows.get(*position).is_some_and(|r| matches!(r.progress, Progress::Accepted { .. }));
+    candidates.unusable.retain(|position| {
+        let Some(RowFacts { row, observation, .. }) = facts.row(ledger, *position) else { return true };
+        // A state that this version does not know is a state all the same: neither gone nor on its
+        // way.
+        let read = matches!(observation.last, Some((Seen::Other(_), _)));
+        let accepted = matches!(row.progress, Progress::Accepted { .. });
         if read && !accepted {
-            ledger.fail(*position, FailureReason::Expired, None, now);
+            ledger.fail(*position, FailureReason::Expired, None, facts.now);
         }
         !read || accepted
     });
-    queue.ready.len() + queue.unusable.len() < before
+    candidates.ready.len() + candidates.unusable.len() < before
 }
 
 #[cfg(test)]
@@ -90,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{
+        Now,
         object::{
             rules::batch::Ready,
             tests::case::{Case, MICRO, just_before, then},
@@ -106,7 +98,7 @@ mod tests {
     fn the_last_look_is_one_that_was_sent_after_the_deadline() {
         let at_deadline = |sent: Mono| {
             let mut case = Case::pending().seen(Live::Running, sent);
-            at_deadline(&mut case.ledger, &case.memory, then(), &now(), &case.settings)
+            case.judge(now(), |ledger, facts| at_deadline(ledger, facts, then()))
         };
         let waits = |case: &Case| Some(LastLook { look: vec![case.id()], waiting: 1 });
         assert_eq!(at_deadline(just_before(then())), waits(&Case::pending()));
@@ -114,22 +106,26 @@ mod tests {
         assert_eq!(at_deadline(then() + MICRO), None, "the row has its end");
     }
 
-    /// Whether the row ends, whether it stays in its queue, and what is said.
+    /// Whether the row ends, whether it stays in its candidates, and what is said.
     fn after(progress: Progress, seen: Option<Seen>) -> (bool, bool, bool) {
         let mut case = Case::new(progress);
-        let mut queue = Queue::default();
+        let mut candidates = Candidates::default();
         match seen {
             Some(Seen::Live(live)) => {
-                queue.ready.push(Ready { position: 0, id: case.id(), live, look_sent: then() });
+                candidates.ready.push(Ready { position: 0, id: case.id(), live, look_sent: then() });
             }
             Some(seen) => {
-                queue.unusable.push(0);
+                candidates.unusable.push(0);
                 case = case.read(seen, then());
             }
-            None => queue.unusable.push(0),
+            None => candidates.unusable.push(0),
         }
-        let said = after_not_after(&mut case.ledger, &case.memory, &mut queue, &now());
-        (case.ledger.rows[0].progress.ended(), !queue.ready.is_empty() || !queue.unusable.is_empty(), said)
+        let said = case.judge(now(), |ledger, facts| after_not_after(ledger, facts, &mut candidates));
+        (
+            case.ledger.rows[0].progress.ended(),
+            !candidates.ready.is_empty() || !candidates.unusable.is_empty(),
+            said,
+        )
     }
 
     #[test]
@@ -149,12 +145,8 @@ mod tests {
         for (progress, seen, expected) in table {
             assert_eq!(after(progress.clone(), seen.clone()), expected, "{progress:?} {seen:?}");
         }
-        let nothing = after_not_after(
-            &mut Case::pending().ledger,
-            &Case::pending().memory,
-            &mut Queue::default(),
-            &now(),
-        );
+        let nothing = Case::pending()
+            .judge(now(), |ledger, facts| after_not_after(ledger, facts, &mut Candidates::default()));
         assert!(!nothing);
     }
 }

@@ -1,8 +1,13 @@
-//! The rules of a decision, one a file.
+//! The rules of a decision, one per file, in the order in which a decision applies them.
+//!
+//! Rules know the [state](super::state) of an object; the state knows no rule.
 
 pub mod batch;
 pub mod close;
+pub mod facts;
+pub mod last_call;
 pub mod look_first;
+pub mod observe;
 pub mod plan;
 pub mod poll;
 pub mod record;

@@ -1,4 +1,4 @@
-//! What a deletion would do, for objects with `dryRun: true`.
+//! The *plan* rule: what a deletion would do, for objects with `dryRun: true`.
 
 use crate::{
     api::PlanStatus,
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// Ids that the plan names, at most.
+/// Most ids that a plan names: enough for a person to recognize them, and a small status.
 const IDS: usize = 20;
 
 /// How far the plan is.
@@ -24,7 +24,8 @@ pub enum Planning {
     Done(PlanStatus),
 }
 
-/// Makes the plan from looks that were sent after `since`, the moment at which this process first saw the spec as it is.
+/// Makes the plan from looks that were sent after `since`, the moment at which this process first
+/// saw the present spec.
 #[must_use]
 pub fn plan(spec: &DeletionSpec, memory: &Memory, since: Mono) -> Planning {
     let mut look = Vec::new();

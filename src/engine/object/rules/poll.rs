@@ -1,126 +1,159 @@
-//! The poll rule: which instances an object looks at itself, and when, and which it leaves to its account's schedule
-//! (design §3, rule 6 and *Reading states*).
+//! The *poll* rule: which instances an object looks at itself, when, and which it leaves to its
+//! account's schedule.
 
 use std::{collections::HashSet, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::batch::Queue;
+use super::{
+    batch::Candidates,
+    facts::{Facts, RowFacts},
+};
 use crate::engine::{
     account::schedule::{OnItsWay, Watch},
     id::InstanceId,
     object::state::{
         ledger::{Ledger, Progress, Row},
-        memory::Memory,
         observations::Observation,
-        spec::DeletionSpec,
     },
-    settings::Settings,
     state::Seen,
-    time::{Mono, Now},
+    time::Mono,
 };
 
-/// What is due for a look, and when the next look is.
+/// The looks that are due now, and when the next one is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Due {
     /// Ids to look at now.
     pub ids: Vec<InstanceId>,
     /// Whether the regular look is among them.
     pub regular: bool,
-    /// What the account's schedule looks at.
+    /// Ids that the account's schedule looks at.
     pub watch: Watch,
     /// When something is due next; none if nothing is looked at any more, or by the schedule alone.
     pub next: Option<Mono>,
 }
 
-/// Leaves ids whose deletion was accepted to the account's schedule. Looks every `poll_min` at those that a call may have
-/// named otherwise (`Submitted`, or `Accepted` with a further attempt of unknown outcome), until each has its end; at ids
-/// that wait for their second not-found read when that can count; and at the ids next in line for a call, at once.
+impl Due {
+    /// Has something due at this moment at the latest.
+    pub fn wake_at(&mut self, at: Mono) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+}
+
+/// Which ids are due for a look.
 ///
-/// Where a look is `requested`, all that a call may have named is looked at, at once.
+/// - Ids whose deletion was accepted are left to the account's schedule. `started` is
+///   `status.startTime`, for their age.
+/// - Ids that a call may have named otherwise (`Submitted`, or `Accepted` with a further attempt of
+///   unknown outcome) are due every `--poll-min` until they end.
+/// - Ids that wait for their second not-found read are due when that read can count.
+/// - Ids next in line for a call are due at once.
 ///
-/// Of a suspended object only ids that a call may have named are looked at.
+/// When a person `requested` a look, every id that a call may have named is due at once. In a
+/// suspended object only ids that a call may have named are due.
 #[must_use]
 pub fn due(
-    spec: &DeletionSpec,
     ledger: &Ledger,
-    memory: &Memory,
-    queue: &Queue,
-    (now, started, requested): (&Now, Option<Timestamp>, bool),
-    settings: &Settings,
+    facts: &Facts<'_>,
+    candidates: &Candidates,
+    started: Option<Timestamp>,
+    requested: bool,
 ) -> Due {
-    let (wall, now) = (now.wall, now.mono);
+    let Facts { memory, settings, .. } = *facts;
+    let now = facts.now.mono;
     let mut due = Due { regular: requested || now >= memory.next_poll, ..Due::default() };
-    let mut later = |at: Mono| due.next = Some(due.next.map_or(at, |next: Mono| next.min(at)));
-    let waiting: HashSet<usize> = queue.held.iter().chain(&queue.unusable).copied().collect();
+    let waiting: HashSet<usize> = candidates.held.iter().chain(&candidates.unusable).copied().collect();
     let mut regular = Vec::new();
-    for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
-        let observation = memory.observation(position);
-        // The reader answers every look. Should an answer be lost all the same, the look is asked for again.
+    for row_facts in facts.open_rows(ledger) {
+        let RowFacts { position, row, observation, .. } = row_facts;
+        // The reader answers every look. Should an answer be lost all the same, the look is asked
+        // for again.
         let lost = observation.asked.map(|asked| asked + settings.request_timeout * 10);
-        let asked = lost.is_some_and(|lost| now < lost);
-        if let Some(lost) = lost.filter(|_| asked) {
-            later(lost);
+        let looking = lost.filter(|lost| now < *lost);
+        if let Some(lost) = looking {
+            due.wake_at(lost);
         }
         if on_schedule(row, observation) && !memory.unread(row.id) {
-            let age = age(row, ledger, started, wall);
-            due.watch.on_their_way.push(OnItsWay { id: row.id, age, asked: asked || requested });
-            due.ids.extend(Some(row.id).filter(|_| requested && !asked));
+            let age = age(row, ledger, started, facts.now.wall);
+            let asked = looking.is_some() || requested;
+            due.watch.on_their_way.push(OnItsWay { id: row.id, age, asked });
+            due.ids.extend(Some(row.id).filter(|_| requested && looking.is_none()));
             continue;
         }
         due.watch.others += 1;
-        if asked {
+        if looking.is_some() {
             continue;
         }
-        let confirm_at = observation.not_found_since().map(|since| since + settings.settle);
-        match row.progress {
-            // A limit that has passed has every open id looked at, also of a suspended object.
-            Progress::Pending if spec.suspend && memory.deadlines.passed().is_none() => {}
-            Progress::Pending => match confirm_at {
-                Some(at) if now < at => later(at),
-                Some(_) => due.ids.push(row.id),
-                None if waiting.contains(&position) || broken(observation) => regular.push(row.id),
-                None => {}
-            },
-            _ => match confirm_at {
-                Some(at) if now < at => later(at),
-                _ => regular.push(row.id),
-            },
+        match look_of(&row_facts, waiting.contains(&position), facts) {
+            Look::Never => {}
+            Look::Now => due.ids.push(row.id),
+            Look::At(at) => due.wake_at(at),
+            Look::Regular => regular.push(row.id),
         }
     }
     if !regular.is_empty() {
         if due.regular {
             due.ids.append(&mut regular);
-            later(now + settings.poll_min);
+            due.wake_at(now + settings.poll_min);
         } else {
-            later(memory.next_poll);
+            due.wake_at(memory.next_poll);
         }
     }
     let already: HashSet<InstanceId> = due.ids.iter().copied().collect();
     due.regular &= !already.is_empty();
-    due.ids.extend(queue.look.iter().filter(|id| !already.contains(id)));
-    if let Some(at) = queue.held_until {
-        later(at.max(now));
+    due.ids.extend(candidates.look.iter().filter(|id| !already.contains(id)));
+    if let Some(at) = candidates.held_until {
+        due.wake_at(at.max(now));
     }
     due
 }
 
-/// Whether the deletion of an id was accepted, and nothing but what comes of it is waited for.
+/// When an object looks at one of its ids.
+enum Look {
+    Never,
+    Now,
+    At(Mono),
+    /// With the regular look.
+    Regular,
+}
+
+/// When the object looks at an id that is not on the schedule. `waits`: the id waits for a call, or
+/// has no usable state.
+fn look_of(row_facts: &RowFacts<'_>, waits: bool, facts: &Facts<'_>) -> Look {
+    let RowFacts { row, observation, .. } = *row_facts;
+    let confirm_at = observation.not_found_since().map(|since| since + facts.settings.settle);
+    let pending = matches!(row.progress, Progress::Pending);
+    // Once a deadline has passed every open id is looked at, also in a suspended object.
+    if pending && facts.spec.suspend && facts.memory.deadlines.passed().is_none() {
+        return Look::Never;
+    }
+    match confirm_at {
+        Some(at) if facts.now.mono < at => Look::At(at),
+        Some(_) if pending => Look::Now,
+        None if pending && !waits && !broken(observation) => Look::Never,
+        Some(_) | None => Look::Regular,
+    }
+}
+
+/// Whether the account's schedule looks at an id: its deletion was accepted, and the object waits
+/// for nothing but its end.
 #[must_use]
 pub fn on_schedule(row: &Row, observation: &Observation) -> bool {
     let missing = matches!(observation.last, Some((Seen::NotFound, _)));
     matches!(row.progress, Progress::Accepted { resent: false, .. }) && !missing
 }
 
-/// The time since an id was accepted, as far as the record tells: since its call was written down, or since the object was
-/// started if that is not known. Only the times of looks depend on it, so it may go by the wall clock.
+/// The time since an id was accepted, as far as the record tells: since the intent of its call was
+/// stored, else since the object started. Only the times of looks depend on it, so the wall clock
+/// will do.
 fn age(row: &Row, ledger: &Ledger, started: Option<Timestamp>, wall: Timestamp) -> Duration {
     let batch = row.progress.batch().and_then(|number| ledger.batch(number));
     let since = batch.map(|batch| batch.submitted_at.0).or(started);
     since.and_then(|since| Duration::try_from(wall.duration_since(since)).ok()).unwrap_or_default()
 }
 
-/// Not found, by a read that no longer counts: a call or a read of another object came between.
+/// Whether the newest read is a not-found read that no longer counts: a call, or a read of another
+/// object, came between.
 fn broken(observation: &Observation) -> bool {
     observation.not_found_since().is_none() && matches!(observation.last, Some((Seen::NotFound, _)))
 }
@@ -129,9 +162,10 @@ fn broken(observation: &Observation) -> bool {
 mod tests {
     use super::*;
     use crate::engine::{
+        Now,
         object::{
             state::{deadlines::Cutoff, memory::LookEnd},
-            tests::case::{Case, MICRO, just_before, then},
+            tests::case::{Case, MICRO, at, just_before, then},
         },
         outcome::{CloudMessage, LookFailure, Trouble},
         state::Live,
@@ -140,18 +174,16 @@ mod tests {
     const SUBMITTED: Progress = Progress::Submitted { batch: 7 };
     const ACCEPTED: Progress = Progress::Accepted { batch: None, resent: false };
 
-    fn ask(case: &Case, queue: &Queue, mono: Mono) -> Due {
-        let now = Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() };
-        due(&case.spec, &case.ledger, &case.memory, queue, (&now, None, false), &case.settings)
+    fn ask(case: &Case, candidates: &Candidates, mono: Mono) -> Due {
+        case.clone().judge(at(mono), |ledger, facts| due(ledger, facts, candidates, None, false))
     }
 
     #[test]
     fn a_requested_look_is_at_all_that_a_call_may_have_named_and_is_not_under_way() {
         let later = then() + MICRO;
         let looked = |case: &Case| {
-            let now = Now { mono: then(), wall: Timestamp::UNIX_EPOCH };
-            let (now, queue) = ((&now, None, true), Queue::default());
-            due(&case.spec, &case.ledger, &case.memory, &queue, now, &case.settings)
+            let candidates = Candidates::default();
+            case.clone().judge(at(then()), |ledger, facts| due(ledger, facts, &candidates, None, true))
         };
         for (progress, looks) in [(SUBMITTED, true), (ACCEPTED, true), (Progress::Pending, false)] {
             let mut case = polled(progress.clone(), later);
@@ -189,16 +221,16 @@ mod tests {
         let resent = Progress::Accepted { batch: Some(7), resent: true };
         for case in [polled(SUBMITTED, then()), polled(resent, then())] {
             let early = just_before(then());
-            assert_eq!(ask(&case, &Queue::default(), early), nothing(Some(then())), "{:?}", case.ledger);
+            assert_eq!(ask(&case, &Candidates::default(), early), nothing(Some(then())), "{:?}", case.ledger);
             let (ids, next) = (vec![case.id()], Some(then() + poll_min));
             let expected = Due { ids, regular: true, watch: others(1), next };
-            assert_eq!(ask(&case, &Queue::default(), then()), expected, "{:?}", case.ledger);
+            assert_eq!(ask(&case, &Candidates::default(), then()), expected, "{:?}", case.ledger);
         }
         let over = polled(Progress::Terminated { batch: None, ended_at: None }, then());
-        assert_eq!(ask(&over, &Queue::default(), then()), Due::default());
+        assert_eq!(ask(&over, &Candidates::default(), then()), Due::default());
         let pending = polled(Progress::Pending, then());
         assert_eq!(
-            ask(&pending, &Queue::default(), then()),
+            ask(&pending, &Candidates::default(), then()),
             nothing(None),
             "it is next in line, or it waits"
         );
@@ -209,7 +241,7 @@ mod tests {
         let age = then().since_start();
         let seen = [Seen::ShuttingDown, Seen::Live(Live::Running), Seen::Live(Live::Error), Seen::Unreadable];
         for case in [polled(ACCEPTED, Mono::START)].into_iter().chain(seen.map(read_before)) {
-            let mut due = ask(&case, &Queue::default(), then());
+            let mut due = ask(&case, &Candidates::default(), then());
             assert_eq!(
                 due.watch.on_their_way.pop(),
                 Some(OnItsWay { id: case.id(), age: Duration::ZERO, asked: false })
@@ -218,11 +250,11 @@ mod tests {
         }
         let accepted = Progress::Accepted { batch: Some(7), resent: false };
         let mut case = polled(accepted, Mono::START).batch("mine", Some(1));
-        let ages = |case: &Case, started: Option<Timestamp>, at: Mono| {
-            let now = Now { mono: at, wall: Timestamp::UNIX_EPOCH + at.since_start() };
-            let queue = Queue::default();
-            let now = (&now, started, false);
-            let due = due(&case.spec, &case.ledger, &case.memory, &queue, now, &case.settings);
+        let ages = |case: &Case, started: Option<Timestamp>, moment: Mono| {
+            let candidates = Candidates::default();
+            let due = case
+                .clone()
+                .judge(at(moment), |ledger, facts| due(ledger, facts, &candidates, started, false));
             due.watch.on_their_way.iter().map(|one| one.age).collect::<Vec<_>>()
         };
         let started = Some(Timestamp::UNIX_EPOCH + age / 2);
@@ -249,28 +281,30 @@ mod tests {
             case.memory.look_answered(&[id], LookEnd { failure, now: &now, settings: &settings, random: 0 });
         };
         answer(&mut case, then(), true);
-        let due = ask(&case, &Queue::default(), then());
+        let due = ask(&case, &Candidates::default(), then());
         assert_eq!((due.ids, due.watch), (vec![id], others(1)));
         case.memory.saw(id, Seen::ShuttingDown, then() + MICRO);
         answer(&mut case, then() + MICRO, false);
         assert_eq!(case.memory.look_trouble, None);
-        assert_eq!(ask(&case, &Queue::default(), then() + MICRO).watch.on_their_way.len(), 1);
+        assert_eq!(ask(&case, &Candidates::default(), then() + MICRO).watch.on_their_way.len(), 1);
     }
 
     #[test]
     fn a_pending_id_that_waits_is_looked_at_with_the_others() {
-        let waits =
-            [Queue { held: vec![0], ..Queue::default() }, Queue { unusable: vec![0], ..Queue::default() }];
-        for queue in waits {
+        let waits = [
+            Candidates { held: vec![0], ..Candidates::default() },
+            Candidates { unusable: vec![0], ..Candidates::default() },
+        ];
+        for candidates in waits {
             let case = polled(Progress::Pending, then());
-            let look = ask(&case, &queue, then());
-            assert_eq!((look.ids, look.regular), (vec![case.id()], true), "{queue:?}");
+            let look = ask(&case, &candidates, then());
+            assert_eq!((look.ids, look.regular), (vec![case.id()], true), "{candidates:?}");
             let other = polled(Progress::Pending, then() + MICRO);
-            assert_eq!(ask(&other, &queue, then()), nothing(Some(then() + MICRO)), "{queue:?}");
+            assert_eq!(ask(&other, &candidates, then()), nothing(Some(then() + MICRO)), "{candidates:?}");
         }
-        let queue = Queue { held: vec![1], ..Queue::default() };
+        let candidates = Candidates { held: vec![1], ..Candidates::default() };
         assert_eq!(
-            ask(&polled(Progress::Pending, then()), &queue, then()),
+            ask(&polled(Progress::Pending, then()), &candidates, then()),
             nothing(None),
             "it is another that waits"
         );
@@ -283,8 +317,8 @@ mod tests {
         for progress in [Progress::Pending, SUBMITTED, ACCEPTED] {
             let pending = progress == Progress::Pending;
             let case = polled(progress, later).read(Seen::NotFound, then());
-            assert_eq!(ask(&case, &Queue::default(), then()), nothing(Some(then() + settle)));
-            let due = ask(&case, &Queue::default(), then() + settle);
+            assert_eq!(ask(&case, &Candidates::default(), then()), nothing(Some(then() + settle)));
+            let due = ask(&case, &Candidates::default(), then() + settle);
             // With the others, for what is looked at regularly anyway.
             let (expected, next) = if pending { (vec![case.id()], None) } else { (vec![], Some(later)) };
             assert_eq!((due.ids, due.regular, due.next), (expected, false, next));
@@ -296,8 +330,8 @@ mod tests {
         let mut case = polled(Progress::Pending, then() + MICRO).read(Seen::NotFound, just_before(then()));
         case.call_history.saw(case.id(), &Seen::ShuttingDown, then());
         case.observe(then());
-        assert_eq!(ask(&case, &Queue::default(), then()), nothing(Some(then() + MICRO)));
-        let due = ask(&case, &Queue::default(), then() + MICRO);
+        assert_eq!(ask(&case, &Candidates::default(), then()), nothing(Some(then() + MICRO)));
+        let due = ask(&case, &Candidates::default(), then() + MICRO);
         assert_eq!((due.ids, due.regular), (vec![case.id()], true));
     }
 
@@ -306,13 +340,13 @@ mod tests {
         let lost = then() + Case::pending().settings.request_timeout * 10;
         let mut case = polled(SUBMITTED, Mono::START);
         case.memory.asked(&case.spec.ids, then());
-        assert_eq!(ask(&case, &Queue::default(), then()), nothing(Some(lost)));
-        assert_eq!(ask(&case, &Queue::default(), just_before(lost)), nothing(Some(lost)));
-        assert_eq!(ask(&case, &Queue::default(), lost).ids, [case.id()]);
+        assert_eq!(ask(&case, &Candidates::default(), then()), nothing(Some(lost)));
+        assert_eq!(ask(&case, &Candidates::default(), just_before(lost)), nothing(Some(lost)));
+        assert_eq!(ask(&case, &Candidates::default(), lost).ids, [case.id()]);
         let mut scheduled = polled(ACCEPTED, Mono::START);
         scheduled.memory.asked(&scheduled.spec.ids, then());
         for (now, asked) in [(just_before(lost), true), (lost, false)] {
-            let due = ask(&scheduled, &Queue::default(), now);
+            let due = ask(&scheduled, &Candidates::default(), now);
             assert_eq!(due.watch.on_their_way.iter().map(|one| one.asked).collect::<Vec<_>>(), [asked]);
             assert_eq!(due.next, Some(lost).filter(|_| asked));
         }
@@ -320,34 +354,34 @@ mod tests {
 
     #[test]
     fn of_a_suspended_object_only_what_a_call_may_have_named_is_looked_at() {
-        let queue = Queue { held: vec![0], ..Queue::default() };
+        let candidates = Candidates { held: vec![0], ..Candidates::default() };
         let mut case = polled(Progress::Pending, then());
         case.spec.suspend = true;
-        assert_eq!(ask(&case, &queue, then()), nothing(None));
+        assert_eq!(ask(&case, &candidates, then()), nothing(None));
         case.spec.not_after = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
         case.observe(then());
         assert_eq!(case.memory.deadlines.passed().map(|(cutoff, _)| cutoff), Some(Cutoff::NotAfter));
         assert_eq!(
-            ask(&case, &queue, then()).ids,
+            ask(&case, &candidates, then()).ids,
             [case.id()],
-            "a limit that has passed has everything looked at"
+            "once a deadline has passed every open id is looked at"
         );
         let mut submitted = polled(SUBMITTED, then());
         submitted.spec.suspend = true;
-        assert_eq!(ask(&submitted, &Queue::default(), then()).ids, [submitted.id()]);
+        assert_eq!(ask(&submitted, &Candidates::default(), then()).ids, [submitted.id()]);
         let mut accepted = polled(ACCEPTED, then());
         accepted.spec.suspend = true;
-        assert_eq!(ask(&accepted, &Queue::default(), then()).watch.on_their_way.len(), 1);
+        assert_eq!(ask(&accepted, &Candidates::default(), then()).watch.on_their_way.len(), 1);
     }
 
     #[test]
     fn ids_next_in_line_are_looked_at_at_once_and_each_once() {
         let case = polled(SUBMITTED, then());
         let other = InstanceId::from_u128(9);
-        let queue = Queue { look: vec![case.id(), other], ..Queue::default() };
-        let due = ask(&case, &queue, then());
+        let candidates = Candidates { look: vec![case.id(), other], ..Candidates::default() };
+        let due = ask(&case, &candidates, then());
         assert_eq!((due.ids, due.regular), (vec![case.id(), other], true));
-        let early = ask(&case, &queue, just_before(then()));
+        let early = ask(&case, &candidates, just_before(then()));
         assert_eq!((early.ids, early.regular), (vec![case.id(), other], false), "no regular one");
     }
 
@@ -355,8 +389,8 @@ mod tests {
     fn what_is_held_is_a_time_to_wake() {
         let case = polled(SUBMITTED, then());
         for (until, next) in [(then() + MICRO, then() + MICRO), (just_before(then()), then())] {
-            let queue = Queue { held_until: Some(until), ..Queue::default() };
-            assert_eq!(ask(&case, &queue, then()).next, Some(next));
+            let candidates = Candidates { held_until: Some(until), ..Candidates::default() };
+            assert_eq!(ask(&case, &candidates, then()).next, Some(next));
         }
     }
 }

@@ -1,25 +1,26 @@
-//! What calls came to and what reads showed, merged forward into the record (design §3, rules 4 to 6; properties S4 to S7).
+//! The *record* rule: outcomes of calls and states that reads showed go into the record, which only
+//! moves forward.
 
-use super::look_first;
+use super::facts::{Facts, RowFacts};
 use crate::{
     api::{BatchStatus, FailureReason, NotFoundPolicy},
     engine::{
-        account::call_history::CallHistory,
         object::state::{
             ledger::{Ledger, Progress, Row, count},
             memory::{CallState, Memory, OwnCall},
-            spec::DeletionSpec,
         },
         outcome::{CallOutcome, Refusal},
         settings::Settings,
         state::{Live, Seen, StateText},
-        time::Now,
+        time::{Mono, Now},
     },
 };
 
-/// Enters the outcomes of this process's calls that no acknowledged write holds yet. Returns their batch numbers.
+/// Enters the outcomes of this process's calls that no acknowledged write holds yet. Returns their
+/// batch numbers.
 ///
-/// Entering an outcome twice changes nothing (a write that was applied and whose reply was lost, K2).
+/// Entering an outcome twice changes nothing: a write may have been applied although its reply was
+/// lost.
 pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
     let mut entered = Vec::new();
     for (number, call) in &memory.calls {
@@ -27,18 +28,17 @@ pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
         entered.push(*number);
         enter(ledger, *number, call, outcome);
     }
-    if !memory.bisection.verdicts().is_empty() {
-        verdicts(ledger, memory, now);
+    if !memory.bisection.given_up().is_empty() {
+        given_up(ledger, memory, now);
     }
     entered
 }
 
-/// Enters ids that refusals showed to be bad.
-fn verdicts(ledger: &mut Ledger, memory: &Memory, now: &Now) {
+/// Enters the ids that refusals showed to be bad.
+fn given_up(ledger: &mut Ledger, memory: &Memory, now: &Now) {
     for position in 0..ledger.rows.len() {
         let Some(row) = ledger.rows.get(position) else { continue };
-        let verdict = memory.bisection.verdicts().get(&row.id);
-        if let Some((reason, message)) = verdict {
+        if let Some((reason, message)) = memory.bisection.given_up().get(&row.id) {
             ledger.fail(position, *reason, Some(message), now);
         }
     }
@@ -47,8 +47,8 @@ fn verdicts(ledger: &mut Ledger, memory: &Memory, now: &Now) {
 fn enter(ledger: &mut Ledger, number: u32, call: &OwnCall, outcome: &CallOutcome) {
     let mine = |b: &&mut BatchStatus| b.number == number && b.claim == call.claim;
     let Some(batch) = ledger.batches.iter_mut().rev().find(mine) else {
-        // The record lost the intent (a restored etcd) or holds another process's under this number: what the cloud
-        // accepted is merged, everything else is left alone.
+        // The record lost the intent (a restored etcd) or holds another process's under this
+        // number: what the cloud accepted is merged, everything else is left alone.
         if let CallOutcome::Accepted { ids, .. } = outcome {
             ledger.rows.iter_mut().filter(|r| ids.contains(&r.id)).for_each(accept);
         }
@@ -62,7 +62,8 @@ fn enter(ledger: &mut Ledger, number: u32, call: &OwnCall, outcome: &CallOutcome
     }
     let named = |row: &Row| row.progress.batch() == Some(number) && !row.progress.ended();
     for row in ledger.rows.iter_mut().filter(|r| named(r)) {
-        // Counted from what was recorded before the call, so that entering an outcome twice counts it once.
+        // Counted from what was recorded before the call, so that entering an outcome twice counts
+        // it once.
         let used = call.attempts_before(row.id).map_or(row.attempts, |before| row.attempts.max(before + 1));
         match outcome {
             CallOutcome::Accepted { ids, .. } => {
@@ -102,53 +103,24 @@ fn accept(row: &mut Row) {
 }
 
 /// Enters what reads have shown. Returns whether a row moved forward.
-pub fn observations(
-    ledger: &mut Ledger,
-    spec: &DeletionSpec,
-    memory: &Memory,
-    call_history: &CallHistory,
-    now: &Now,
-    settings: &Settings,
-) -> bool {
+pub fn observations(ledger: &mut Ledger, facts: &Facts<'_>) -> bool {
     let mut moved = false;
     for position in 0..ledger.rows.len() {
-        let Some(row) = ledger.rows.get(position).filter(|r| !r.progress.ended()) else { continue };
-        let Some((seen, sent)) = &memory.observation(position).last else { continue };
-        let batch = row.progress.batch();
-        let ended = look_first::last_end(row, ledger, memory, call_history);
-        // A read speaks about a call only if it was sent after the call ended.
-        let after_call = !look_first::in_flight(row, ledger, memory, call_history)
-            && ended.is_none_or(|ended| *sent > ended);
-        let progress = match seen {
-            Seen::Terminated => Some(Progress::Terminated { batch, ended_at: Some(now.time()) }),
-            Seen::NotFound if confirmed_not_found(position, row, ledger, memory, call_history, settings) => {
-                let never_known = matches!(row.progress, Progress::Pending);
-                if never_known && spec.not_found_policy == NotFoundPolicy::Fail {
-                    ledger.fail(position, FailureReason::NotFound, None, now);
-                    moved = true;
-                    continue;
-                }
-                Some(Progress::NotFound { batch, ended_at: Some(now.time()) })
-            }
-            Seen::ShuttingDown => match row.progress {
-                Progress::Accepted { resent: true, .. } if !after_call => None,
-                Progress::Accepted { resent: false, .. } => None,
-                _ => Some(Progress::Accepted { batch, resent: false }),
-            },
-            _ => None,
+        let Some(row_facts) = facts.row(ledger, position).filter(|f| !f.row.progress.ended()) else {
+            continue;
         };
-        let (seen, sent_after_call) = (seen.clone(), after_call);
-        // An id that the service did not know and that reads alive was refused for its state: that uses an attempt.
-        let refused = memory.refused.get(&row.id).filter(|refused| *sent > refused.at);
-        let alive_again = refused.and_then(|r| r.missing).filter(|_| matches!(seen, Seen::Live(_)));
+        let Some((seen, sent)) = &row_facts.observation.last else { continue };
+        let shown = shown(&row_facts, seen, *sent, facts);
+        let alive_again = alive_again(row_facts.row, seen, *sent, facts.memory);
+        let seen = seen.clone();
+        if matches!(shown, Shown::NeverKnown) {
+            ledger.fail(position, FailureReason::NotFound, None, facts.now);
+            moved = true;
+            continue;
+        }
         let Some(row) = ledger.rows.get_mut(position) else { continue };
-        if let Some(progress) = progress {
-            let unknown =
-                matches!(row.progress, Progress::Submitted { .. } | Progress::Accepted { resent: true, .. });
-            // A call of unknown outcome took effect, and so used an attempt.
-            if unknown && sent_after_call {
-                row.attempts += 1;
-            }
+        if let Shown::Progress { progress, used_attempt } = shown {
+            row.attempts += u32::from(used_attempt);
             row.progress = progress;
             moved = true;
         }
@@ -161,23 +133,63 @@ pub fn observations(
     moved
 }
 
-/// Two not-found reads in a row, settle apart, both after the last call that names the id ended (design §3,
-/// *notFoundPolicy*; property S6).
-fn confirmed_not_found(
-    position: usize,
-    row: &Row,
-    ledger: &Ledger,
-    memory: &Memory,
-    call_history: &CallHistory,
-    settings: &Settings,
-) -> bool {
-    let observation = memory.observation(position);
+/// What the newest read means for one row.
+enum Shown {
+    /// Nothing that the record does not say.
+    Nothing,
+    /// The instance is not found, no call named it, and the spec calls that a failure.
+    NeverKnown,
+    /// The row moves forward.
+    Progress {
+        /// To this.
+        progress: Progress,
+        /// The read shows that a call of unknown outcome took effect, and so used an attempt.
+        used_attempt: bool,
+    },
+}
+
+fn shown(row_facts: &RowFacts<'_>, seen: &Seen, sent: Mono, facts: &Facts<'_>) -> Shown {
+    let RowFacts { row, calls, .. } = *row_facts;
+    let batch = row.progress.batch();
+    let ended_at = Some(facts.now.time());
+    // A read says something about a call only if it was sent after the call ended.
+    let after_call = !calls.in_flight && calls.last_end().is_none_or(|ended| sent > ended);
+    let progress = match seen {
+        Seen::Terminated => Progress::Terminated { batch, ended_at },
+        Seen::NotFound if confirmed_not_found(row_facts, facts.settings) => {
+            let never_known = matches!(row.progress, Progress::Pending);
+            if never_known && facts.spec.not_found_policy == NotFoundPolicy::Fail {
+                return Shown::NeverKnown;
+            }
+            Progress::NotFound { batch, ended_at }
+        }
+        Seen::ShuttingDown => match row.progress {
+            Progress::Accepted { resent: true, .. } if !after_call => return Shown::Nothing,
+            Progress::Accepted { resent: false, .. } => return Shown::Nothing,
+            _ => Progress::Accepted { batch, resent: false },
+        },
+        _ => return Shown::Nothing,
+    };
+    let unknown =
+        matches!(row.progress, Progress::Submitted { .. } | Progress::Accepted { resent: true, .. });
+    Shown::Progress { progress, used_attempt: unknown && after_call }
+}
+
+/// The attempts before a refused call that found the id missing, if the id now reads alive. The
+/// cloud then refused it for its state, which uses an attempt.
+fn alive_again(row: &Row, seen: &Seen, sent: Mono, memory: &Memory) -> Option<u32> {
+    let refused = memory.refused.get(&row.id).filter(|refused| sent > refused.at)?;
+    refused.missing.filter(|_| matches!(seen, Seen::Live(_)))
+}
+
+/// Whether the instance is gone: two not-found reads in a row, `--settle` apart, both after the
+/// last call that names the id ended.
+fn confirmed_not_found(row_facts: &RowFacts<'_>, settings: &Settings) -> bool {
+    let RowFacts { observation, calls, .. } = *row_facts;
     let (Some((_, last)), Some(since)) = (&observation.last, observation.not_found_since()) else {
         return false;
     };
-    !look_first::in_flight(row, ledger, memory, call_history)
-        && *last - since >= settings.settle
-        && look_first::last_end(row, ledger, memory, call_history).is_none_or(|ended| since > ended)
+    !calls.in_flight && *last - since >= settings.settle && calls.last_end().is_none_or(|ended| since > ended)
 }
 
 /// The state worth a place in the row: one that the progress doesn't imply.

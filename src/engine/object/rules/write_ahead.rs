@@ -1,5 +1,5 @@
-//! The write-ahead rule: the intent of a wave is in the record, with a claim, before any of its calls leaves (design §3,
-//! rule 2; property S3).
+//! The *write-ahead* rule: the intent of a wave is in the record, with a claim, before any of its
+//! calls leaves.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// Enters the intent of a wave into the ledger. `claim` is random, and new for each wave: only it tells this process's
-/// intent from an equal one of another process.
+/// Enters the intent of a wave into the record. `claim` is random and new for each wave: nothing
+/// else tells this process's intent from an equal one of another process.
 #[must_use]
 pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: &Time) -> Wave {
     let look_sent = batches.iter().flatten().map(|r| r.look_sent).min().unwrap_or_default();
@@ -27,7 +27,8 @@ pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: 
                     let (id, live, attempts) = (member.id, member.live, row.attempts);
                     batch.members.push(Member { id, live, attempts });
                     row.progress = match row.progress {
-                        // The phase only goes forward: the new batch number is the mark of a further attempt.
+                        // The phase only goes forward: the new batch number stands for the further
+                        // attempt.
                         Progress::Accepted { .. } => Progress::Accepted { batch: Some(number), resent: true },
                         _ => Progress::Submitted { batch: number },
                     };

@@ -1,7 +1,8 @@
-//! Isolating bad ids (design: *Outcomes of a delete call*): a batch that is refused without names is halved until each bad
-//! id is alone; a batch whose outcome stays unknown while others are accepted is halved too.
+//! Bisection: finds the bad ids of a batch that the cloud refuses without naming them.
 //!
-//! Only memory: a process that starts anew sends the batch whole, is refused once more, and begins again.
+//! A refused batch is halved until each bad id is alone. A batch whose outcome stays unknown while
+//! other calls are accepted is halved too. All of this is memory only: after a restart the batch is
+//! sent whole, refused once more, and halved again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,43 +18,38 @@ use crate::{
 pub struct Bisection {
     /// Ids that are sent apart from all others, each part in one call.
     parts: Vec<Vec<InstanceId>>,
-    /// The refused batch that is being taken apart. One at a time: if its request is bad, so is that of any other.
-    trial: Option<Trial>,
-    /// Ids of other batches that were refused without names: sent again, whole, after the trial.
+    /// The refused batch that is being halved. Only one at a time: if its request is bad, so is
+    /// that of any other.
+    halved: Option<HalvedBatch>,
+    /// Ids of other refused batches. They are sent again, whole, once the batch in `halved` is
+    /// resolved.
     waiting: BTreeSet<InstanceId>,
-    /// Ids given up, and what the cloud said.
-    verdicts: BTreeMap<InstanceId, (FailureReason, CloudMessage)>,
-    /// How often a call that names the id was left unknown while others were accepted.
+    /// Ids given up, and what the cloud said of each.
+    given_up: BTreeMap<InstanceId, (FailureReason, CloudMessage)>,
+    /// How often a call that names the id was left unknown while other calls were accepted.
     unknown: BTreeMap<InstanceId, Unknown>,
-    /// The request was found bad when the account had this many accepted calls.
-    request_bad_at: Option<u64>,
-    /// A size that the endpoint accepts, after it refused a larger one.
+    /// How many accepted calls the account had when the request was found bad.
+    bad_request_at: Option<u64>,
+    /// A batch size that the endpoint accepts, after it refused a larger batch.
     learned: Option<usize>,
 }
 
+/// A batch of two or more ids that was refused without names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Trial {
-    /// Ids of the batch of which nothing better is known than the refusal.
-    unresolved: BTreeSet<InstanceId>,
-    /// Those of them that were refused alone.
-    alone: BTreeMap<InstanceId, CloudMessage>,
-    proof: Proof,
-    /// Ids of the batch.
+struct HalvedBatch {
+    /// Ids of which nothing better is known than the refusal of a call of several.
+    untested: BTreeSet<InstanceId>,
+    /// Ids that were refused alone, and what the cloud said.
+    refused_alone: BTreeMap<InstanceId, CloudMessage>,
+    /// How many accepted calls the account had when the batch was refused. A later one proves that
+    /// the request as such is good.
+    accepted_before: u64,
+    /// Number of ids in the batch.
     size: usize,
-    /// Ids of the largest call of the trial that was accepted whole.
-    largest: usize,
-    /// Every id resolved so far was accepted: it may have been the size alone.
+    /// Number of ids in the largest call of this batch that was accepted whole.
+    largest_accepted: usize,
+    /// Whether every resolved id was accepted. If so, the size alone may have been refused.
     all_accepted: bool,
-}
-
-/// What proves that the request as such is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Proof {
-    /// A call of the account that was accepted after this many.
-    After(u64),
-    /// A call of the account that was accepted at or after this moment. Only a batch of one is judged so, and its trial ends
-    /// with the refusal that began it: no moment is kept.
-    Since(Mono),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,87 +58,90 @@ struct Unknown {
     accepted: u64,
 }
 
-/// What a refusal without names leads to.
+/// What the calls so far show of a refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Smaller calls will tell.
-    Isolating,
-    /// It is the request that is bad, not the ids: nothing is marked or split.
-    Request,
+pub enum Finding {
+    /// Nothing against the request: smaller calls tell which ids are bad.
+    Open,
+    /// The request is bad, not its ids. No id is given up, and no batch is halved.
+    BadRequest,
 }
 
 impl Bisection {
-    /// Notes that a call was refused without names. `recent` is how far back an accepted call still proves that the
-    /// request of a batch of one is good.
+    /// Notes that a call was refused without names. An accepted call of the account since `recent`
+    /// proves that the request of a batch of one is good.
     pub fn refused(
         &mut self,
         ids: &[InstanceId],
         message: &CloudMessage,
         evidence: Evidence,
         recent: Mono,
-    ) -> Refused {
-        if self.request_bad_at == Some(evidence.accepted) {
-            return Refused::Request;
+    ) -> Finding {
+        if self.bad_request_at == Some(evidence.accepted) {
+            return Finding::BadRequest;
         }
-        self.request_bad_at = None;
-        match &self.trial {
-            Some(trial) if !ids.iter().any(|id| trial.unresolved.contains(id)) => {
+        self.bad_request_at = None;
+        match (&mut self.halved, ids) {
+            (Some(halved), _) if !ids.iter().any(|id| halved.untested.contains(id)) => {
                 self.waiting.extend(ids);
-                return Refused::Isolating;
+                return Finding::Open;
             }
-            Some(_) => {}
-            None => {
-                let proof =
-                    if ids.len() > 1 { Proof::After(evidence.accepted) } else { Proof::Since(recent) };
-                self.trial = Some(Trial {
-                    unresolved: ids.iter().copied().collect(),
-                    alone: BTreeMap::new(),
-                    proof,
-                    size: ids.len(),
-                    largest: 0,
-                    all_accepted: true,
-                });
-            }
-        }
-        match (ids, &mut self.trial) {
-            ([id], Some(trial)) => {
-                trial.alone.insert(*id, message.clone());
+            (Some(halved), [id]) => {
+                halved.untested.remove(id);
+                halved.refused_alone.insert(*id, message.clone());
                 self.leave_parts(ids);
             }
-            _ => self.split(ids),
+            (None, [id]) => {
+                self.leave_parts(ids);
+                let refused_alone = BTreeMap::from([(*id, message.clone())]);
+                return self.judge(refused_alone, evidence.since(recent), evidence);
+            }
+            (Some(_), _) => self.halve(ids),
+            (None, _) => {
+                self.halved = Some(HalvedBatch {
+                    untested: ids.iter().copied().collect(),
+                    refused_alone: BTreeMap::new(),
+                    accepted_before: evidence.accepted,
+                    size: ids.len(),
+                    largest_accepted: 0,
+                    all_accepted: true,
+                });
+                self.halve(ids);
+            }
         }
         self.conclude(evidence)
     }
 
     /// Has these ids sent in two halves from now on.
-    pub fn split(&mut self, ids: &[InstanceId]) {
+    pub fn halve(&mut self, ids: &[InstanceId]) {
         self.leave_parts(ids);
         let (first, second) = ids.split_at(ids.len().div_ceil(2));
         self.parts.extend([first, second].into_iter().filter(|half| !half.is_empty()).map(<[_]>::to_vec));
     }
 
-    /// Notes that the cloud accepted these ids of a call of this size.
-    pub fn accepted(&mut self, ids: &[InstanceId], size: usize, evidence: Evidence) -> Refused {
+    /// Notes that the cloud accepted these ids of a call that named `size` ids.
+    pub fn accepted(&mut self, ids: &[InstanceId], size: usize, evidence: Evidence) -> Finding {
         self.leave_parts(ids);
         for id in ids {
             self.unknown.remove(id);
         }
-        if let Some(trial) = &mut self.trial {
-            let own = ids.iter().filter(|id| trial.unresolved.remove(id)).count();
+        if let Some(halved) = &mut self.halved {
+            let own = ids.iter().filter(|id| halved.untested.remove(id)).count();
             if own > 0 && ids.len() == size {
-                trial.largest = trial.largest.max(size);
+                halved.largest_accepted = halved.largest_accepted.max(size);
             }
         }
         self.conclude(evidence)
     }
 
-    /// Ends every isolation: no call will be made any more. Ids that were given up stay so.
+    /// Ends the bisection: no call is made any more. Ids that were given up stay so.
     pub fn stop(&mut self) {
-        *self = Self { verdicts: std::mem::take(&mut self.verdicts), ..Self::default() };
+        *self = Self { given_up: std::mem::take(&mut self.given_up), ..Self::default() };
     }
 
-    /// Notes that a refusal named these ids of a call, and by that said something about each of them.
-    pub fn named(&mut self, named: &[InstanceId], evidence: Evidence) -> Refused {
+    /// Notes that a refusal named these ids of a call, and by that said something about each of
+    /// them.
+    pub fn named(&mut self, named: &[InstanceId], evidence: Evidence) -> Finding {
         self.leave_parts(named);
         self.resolve(|id| named.contains(id));
         self.conclude(evidence)
@@ -150,7 +149,7 @@ impl Bisection {
 
     /// Gives an id up.
     pub fn give_up(&mut self, id: InstanceId, reason: FailureReason, message: CloudMessage) {
-        self.verdicts.insert(id, (reason, message));
+        self.given_up.insert(id, (reason, message));
     }
 
     /// Notes that the outcome of a call is unknown.
@@ -163,33 +162,30 @@ impl Bisection {
             }
             entry.accepted = evidence.accepted;
         }
-        if ids.len() > 1 && ids.iter().any(|id| self.often_unknown(*id)) {
+        if ids.len() > 1 && ids.iter().any(|id| self.too_often_unknown(*id)) {
             for id in ids {
                 self.unknown.remove(id);
             }
-            self.split(ids);
+            self.halve(ids);
         }
     }
 
-    fn often_unknown(&self, id: InstanceId) -> bool {
+    /// Whether the outcome of calls that name the id was unknown so often that it is halved, or, if
+    /// the id is alone, not sent again.
+    #[must_use]
+    pub fn too_often_unknown(&self, id: InstanceId) -> bool {
         self.unknown.get(&id).is_some_and(|unknown| unknown.times >= UNKNOWN_LIMIT)
     }
 
-    /// Whether an id was left unknown so often alone that it is not sent again.
-    #[must_use]
-    pub fn lost(&self, id: InstanceId) -> bool {
-        self.often_unknown(id)
-    }
-
-    /// Whether there is anything to be isolated.
+    /// Whether a batch is being halved, or ids are sent apart.
     #[must_use]
     pub fn active(&self) -> bool {
-        !self.parts.is_empty() || self.trial.is_some() || !self.waiting.is_empty()
+        !self.parts.is_empty() || self.halved.is_some() || !self.waiting.is_empty()
     }
 
-    /// Takes note of the ids that have no end yet and that no look showed shutting down: what is known of all others is
-    /// better than any refusal.
-    pub fn observe(&mut self, open: &BTreeSet<InstanceId>, evidence: Evidence) -> Refused {
+    /// Takes note of the ids that have not ended and that no look showed shutting down. What is
+    /// known of all other ids is better than any refusal.
+    pub fn observe(&mut self, open: &BTreeSet<InstanceId>, evidence: Evidence) -> Finding {
         for part in &mut self.parts {
             part.retain(|id| open.contains(id));
         }
@@ -200,11 +196,11 @@ impl Bisection {
     }
 
     fn resolve(&mut self, resolved: impl Fn(&InstanceId) -> bool) {
-        if let Some(trial) = &mut self.trial {
-            let before = trial.unresolved.len();
-            trial.unresolved.retain(|id| !resolved(id));
-            trial.alone.retain(|id, _| !resolved(id));
-            trial.all_accepted &= trial.unresolved.len() == before;
+        if let Some(halved) = &mut self.halved {
+            let before = halved.untested.len() + halved.refused_alone.len();
+            halved.untested.retain(|id| !resolved(id));
+            halved.refused_alone.retain(|id, _| !resolved(id));
+            halved.all_accepted &= halved.untested.len() + halved.refused_alone.len() == before;
         }
     }
 
@@ -215,30 +211,36 @@ impl Bisection {
         self.parts.retain(|part| !part.is_empty());
     }
 
-    fn conclude(&mut self, evidence: Evidence) -> Refused {
-        let Some(trial) = self.trial.take_if(|t| t.unresolved.iter().all(|id| t.alone.contains_key(id)))
-        else {
-            return Refused::Isolating;
+    /// Ends the search in the halved batch once each of its ids is resolved.
+    fn conclude(&mut self, evidence: Evidence) -> Finding {
+        let Some(halved) = self.halved.take_if(|halved| halved.untested.is_empty()) else {
+            return Finding::Open;
         };
         self.waiting.clear();
-        if trial.alone.is_empty() {
-            if trial.all_accepted && (1..trial.size).contains(&trial.largest) {
-                self.learned = Some(trial.largest);
+        if halved.refused_alone.is_empty() {
+            if halved.all_accepted && (1..halved.size).contains(&halved.largest_accepted) {
+                self.learned = Some(halved.largest_accepted);
             }
-            return Refused::Isolating;
+            return Finding::Open;
         }
-        let good = match trial.proof {
-            Proof::After(count) => evidence.accepted > count,
-            Proof::Since(moment) => evidence.since(moment),
-        };
-        if !good {
-            self.request_bad_at = Some(evidence.accepted);
-            return Refused::Request;
+        self.judge(halved.refused_alone, evidence.accepted > halved.accepted_before, evidence)
+    }
+
+    /// Gives up ids that were refused alone, if the request is proven good.
+    fn judge(
+        &mut self,
+        refused_alone: BTreeMap<InstanceId, CloudMessage>,
+        request_is_good: bool,
+        evidence: Evidence,
+    ) -> Finding {
+        if !request_is_good {
+            self.bad_request_at = Some(evidence.accepted);
+            return Finding::BadRequest;
         }
-        for (id, message) in trial.alone {
+        for (id, message) in refused_alone {
             self.give_up(id, FailureReason::InvalidRequest, message);
         }
-        Refused::Isolating
+        Finding::Open
     }
 
     /// Ids that are sent apart, each part in one call.
@@ -247,19 +249,27 @@ impl Bisection {
         &self.parts
     }
 
-    /// Whether an id waits for what the trial brings.
+    /// Whether an id waits until the halved batch is resolved.
     #[must_use]
     pub fn holds(&self, id: InstanceId) -> bool {
-        self.waiting.contains(&id) || self.trial.as_ref().is_some_and(|trial| trial.alone.contains_key(&id))
+        let alone = |halved: &HalvedBatch| halved.refused_alone.contains_key(&id);
+        self.waiting.contains(&id) || self.halved.as_ref().is_some_and(alone)
     }
 
-    /// Ids given up.
+    /// Ids given up, with the reason and what the cloud said.
     #[must_use]
-    pub fn verdicts(&self) -> &BTreeMap<InstanceId, (FailureReason, CloudMessage)> {
-        &self.verdicts
+    pub fn given_up(&self) -> &BTreeMap<InstanceId, (FailureReason, CloudMessage)> {
+        &self.given_up
     }
 
-    /// A batch size that the endpoint accepts, if a larger one was found to be refused. Told once.
+    /// A batch size that the endpoint accepts, if it was found to refuse a larger one and nobody
+    /// has taken it yet.
+    #[must_use]
+    pub fn learned(&self) -> Option<usize> {
+        self.learned
+    }
+
+    /// Takes that batch size, for the other objects of the endpoint.
     pub fn take_learned(&mut self) -> Option<usize> {
         self.learned.take()
     }
@@ -273,17 +283,17 @@ mod tests {
         (1..=n).map(|i| InstanceId::from_u128(i as u128)).collect()
     }
 
-    /// Takes a batch apart against a cloud that refuses a call without names if `refuses` says so. Returns the number
-    /// of calls and how it ended.
-    fn take_apart(
+    /// Sends a batch, and the parts that it is halved into, to a cloud that refuses a call without
+    /// names if `refuses` says so. Returns the number of calls and how it ended.
+    fn bisect(
         bisection: &mut Bisection,
         batch: &[InstanceId],
         refuses: impl Fn(&[InstanceId]) -> bool,
-    ) -> (usize, Refused) {
+    ) -> (usize, Finding) {
         let mut evidence = Evidence::default();
-        let mut queue = vec![batch.to_vec()];
-        let (mut calls, mut last) = (0, Refused::Isolating);
-        while let Some(call) = queue.pop() {
+        let mut to_send = vec![batch.to_vec()];
+        let (mut calls, mut last) = (0, Finding::Open);
+        while let Some(call) = to_send.pop() {
             calls += 1;
             last = if refuses(&call) {
                 bisection.refused(&call, &CloudMessage::default(), evidence, Mono::START)
@@ -292,7 +302,7 @@ mod tests {
                 evidence.last = Some(Mono::START);
                 bisection.accepted(&call, call.len(), evidence)
             };
-            queue = bisection.parts().to_vec();
+            to_send = bisection.parts().to_vec();
         }
         (calls, last)
     }
@@ -303,10 +313,10 @@ mod tests {
             for bad in 0..size {
                 let all = ids(size);
                 let mut bisection = Bisection::default();
-                let (calls, _) = take_apart(&mut bisection, &all, |call| call.contains(&all[bad]));
+                let (calls, _) = bisect(&mut bisection, &all, |call| call.contains(&all[bad]));
                 assert!(calls <= 13, "{calls} calls for position {bad} of {size}");
-                let given_up: Vec<_> = bisection.verdicts().keys().copied().collect();
-                assert_eq!(given_up, [all[bad]]);
+                let found: Vec<_> = bisection.given_up().keys().copied().collect();
+                assert_eq!(found, [all[bad]]);
                 assert_eq!(bisection.take_learned(), None, "it was an id, not the size");
             }
         }
@@ -318,9 +328,9 @@ mod tests {
         for bad in [vec![0, 1], vec![0, 49], vec![24, 25], vec![3, 17, 44], vec![0, 1, 2]] {
             let bad: Vec<_> = bad.into_iter().map(|position| all[position]).collect();
             let mut bisection = Bisection::default();
-            let (calls, _) = take_apart(&mut bisection, &all, |call| call.iter().any(|id| bad.contains(id)));
+            let (calls, _) = bisect(&mut bisection, &all, |call| call.iter().any(|id| bad.contains(id)));
             assert!(calls <= 1 + 12 * bad.len(), "{calls}");
-            assert!(bisection.verdicts().keys().eq(&bad), "{bad:?}");
+            assert!(bisection.given_up().keys().eq(&bad), "{bad:?}");
         }
     }
 
@@ -329,11 +339,11 @@ mod tests {
         for size in [1, 2, 7, 50] {
             let all = ids(size);
             let mut bisection = Bisection::default();
-            let (calls, end) = take_apart(&mut bisection, &all, |_| true);
-            assert_eq!((calls, end), (2 * size - 1, Refused::Request), "{size}");
-            assert!(bisection.verdicts().is_empty(), "nothing is marked");
-            let (calls, end) = take_apart(&mut bisection, &all, |_| true);
-            assert_eq!((calls, end), (1, Refused::Request), "no other batch is split");
+            let (calls, end) = bisect(&mut bisection, &all, |_| true);
+            assert_eq!((calls, end), (2 * size - 1, Finding::BadRequest), "{size}");
+            assert!(bisection.given_up().is_empty(), "nothing is marked");
+            let (calls, end) = bisect(&mut bisection, &all, |_| true);
+            assert_eq!((calls, end), (1, Finding::BadRequest), "no other batch is split");
             // An accepted call of the account proves that it was not the request.
             let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
             bisection.refused(&all, &CloudMessage::default(), evidence, Mono::START);
@@ -346,9 +356,9 @@ mod tests {
         let recent = Mono::at(std::time::Duration::from_secs(100));
         let before = Mono::at(std::time::Duration::from_secs(99));
         for (last, end, marked) in [
-            (None, Refused::Request, 0),
-            (Some(before), Refused::Request, 0),
-            (Some(recent), Refused::Isolating, 1),
+            (None, Finding::BadRequest, 0),
+            (Some(before), Finding::BadRequest, 0),
+            (Some(recent), Finding::Open, 1),
         ] {
             let mut bisection = Bisection::default();
             let evidence = Evidence { accepted: 3, last };
@@ -357,7 +367,7 @@ mod tests {
                 end,
                 "{last:?}"
             );
-            assert_eq!(bisection.verdicts().len(), marked, "{last:?}");
+            assert_eq!(bisection.given_up().len(), marked, "{last:?}");
         }
     }
 
@@ -365,14 +375,14 @@ mod tests {
     fn c02_a_smaller_size_that_is_accepted_throughout_is_learned() {
         let all = ids(50);
         let mut bisection = Bisection::default();
-        let (_, _) = take_apart(&mut bisection, &all, |call| call.len() > 20);
+        let (_, _) = bisect(&mut bisection, &all, |call| call.len() > 20);
         assert_eq!(bisection.take_learned(), Some(13));
         assert_eq!(bisection.take_learned(), None);
-        assert!(bisection.verdicts().is_empty());
+        assert!(bisection.given_up().is_empty());
     }
 
     #[test]
-    fn other_refused_batches_wait_for_the_one_that_is_taken_apart() {
+    fn other_refused_batches_wait_for_the_one_that_is_halved() {
         let all = ids(100);
         let (first, second) = all.split_at(50);
         let mut bisection = Bisection::default();
@@ -384,7 +394,7 @@ mod tests {
         let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
         bisection.accepted(&first[..25], 25, evidence);
         bisection.accepted(&first[25..], 25, evidence);
-        assert!(!second.iter().any(|id| bisection.holds(*id)), "the trial is over");
+        assert!(!second.iter().any(|id| bisection.holds(*id)), "the first batch is resolved");
     }
 
     #[test]
@@ -407,12 +417,12 @@ mod tests {
         assert_eq!(bisection.parts(), [vec![batch[0]], vec![batch[1]]]);
         assert!(bisection.active());
         for _ in 0..5 {
-            assert!(!bisection.lost(batch[0]));
+            assert!(!bisection.too_often_unknown(batch[0]));
             evidence.accepted += 1;
             bisection.unknown(&batch[..1], evidence);
         }
-        assert!(bisection.lost(batch[0]));
-        assert!(!bisection.lost(batch[1]));
+        assert!(bisection.too_often_unknown(batch[0]));
+        assert!(!bisection.too_often_unknown(batch[1]));
     }
 
     #[test]
@@ -423,10 +433,10 @@ mod tests {
         let mut bisection = Bisection::default();
         let mut refused =
             |ids: &[InstanceId]| bisection.refused(ids, &CloudMessage::default(), evidence, recent);
-        assert_eq!(refused(&batch), Refused::Isolating);
-        assert_eq!(refused(&batch[..1]), Refused::Isolating);
-        assert_eq!(refused(&batch[1..]), Refused::Request, "nothing was accepted since the first refusal");
-        assert!(bisection.verdicts().is_empty());
+        assert_eq!(refused(&batch), Finding::Open);
+        assert_eq!(refused(&batch[..1]), Finding::Open);
+        assert_eq!(refused(&batch[1..]), Finding::BadRequest, "nothing was accepted since the first refusal");
+        assert!(bisection.given_up().is_empty());
     }
 
     #[test]
@@ -455,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn an_isolation_that_is_stopped_keeps_its_verdicts_alone() {
+    fn a_bisection_that_is_stopped_keeps_only_the_ids_given_up() {
         let all = ids(4);
         let mut bisection = Bisection::default();
         bisection.give_up(all[3], FailureReason::Conflict, CloudMessage::default());
@@ -464,21 +474,22 @@ mod tests {
         assert!(bisection.active() && bisection.holds(all[2]) && !bisection.parts().is_empty());
         bisection.stop();
         assert!(!bisection.active() && !bisection.holds(all[2]) && bisection.parts().is_empty());
-        assert_eq!(bisection.verdicts().keys().copied().collect::<Vec<_>>(), [all[3]]);
+        assert_eq!(bisection.given_up().keys().copied().collect::<Vec<_>>(), [all[3]]);
     }
 
     #[test]
-    fn what_is_known_otherwise_leaves_the_isolation() {
+    fn ids_with_better_knowledge_leave_the_bisection() {
         let all = ids(6);
         let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
         let mut bisection = Bisection::default();
         bisection.refused(&all[..4], &CloudMessage::default(), Evidence::default(), Mono::START);
         bisection.refused(&all[4..], &CloudMessage::default(), Evidence::default(), Mono::START);
         let open = [all[0], all[2], all[4]].into();
-        assert_eq!(bisection.observe(&open, evidence), Refused::Isolating);
+        assert_eq!(bisection.observe(&open, evidence), Finding::Open);
         assert_eq!(bisection.parts(), [vec![all[0]], vec![all[2]]]);
         assert!(bisection.holds(all[4]) && !bisection.holds(all[5]));
-        // Of what is left one is accepted and one is gone: the trial is over, and no size is learned from it.
+        // Of what is left one is accepted and one is gone: the batch is resolved, and no size is
+        // learned from it.
         bisection.accepted(&all[..1], 1, evidence);
         assert!(bisection.active());
         bisection.observe(&[all[4]].into(), evidence);
@@ -487,16 +498,16 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_a_refusal_names_is_not_tried_and_what_was_refused_alone_waits() {
+    fn an_id_that_a_refusal_names_is_not_tested_and_an_id_refused_alone_waits() {
         let all = ids(3);
         let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
         let mut bisection = Bisection::default();
         bisection.refused(&all, &CloudMessage::default(), Evidence::default(), Mono::START);
         bisection.refused(&all[..1], &CloudMessage::default(), evidence, Mono::START);
-        assert!(bisection.holds(all[0]), "until the others are tried");
-        assert_eq!(bisection.named(&all[1..2], evidence), Refused::Isolating);
+        assert!(bisection.holds(all[0]), "until the others are tested");
+        assert_eq!(bisection.named(&all[1..2], evidence), Finding::Open);
         bisection.accepted(&all[2..], 1, evidence);
-        assert_eq!(bisection.verdicts().keys().copied().collect::<Vec<_>>(), [all[0]]);
+        assert_eq!(bisection.given_up().keys().copied().collect::<Vec<_>>(), [all[0]]);
         assert!(!bisection.active());
     }
 }

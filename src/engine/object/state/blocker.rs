@@ -1,4 +1,4 @@
-//! A trouble that stands in the way of an object, and when the controller tries again.
+//! Blockers: a trouble that stands in the way of an object, and when the controller tries again.
 
 use std::{
     hash::{Hash, Hasher},
@@ -14,20 +14,21 @@ use crate::engine::{
     time::{Mono, Now},
 };
 
-/// A trouble, and when to try again.
+/// A trouble, and when the controller tries again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocker {
     /// What stands in the way.
     pub trouble: Trouble,
     /// What the cloud or the transport said.
     pub message: CloudMessage,
-    /// How often in a row.
+    /// How often the same trouble came up in a row before.
     pub failures: u32,
-    /// Not before this.
+    /// The controller does not try again before this.
     pub retry_at: Mono,
-    /// The same for people; fixed when the trouble came up, so that it changes no status by itself.
+    /// The same moment for people. It is fixed when the trouble comes up, so that it changes no
+    /// status by itself.
     pub retry_time: Time,
-    /// resourceVersion of the Secret that was in use; another one is tried at once.
+    /// resourceVersion of the Secret that was used; another version is tried at once.
     pub secret_version: Option<String>,
 }
 
@@ -39,10 +40,10 @@ impl Hash for Blocker {
     }
 }
 
-/// The time between two calls at the lowest rate, one call in 10 s.
+/// The time between two calls at the lowest rate of an account.
 const SLOWEST: Duration = Duration::from_secs(10);
 
-/// The blocker of a trouble, after the one that stood `before`.
+/// The blocker of a trouble that comes up now, after the blocker `before`.
 #[must_use]
 pub fn blocker(
     trouble: Trouble,
@@ -54,21 +55,24 @@ pub fn blocker(
     random: u64,
 ) -> Blocker {
     let failures = before.filter(|b| b.trouble.reason() == trouble.reason()).map_or(0, |b| b.failures + 1);
-    // The first of its kind stands for all: another request id each time would be a status write each time.
+    // The message of the first of its kind stays: another request id each time would be a status
+    // write each time.
     let same = |b: &&Blocker| b.message.code == message.code && b.message.text == message.text;
     let message = before.filter(same).map(|b| b.message.clone()).unwrap_or(message);
     let wait = match (trouble.retry(), trouble) {
         (Retry::Slow | Retry::SlowOrSecretChange, _) => settings.retry_max,
         (Retry::SecretChange, _) => SECRET_REREAD,
         (Retry::Governor, Trouble::Throttled { retry_after: Some(wait) }) => wait.min(settings.retry_max),
-        // The governor says when the next call may be made; it is asked as often as it makes calls at the slowest.
+        // The account's rate says when the next call may be made. The object asks as often as the
+        // lowest rate allows calls.
         (Retry::Governor, _) => {
             backoff(failures, settings.retry_min, settings.retry_max.min(SLOWEST), random)
         }
         (Retry::Backoff, _) => backoff(failures, settings.retry_min, settings.retry_max, random),
     };
     let retry_at = now.mono + wait;
-    // A wait that was asked for is told as it is, though whether it is still so is looked at earlier.
+    // People read the whole wait that the cloud asked for, though the controller asks again
+    // earlier.
     let goes_on = match trouble {
         Trouble::Throttled { retry_after: Some(wait) } => now.mono + wait,
         _ => retry_at,
@@ -80,13 +84,13 @@ pub fn blocker(
     Blocker { trouble, message, failures, retry_at, retry_time, secret_version }
 }
 
-/// The blocker of an object that may not call for `left`, since the cloud asked another object of the account to wait. It says
-/// so, and when the object goes on.
+/// The blocker of an object whose account may make no call for `left`, because the cloud said so to
+/// some object of the account.
 #[must_use]
 pub fn closed(left: Duration, before: Option<&Blocker>, now: &Now, settings: &Settings) -> Blocker {
     let trouble = Trouble::Throttled { retry_after: Some(left) };
     let heard = before.filter(|before| before.trouble.reason() == trouble.reason());
-    // What another object heard may have been another Secret's answer: it is not passed on.
+    // The message that another object heard may concern another Secret: it is not passed on.
     let earlier = || CloudMessage { text: "it said so earlier".to_owned(), ..CloudMessage::default() };
     let message = heard.map_or_else(earlier, |before| before.message.clone());
     blocker(trouble, message, before, None, now, settings, 0)
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_note_of_its_kind_stands_for_all_that_say_the_same() {
+    fn the_first_message_of_its_kind_stays_for_all_that_say_the_same() {
         let settings = Settings::default();
         let message = |request: &str, code: &str, text: &str| CloudMessage {
             request_id: Some(request.into()),
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn standings_that_differ_are_different_states() {
+    fn blockers_that_differ_are_different_states() {
         let settings = Settings::default();
         let digest = |blocker: &Blocker| {
             let mut hasher = std::hash::DefaultHasher::new();

@@ -8,16 +8,17 @@ use crate::engine::time::{Mono, Now};
 /// A moment after which no new call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cutoff {
-    /// `activeDeadlineSeconds` after `status.startTime`: the object ends, whatever the cloud still does.
+    /// `activeDeadlineSeconds` after `status.startTime`: the object ends, whatever the cloud still
+    /// does.
     Deadline,
-    /// `notAfter`: what is on its way is followed to its end.
+    /// `notAfter`: ids on their way are followed to their end.
     NotAfter,
 }
 
 /// The deadlines of one object on this process's monotonic clock.
 ///
-/// Each live read computes them from the wall clock, and the earliest result stands: a wall clock that jumps back opens
-/// nothing again. A spec edit computes them anew.
+/// Each live read counts them from the wall clock, and the earliest count stays: a wall clock that
+/// jumps back opens nothing again. A spec edit counts them anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Deadlines {
     generation: i64,
@@ -27,7 +28,7 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Enters a live read. True if it shows for the first time that a deadline has passed.
+    /// Takes note of a live read. Returns whether a deadline was just seen to have passed.
     pub fn observe(&mut self, spec: &DeletionSpec, start_time: Option<&Time>, now: &Now) -> bool {
         if self.generation != spec.meta.generation {
             *self = Self { generation: spec.meta.generation, ..Self::default() };
@@ -54,13 +55,13 @@ impl Deadlines {
         true
     }
 
-    /// The limit that has passed, and when this process first saw that.
+    /// The deadline that has passed, and when this process first saw that.
     #[must_use]
     pub fn passed(&self) -> Option<(Cutoff, Mono)> {
         self.passed
     }
 
-    /// When the next limit passes.
+    /// When the next deadline passes.
     #[must_use]
     pub fn next(&self, now: Mono) -> Option<Mono> {
         [self.deadline, self.not_after].into_iter().flatten().filter(|at| *at > now).min()
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_passes_at_its_moment_and_the_deadline_comes_first() {
+    fn each_deadline_passes_at_its_moment_and_active_deadline_seconds_comes_first() {
         let mut spec = spec_of(1);
         spec.active_deadline = Some(Duration::from_secs(100));
         spec.not_after = Some(Timestamp::from_second(1050).unwrap());

@@ -1,4 +1,4 @@
-//! The durable record: what the status says about each id of the spec.
+//! The ledger: the durable record of each id of the spec, as the status holds it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,40 +12,40 @@ use crate::{
     engine::{id::InstanceId, outcome::CloudMessage, settings::BATCH_ROWS, state::StateText, time::Now},
 };
 
-/// How far one id is. It goes only forward: `Pending` → `Submitted` → `Accepted` → an end.
+/// How far one id is. It only goes forward: `Pending` → `Submitted` → `Accepted` → an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// No call names it.
+    /// No call names the id.
     Pending,
     /// The call of this batch may have been sent.
     Submitted {
-        /// The last batch that names it.
+        /// The last batch that names the id.
         batch: u32,
     },
-    /// A 2xx returned it, or a read showed it shutting down.
+    /// A 2xx returned the id, or a read showed the instance shutting down.
     Accepted {
-        /// The last batch that names it; none if something else deleted it.
+        /// The last batch that names the id; none if something else deleted the instance.
         batch: Option<u32>,
         /// The outcome of that batch, a further attempt, is not recorded for this id yet.
         resent: bool,
     },
-    /// The cloud says terminated.
+    /// A read showed the instance terminated.
     Terminated {
-        /// The last batch that named it.
+        /// The last batch that named the id.
         batch: Option<u32>,
-        /// When that was seen.
+        /// When the controller saw that.
         ended_at: Option<Time>,
     },
-    /// The cloud does not know it, confirmed.
+    /// The cloud does not know the id, as two reads confirm.
     NotFound {
-        /// The last batch that named it.
+        /// The last batch that named the id.
         batch: Option<u32>,
-        /// When that was seen.
+        /// When the controller saw that.
         ended_at: Option<Time>,
     },
-    /// Given up.
+    /// The id is given up.
     Failed {
-        /// The last batch that named it.
+        /// The last batch that named the id.
         batch: Option<u32>,
         /// Why.
         reason: FailureReason,
@@ -55,7 +55,7 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// Whether nothing will change any more.
+    /// Whether the id has its end: its record does not change any more.
     #[must_use]
     pub fn ended(&self) -> bool {
         matches!(self, Self::Terminated { .. } | Self::NotFound { .. } | Self::Failed { .. })
@@ -75,12 +75,12 @@ impl Progress {
     }
 }
 
-/// One id with its record.
+/// The record of one id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The id.
     pub id: InstanceId,
-    /// How far it is.
+    /// How far the id is.
     pub progress: Progress,
     /// Attempts that recorded outcomes have used.
     pub attempts: u32,
@@ -99,18 +99,18 @@ pub struct Ledger {
     pub failures: Vec<FailureStatus>,
 }
 
-/// Above every number that calls can have reached. A larger one was not written by this controller, and counting on from
-/// it would leave the schema.
+/// A batch number above all that calls can have reached. This controller did not write a larger
+/// one, and counting on from it would leave the schema.
 const MOST_BATCHES: u32 = 1_000_000_000;
-/// Failures with a code of their own, at most; further ones are counted by their reason alone. With one row for each
-/// reason that makes at most the 20 rows of the schema.
+/// Most failure rows with a code of the cloud; further failures are counted by their reason alone.
+/// With one row for each reason, a status has at most the 20 rows that the schema allows.
 const FAILURE_CODES: usize = 12;
 
 impl Ledger {
-    /// Reads the record for these ids. Rows of other ids are dropped: they name nothing that the spec covers.
+    /// Reads the record of these ids. Rows of other ids are dropped: the spec does not cover them.
     ///
-    /// A row that contradicts itself is read as the later of what it may mean: a `Submitted` row without a batch may
-    /// have been sent, in a batch whose number nobody knows (0).
+    /// A row that contradicts itself is read as the later of what it may mean: a `Submitted` row
+    /// without a batch may have been sent, in a batch of unknown number (0).
     #[must_use]
     pub fn read(ids: &[InstanceId], status: &InstanceDeletionStatus) -> Self {
         // A status in the spec's order, as this controller writes it, needs no index.
@@ -135,7 +135,7 @@ impl Ledger {
         ledger
     }
 
-    /// Makes the counts of failures those of the rows, whatever someone wrote there.
+    /// Makes the counts of failures agree with the rows, whatever the stored status says.
     fn recount_failures(&mut self) {
         let mut counts: BTreeMap<FailureReason, u32> = BTreeMap::new();
         for row in &self.rows {
@@ -183,7 +183,8 @@ impl Ledger {
         self.failures.push(FailureStatus { reason, code, message, count: 1 });
     }
 
-    /// Writes the record into a status. A record in which nothing has happened is written without rows.
+    /// Writes the record into a status. A record in which nothing has happened yet is written
+    /// without rows.
     pub fn write(&self, status: &mut InstanceDeletionStatus) {
         let untouched = self.rows.iter().all(|r| matches!(r.progress, Progress::Pending) && r.attempts == 0);
         status.instances = if untouched { Vec::new() } else { self.rows.iter().map(Row::write).collect() };
@@ -194,7 +195,8 @@ impl Ledger {
     /// The batch with this number.
     #[must_use]
     pub fn batch(&self, number: u32) -> Option<&BatchStatus> {
-        // Numbers follow each other in a record that nobody edited: one look instead of a search for each row.
+        // Numbers follow each other in a record that nobody edited: one look instead of a search
+        // for each row.
         let first = self.batches.first()?.number;
         let guessed = self.batches.get(number.wrapping_sub(first) as usize).filter(|b| b.number == number);
         guessed.or_else(|| self.batches.iter().rev().find(|b| b.number == number))
@@ -221,7 +223,8 @@ impl Ledger {
         self.rows.iter().all(|r| r.progress.ended())
     }
 
-    /// Whether the cloud ever knew one of the ids: a row that is not `NotFound`, or that a call named.
+    /// Whether the cloud ever knew one of the ids: a row that is not `NotFound`, or that a call
+    /// named.
     #[must_use]
     pub fn ever_known(&self) -> bool {
         self.rows.iter().any(|r| !matches!(r.progress, Progress::NotFound { batch: None, .. }))
@@ -300,7 +303,8 @@ impl Row {
             Progress::Pending => {}
             Progress::Submitted { .. } => {
                 row.phase = InstancePhase::Submitted;
-                // 0 is implied on any other row; here one used attempt (a 202 that left it out) is not.
+                // 0 is implied on any other row; here one used attempt (a 202 that left it out) is
+                // not.
                 row.attempts = (self.attempts > 0).then_some(self.attempts);
             }
             Progress::Accepted { resent, .. } => {

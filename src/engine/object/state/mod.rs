@@ -1,4 +1,5 @@
-//! State of one object: its parsed spec, its record, and what this process knows of it.
+//! State of one object: its parsed spec, its record, and what this process knows of it. No module
+//! here knows a rule.
 
 pub mod bisection;
 pub mod blocker;

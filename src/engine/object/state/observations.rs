@@ -1,4 +1,4 @@
-//! What reads have shown of each instance.
+//! Observations: what reads have shown of each instance.
 
 use std::collections::BTreeMap;
 
@@ -9,37 +9,41 @@ use crate::engine::{id::InstanceId, state::Seen, time::Mono};
 pub struct Observation {
     /// The newest read, and when it was sent.
     pub last: Option<(Seen, Mono)>,
-    /// When the first of an unbroken series of reads was sent that goes on until now: of not-found reads, or of reads of which
-    /// none brought a state that allows sending or ending. The newest read tells which.
+    /// When the first read of the present series was sent: a series of not-found reads, or of reads
+    /// without a state that allows sending or ending. The newest read tells which.
     since: Option<Mono>,
-    /// A look was asked for, and has not been answered.
+    /// When a look was asked for that has not been answered.
     pub asked: Option<Mono>,
-    /// The record was read that says it is on its way, although no call is known to have named it.
+    /// Whether the record was read that says that the id is on its way although no call is known to
+    /// have named it.
     recorded: bool,
 }
 
 impl Observation {
-    /// When the first of an unbroken series of not-found reads was sent, which goes on until now.
+    /// When the first read of the present series of not-found reads was sent; none if the newest
+    /// read found the instance.
     #[must_use]
     pub fn not_found_since(&self) -> Option<Mono> {
         self.since.filter(|_| matches!(self.last, Some((Seen::NotFound, _))))
     }
 
-    /// The same, corrected by what others know of that series. Without one it does nothing.
+    /// Corrects the start of a series of not-found reads by what other objects know of it. Does
+    /// nothing without a series.
     pub fn correct_not_found(&mut self, since: Option<Mono>) {
         if self.not_found_since().is_some() {
             self.since = since;
         }
     }
 
-    /// Since when no read brought a state that allows sending or ending.
+    /// When the first read of the present series of reads without a state that allows sending or
+    /// ending was sent.
     #[must_use]
     pub fn unusable_since(&self) -> Option<Mono> {
         self.since.filter(|_| matches!(self.last, Some((Seen::Other(_) | Seen::Unreadable, _))))
     }
 }
 
-/// Those of an object, in the order of its spec.
+/// The observations of an object, in the order of its spec.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observations {
     ids: Vec<InstanceId>,
@@ -49,14 +53,14 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// Nothing seen yet of these ids.
+    /// No observation of these ids yet.
     #[must_use]
     pub fn new(ids: &[InstanceId]) -> Self {
         let by_id = ids.iter().enumerate().map(|(position, id)| (*id, position)).collect();
         Self { ids: ids.to_vec(), by_id, all: vec![Observation::default(); ids.len()] }
     }
 
-    /// Whether they are those of these ids.
+    /// Whether these are the observations of these ids.
     #[must_use]
     pub fn are_of(&self, ids: &[InstanceId]) -> bool {
         self.ids == ids
@@ -69,12 +73,13 @@ impl Observations {
         self.all.get(position).unwrap_or(NOTHING)
     }
 
-    /// The same, to change it.
+    /// The observation of the row at this position, to change it.
     pub fn at_mut(&mut self, position: usize) -> Option<&mut Observation> {
         self.all.get_mut(position)
     }
 
-    /// Notes that the record of the row at this position says that it is on its way. Whether that is new.
+    /// Notes that the record says of the row at this position that it is on its way. Returns
+    /// whether that is new.
     pub fn is_first_record(&mut self, position: usize) -> bool {
         self.all
             .get_mut(position)
@@ -85,8 +90,8 @@ impl Observations {
         self.all.get_mut(*self.by_id.get(&id)?)
     }
 
-    /// Whether a read that shows this may lead to another decision about an id on its way: that it is still on its way, as
-    /// it was, does not.
+    /// Whether a reading of an id on its way may lead to another decision. A reading that it is
+    /// still on its way does not.
     #[must_use]
     pub fn is_news(&self, id: InstanceId, seen: &Seen) -> bool {
         let last = self.by_id.get(&id).and_then(|position| self.at(*position).last.as_ref());
@@ -102,7 +107,8 @@ impl Observations {
         }
     }
 
-    /// Notes what a read that was sent at `sent` showed of one instance. An older read than the newest changes nothing.
+    /// Notes what a read that was sent at `sent` showed of one instance. A read older than the
+    /// newest changes nothing.
     pub fn saw(&mut self, id: InstanceId, seen: Seen, sent: Mono) {
         let Some(observation) = self.of(id) else { return };
         if observation.last.as_ref().is_some_and(|(_, newest)| *newest > sent) {
@@ -116,7 +122,7 @@ impl Observations {
         observation.last = Some((seen, sent));
     }
 
-    /// Notes that the look at these ids has brought all it will bring. Returns those that it did not read.
+    /// Notes the end of a look at these ids. Returns those that it did not read.
     pub fn answered(&mut self, ids: &[InstanceId]) -> Vec<InstanceId> {
         let mut unread = Vec::new();
         for id in ids {

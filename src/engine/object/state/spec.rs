@@ -1,4 +1,4 @@
-//! The spec, parsed: what may be deleted.
+//! The parsed spec: which instances may be deleted, and how.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,30 +9,30 @@ use crate::{
     engine::{id::InstanceId, settings::BACKOFF_LIMIT},
 };
 
-/// What an object's metadata ask for.
+/// What the metadata of an object ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// `metadata.generation`.
     pub generation: i64,
-    /// It has a deletionTimestamp: it is about to go, and nothing new is started for it.
+    /// The object has a deletionTimestamp: nothing new is started for it.
     pub leaving: bool,
-    /// It has the annotation [`HOLD`].
+    /// The object has the annotation [`HOLD`].
     pub held: bool,
-    /// Its annotation [`REQUESTED_AT`].
+    /// Value of the annotation [`REQUESTED_AT`].
     pub requested_at: Option<String>,
 }
 
-/// Stops new delete calls while it is there, whatever its value: GitOps leaves an annotation alone that is not in git, and
-/// would take a `suspend: true` back.
+/// Annotation that stops new delete calls while it is set, whatever its value. GitOps tools leave
+/// an annotation alone that is not in git, and would take a `suspend: true` back.
 pub const HOLD: &str = "clouddc.dev/hold";
 
-/// Asks to look at once (Flux: `reconcile.fluxcd.io/requestedAt`).
+/// Annotation that asks for a look at once, as in Flux.
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 
 /// One object as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletionSpec {
-    /// Of its metadata.
+    /// What the metadata ask for.
     pub meta: Meta,
     /// Region, as in the spec.
     pub region: String,
@@ -56,11 +56,12 @@ pub struct DeletionSpec {
     pub ttl: Option<Duration>,
     /// Ids in the order of the spec, each once.
     pub ids: Vec<InstanceId>,
-    /// How many entries of the spec repeat an id before them.
+    /// Number of entries of the spec that repeat an earlier id.
     pub duplicates: usize,
 }
 
-/// The stored spec is one that the schema refuses: written before a stricter schema, or past admission.
+/// The stored spec is one that the schema refuses: written before a stricter schema, or past
+/// admission.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpec {
     /// A field has a value that may not reach a URL.
@@ -82,13 +83,14 @@ pub enum InvalidSpec {
     /// Too few or too many ids.
     #[error("instanceIDs has {0} entries, and may have 1 to {MAX_IDS}")]
     Count(usize),
-    /// The spec is no InstanceDeletion's at all.
+    /// The stored spec does not decode.
     #[error("the spec can't be read: {0}")]
     Unreadable(String),
 }
 
 impl DeletionSpec {
-    /// Parses the spec again, by the rules of the schema: what is wrong here is never sent, whatever let it in.
+    /// Parses the spec by the rules of the schema once more. An invalid value is never sent,
+    /// whatever let it into the store.
     pub fn parse(spec: &InstanceDeletionSpec, meta: Meta) -> Result<Self, InvalidSpec> {
         let label = |s: &str| {
             (1..=63).contains(&s.len())
@@ -118,7 +120,7 @@ impl DeletionSpec {
         if !(1..=MAX_IDS).contains(&spec.instance_ids.len()) {
             return Err(InvalidSpec::Count(spec.instance_ids.len()));
         }
-        if spec.backoff_limit_per_instance.is_some_and(|cutoff| cutoff > 100) {
+        if spec.backoff_limit_per_instance.is_some_and(|attempts| attempts > 100) {
             return Err(InvalidSpec::Field { field: "backoffLimitPerInstance", rule: "0 to 100" });
         }
         if spec.active_deadline_seconds == Some(0) {
@@ -156,7 +158,7 @@ impl DeletionSpec {
     }
 }
 
-/// How long the object is kept after its end; none: for ever.
+/// How long the object is kept after its end; none means for ever.
 #[must_use]
 pub fn ttl(spec: &InstanceDeletionSpec) -> Option<Duration> {
     spec.ttl_seconds_after_finished.map(|seconds| Duration::from_secs(seconds.into()))
@@ -167,7 +169,7 @@ pub(in crate::engine::object) mod tests {
     use super::*;
     use crate::api::SecretRef;
 
-    /// A job of this many ids with nothing else set, for tests of other modules.
+    /// A spec of this many ids with nothing else set, for tests of other modules.
     pub(in crate::engine::object) fn spec_of(n: u128) -> DeletionSpec {
         let ids = (1..=n).map(|i| InstanceId::from_u128(i).to_string()).collect();
         DeletionSpec::parse(&spec(|s| s.instance_ids = ids), meta(1)).unwrap()

@@ -2,23 +2,23 @@
 
 use crate::engine::{id::InstanceId, state::Live, time::Mono};
 
-/// A wave whose intent is to be stored.
+/// A wave whose intent is about to be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Wave {
     /// The claim of this process and wave.
     pub claim: String,
-    /// Its calls.
+    /// The calls of the wave.
     pub batches: Vec<Batch>,
-    /// When the oldest look that it rests on was sent.
+    /// When the oldest look that the wave rests on was sent.
     pub look_sent: Mono,
 }
 
 /// One delete call of a wave.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Batch {
-    /// Number in the record.
+    /// Number of the batch in the record.
     pub number: u32,
-    /// 1 to 50, each id once.
+    /// 1 to 50 ids, each once.
     pub members: Vec<Member>,
 }
 
@@ -34,7 +34,7 @@ pub struct Member {
 }
 
 impl Batch {
-    /// Its ids.
+    /// The ids of the batch.
     #[must_use]
     pub fn ids(&self) -> Vec<InstanceId> {
         self.members.iter().map(|member| member.id).collect()

@@ -9,10 +9,17 @@ use crate::{
     engine::{
         InstanceId, Mono, Now, Settings,
         account::{call_history::CallHistory, outage::Evidence},
-        object::state::{
-            ledger::{Ledger, Progress},
-            memory::{CallState, Memory, Observed, OwnCall},
-            spec::{DeletionSpec, tests::spec_of},
+        object::{
+            rules::{
+                facts::Facts,
+                last_call,
+                observe::{LiveRead, observe},
+            },
+            state::{
+                ledger::{Ledger, Progress},
+                memory::{CallState, Memory, OwnCall},
+                spec::{DeletionSpec, tests::spec_of},
+            },
         },
         outcome::{CallOutcome, Effect, Trouble},
         state::{Live, Seen},
@@ -27,9 +34,22 @@ pub fn then() -> Mono {
     Mono::at(Duration::from_secs(1000))
 }
 
+/// This moment on both clocks, which started together.
+pub fn at(mono: Mono) -> Now {
+    Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
+}
+
 /// The moment before a moment.
 pub fn just_before(moment: Mono) -> Mono {
     Mono::at(moment.since_start().saturating_sub(MICRO))
+}
+
+/// A case of `n` ids whose object has been seen since long.
+pub fn case_of(n: u128) -> Case {
+    let spec = spec_of(n);
+    let ledger = Ledger::read(&spec.ids, &InstanceDeletionStatus::default());
+    let memory = Memory::new(&spec, Mono::START);
+    Case { spec, ledger, memory, ..Case::pending() }
 }
 
 /// One row, and what is known of it.
@@ -109,17 +129,22 @@ impl Case {
 
     pub fn observe_at(&mut self, now: Now) {
         let status = InstanceDeletionStatus::default();
-        self.memory.observe(
-            &Observed {
-                spec: &self.spec,
-                status: &status,
-                ledger: &self.ledger,
-                evidence: Evidence::default(),
-                now: &now,
-                settings: &self.settings,
-            },
-            &mut self.call_history,
-        );
+        let read = LiveRead {
+            spec: &self.spec,
+            status: &status,
+            ledger: &self.ledger,
+            evidence: Evidence::default(),
+            now: &now,
+            settings: &self.settings,
+        };
+        observe(&read, &mut self.memory, &mut self.call_history);
+    }
+
+    /// A rule judges the case.
+    pub fn judge<T>(&mut self, now: Now, rule: impl FnOnce(&mut Ledger, &Facts<'_>) -> T) -> T {
+        let Self { spec, ledger, memory, call_history, settings } = self;
+        let calls = last_call::gather(ledger, memory, call_history);
+        rule(ledger, &Facts { spec, memory, calls: &calls, now: &now, settings })
     }
 }
 

@@ -6,14 +6,9 @@ use std::mem;
 use engine_purity::engine::{
     account::delete_queue::PermitAnswer,
     object::{
-        decide::{Decision, Input, Next, decide, finished},
+        decide::{Decision, Input, Next, finished, prepare},
         report::status::is_finished,
-        state::{
-            ledger::Ledger,
-            memory::{Memory, Observed},
-            spec::Meta,
-            wave::Wave,
-        },
+        state::{memory::Memory, spec::Meta, wave::Wave},
     },
     settings::{INTENT_LIFE, LOOK_LIFE},
 };
@@ -100,45 +95,33 @@ impl Model {
         let mut spec = self.spec.clone();
         spec.meta.generation = read.object.generation;
         (spec.suspend, spec.meta.leaving) = (read.object.suspend, read.object.leaving);
-        let ledger = Ledger::read(&spec.ids, status);
         let claim = Self::fresh_claim(world, p);
         let process = &mut world.processes[p];
         let memory = process.memory.get_or_insert_with(|| Memory::new(&spec, now.mono));
-        memory.observe(
-            &Observed {
-                spec: &spec,
-                status,
-                ledger: &ledger,
-                evidence: process.delete_calls.evidence(),
-                now: &now,
-                settings: &self.settings,
-            },
-            &mut process.call_history,
-        );
-        let calls = self.settings.parallel_calls;
-        let turn = match calls.min(process.delete_calls.allowed()) {
-            0 => PermitAnswer::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
-            permitted => PermitAnswer::Now(permitted),
-        };
-        process.batch_size = memory.bisection.take_learned().unwrap_or(process.batch_size);
-        let mut decision = decide(&Input {
+        let input = Input {
             spec: &spec,
             status,
             other_bytes: 500,
-            memory,
-            call_history: &process.call_history,
-            turn: Some(turn),
+            evidence: process.delete_calls.evidence(),
             batch_size: process.batch_size,
             may_start: true,
             claim: &claim,
             now: &now,
             settings: &self.settings,
-        });
+        };
+        let prepared = prepare(input, memory, &mut process.call_history);
+        let calls = self.settings.parallel_calls;
+        let answer = match calls.min(process.delete_calls.allowed()) {
+            0 => PermitAnswer::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
+            permitted => PermitAnswer::Now(permitted),
+        };
+        let mut decision = prepared.conclude(Some(answer));
+        process.batch_size = memory.bisection.take_learned().unwrap_or(process.batch_size);
         match &decision.next {
             Next::Submit(wave) if denied || !claim_wave(process, wave) => {
                 decision = decision.without_its_wave(now.mono + self.configuration.tick());
             }
-            Next::Submit(_) | Next::AskPermit(_) | Next::Delete | Next::Wait => {}
+            Next::Submit(_) | Next::Delete | Next::Wait => {}
         }
         self.carry_out(world, p, read, decision, judge);
     }
@@ -176,7 +159,7 @@ impl Model {
         let watch = self.positions(&free.map(|one| one.id).collect::<Vec<_>>());
         let wave = match next {
             Next::Submit(wave) => Some(wave),
-            Next::AskPermit(_) | Next::Delete | Next::Wait => None,
+            Next::Delete | Next::Wait => None,
         };
         let Some(write) = write else {
             Self::wrote(world, p, &records, holds_ends);

@@ -73,8 +73,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "one not-found read enough",
         file: "src/engine/object/rules/record.rs",
-        find: "        && *last - since >= settings.settle\n",
-        replace: "        && *last >= since\n",
+        find: "*last - since >= settings.settle",
+        replace: "*last >= since",
         found_by: &[Tables],
     },
     Mistake {
@@ -107,9 +107,9 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "a look from before a suspension counts",
-        file: "src/engine/object/state/memory.rs",
-        find: "        if closed || spec.meta.generation != self.generation {\n            self.gate = now;",
-        replace: "        if closed && spec.meta.generation < self.generation {\n            self.gate = now;",
+        file: "src/engine/object/rules/observe.rs",
+        find: "    if closed || spec.meta.generation != memory.generation {\n        memory.gate = now;",
+        replace: "    if closed && spec.meta.generation < memory.generation {\n        memory.gate = now;",
         found_by: &[Tables],
     },
     Mistake {
@@ -121,7 +121,7 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "after a restart an intent is taken as over at once",
-        file: "src/engine/object/state/memory.rs",
+        file: "src/engine/object/rules/observe.rs",
         find: "let end = if over { now } else { now + INTENT_LIFE + settings.request_timeout };",
         replace: "let end = if over { now } else { Mono::START };",
         found_by: &[Tables],
@@ -213,8 +213,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a bad request marks every id",
         file: "src/engine/object/state/bisection.rs",
-        find: "        if !good {\n",
-        replace: "        if !good && trial.alone.is_empty() {\n",
+        find: "        if !request_is_good {\n",
+        replace: "        if !request_is_good && refused_alone.is_empty() {\n",
         found_by: &[Tables],
     },
     Mistake {

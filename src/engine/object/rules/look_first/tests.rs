@@ -4,15 +4,16 @@ use super::*;
 use crate::engine::{
     id::InstanceId,
     object::{
-        state::memory::RefusedId,
-        tests::case::{Case, MICRO, just_before, then},
+        rules::last_call::{CallFacts, gather},
+        state::memory::{CallState, RefusedId},
+        tests::case::{Case, MICRO, at, just_before, then},
     },
     outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
 };
 
 impl Case {
     fn verdict(&self, now: Mono) -> Verdict {
-        verdict(0, &self.spec, &self.ledger, &self.memory, &self.call_history, now, &self.settings)
+        self.clone().judge(at(now), |ledger, facts| verdict(&facts.row(ledger, 0).unwrap(), facts))
     }
 
     /// From when on a read allows another call; none if it does at once.
@@ -24,12 +25,16 @@ impl Case {
         }
     }
 
+    fn calls(&self) -> CallFacts {
+        gather(&self.ledger, &self.memory, &self.call_history)[0]
+    }
+
     fn last_end(&self) -> Option<Mono> {
-        last_end(&self.ledger.rows[0], &self.ledger, &self.memory, &self.call_history)
+        self.calls().last_end()
     }
 
     fn flies(&self) -> bool {
-        in_flight(&self.ledger.rows[0], &self.ledger, &self.memory, &self.call_history)
+        self.calls().in_flight
     }
 }
 
@@ -66,7 +71,8 @@ fn after_an_acceptance_only_an_error_that_came_after_it_shortens_the_wait() {
     let (settle, patience) = (Settings::default().settle, Settings::default().settle * PATIENCE);
     let after = then() + MICRO;
     let accepted = |before| Case::pending().ended(Effect::Accepted, before);
-    // Before the call, after it, when that read was sent; whether it was seen shutting down; how long to wait.
+    // Before the call, after it, when that read was sent; whether it was seen shutting down; how
+    // long to wait.
     let table = [
         (Live::Running, Live::Running, after, None, patience),
         (Live::Running, Live::Error, after, None, settle),
@@ -85,7 +91,7 @@ fn after_an_acceptance_only_an_error_that_came_after_it_shortens_the_wait() {
         }
         let case = case.seen(now, sent);
         let waits = case.settling_until();
-        // A sighting on its way at the moment of the error makes the wait one of patience from there.
+        // A read on its way at the moment of the error makes the wait one of patience from there.
         let expected = match on_its_way {
             Some(at) if sent == at => patience + (at - then()),
             _ => expected,
@@ -95,7 +101,7 @@ fn after_an_acceptance_only_an_error_that_came_after_it_shortens_the_wait() {
 }
 
 #[test]
-fn a_sight_of_it_shutting_down_is_an_acceptance_by_whomever() {
+fn a_read_that_shows_it_shutting_down_is_an_acceptance_by_some_process() {
     let (settle, patience) = (Settings::default().settle, Settings::default().settle * PATIENCE);
     let table = [
         (Live::Running, then() + MICRO, patience),

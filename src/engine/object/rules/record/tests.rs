@@ -21,8 +21,7 @@ impl Case {
     }
 
     fn observations(&mut self) -> bool {
-        let Self { spec, ledger, memory, call_history, settings } = self;
-        observations(ledger, spec, memory, call_history, &NOW, settings)
+        self.judge(NOW, observations)
     }
 
     fn row(&self) -> &Row {

@@ -6,7 +6,7 @@ use crate::{
     engine::{
         backoff::backoff,
         id::InstanceId,
-        object::state::{bisection::Refused, blocker::blocker, wave::Wave},
+        object::state::{bisection::Finding, blocker::blocker, wave::Wave},
         outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
         settings::{BATCH_SIZE, Settings},
         time::{Mono, Now},
@@ -56,14 +56,14 @@ impl Memory {
             CallOutcome::Unknown { trouble, message, .. } => {
                 self.bisection.unknown(&ids, evidence);
                 self.trouble(*trouble, message.clone(), end);
-                Refused::Isolating
+                Finding::Open
             }
             CallOutcome::Refused { refusal, trouble, message } => {
                 self.call_refused(&with_attempts, refusal, (*trouble, message), end)
             }
-            CallOutcome::NotSent => Refused::Isolating,
+            CallOutcome::NotSent => Finding::Open,
         };
-        if found == Refused::Request {
+        if found == Finding::BadRequest {
             let message = match outcome {
                 CallOutcome::Refused { message, .. } => Some(message.clone()),
                 CallOutcome::Accepted { .. } | CallOutcome::Unknown { .. } | CallOutcome::NotSent => None,
@@ -78,11 +78,11 @@ impl Memory {
         refusal: &Refusal,
         (trouble, message): (Trouble, &CloudMessage),
         end: &CallEnd<'_>,
-    ) -> Refused {
+    ) -> Finding {
         let CallEnd { evidence, now, settings, random, .. } = *end;
         if *refusal == Refusal::Whole {
             self.trouble(trouble, message.clone(), end);
-            return Refused::Isolating;
+            return Finding::Open;
         }
         // The API answered about the ids: nothing stands in the way of the object as a whole.
         self.call_trouble = None;
@@ -90,14 +90,15 @@ impl Memory {
         let attempts = |id: &InstanceId| call.iter().find(|(named, _)| named == id).map_or(0, |(_, n)| *n);
         let until = |failures| now.mono + backoff(failures, settings.retry_min, settings.retry_max, random);
         match refusal {
-            Refusal::Whole => Refused::Isolating,
+            Refusal::Whole => Finding::Open,
             Refusal::Unnamed => {
                 let recent = Mono::at(now.mono.since_start().saturating_sub(settings.retry_max));
                 self.bisection.refused(&ids, message, evidence, recent)
             }
             Refusal::UnnamedConflict => {
-                self.bisection.split(&ids);
-                // The smaller the call already was, the longer it waits: a lock on all of them may pass meanwhile.
+                self.bisection.halve(&ids);
+                // The smaller the call already was, the longer it waits: a lock on all of them may
+                // pass meanwhile.
                 let halvings = (BATCH_SIZE / ids.len().max(1)).max(1).ilog2();
                 for id in &ids {
                     let refused = RefusedId {
@@ -108,7 +109,7 @@ impl Memory {
                     };
                     self.refused.insert(*id, refused);
                 }
-                Refused::Isolating
+                Finding::Open
             }
             Refusal::Missing(named) | Refusal::Conflict(named) => {
                 let missing = matches!(refusal, Refusal::Missing(_));
@@ -156,7 +157,8 @@ impl Memory {
         self.call_trouble = Some(blocker);
     }
 
-    /// Whether a call of this process is being made, or has an outcome that no acknowledged write holds.
+    /// Whether a call of this process is being made, or has an outcome that no acknowledged write
+    /// holds.
     #[must_use]
     pub fn calls_in_flight(&self) -> bool {
         self.calls.values().any(|c| c.state == CallState::InFlight)

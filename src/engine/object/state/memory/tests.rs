@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
+use crate::api::InstanceDeletionStatus;
 use crate::engine::{
     object::{
         state::ledger::Progress,
@@ -255,7 +256,7 @@ fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
     let isolated = |progress: Progress, seen: Seen| {
         let mut case = Case::new(progress).read(seen, just_before(then()));
         let other = InstanceId::from_u128(9);
-        case.memory.bisection.split(&[case.id(), other]);
+        case.memory.bisection.halve(&[case.id(), other]);
         case.observe(then());
         case.memory.bisection.parts().concat().contains(&case.id())
     };

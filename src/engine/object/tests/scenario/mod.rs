@@ -1,4 +1,5 @@
-//! Tests of whole decisions: the engine against a cloud and a record that the test holds in its hand.
+//! Tests of whole decisions: the engine against a cloud and a record that the test holds in its
+//! hand.
 
 mod damaged;
 mod deadlines;
@@ -17,11 +18,11 @@ use crate::{
             call_history::CallHistory, delete_queue::PermitAnswer, outage::DeleteCalls, schedule::Schedule,
         },
         object::{
-            decide::{Decision, Input, Next, decide},
+            decide::{Decision, Input, Next, prepare},
             report::events::Event,
             state::{
                 ledger::{Ledger, Progress},
-                memory::{CallEnd, LookEnd, Memory, Observed},
+                memory::{CallEnd, LookEnd, Memory},
                 spec::{DeletionSpec, tests::spec_of},
                 wave::{Batch, Wave},
             },
@@ -128,7 +129,7 @@ impl World {
         self.now = self.now + by;
     }
 
-    fn decide(&mut self, delete_queue: usize) -> Decision {
+    fn decide(&mut self, permitted: usize) -> Decision {
         let now = Now { mono: self.now, wall: self.wall() };
         let mut twin = self.later();
         let memory = self.memory.get_or_insert_with(|| Memory::new(&self.spec, now.mono));
@@ -139,12 +140,12 @@ impl World {
         };
         self.waves += 1;
         assert!(self.waves < 5_000, "it never comes to rest");
-        let decision = self.decide_with(&mut known, delete_queue, &now);
+        let decision = self.decide_with(&mut known, permitted, &now);
         (self.memory, self.call_history, self.delete_calls) =
             (Some(known.memory), known.call_history, known.delete_calls);
         if let Some(twin) = &mut twin {
             let now = Now { mono: now.mono + LATER, wall: now.wall };
-            let mut same = self.decide_with(twin, delete_queue, &now);
+            let mut same = self.decide_with(twin, permitted, &now);
             same.wake = same.wake.map(earlier);
             if let Next::Submit(wave) = &mut same.next {
                 wave.look_sent = earlier(wave.look_sent);
@@ -154,8 +155,8 @@ impl World {
         decision
     }
 
-    /// What is known, every moment of it an hour later: to every rule it is the same. Not of a machine that slept, whose two
-    /// clocks are compared.
+    /// What is known, every moment of it an hour later: to every rule it is the same. Not of a
+    /// machine that slept, whose two clocks are compared.
     fn later(&self) -> Option<Known> {
         let memory = self.memory.clone().filter(|_| self.slept.is_zero() && self.waves < 50)?;
         let mut known =
@@ -168,38 +169,27 @@ impl World {
         Some(known)
     }
 
-    fn decide_with(&self, known: &mut Known, delete_queue: usize, now: &Now) -> Decision {
+    fn decide_with(&self, known: &mut Known, permitted: usize, now: &Now) -> Decision {
         let Known { memory, call_history, delete_calls } = known;
-        let ledger = Ledger::read(&self.spec.ids, &self.status);
-        let observed = Observed {
-            spec: &self.spec,
-            status: &self.status,
-            ledger: &ledger,
-            evidence: delete_calls.evidence(),
-            now,
-            settings: &SETTINGS,
-        };
-        memory.observe(&observed, call_history);
-        decide(&Input {
+        let input = Input {
             spec: &self.spec,
             status: &self.status,
             other_bytes: self.other_bytes,
-            memory,
-            call_history,
-            turn: Some(match delete_queue {
-                0 => PermitAnswer::Soon { calls: self.parallel, at: None },
-                delete_queue => PermitAnswer::Now(delete_queue),
-            }),
+            evidence: delete_calls.evidence(),
             batch_size: BATCH_SIZE,
             may_start: true,
             claim: &format!("claim-{}", self.waves),
             now,
             settings: &Settings { parallel_calls: self.parallel, ..SETTINGS },
-        })
+        };
+        prepare(input, memory, call_history).conclude(Some(match permitted {
+            0 => PermitAnswer::Soon { calls: self.parallel, at: None },
+            permitted => PermitAnswer::Now(permitted),
+        }))
     }
 
-    /// Decides and carries out until nothing is left to do now. Returns the wave that was submitted, with its calls in
-    /// flight, and the moment at which something is due.
+    /// Decides and carries out until nothing is left to do now. Returns the wave that was
+    /// submitted, with its calls in flight, and the moment at which something is due.
     fn run(&mut self) -> (Option<Wave>, Option<Mono>) {
         for _ in 0..100 {
             self.now = self.now + Duration::from_millis(1);
@@ -317,7 +307,8 @@ impl World {
         }
     }
 
-    /// Runs on while time passes, accepting every call, until the object has ended or `cutoff` has passed.
+    /// Runs on while time passes, accepting every call, until the object has ended or `cutoff` has
+    /// passed.
     fn run_to_rest(&mut self, cutoff: Duration) {
         let until = self.now + cutoff;
         while self.now < until {

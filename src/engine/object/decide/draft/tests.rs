@@ -1,0 +1,69 @@
+//! What is worth a write, and how large a status may become.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::*;
+use crate::{
+    api::Phase,
+    engine::{
+        Now,
+        account::outage::Evidence,
+        object::{
+            report::status::tests::ready,
+            state::ledger::Progress,
+            tests::case::{case_of, then},
+        },
+    },
+};
+
+fn now() -> Now {
+    Now { mono: then(), wall: Timestamp::from_second(1_800_000_000).unwrap() }
+}
+
+#[test]
+fn each_part_of_the_status_but_its_rows_is_worth_a_write() {
+    let status = ready("Deleting");
+    assert!(!is_news(&status, &status.clone()));
+    let time = || Some(now().time());
+    let edits: [&dyn Fn(&mut InstanceDeletionStatus); 6] = [
+        &|s| s.observed_generation = Some(9),
+        &|s| s.phase = Some(Phase::Throttled),
+        &|s| s.start_time = time(),
+        &|s| s.next_action_time = time(),
+        &|s| s.last_handled_reconcile_at = Some("now".into()),
+        &|s| s.conditions[0].message = "another".into(),
+    ];
+    for edit in edits {
+        let mut edited = status.clone();
+        edit(&mut edited);
+        assert!(is_news(&status, &edited) && is_news(&edited, &status));
+    }
+    let mut rows = status.clone();
+    rows.progress = Some("1/2".into());
+    assert!(!is_news(&status, &rows), "rows are compared by what moved them");
+}
+
+#[test]
+fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
+    let mut case = case_of(3).batch("mine", None);
+    case.ledger.rows[0].progress = Progress::Terminated { batch: Some(7), ended_at: None };
+    let (now, status) = (now(), InstanceDeletionStatus::default());
+    let input = Input {
+        spec: &case.spec,
+        status: &status,
+        other_bytes: 1_000_000,
+        evidence: Evidence::default(),
+        batch_size: 50,
+        may_start: true,
+        claim: "claim",
+        now: &now,
+        settings: &case.settings,
+    };
+    let (outcomes, ledger) = (case.ledger.clone(), case.ledger.clone());
+    let draft = Draft { input, outcomes, ledger, moved: false, records: vec![], events: vec![] };
+    let stage = Stage::Deleting(None);
+    let written = status::status(&case.spec, &case.ledger, &stage, &status, &now, (None, None));
+    let written = serde_json::to_vec(&written).unwrap().len();
+    let room = 2 * 64 + 96 + 16 * 1024;
+    assert_eq!(draft.largest_bytes(&case.ledger, &stage), written + room + 1_000_000);
+}

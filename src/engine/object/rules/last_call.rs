@@ -1,0 +1,90 @@
+//! The last call that names an id: when it ended, what it may have done, and whether a call is
+//! still in flight.
+
+use crate::engine::{
+    account::call_history::{CallHistory, Ended, LastCall},
+    object::state::{
+        ledger::{Ledger, Progress, Row},
+        memory::{CallState, Memory},
+    },
+    outcome::Effect,
+    time::Mono,
+};
+
+/// The calls that name one id of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallFacts {
+    /// What this process knows of the calls of all objects that name the id.
+    pub last_call: LastCall,
+    /// The end of this process's call for this object whose batch is on the row. None if the cloud
+    /// definitely refused that call, or if there was no such call.
+    pub own_end: Option<Ended>,
+    /// Whether a call that names the id may still be in flight, from whichever object or process.
+    pub in_flight: bool,
+}
+
+impl CallFacts {
+    /// The ends of the calls that may have had an effect on the id of this row.
+    ///
+    /// For an accepted row the record holds the outcome of the object's own call, or a read that
+    /// came after it: that call counts as accepted, whatever its reply said.
+    #[must_use]
+    pub fn ends(&self, row: &Row) -> [Option<Ended>; 2] {
+        let accepted = matches!(row.progress, Progress::Accepted { resent: false, .. });
+        let own = self
+            .own_end
+            .map(|own| Ended { effect: if accepted { Effect::Accepted } else { own.effect }, ..own });
+        [self.last_call.ended, own]
+    }
+
+    /// When the last call ended, or will have ended at the latest; none if no call is known.
+    #[must_use]
+    pub fn last_end(&self) -> Option<Mono> {
+        [self.last_call.ended, self.own_end].into_iter().flatten().map(|ended| ended.at).max()
+    }
+}
+
+/// Gathers the calls that name each id of a record, in the order of its rows. Rows that have ended
+/// need none.
+#[must_use]
+pub fn gather(ledger: &Ledger, memory: &Memory, call_history: &CallHistory) -> Vec<CallFacts> {
+    let of_row = |row: &Row| {
+        if row.progress.ended() {
+            return CallFacts::default();
+        }
+        let last_call = call_history.get(row.id);
+        let (own_end, in_flight) = match batch_call(row, ledger, memory) {
+            BatchCall::None => (None, false),
+            BatchCall::InFlight => (None, true),
+            BatchCall::Ended(ended) => (Some(ended), false),
+        };
+        CallFacts { last_call, own_end, in_flight: in_flight || last_call.in_flight.is_some() }
+    };
+    ledger.rows.iter().map(of_row).collect()
+}
+
+/// The call whose batch number is on a row.
+enum BatchCall {
+    /// No call names the row, or none that can have had an effect.
+    None,
+    InFlight,
+    Ended(Ended),
+}
+
+fn batch_call(row: &Row, ledger: &Ledger, memory: &Memory) -> BatchCall {
+    let Some(number) = row.progress.batch() else { return BatchCall::None };
+    let Some(call) = memory.own(number, ledger) else {
+        // Another process stored the batch. Once this process has observed it, the call history
+        // knows its call.
+        let observed = memory.foreign_end(number, ledger).is_some();
+        return if observed { BatchCall::None } else { BatchCall::InFlight };
+    };
+    let (at, effect) = match &call.state {
+        CallState::NotSent => return BatchCall::None,
+        CallState::InFlight => return BatchCall::InFlight,
+        CallState::Ended { at, outcome } | CallState::Recorded { at, outcome } => {
+            (*at, outcome.effect(row.id))
+        }
+    };
+    effect.map_or(BatchCall::None, |effect| BatchCall::Ended(Ended { at, effect, before: None }))
+}

@@ -1,0 +1,173 @@
+//! The first step of a decision: this process takes note of a live read of the object.
+
+use std::collections::BTreeSet;
+
+use super::{
+    last_call::{self, CallFacts},
+    poll,
+};
+use crate::{
+    api::InstanceDeletionStatus,
+    engine::{
+        account::{
+            call_history::{CallHistory, Ended},
+            outage::Evidence,
+        },
+        object::state::{
+            bisection::Finding,
+            ledger::{Ledger, Progress},
+            memory::Memory,
+            spec::DeletionSpec,
+        },
+        outcome::Effect,
+        settings::{INTENT_LIFE, Settings},
+        state::Seen,
+        time::{Mono, Now},
+    },
+};
+
+/// A live read of an object.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveRead<'a> {
+    /// The spec.
+    pub spec: &'a DeletionSpec,
+    /// The status.
+    pub status: &'a InstanceDeletionStatus,
+    /// The record in that status.
+    pub ledger: &'a Ledger,
+    /// The calls that the account has had accepted.
+    pub evidence: Evidence,
+    /// The moment of the read.
+    pub now: &'a Now,
+    /// Flags of the process.
+    pub settings: &'a Settings,
+}
+
+/// Takes note of a live read in what this process knows of the object, and of the calls at its
+/// endpoint and project. Returns the calls that name each row, for the rules that follow.
+pub fn observe(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut CallHistory) -> Vec<CallFacts> {
+    let LiveRead { spec, ledger, now, settings, .. } = *read;
+    observe_clocks(read, memory);
+    observe_bisection(read, memory);
+    observe_spec(spec, memory, now.mono);
+    learn_calls(ledger, memory, call_history, now.mono, settings);
+    forget_unread(ledger, memory);
+    let calls = last_call::gather(ledger, memory, call_history);
+    count_not_found(&calls, memory);
+    calls
+}
+
+/// Notes which deadlines have passed, and whether the machine slept.
+fn observe_clocks(read: &LiveRead<'_>, memory: &mut Memory) {
+    let LiveRead { spec, status, now, .. } = *read;
+    if memory.deadlines.observe(spec, status.start_time.as_ref(), now) {
+        // Looks made before the deadline do not count as the last look at what is left.
+        memory.gate = now.mono;
+        memory.refused.clear();
+        memory.bisection.stop();
+    }
+    if memory.machine_slept(now) {
+        // The monotonic clock stood still: a look that seems fresh may be hours old.
+        memory.gate = now.mono;
+    }
+    if spec.suspend {
+        memory.suspended_at = Some(now.mono);
+    }
+}
+
+/// Takes ids that have ended, or that a look showed shutting down, out of the search for bad ids.
+fn observe_bisection(read: &LiveRead<'_>, memory: &mut Memory) {
+    if !memory.bisection.active() {
+        return;
+    }
+    let on_its_way =
+        |position: usize| matches!(memory.observation(position).last, Some((Seen::ShuttingDown, _)));
+    let rows = read.ledger.rows.iter().enumerate();
+    let open = rows.filter(|(position, row)| !row.progress.ended() && !on_its_way(*position));
+    let open = open.map(|(_, row)| row.id).collect();
+    if memory.bisection.observe(&open, read.evidence) == Finding::BadRequest {
+        memory.request_found_bad(None, read.now, read.settings);
+    }
+}
+
+/// Closes the gate for earlier looks while the spec allows no calls and when it changes, and notes
+/// since when a plan must look.
+fn observe_spec(spec: &DeletionSpec, memory: &mut Memory, now: Mono) {
+    memory.keep_observations_of(&spec.ids, now);
+    // Once a deadline has passed no call is made any more, and the looks after that decide how the
+    // rest ends.
+    let closed = !spec.allows_calls() && memory.deadlines.passed().is_none();
+    if closed || spec.meta.generation != memory.generation {
+        memory.gate = now;
+    }
+    let requested_at = &spec.meta.requested_at;
+    if spec.meta.generation != memory.generation || *requested_at != memory.requested_at {
+        (memory.generation, memory.requested_at) = (spec.meta.generation, requested_at.clone());
+        memory.asked_since = now;
+    }
+}
+
+/// Tells the call history what the record says of calls that this process did not make. What one
+/// object knows, all objects that name these ids know, also after that object is gone.
+fn learn_calls(
+    ledger: &Ledger,
+    memory: &mut Memory,
+    call_history: &mut CallHistory,
+    now: Mono,
+    settings: &Settings,
+) {
+    for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
+        let accepted = matches!(row.progress, Progress::Accepted { .. });
+        let Some(number) = row.progress.batch() else {
+            if accepted && memory.is_first_record(position) {
+                call_history.heard_on_its_way(row.id, now);
+            }
+            continue;
+        };
+        if memory.own(number, ledger).is_some() {
+            continue;
+        }
+        let at = memory.foreign_end(number, ledger).unwrap_or_else(|| {
+            let stored = ledger.batch(number);
+            // A recorded outcome ends the call. Otherwise the call may leave INTENT_LIFE after its
+            // intent was written, and take its whole time.
+            let over = stored.is_some_and(|batch| batch.returned.is_some());
+            let end = if over { now } else { now + INTENT_LIFE + settings.request_timeout };
+            memory.observe_foreign(number, stored, end);
+            end
+        });
+        let effect = if accepted { Effect::Accepted } else { Effect::Unknown };
+        call_history.heard_call(row.id, Ended { at, effect, before: None }, now, settings);
+    }
+}
+
+/// Forgets unread ids that no longer wait for a scheduled read.
+fn forget_unread(ledger: &Ledger, memory: &mut Memory) {
+    if memory.unread.is_empty() {
+        return;
+    }
+    let mut left = BTreeSet::new();
+    for (position, row) in ledger.rows.iter().enumerate() {
+        if memory.unread.contains(&row.id) && poll::on_schedule(row, memory.observation(position)) {
+            left.insert(row.id);
+        }
+    }
+    memory.unread = left;
+}
+
+/// Counts each series of not-found reads from its first read after the last call ended. Other
+/// objects read the ids too, and other calls name them: a series is as long as the shorter of both
+/// views.
+fn count_not_found(calls: &[CallFacts], memory: &mut Memory) {
+    for (position, calls) in calls.iter().enumerate() {
+        let Some(observation) = memory.observations.at_mut(position) else { continue };
+        let Some(since) = observation.not_found_since() else { continue };
+        let last = observation.last.as_ref().map(|(_, sent)| *sent);
+        let unbroken = calls.last_call.missing_since.map(|missing| missing.max(since));
+        let counts = |at: &Mono| calls.last_end().is_none_or(|ended| *at > ended);
+        let counted = unbroken
+            .and_then(|since| Some(since).filter(counts).or(last.filter(counts)))
+            .filter(|since| last.is_some_and(|last| *since <= last));
+        observation.correct_not_found(counted);
+    }
+}
