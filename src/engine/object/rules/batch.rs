@@ -218,7 +218,7 @@ mod tests {
             (Live::Error, settings.settle, None),
             (Live::Error, settings.settle.saturating_sub(MICRO), Some(then() + MICRO)),
         ] {
-            // It was accepted so long ago, and the read came right after.
+            // The id was accepted `since` ago, and the read came right after.
             let moment = Mono::at(then().since_start().saturating_sub(since));
             let case =
                 Case::new(accepted.clone()).last_call(&Seen::ShuttingDown, moment).seen(last, moment + MICRO);

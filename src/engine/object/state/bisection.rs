@@ -37,7 +37,7 @@ pub struct Bisection {
 /// A batch of two or more ids that was refused without names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct HalvedBatch {
-    /// Ids of which nothing better is known than the refusal of a call of several.
+    /// Ids that were only refused in a call of several ids.
     untested: BTreeSet<InstanceId>,
     /// Ids that were refused alone, and what the cloud said.
     refused_alone: BTreeMap<InstanceId, CloudMessage>,

@@ -332,7 +332,7 @@ fn wall_ahead(now: &Now) -> i64 {
 /// For the model checker, which takes two states for one where only the time differs.
 #[cfg(any(test, feature = "model"))]
 impl Memory {
-    /// Visits every moment of which a rule asks how long ago it was. Two memories whose moments lie
+    /// Visits every moment whose age a rule asks for. Two memories whose moments lie
     /// equally far before now, and whose [`Memory::turning_points`] have the same order among them,
     /// are equal to every rule.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
@@ -352,7 +352,7 @@ impl Memory {
         self.deadlines.moments(visit);
     }
 
-    /// Visits the moments of which rules ask only whether a read was sent after them.
+    /// Visits the moments whose age no rule asks for, only whether a read was sent after them.
     pub fn turning_points(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         visit(&mut self.asked_since);
         visit(&mut self.gate);

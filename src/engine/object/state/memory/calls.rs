@@ -1,4 +1,4 @@
-//! What becomes of a call of this process, from its claim to its record.
+//! The course of a call of this process, from its claim to its record.
 
 use super::{CallEnd, CallState, Memory, OwnCall, RefusedId};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Memory {
-    /// Enters the calls of a wave as not sent, before its intent is written.
+    /// Notes the calls of a wave as not sent, before its intent is written.
     pub fn claimed(&mut self, wave: &Wave) {
         for batch in &wave.batches {
             let ids = batch.members.iter().map(|member| (member.id, member.attempts)).collect();
@@ -46,7 +46,7 @@ impl Memory {
         }
         let found = match outcome {
             CallOutcome::Accepted { ids: returned, .. } => {
-                // What another call of the same wave came to is no older than this.
+                // The outcome of another call of the same wave is no older than this one.
                 let stands = |other: &OwnCall| other.claim == claim && other.blocks_others();
                 if !self.calls.values().any(stands) {
                     self.call_trouble = None;
@@ -97,8 +97,8 @@ impl Memory {
             }
             Refusal::UnnamedConflict => {
                 self.bisection.halve(&ids);
-                // The smaller the call already was, the longer it waits: a lock on all of them may
-                // pass meanwhile.
+                // The smaller the call was, the longer its ids wait: a lock on all of them may pass
+                // meanwhile.
                 let halvings = (BATCH_SIZE / ids.len().max(1)).max(1).ilog2();
                 for id in &ids {
                     let refused = RefusedId {
@@ -150,27 +150,26 @@ impl Memory {
         settings: &Settings,
     ) {
         let message = message.unwrap_or_default();
-        // It is retried slowly, without jitter.
+        // A bad request is retried slowly, without jitter.
         let random = 0;
         let before = self.call_trouble.as_ref();
         let blocker = blocker(Trouble::RequestRefused, message, before, None, now, settings, random);
         self.call_trouble = Some(blocker);
     }
 
-    /// Whether a call of this process is being made, or has an outcome that no acknowledged write
-    /// holds.
+    /// Whether a call of this process is in flight.
     #[must_use]
     pub fn calls_in_flight(&self) -> bool {
         self.calls.values().any(|c| c.state == CallState::InFlight)
     }
 
-    /// Whether an outcome waits to be recorded.
+    /// Whether a call has ended whose outcome no acknowledged write holds.
     #[must_use]
     pub fn unrecorded(&self) -> bool {
         self.calls.values().any(|c| matches!(c.state, CallState::Ended { .. }))
     }
 
-    /// Takes note that the write of an outcome was acknowledged, for the batches it held.
+    /// Notes that a write was acknowledged that holds the outcomes of these batches.
     pub fn recorded(&mut self, batches: &[u32]) {
         for number in batches {
             if let Some(call) = self.calls.get_mut(number)

@@ -19,7 +19,7 @@ fn at(mono: Mono) -> Now {
     Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() }
 }
 
-/// The call of batch 7 ended then, at an account of which nothing else is known.
+/// The call of batch 7 ended then, at an account without other calls.
 fn end(case: &mut Case, outcome: &CallOutcome) {
     let (now, evidence, settings) = (at(then()), Evidence::default(), &case.settings);
     let closed_for = closed_for(outcome);
@@ -252,8 +252,8 @@ fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
 }
 
 #[test]
-fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
-    let isolated = |progress: Progress, seen: Seen| {
+fn an_id_that_has_ended_or_is_on_its_way_leaves_the_bisection() {
+    let bisected = |progress: Progress, seen: Seen| {
         let mut case = Case::new(progress).read(seen, just_before(then()));
         let other = InstanceId::from_u128(9);
         case.memory.bisection.halve(&[case.id(), other]);
@@ -261,9 +261,9 @@ fn what_has_ended_or_is_on_its_way_leaves_the_isolation() {
         case.memory.bisection.parts().concat().contains(&case.id())
     };
     let ended = || Progress::Terminated { batch: None, ended_at: None };
-    assert!(isolated(Progress::Pending, Seen::Live(Live::Running)));
-    assert!(!isolated(Progress::Pending, Seen::ShuttingDown));
-    assert!(!isolated(ended(), Seen::Live(Live::Running)));
+    assert!(bisected(Progress::Pending, Seen::Live(Live::Running)));
+    assert!(!bisected(Progress::Pending, Seen::ShuttingDown));
+    assert!(!bisected(ended(), Seen::Live(Live::Running)));
 }
 
 #[test]
@@ -348,7 +348,7 @@ impl Looks {
         self.0.spec.ids[n]
     }
 
-    /// A look at these ids, of which so many are read.
+    /// A look at these ids that reads the first `read` of them.
     fn look(&mut self, ids: std::ops::Range<usize>, read: usize) {
         let ids: Vec<_> = ids.map(|n| self.id(n)).collect();
         let memory = &mut self.0.memory;
