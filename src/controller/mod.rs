@@ -19,7 +19,13 @@ mod run;
 mod state;
 mod watch;
 
-pub use api_server::{ApiServer, Key, Live, ReadError, Unavailable, WriteError};
+pub use api_server::{
+    failure::Unavailable,
+    key::Key,
+    reads::{LiveObject, ReadError},
+    requests::ApiServer,
+    writes::WriteError,
+};
 pub use drain::drain;
 pub use reconcile::reconcile;
 pub use run::{WatchError, run};

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
-    api_server::Key,
+    api_server::key::Key,
     drain::drain,
     queue::{Dispatcher, Work},
     reconcile::{calls_from, reconcile},

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     clock::Clock,
     cloud::{Endpoint, Identity, ReadRate},
-    controller::api_server::Key,
+    controller::api_server::key::Key,
     engine::{
         Settings,
         account::{delete_queue::DeleteQueue, rate::Rate},

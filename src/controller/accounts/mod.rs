@@ -5,6 +5,7 @@
 //! one identity's.
 
 pub mod governors;
+pub mod rate_gauges;
 pub mod schedule;
 mod secrets;
 
@@ -21,10 +22,10 @@ use self::{
     schedule::Scheduled,
     secrets::SecretSource,
 };
-use super::api_server::{ApiServer, Key};
 use crate::{
     clock::Clock,
     cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader, stated_limit},
+    controller::api_server::{key::Key, requests::ApiServer},
     engine::{
         Settings,
         account::{

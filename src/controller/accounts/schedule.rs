@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    controller::api_server::Key,
+    controller::api_server::key::Key,
     engine::{
         InstanceId, Mono, Settings,
         account::schedule::{Looks, Schedule, Watch},

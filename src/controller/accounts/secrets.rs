@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::{
     clock::Clock,
     cloud::{Authorization, Credential, CredentialProblem, CredentialSource, Iam, Identity, Set},
-    controller::api_server::{ApiServer, SecretError},
+    controller::api_server::{reads::SecretError, requests::ApiServer},
     engine::{
         outcome::{CloudMessage, Trouble},
         time::Mono,

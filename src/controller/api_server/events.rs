@@ -1,4 +1,4 @@
-//! Events, told beside the work: bounded, and without harm when they can't be told.
+//! Publishes Kubernetes events from a task of its own. The queue is bounded, and nothing else depends on an event.
 
 use std::time::Duration;
 
@@ -10,32 +10,77 @@ use kube::{
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use super::Key;
+use super::key::Key;
 use crate::{
     api::{CONTROLLER_NAME, InstanceDeletion},
-    controller::metrics::{EventResult, Metrics},
     engine::object::report::events::Event,
+    metrics::{Counters, Registry, counters},
 };
 
-/// Events that may wait to be told; further ones are dropped.
+/// Most events that wait to be published; further ones are dropped.
 const QUEUE: usize = 256;
-/// kube keeps every event for six minutes, some KB each, to count repetitions of it. So many are kept at most.
+/// Most events that one recorder publishes: kube keeps each for six minutes, some KB, to count its repetitions.
 const KEPT: usize = 100;
+/// Bounds one request: kube has no response timeout of its own.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The API server refuses a longer note.
+/// Most characters of a note. The API server refuses a note of more than 1,024 bytes.
 const NOTE: usize = 1000;
 
-/// Where to tell events.
+/// How the publication of an event ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventResult {
+    /// The API server stored it.
+    Stored,
+    /// The API server did not take it.
+    Failed,
+    /// The queue was full.
+    Dropped,
+}
+
+impl EventResult {
+    const ALL: [Self; 3] = [Self::Stored, Self::Failed, Self::Dropped];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Counters of events.
+#[derive(Clone, Debug)]
+struct EventMetrics(Counters<1>);
+
+impl Default for EventMetrics {
+    fn default() -> Self {
+        Self(counters(EventResult::ALL.map(|result| [("result", result.name())])))
+    }
+}
+
+impl EventMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("events", "Events by what became of them", self.0.clone());
+    }
+
+    fn count(&self, result: EventResult) {
+        self.0.get_or_create(&[("result", result.name())]).inc();
+    }
+}
+
+/// Queues events for publication. Clones share one queue.
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<(ObjectReference, Event)>,
-    metrics: Metrics,
+    metrics: EventMetrics,
 }
 
 impl Events {
-    /// Starts the task that tells events.
+    /// Starts the task that publishes events.
     #[must_use]
-    pub fn start(client: Client, metrics: Metrics) -> Self {
+    pub fn start(client: Client) -> Self {
+        let metrics = EventMetrics::default();
         let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
         let instance = std::env::var("HOSTNAME").ok();
         let reporter = Reporter { controller: CONTROLLER_NAME.to_owned(), instance };
@@ -50,24 +95,29 @@ impl Events {
                 }
                 kept += 1;
                 let event = kube_event(event);
-                let told = tokio::time::timeout(DEADLINE, recorder.publish(&event, &object)).await;
-                counted.told(if matches!(told, Ok(Ok(()))) {
-                    EventResult::Stored
-                } else {
-                    EventResult::Failed
-                });
-                match told {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(reason = event.reason, %error, "an event was not told"),
-                    Err(_) => debug!(reason = event.reason, "an event was not told in time"),
+                match tokio::time::timeout(DEADLINE, recorder.publish(&event, &object)).await {
+                    Ok(Ok(())) => {
+                        counted.count(EventResult::Stored);
+                        continue;
+                    }
+                    Ok(Err(error)) => {
+                        debug!(reason = event.reason, %error, "event not stored; it is dropped")
+                    }
+                    Err(_) => debug!(reason = event.reason, "event not stored in time; it is dropped"),
                 }
+                counted.count(EventResult::Failed);
             }
         });
         Self { queue, metrics }
     }
 
-    /// Tells something about an object, if there is room.
-    pub fn tell(&self, key: &Key, uid: &str, event: Event) {
+    /// Registers the counters of events, without a further prefix.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// Queues an event about an object. Drops it if the queue is full.
+    pub fn publish(&self, key: &Key, uid: &str, event: Event) {
         let object = ObjectReference {
             api_version: Some(InstanceDeletion::api_version(&()).into_owned()),
             kind: Some(InstanceDeletion::kind(&()).into_owned()),
@@ -77,8 +127,12 @@ impl Events {
             ..ObjectReference::default()
         };
         if self.queue.try_send((object, event)).is_err() {
-            self.metrics.told(EventResult::Dropped);
-            debug!(namespace = key.namespace, name = key.name, "an event was dropped: too many wait");
+            self.metrics.count(EventResult::Dropped);
+            debug!(
+                namespace = key.namespace,
+                name = key.name,
+                "event dropped: too many wait to be published"
+            );
         }
     }
 }
@@ -90,5 +144,25 @@ fn kube_event(event: Event) -> KubeEvent {
         note: Some(event.note.chars().take(NOTE).collect()),
         action: event.action,
         secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::testing::scraped;
+
+    #[test]
+    fn every_result_is_a_row_from_the_start_and_no_other_comes() {
+        let metrics = EventMetrics::default();
+        let rows = |n: usize| {
+            let text = scraped(|registry| metrics.register(registry));
+            let rows: Vec<_> = text.lines().filter(|line| line.contains("_total{")).collect();
+            assert_eq!(rows.len(), EventResult::ALL.len(), "{text}");
+            assert!(rows.iter().all(|row| row.ends_with(&format!(" {n}"))), "{text}");
+        };
+        rows(0);
+        EventResult::ALL.into_iter().for_each(|result| metrics.count(result));
+        rows(1);
     }
 }

@@ -1,4 +1,4 @@
-//! Which object.
+//! The name of an object.
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,78 +1,79 @@
-//! One exchange with the API server: a deadline, bounded words for a failure, and how long the server asks to be left alone.
+//! One request to the API server: with a deadline, counted, and with a bounded text for a failure.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use kube::{Client, client::Body, core::Status};
+use kube::{
+    Client, Resource,
+    client::Body,
+    core::{Request, Status},
+};
+use tokio::time::Instant;
 
-/// kube has no response timeout of its own for ordinary calls.
+use super::{
+    failure::{Failure, Unavailable, bounded},
+    request_metrics::{ApiCall, RequestMetrics},
+};
+use crate::{api::InstanceDeletion, leadership::Leadership};
+
+/// Bounds one request: kube has no response timeout of its own for ordinary calls.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A request that did not succeed.
-#[derive(Debug)]
-pub enum Failure {
-    /// The API server refused it.
-    Refused(Box<Status>),
-    /// It was not answered as it should be: whether it had an effect is unknown.
-    Unavailable(Unavailable),
+/// The API server. Clones share one client.
+#[derive(Clone)]
+pub struct ApiServer {
+    client: Client,
+    pub(super) leadership: Leadership,
+    metrics: RequestMetrics,
 }
 
-/// The API server did not do what was asked, or nobody knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unavailable {
-    /// Why, in bounded words.
-    pub why: String,
-    /// How long it asks to be left alone.
-    pub retry_after: Option<Duration>,
-}
+impl ApiServer {
+    /// Sends its requests through this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, metrics: RequestMetrics::default(), leadership: Leadership::always() }
+    }
 
-impl Unavailable {
-    /// Without a word from the server.
-    pub fn new(why: &dyn fmt::Display) -> Self {
-        Self { why: bounded(&why.to_string()), retry_after: None }
+    /// Writes and deletes only while this process leads.
+    #[must_use]
+    pub fn while_leading(self, leadership: Leadership) -> Self {
+        Self { leadership, ..self }
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Counters of its requests.
+    pub(in crate::controller) fn metrics(&self) -> &RequestMetrics {
+        &self.metrics
+    }
+
+    /// Sends a request and counts it. Returns the body of a success.
+    pub(super) async fn text(
+        &self,
+        call: ApiCall,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<String, Failure> {
+        let started = Instant::now();
+        let answer = tokio::time::timeout(DEADLINE, exchange(&self.client, request)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let why = format!("no answer within {} s", DEADLINE.as_secs());
+            Err(Failure::Unavailable(Unavailable::new(&why)))
+        });
+        self.metrics.answered(call, &answer, started.elapsed());
+        answer
     }
 }
 
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
+/// Requests for the InstanceDeletions of a namespace.
+pub(super) fn instance_deletions(namespace: &str) -> Request {
+    Request::new(InstanceDeletion::url_path(&(), Some(namespace)))
 }
 
-impl Failure {
-    /// The API server says that no object of this name exists. Any other 404, such as that of a proxy or of a resource that
-    /// is not served yet, says nothing about the object.
-    pub fn is_gone(&self, name: &str) -> bool {
-        matches!(self, Self::Refused(status)
-            if status.is_not_found() && status.details.as_ref().is_some_and(|details| details.name == name))
-    }
-
-    /// What is not understood as a refusal of its own.
-    pub fn unavailable(self) -> Unavailable {
-        match self {
-            Self::Refused(status) => {
-                let retry_after = status.details.as_ref().map(|details| details.retry_after_seconds);
-                let retry_after = retry_after.filter(|s| *s > 0).map(|s| Duration::from_secs(s.into()));
-                Unavailable { why: bounded(&status.message), retry_after }
-            }
-            Self::Unavailable(unavailable) => unavailable,
-        }
-    }
-}
-
-/// The first characters: some bodies are pages.
-pub fn bounded(text: &str) -> String {
-    text.chars().take(256).collect()
-}
-
-/// Sends a request; the text of a success. Not kube's own, which drops the header Retry-After.
-pub async fn text(client: &Client, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
-    let answer = tokio::time::timeout(DEADLINE, exchange(client, request)).await;
-    answer.unwrap_or_else(|_| {
-        let why = format!("no answer within {} s", DEADLINE.as_secs());
-        Err(Failure::Unavailable(Unavailable::new(&why)))
-    })
-}
-
+/// Sends a request by kube's client, but reads the answer here: kube drops the header `Retry-After`, and logs the whole body
+/// of an answer that it can't decode.
 async fn exchange(client: &Client, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
     let lost = |error: kube::Error| Failure::Unavailable(Unavailable::new(&error));
     let response = client.send(request.map(Body::from)).await.map_err(lost)?;

@@ -1,16 +1,16 @@
-//! Carries out the calls of a wave, beside the reconcile that stored its intent.
+//! Makes the delete calls of a wave, each in a task of its own, beside the reconcile that stored the intent.
 
-use std::sync::{Arc, Mutex};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures::FutureExt;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use crate::{
     cloud::Credential,
-    controller::{
-        accounts::Account,
-        api_server::Key,
-        state::{context::Context, objects::Tracked, unrecorded::unrecorded_outcomes},
+    controller::state::{
+        context::Context,
+        objects::{ObjectHandle, Tracked},
     },
     engine::{
         InstanceId,
@@ -24,21 +24,8 @@ use crate::{
     lock::lock,
 };
 
-/// The object that calls are made for.
-#[derive(Clone)]
-pub struct ObjectHandle {
-    /// Namespace and name.
-    pub key: Key,
-    /// uid.
-    pub uid: String,
-    /// What is known of it.
-    pub tracked: Arc<Mutex<Tracked>>,
-    /// Where it calls.
-    pub account: Arc<Account>,
-}
-
-/// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. False, and
-/// nothing is done, if another call names one of the ids or the cloud has fallen silent.
+/// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. Returns false and
+/// changes nothing if another call names one of the ids, or if a silent cloud allows no further call.
 pub fn claim(handle: &ObjectHandle, tracked: &mut Tracked, wave: &Wave) -> bool {
     let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut tracked.memory else { return false };
@@ -53,7 +40,7 @@ pub fn claim(handle: &ObjectHandle, tracked: &mut Tracked, wave: &Wave) -> bool 
     true
 }
 
-/// Gives a wave up whose intent may or may not be stored: none of its calls will be made.
+/// Releases the ids of a wave of which no call will be made, whether its intent is stored or not.
 pub fn give_up(context: &Context, handle: &ObjectHandle, wave: &Wave) {
     let now = context.clock.mono();
     handle.account.abandon(wave.batches.len());
@@ -62,7 +49,7 @@ pub fn give_up(context: &Context, handle: &ObjectHandle, wave: &Wave) {
     }
 }
 
-/// Makes the calls of a wave whose intent is stored. Each must leave while `departure` allows it.
+/// Starts the calls of a wave whose intent is stored. Each must leave while `departure` allows it.
 pub fn start(
     context: &Arc<Context>,
     handle: &ObjectHandle,
@@ -71,7 +58,7 @@ pub fn start(
     departure: &DepartureGuard,
 ) {
     {
-        // The flag is read under the lock under which the drain looks for calls in flight: none is overlooked.
+        // The drain looks for calls in flight under the same lock, so that it overlooks none.
         let mut tracked = lock(&handle.tracked);
         let memory = tracked.memory.as_mut().filter(|_| !context.draining());
         let Some(memory) = memory else {
@@ -85,90 +72,90 @@ pub fn start(
     context.call_next(&handle.account);
     let credential = Arc::new(credential);
     for batch in wave.batches {
-        let (context, handle, credential) = (context.clone(), handle.clone(), credential.clone());
+        let call = DeleteCall {
+            context: context.clone(),
+            handle: handle.clone(),
+            batch,
+            credential: credential.clone(),
+        };
         let departure = departure.clone();
         tokio::spawn(async move {
-            // A panic in the call must not leave it in flight for ever: the guard enters an unknown outcome.
-            let mut guard = Guard { context, handle, batch, credential: credential.clone(), outcome: None };
-            let outcome = call(&guard, &credential, departure).await;
-            if matches!(outcome, CallOutcome::Refused { trouble: Trouble::CredentialsRejected, .. }) {
-                // The object reads the Secret again while it waits, and goes on when that brings another credential.
-                guard.handle.account.credentials.refused(&credential);
-            }
-            guard.outcome = Some(outcome);
+            // A call that panics must not stay in flight for ever. Whether the request left is unknown then.
+            let outcome = AssertUnwindSafe(call.make(departure)).catch_unwind().await;
+            call.ended(&outcome.unwrap_or_else(|_| cut_off()));
         });
     }
 }
 
-async fn call(guard: &Guard, credential: &Credential, departure: DepartureGuard) -> CallOutcome {
-    let Guard { context, handle, batch, .. } = guard;
-    let account = &handle.account;
-    sleep_until(context.clock.instant(account.departure(&credential.identity, context.clock.mono()))).await;
-    if context.draining() {
-        return CallOutcome::NotSent;
+/// The outcome of a call whose task panicked.
+fn cut_off() -> CallOutcome {
+    CallOutcome::Unknown {
+        trouble: Trouble::CloudUnreachable,
+        unavailable: false,
+        message: CloudMessage { text: "the call was cut off".to_owned(), ..CloudMessage::default() },
     }
-    let ids = batch.ids();
-    info!(
-        namespace = handle.key.namespace, name = handle.key.name, batch = batch.number, size = ids.len(),
-        ids = %join(&ids), "sending a delete call"
-    );
-    let client = context.accounts.client();
-    client.delete_instances(&account.endpoint, &account.project, credential, &ids, departure).await
 }
 
-struct Guard {
+/// One delete call of a wave whose intent is stored.
+struct DeleteCall {
     context: Arc<Context>,
     handle: ObjectHandle,
     batch: Batch,
     credential: Arc<Credential>,
-    outcome: Option<CallOutcome>,
 }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or_else(|| CallOutcome::Unknown {
-            trouble: Trouble::CloudUnreachable,
-            unavailable: false,
-            message: CloudMessage { text: "the call was cut off".to_owned(), ..CloudMessage::default() },
-        });
-        ended(&self.context, &self.handle, &self.batch, &self.credential, &outcome);
+impl DeleteCall {
+    /// Waits for the call's place in the account's rate, and makes it if `departure` still allows it.
+    async fn make(&self, departure: DepartureGuard) -> CallOutcome {
+        let Self { context, handle, batch, credential } = self;
+        let account = &handle.account;
+        let leaves_at = account.departure(&credential.identity, context.clock.mono());
+        sleep_until(context.clock.instant(leaves_at)).await;
+        if context.draining() {
+            return CallOutcome::NotSent;
+        }
+        let ids = batch.ids();
+        info!(
+            namespace = handle.key.namespace, name = handle.key.name, batch = batch.number, size = ids.len(),
+            ids = %join(&ids), "sending a delete call"
+        );
+        let client = context.accounts.client();
+        client.delete_instances(&account.endpoint, &account.project, credential, &ids, departure).await
     }
-}
 
-/// Enters what a call came to and wakes the object once its wave is over.
-fn ended(
-    context: &Context,
-    handle: &ObjectHandle,
-    batch: &Batch,
-    credential: &Credential,
-    outcome: &CallOutcome,
-) {
-    let now = context.clock.now();
-    let ids = batch.ids();
-    log(handle, batch, outcome);
-    lock(&handle.account.call_history).release(&ids, now.mono, |id| outcome.effect(id));
-    let (evidence, closed_for) = handle.account.ended(&credential.identity, outcome, now.mono);
-    let mut tracked = lock(&handle.tracked);
-    if tracked.uid == handle.uid
-        && let Some(memory) = &mut tracked.memory
-    {
-        let end = CallEnd {
-            outcome,
-            secret_version: &credential.version,
-            closed_for,
-            evidence,
-            now: &now,
-            settings: &context.settings,
-            random: context.random.jitter(),
-        };
-        memory.call_ended(batch.number, &end);
-        context.accounts.learn(&handle.account, memory);
-        let over = !memory.calls_in_flight();
-        let unrecorded_outcomes = if tracked.gone { unrecorded_outcomes(&tracked) } else { Vec::new() };
-        drop(tracked);
-        crate::controller::reconcile::tell_unrecorded(context, &handle.key, unrecorded_outcomes);
-        if over {
-            context.wake(&handle.key);
+    /// Enters the outcome where the account and the object find it, and wakes the object once its wave is over.
+    fn ended(&self, outcome: &CallOutcome) {
+        let Self { context, handle, batch, credential } = self;
+        if matches!(outcome, CallOutcome::Refused { trouble: Trouble::CredentialsRejected, .. }) {
+            // The object reads the Secret again while it waits, and goes on when that brings another credential.
+            handle.account.credentials.refused(credential);
+        }
+        let now = context.clock.now();
+        log(handle, batch, outcome);
+        lock(&handle.account.call_history).release(&batch.ids(), now.mono, |id| outcome.effect(id));
+        let (evidence, closed_for) = handle.account.ended(&credential.identity, outcome, now.mono);
+        let mut tracked = lock(&handle.tracked);
+        if tracked.uid == handle.uid
+            && let Some(memory) = &mut tracked.memory
+        {
+            let end = CallEnd {
+                outcome,
+                secret_version: &credential.version,
+                closed_for,
+                evidence,
+                now: &now,
+                settings: &context.settings,
+                random: context.random.jitter(),
+            };
+            memory.call_ended(batch.number, &end);
+            context.accounts.learn(&handle.account, memory);
+            let over = !memory.calls_in_flight();
+            let unrecorded = if tracked.gone { tracked.unrecorded() } else { Vec::new() };
+            drop(tracked);
+            unrecorded.into_iter().for_each(|outcome| outcome.publish(&context.events, &handle.key));
+            if over {
+                context.wake(&handle.key);
+            }
         }
     }
 }

@@ -1,103 +1,127 @@
-//! Stores the intent of a wave, and starts its calls once that write is acknowledged.
+//! Stores the intent of a wave, and starts its calls once the API server acknowledges that write.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::FutureExt;
 use tracing::warn;
 
-use super::{send, send::ObjectHandle};
+use super::send;
 use crate::{
     api::InstanceDeletionStatus,
+    cloud::{Credential, CredentialProblem},
     controller::{
-        api_server::{Live, WriteError},
+        api_server::{reads::LiveObject, writes::WriteError},
         metrics::WaveResult,
-        state::context::Context,
+        state::{context::Context, objects::ObjectHandle},
     },
-    engine::object::state::{blocker::blocker, wave::Wave},
+    engine::{
+        Mono,
+        object::state::{blocker::blocker, wave::Wave},
+    },
+    leadership::DepartureGuard,
     lock::lock,
 };
 
-/// How the write of an intent ended.
+/// What came of a wave.
 pub enum Submitted {
-    /// Stored; its calls are being made.
-    Stored,
-    /// Not stored, or nobody knows: read again.
+    /// The intent is stored, and the calls are started. The object is as it is stored now.
+    Stored(Box<LiveObject>),
+    /// The intent is not stored, or that is unknown. Read the object again at once.
     Again,
-    /// The API server failed, and wishes to be left alone for so long.
+    /// The API server failed. Read the object again later, and not before the time that the server asks for.
     Failed(Option<Duration>),
 }
 
-/// Stores the intent of a wave, and makes its calls only if that write is acknowledged.
+/// Stores the intent of a wave, and starts its calls only if that write is acknowledged.
 pub async fn submit(
     context: &Arc<Context>,
     handle: &ObjectHandle,
-    live: &Live,
+    live: &LiveObject,
     write: &InstanceDeletionStatus,
     wave: Wave,
 ) -> Submitted {
-    // Claimed ids are given back if this future is dropped or panics before the calls take them over.
-    let look_sent = wave.look_sent;
-    let pending = Pending { context, handle, wave: Some(wave) };
-    let credential = match handle.account.credentials.read().await {
-        Ok(credential) => credential,
-        Err(problem) => {
-            context.metrics.waved(WaveResult::NoCredential);
-            let now = context.clock.now();
-            if let Some(memory) = &mut lock(&handle.tracked).memory {
-                let before = memory.call_trouble.take();
-                memory.call_trouble = Some(blocker(
-                    problem.trouble,
-                    problem.message,
-                    before.as_ref(),
-                    problem.version,
-                    &now,
-                    &context.settings,
-                    context.random.jitter(),
-                ));
-            }
-            return Submitted::Again;
+    let stored = AssertUnwindSafe(store_intent(context, handle, live, write, wave.look_sent));
+    match stored.catch_unwind().await {
+        Ok(Ok(Intent { stored, credential, departure })) => {
+            context.metrics.waved(WaveResult::Sent);
+            send::start(context, handle, wave, credential, &departure);
+            Submitted::Stored(Box::new(stored))
         }
-    };
+        Ok(Err(failed)) => {
+            send::give_up(context, handle, &wave);
+            not_stored(context, handle, failed)
+        }
+        Err(panic) => {
+            // The reconcile reports the panic; without this, no call could name these ids for as long as the process runs.
+            send::give_up(context, handle, &wave);
+            resume_unwind(panic)
+        }
+    }
+}
+
+/// An intent whose write is acknowledged.
+struct Intent {
+    stored: LiveObject,
+    credential: Credential,
+    departure: DepartureGuard,
+}
+
+/// Why an intent is not known to be stored.
+enum NotStored {
+    NoCredential(CredentialProblem),
+    Write(WriteError),
+}
+
+async fn store_intent(
+    context: &Context,
+    handle: &ObjectHandle,
+    live: &LiveObject,
+    write: &InstanceDeletionStatus,
+    look_sent: Mono,
+) -> Result<Intent, NotStored> {
+    let credential = handle.account.credentials.read().await.map_err(NotStored::NoCredential)?;
+    // The time counts from here, before the write is sent, and not from its acknowledgement.
     let departure = context.departure_guard(look_sent);
-    match context.api.write_intent(live, write).await {
-        Ok(()) => {}
-        Err(WriteError::Conflict | WriteError::Gone) => {
+    let stored = context.api.write_intent(live, write).await.map_err(NotStored::Write)?;
+    Ok(Intent { stored, credential, departure })
+}
+
+fn not_stored(context: &Context, handle: &ObjectHandle, failed: NotStored) -> Submitted {
+    match failed {
+        NotStored::NoCredential(problem) => {
+            context.metrics.waved(WaveResult::NoCredential);
+            no_credential(context, handle, problem);
+            Submitted::Again
+        }
+        NotStored::Write(WriteError::Conflict | WriteError::Gone) => {
             context.metrics.waved(WaveResult::Conflict);
-            return Submitted::Again;
+            Submitted::Again
         }
-        Err(WriteError::Unavailable(why)) => {
+        NotStored::Write(WriteError::Unavailable(why)) => {
             context.metrics.waved(WaveResult::NotStored);
-            warn!(
-                namespace = live.key.namespace,
-                name = live.key.name,
-                error = %why,
-                "the intent was not stored; nothing is sent"
-            );
-            return Submitted::Failed(why.retry_after);
+            let (namespace, name) = (&handle.key.namespace, &handle.key.name);
+            warn!(namespace, name, error = %why, "the intent was not stored; nothing is sent");
+            Submitted::Failed(why.retry_after)
         }
     }
-    let Some(wave) = pending.take() else { return Submitted::Again };
-    context.metrics.waved(WaveResult::Sent);
-    send::start(context, handle, wave, credential, &departure);
-    Submitted::Stored
 }
 
-/// A wave whose ids are claimed and whose calls are not started.
-struct Pending<'a> {
-    context: &'a Context,
-    handle: &'a ObjectHandle,
-    wave: Option<Wave>,
-}
-
-impl Pending<'_> {
-    fn take(mut self) -> Option<Wave> {
-        self.wave.take()
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if let Some(wave) = &self.wave {
-            send::give_up(self.context, self.handle, wave);
-        }
+/// Notes that the object's calls wait for credentials.
+fn no_credential(context: &Context, handle: &ObjectHandle, problem: CredentialProblem) {
+    if let Some(memory) = &mut lock(&handle.tracked).memory {
+        let before = memory.call_trouble.take();
+        memory.call_trouble = Some(blocker(
+            problem.trouble,
+            problem.message,
+            before.as_ref(),
+            problem.version,
+            &context.clock.now(),
+            &context.settings,
+            context.random.jitter(),
+        ));
     }
 }

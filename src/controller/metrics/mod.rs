@@ -4,16 +4,10 @@
 //! what reconciles come to, is here.
 
 mod object_gauges;
-mod rate_gauges;
-mod requests;
 
 use std::time::Duration;
 
-pub use self::{
-    object_gauges::{Counted, ObjectGauges, ObjectRow},
-    rate_gauges::RateGauges,
-    requests::{ApiCall, Requests},
-};
+pub use self::object_gauges::{Counted, ObjectGauges, ObjectRow};
 use crate::{
     api::{InstanceDeletionStatus, Phase},
     engine::{Mono, account::delete_queue::PermitAnswer, object::report::status::is_finished},
@@ -78,29 +72,6 @@ impl WaveResult {
     }
 }
 
-/// What became of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventResult {
-    /// It was stored.
-    Stored,
-    /// The API server did not take it.
-    Failed,
-    /// Too many waited.
-    Dropped,
-}
-
-impl EventResult {
-    const ALL: [Self; 3] = [Self::Stored, Self::Failed, Self::Dropped];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Failed => "failed",
-            Self::Dropped => "dropped",
-        }
-    }
-}
-
 const ANSWERS: [&str; 4] = ["now", "soon", "later", "closed"];
 
 fn answer(turn: &PermitAnswer) -> &'static str {
@@ -121,7 +92,6 @@ pub struct Metrics {
     turns: Counters<1>,
     delete_wait: Histogram,
     finished: Counters<1>,
-    events: Counters<1>,
     watch_restarts: Counter,
     watch_failures: Counter,
 }
@@ -136,7 +106,6 @@ impl Default for Metrics {
             turns: counters(ANSWERS.map(|answer| [("answer", answer)])),
             delete_wait: slow(),
             finished: counters(ends.map(|phase| [("phase", phase.as_str())])),
-            events: counters(EventResult::ALL.map(|result| [("result", result.name())])),
             watch_restarts: Counter::default(),
             watch_failures: Counter::default(),
         }
@@ -156,7 +125,6 @@ impl Metrics {
         registry.register_with_unit("cloud_delete_wait", wait, Unit::Seconds, self.delete_wait.clone());
         let finished = "Objects that this process brought to their end, by phase";
         registry.register("objects_finished", finished, self.finished.clone());
-        registry.register("events", "Events by what became of them", self.events.clone());
         let restarts = "Watches that listed anew after their first list";
         registry.register("watch_restarts", restarts, self.watch_restarts.clone());
         registry.register("watch_failures", "Errors of watches", self.watch_failures.clone());
@@ -192,11 +160,6 @@ impl Metrics {
                 counter.inc();
             }
         }
-    }
-
-    /// What became of an event is known.
-    pub fn told(&self, result: EventResult) {
-        self.events.get_or_create(&[("result", result.name())]).inc();
     }
 
     /// A watch listed anew.

@@ -35,9 +35,6 @@ fn every_row_is_there_from_the_start_and_no_other_comes() {
     for result in WaveResult::ALL {
         metrics.waved(result);
     }
-    for result in EventResult::ALL {
-        metrics.told(result);
-    }
     for turn in [
         PermitAnswer::Now(1),
         PermitAnswer::Soon { calls: 1, at: None },

@@ -6,7 +6,7 @@ use tracing::debug;
 
 use crate::{
     cloud::{LookHandler, Reading},
-    controller::{deletes::send::ObjectHandle, state::context::Context},
+    controller::state::{context::Context, objects::ObjectHandle},
     engine::{InstanceId, object::state::memory::LookEnd, outcome::LookFailure},
     lock::lock,
 };

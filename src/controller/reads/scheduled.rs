@@ -9,9 +9,8 @@ use super::requested;
 use crate::{
     controller::{
         accounts::{Account, schedule::Step},
-        api_server::Key,
-        deletes::send::ObjectHandle,
-        state::context::Context,
+        api_server::key::Key,
+        state::{context::Context, objects::ObjectHandle},
     },
     engine::{InstanceId, account::schedule::Watch},
     lock::lock,

@@ -1,4 +1,6 @@
-//! One object: read it live, decide, write, and start what follows.
+//! Reconciles one object: read it live, decide, write, and start what follows.
+
+mod carry_out;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -10,31 +12,28 @@ use futures::FutureExt;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use self::carry_out::{Pass, carry_out};
 use super::{
     accounts::Account,
-    api_server::{Key, Live, ReadError, WriteError},
-    deletes::{
-        send,
-        send::ObjectHandle,
-        submit::{Submitted, submit},
+    api_server::{
+        key::Key,
+        reads::{LiveObject, ReadError},
     },
+    deletes::send,
     metrics::{Reconciled, WaveResult},
-    reads::{requested, scheduled},
     state::{
         context::Context,
-        objects::{Revision, Tracked},
-        unrecorded::UnrecordedOutcome,
+        objects::{ObjectHandle, Revision, Tracked},
     },
 };
 use crate::{
-    api::{EventReason, InstanceDeletionStatus},
     engine::{
         Mono,
         account::delete_queue::PermitAnswer,
         backoff::backoff,
         object::{
             decide::{Decision, Input, Next, decide_invalid, finished, prepare},
-            report::{events::Event, status::is_finished},
+            report::status::is_finished,
             state::{
                 blocker::Blocker,
                 memory::Memory,
@@ -48,18 +47,6 @@ use crate::{
 
 /// Passes over one object before it gives its worker to the next in line.
 const PASSES: usize = 8;
-
-/// How one pass over an object ended.
-enum Pass {
-    /// Read it again now.
-    Again,
-    /// Nothing to do before this moment, if nothing is heard.
-    At(Mono),
-    /// The API server failed: again after a backoff, and not before it wishes.
-    Backoff(Option<Duration>),
-    /// Nothing to do until someone edits the object.
-    Rest,
-}
 
 /// Reconciles one object. Returns after which time it is to be called again if nothing else calls it; `None` waits for a
 /// change. An object that is gone, or of another process now, is forgotten. Nothing that happens here reaches another object.
@@ -75,9 +62,11 @@ pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
 }
 
 async fn passes(context: &Arc<Context>, key: &Key) -> (Reconciled, Option<Duration>) {
+    // The object as the last write left it. It is used by the next pass alone, and never kept for a later reconcile.
+    let mut stored = None;
     for _ in 0..PASSES {
-        match pass(context, key).await {
-            Pass::Again => {}
+        match pass(context, key, stored.take()).await {
+            Pass::Again(left) => stored = left,
             Pass::At(moment) => return (Reconciled::Waiting, Some(moment - context.clock.mono())),
             Pass::Backoff(least) => {
                 return (Reconciled::Failed, Some(after_failure(context, key, least)));
@@ -101,30 +90,21 @@ pub fn calls_from(context: &Context, key: &Key) -> Option<Mono> {
     account.goes_on(key)
 }
 
-async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
+/// Decides about the object as `stored`, or as a read brings it, and carries the decision out.
+///
+/// The answer to an acknowledged write is as good as a read with quorum: it is what etcd holds from that write on. If a user
+/// changes the object afterwards, the write of this pass fails, as it does after a read.
+async fn pass(context: &Arc<Context>, key: &Key, stored: Option<Box<LiveObject>>) -> Pass {
     if !context.leadership.leads() {
         // The process is about to end, or holds its lease again a moment later.
         return Pass::Backoff(None);
     }
-    let live = match context.api.read(key).await {
-        Ok(Some(live)) => live,
-        Ok(None) => {
-            gone(context, key);
-            return Pass::Rest;
-        }
-        Err(ReadError::Unavailable(why)) => {
-            warn!(namespace = key.namespace, name = key.name, error = %why, "the object was not read");
-            return Pass::Backoff(why.retry_after);
-        }
-        Err(ReadError::Undecodable(why)) => {
-            error!(
-                namespace = key.namespace,
-                name = key.name,
-                error = why,
-                "the object can't be decoded; nothing is sent for it"
-            );
-            return Pass::At(context.clock.mono() + context.settings.retry_max);
-        }
+    let live = match stored {
+        Some(stored) => stored,
+        None => match read(context, key).await {
+            Ok(live) => live,
+            Err(pass) => return pass,
+        },
     };
     if context.scope.holds(&key.namespace, &live.labels) {
         let tracked = track(context, &live);
@@ -133,9 +113,29 @@ async fn pass(context: &Arc<Context>, key: &Key) -> Pass {
     left(context, key, &live).await
 }
 
+/// Reads the object, or says how the pass ends without it.
+async fn read(context: &Context, key: &Key) -> Result<Box<LiveObject>, Pass> {
+    let (namespace, name) = (&key.namespace, &key.name);
+    match context.api.read(key).await {
+        Ok(Some(live)) => Ok(Box::new(live)),
+        Ok(None) => {
+            gone(context, key);
+            Err(Pass::Rest)
+        }
+        Err(ReadError::Unavailable(why)) => {
+            warn!(namespace, name, error = %why, "the object was not read; retrying");
+            Err(Pass::Backoff(why.retry_after))
+        }
+        Err(ReadError::Undecodable(why)) => {
+            error!(namespace, name, error = why, "the object can't be decoded; nothing is sent for it");
+            Err(Pass::At(context.clock.mono() + context.settings.retry_max))
+        }
+    }
+}
+
 /// An object that was taken out of what this process works on: what its calls came to is recorded, nothing new is started,
 /// and then it is left to whoever works on it now.
-async fn left(context: &Arc<Context>, key: &Key, live: &Live) -> Pass {
+async fn left(context: &Arc<Context>, key: &Key, live: &LiveObject) -> Pass {
     if context.objects.forget_idle(key) {
         return Pass::Rest;
     }
@@ -152,14 +152,14 @@ async fn left(context: &Arc<Context>, key: &Key, live: &Live) -> Pass {
             }
             Pass::Rest
         }
-        pass @ (Pass::Again | Pass::Backoff(_)) => pass,
+        pass @ (Pass::Again(_) | Pass::Backoff(_)) => pass,
     }
 }
 
 async fn decide_and_carry_out(
     context: &Arc<Context>,
     key: &Key,
-    live: &Live,
+    live: &LiveObject,
     tracked: &Arc<Mutex<Tracked>>,
     may_start: bool,
 ) -> Pass {
@@ -219,7 +219,7 @@ fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>)
 fn decided(
     context: &Context,
     handle: &ObjectHandle,
-    live: &Live,
+    live: &LiveObject,
     spec: &DeletionSpec,
     may_start: bool,
 ) -> Option<Decision> {
@@ -268,108 +268,6 @@ fn decided(
     Some(decision)
 }
 
-async fn carry_out(
-    context: &Arc<Context>,
-    handle: Option<&ObjectHandle>,
-    live: &Live,
-    tracked: &Mutex<Tracked>,
-    decision: Decision,
-) -> Pass {
-    let Decision { write, records, holds_ends, next, look, regular, watch, wake, events } = decision;
-    if next == Next::Delete {
-        return delete(context, live).await;
-    }
-    if let (Next::Submit(wave), Some(write), Some(handle)) = (next, &write, handle) {
-        return match submit(context, handle, live, write, wave).await {
-            Submitted::Stored => {
-                wrote(context, live, tracked, Some(write), (&records, holds_ends), events);
-                // The next wave's ids are looked at while this wave's calls run.
-                Pass::Again
-            }
-            Submitted::Again => Pass::Again,
-            Submitted::Failed(least) => Pass::Backoff(least),
-        };
-    }
-    if let Some(write) = &write {
-        match context.api.write_status(live, write).await {
-            Ok(()) => {}
-            Err(WriteError::Conflict | WriteError::Gone) => return Pass::Again,
-            Err(WriteError::Unavailable(why)) => {
-                warn!(
-                    namespace = live.key.namespace,
-                    name = live.key.name,
-                    error = %why,
-                    "the status was not written"
-                );
-                return Pass::Backoff(why.retry_after);
-            }
-        }
-    }
-    wrote(context, live, tracked, write.as_ref(), (&records, holds_ends), events);
-    if let Some(handle) = handle.filter(|_| !look.is_empty()) {
-        let now = context.clock.mono();
-        if let Some(memory) = &mut lock(tracked).memory {
-            memory.looking(&look, regular, now, &context.settings);
-        }
-        requested::register(context, handle, look);
-    }
-    if let Some(handle) = handle {
-        scheduled::watch(context, handle, &watch);
-    }
-    if let (None, Some(handle)) = (wake, handle) {
-        handle.account.forget(&handle.key);
-    }
-    wake.map_or(Pass::Rest, Pass::At)
-}
-
-/// Deletes an object whose time after its end is over.
-async fn delete(context: &Context, live: &Live) -> Pass {
-    let (namespace, name) = (&live.key.namespace, &live.key.name);
-    match context.api.delete(live).await {
-        Ok(()) => {
-            info!(namespace, name, "deleted: ttlSecondsAfterFinished is over");
-            Pass::Rest
-        }
-        Err(WriteError::Conflict | WriteError::Gone) => Pass::Again,
-        Err(WriteError::Unavailable(why)) => {
-            warn!(namespace, name, error = %why, "the object was not deleted");
-            Pass::Backoff(why.retry_after)
-        }
-    }
-}
-
-/// Takes note of an acknowledged write, or of a record that needed none.
-fn wrote(
-    context: &Context,
-    live: &Live,
-    tracked: &Mutex<Tracked>,
-    written: Option<&InstanceDeletionStatus>,
-    (records, holds_ends): (&[u32], bool),
-    events: Vec<Event>,
-) {
-    {
-        let mut tracked = lock(tracked);
-        tracked.failures = 0;
-        if let Some(written) = written {
-            context.metrics.stored(&live.status, written);
-            context.count(&mut tracked, live, written);
-        }
-        if let Some(memory) = &mut tracked.memory {
-            memory.recorded(records);
-            if holds_ends {
-                memory.ends_written = Some(context.clock.mono());
-            }
-        }
-    }
-    if !records.is_empty() {
-        context.progress.notify_waiters();
-    }
-    for event in events {
-        info!(namespace = live.key.namespace, name = live.key.name, reason = event.reason, "{}", event.note);
-        context.events.tell(&live.key, &live.uid, event);
-    }
-}
-
 /// While the cloud rejects the credentials, another version of the Secret is tried at once.
 async fn reread_secret(handle: &ObjectHandle) {
     let waits = |s: &Option<Blocker>| {
@@ -396,7 +294,7 @@ async fn reread_secret(handle: &ObjectHandle) {
 }
 
 /// What is known of this very object. What was known of an earlier one of the same name is told and dropped.
-fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
+fn track(context: &Context, live: &LiveObject) -> Arc<Mutex<Tracked>> {
     let known = context.objects.get(&live.key);
     {
         let mut tracked = lock(&known);
@@ -427,27 +325,8 @@ fn track(context: &Context, live: &Live) -> Arc<Mutex<Tracked>> {
 
 /// Forgets an object that does not exist any more.
 fn gone(context: &Context, key: &Key) {
-    let unrecorded_outcomes = context.objects.forget(key);
-    tell_unrecorded(context, key, unrecorded_outcomes);
-}
-
-/// Tells what calls came to whose object is gone: no status can hold it.
-pub fn tell_unrecorded(context: &Context, key: &Key, unrecorded_outcomes: Vec<UnrecordedOutcome>) {
-    for UnrecordedOutcome { uid, batch, ids, outcome } in unrecorded_outcomes {
-        let size = ids.len();
-        warn!(
-            namespace = key.namespace,
-            name = key.name,
-            uid,
-            batch,
-            ids = ids.join(","),
-            outcome,
-            "the object is gone; this outcome of a delete call is recorded here only"
-        );
-        let note = format!("The object is gone; batch {batch} ({size} instances) {outcome}");
-        let action = format!("DeleteInstances-{batch}");
-        context.events.tell(key, &uid, Event::new(EventReason::RecordedAfterDeletion, action, note));
-    }
+    let unrecorded = context.objects.forget(key);
+    unrecorded.into_iter().for_each(|outcome| outcome.publish(&context.events, key));
 }
 
 fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Duration {

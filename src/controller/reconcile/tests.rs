@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     clock::{Clock, Deadline},
     cloud::{Client, ClientOptions, Endpoints},
-    controller::{ApiServer, Context, Options},
+    controller::{ApiServer, Context, Options, WriteError},
     engine::Settings,
     leadership::{Leadership, LeadershipSetter},
     random::Random,
@@ -70,7 +70,7 @@ async fn r06_a_process_that_does_not_lead_reads_writes_and_deletes_nothing() {
     assert!(!departure.allows());
     let refused = [
         context.api.write_status(&live, &live.status).await,
-        context.api.write_intent(&live, &live.status).await,
+        context.api.write_intent(&live, &live.status).await.map(drop),
         context.api.delete(&live).await,
     ];
     assert!(refused.iter().all(|done| matches!(done, Err(WriteError::Unavailable(_)))), "{refused:?}");

@@ -13,9 +13,9 @@ use crate::{
     clock::{Clock, Deadline},
     cloud::{Client, Endpoints},
     controller::{
-        accounts::{Account, Accounts},
-        api_server::{ApiServer, Key, Live, events::Events},
-        metrics::{Metrics, ObjectGauges, ObjectRow, RateGauges},
+        accounts::{Account, Accounts, rate_gauges::RateGauges},
+        api_server::{events::Events, key::Key, reads::LiveObject, requests::ApiServer},
+        metrics::{Metrics, ObjectGauges, ObjectRow},
         queue::QueueMetrics,
     },
     engine::{
@@ -80,15 +80,14 @@ impl Context {
         let Options { settings, rates, endpoints, clock, random, leadership } = options;
         let api = api.while_leading(leadership.clone());
         let (added, keys) = mpsc::unbounded_channel();
-        let metrics = Metrics::default();
-        let events = Events::start(api.client().clone(), metrics.clone());
+        let events = Events::start(api.client().clone());
         let accounts = Accounts::new(api.clone(), client, endpoints, clock.clone(), settings, rates);
         let context = Self {
             api,
             accounts,
             objects: Objects::default(),
             events,
-            metrics,
+            metrics: Metrics::default(),
             queue_metrics: QueueMetrics::default(),
             object_gauges: ObjectGauges::new(clock.clone()),
             clock,
@@ -109,7 +108,8 @@ impl Context {
         self.object_gauges.register(registry);
         self.metrics.register(registry);
         self.queue_metrics.register(registry);
-        self.api.requests().register(registry);
+        self.events.register(registry);
+        self.api.metrics().register(registry);
         self.accounts.client().metrics().register(registry);
         RateGauges(self.accounts.governors().clone()).register(registry);
     }
@@ -118,7 +118,7 @@ impl Context {
     pub(in crate::controller) fn count(
         &self,
         tracked: &mut Tracked,
-        live: &Live,
+        live: &LiveObject,
         status: &InstanceDeletionStatus,
     ) {
         if !tracked.gone {

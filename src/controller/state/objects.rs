@@ -5,9 +5,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::unrecorded::{UnrecordedOutcome, unrecorded_outcomes};
+use super::unrecorded::UnrecordedOutcome;
 use crate::{
-    controller::{accounts::Account, api_server::Key, metrics::Counted},
+    controller::{accounts::Account, api_server::key::Key, metrics::Counted},
     engine::{Mono, object::state::memory::Memory},
     lock::lock,
 };
@@ -53,10 +53,28 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// A call is in flight, or no write holds its outcome.
+    /// Whether a call is in flight, or an outcome is in no acknowledged write.
     pub fn busy(&self) -> bool {
         self.memory.as_ref().is_some_and(|memory| memory.calls_in_flight() || memory.unrecorded())
     }
+
+    /// Outcomes that are in no acknowledged write.
+    pub fn unrecorded(&self) -> Vec<UnrecordedOutcome> {
+        self.memory.as_ref().map_or_else(Vec::new, |memory| UnrecordedOutcome::all(&self.uid, memory))
+    }
+}
+
+/// An object with a valid spec, for the work that goes on beside its reconciles.
+#[derive(Clone)]
+pub struct ObjectHandle {
+    /// Namespace and name.
+    pub key: Key,
+    /// uid: what comes of the work is dropped if the object is another one by then.
+    pub uid: String,
+    /// What this process knows of it.
+    pub tracked: Arc<Mutex<Tracked>>,
+    /// The cloud account that it uses.
+    pub account: Arc<Account>,
 }
 
 /// All objects.
@@ -92,7 +110,7 @@ impl Objects {
                 if let Some(account) = tracked.account.take() {
                     account.leave(key);
                 }
-                unrecorded_outcomes(&tracked)
+                tracked.unrecorded()
             })
             .unwrap_or_default()
     }

@@ -1,35 +1,58 @@
-//! Outcomes of calls whose object is gone.
+//! Outcomes of delete calls whose object is gone: no status can hold them, so they go to the log and to an event.
 
-use super::objects::Tracked;
-use crate::engine::object::state::memory::CallState;
+use tracing::warn;
 
-/// The outcome of a call whose object is gone.
+use crate::{
+    api::EventReason,
+    controller::api_server::{events::Events, key::Key},
+    engine::object::{
+        report::events::Event,
+        state::memory::{CallState, Memory},
+    },
+};
+
+/// The outcome of a delete call that no status holds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnrecordedOutcome {
     /// uid of the object.
     pub uid: String,
     /// Batch number of the call.
     pub batch: u32,
-    /// Its ids.
+    /// Ids that the call named.
     pub ids: Vec<String>,
-    /// How it ended, in words.
+    /// How the call ended, for people.
     pub outcome: String,
 }
 
-/// Outcomes that no write holds.
-pub fn unrecorded_outcomes(tracked: &Tracked) -> Vec<UnrecordedOutcome> {
-    let Some(memory) = &tracked.memory else { return Vec::new() };
-    let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
-        CallState::Ended { outcome, .. } => Some((number, call, outcome.to_string())),
-        // A call in flight is told when it ends.
-        CallState::InFlight | CallState::Recorded { .. } | CallState::NotSent => None,
-    });
-    ended
-        .map(|(number, call, outcome)| UnrecordedOutcome {
-            uid: tracked.uid.clone(),
-            batch: *number,
-            ids: call.ids.iter().map(|(id, _)| id.to_string()).collect(),
+impl UnrecordedOutcome {
+    /// The outcomes of an object's calls that no acknowledged write holds. Calls in flight are not among them.
+    pub fn all(uid: &str, memory: &Memory) -> Vec<Self> {
+        let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
+            CallState::Ended { outcome, .. } => Some(Self {
+                uid: uid.to_owned(),
+                batch: *number,
+                ids: call.ids.iter().map(|(id, _)| id.to_string()).collect(),
+                outcome: outcome.to_string(),
+            }),
+            CallState::InFlight | CallState::Recorded { .. } | CallState::NotSent => None,
+        });
+        ended.collect()
+    }
+
+    /// Writes the outcome to the log and publishes an event about the object that is gone.
+    pub fn publish(self, events: &Events, key: &Key) {
+        let Self { uid, batch, ids, outcome } = self;
+        warn!(
+            namespace = key.namespace,
+            name = key.name,
+            uid,
+            batch,
+            ids = ids.join(","),
             outcome,
-        })
-        .collect()
+            "the object is gone; this outcome of a delete call is recorded here only"
+        );
+        let note = format!("The object is gone; batch {batch} ({} instances) {outcome}", ids.len());
+        let action = format!("DeleteInstances-{batch}");
+        events.publish(key, &uid, Event::new(EventReason::RecordedAfterDeletion, action, note));
+    }
 }

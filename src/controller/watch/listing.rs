@@ -9,7 +9,7 @@ use std::{
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::super::{api_server::Key, state::objects::Revision};
+use super::super::{api_server::key::Key, state::objects::Revision};
 
 /// Client-side apply stores the spec a second time here.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -23,7 +23,7 @@ use self::{
     relist::renewed,
 };
 use super::{
-    api_server::{Key, requests::bounded},
+    api_server::{failure::bounded, key::Key},
     state::context::Context,
 };
 use crate::{

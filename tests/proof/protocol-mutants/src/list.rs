@@ -24,8 +24,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "call without an acknowledged intent",
         file: "src/controller/deletes/submit.rs",
-        find: "            return Submitted::Failed(why.retry_after);\n        }\n    }\n    let Some(wave)",
-        replace: "            drop(why);\n        }\n    }\n    let Some(wave)",
+        find: "context.api.write_intent(live, write).await.map_err(NotStored::Write)?;",
+        replace: "match context.api.write_intent(live, write).await {\n        Err(WriteError::Unavailable(_)) => live.clone(),\n        stored => stored.map_err(NotStored::Write)?,\n    };",
         found_by: &[Simulation],
     },
     Mistake {
@@ -51,7 +51,7 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "compare-and-swap without version",
-        file: "src/controller/api_server/mod.rs",
+        file: "src/controller/api_server/writes.rs",
         find: "                resource_version: &read.resource_version,\n            },\n            status,",
         replace: "                resource_version: \"\",\n            },\n            status,",
         found_by: &[Simulation],
@@ -156,8 +156,8 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "an outcome forgotten when its write conflicts",
-        file: "src/controller/reconcile/mod.rs",
-        find: "            Err(WriteError::Conflict | WriteError::Gone) => return Pass::Again,\n            Err(WriteError::Unavailable(why)) => {\n                warn!(",
+        file: "src/controller/reconcile/carry_out.rs",
+        find: "            Err(WriteError::Conflict | WriteError::Gone) => return Pass::Again(None),\n            Err(WriteError::Unavailable(why)) => {\n                warn!(",
         replace: "            Err(WriteError::Conflict | WriteError::Gone) => {}\n            Err(WriteError::Unavailable(why)) => {\n                warn!(",
         found_by: &[Simulation],
     },
@@ -268,7 +268,7 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "a status written without the lease",
-        file: "src/controller/api_server/mod.rs",
+        file: "src/controller/api_server/writes.rs",
         find: "        self.check_lead()?;\n        acknowledged(&read.key, self.text(ApiCall::Status, request).await)\n",
         replace: "        acknowledged(&read.key, self.text(ApiCall::Status, request).await)\n",
         found_by: &[Client],

@@ -1,4 +1,4 @@
-//! How fast the cloud may be called: what the governors say at the moment of the scrape, without a word about whose they are.
+//! Gauges of the rates at which the cloud may be called, read from the governors at each scrape. No label names an identity.
 
 use std::sync::Arc;
 
@@ -8,23 +8,21 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
 };
 
-use crate::{
-    controller::accounts::governors::{Governors, InForce},
-    metrics::Registry,
-};
+use super::governors::{Governors, InForce};
+use crate::metrics::Registry;
 
-/// Asks the governors at each scrape.
+/// Reads the governors at each scrape.
 #[derive(Clone)]
 pub struct RateGauges(pub Arc<Governors>);
 
 impl std::fmt::Debug for RateGauges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Paces").finish_non_exhaustive()
+        f.debug_struct("RateGauges").finish_non_exhaustive()
     }
 }
 
 impl RateGauges {
-    /// Under `cloud_`.
+    /// Registers them with the prefix `cloud_`.
     pub fn register(&self, registry: &mut Registry) {
         registry.sub_registry_with_prefix("cloud").register_collector(Box::new(self.clone()));
     }

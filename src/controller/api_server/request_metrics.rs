@@ -1,22 +1,20 @@
-//! Requests to the API server, by what is asked and what it came to.
+//! Counts requests to the API server by what they ask for and how they end.
 
 use std::time::Duration;
 
-use crate::{
-    controller::api_server::requests::Failure,
-    metrics::{Counters, Durations, Labels, Registry, Unit, counters, durations, observe},
-};
+use super::failure::Failure;
+use crate::metrics::{Counters, Durations, Labels, Registry, Unit, counters, durations, observe};
 
-/// A request that this process makes by itself; kube's watches and events are counted elsewhere.
+/// A kind of request that the controller makes with its own code. Watches and events go through kube and are not counted here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiCall {
-    /// An object, with quorum.
+    /// Read an object, with quorum.
     Object,
-    /// That a status be stored.
+    /// Store a status.
     Status,
-    /// That a finished object be deleted.
+    /// Delete a finished object.
     Deletion,
-    /// A Secret.
+    /// Read a Secret.
     Secret,
 }
 
@@ -47,27 +45,27 @@ fn result(answer: &Result<String, Failure>) -> &'static str {
     }
 }
 
-/// Counted by whoever talks to the API server.
+/// Counters and durations of requests to the API server.
 #[derive(Clone, Debug)]
-pub struct Requests {
+pub struct RequestMetrics {
     requests: Counters<3>,
     took: Durations<2>,
 }
 
-fn labels(asked: ApiCall, result: &'static str) -> Labels<3> {
-    let [verb, resource] = asked.labels();
+fn labels(call: ApiCall, result: &'static str) -> Labels<3> {
+    let [verb, resource] = call.labels();
     [verb, resource, ("result", result)]
 }
 
-impl Default for Requests {
+impl Default for RequestMetrics {
     fn default() -> Self {
-        let rows = ApiCall::ALL.into_iter().flat_map(|asked| RESULTS.map(|result| labels(asked, result)));
+        let rows = ApiCall::ALL.into_iter().flat_map(|call| RESULTS.map(|result| labels(call, result)));
         Self { requests: counters(rows), took: durations(ApiCall::ALL.map(ApiCall::labels)) }
     }
 }
 
-impl Requests {
-    /// Under `api_`.
+impl RequestMetrics {
+    /// Registers them with the prefix `api_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("api");
         registry.register("requests", "Requests to the API server", self.requests.clone());
@@ -75,10 +73,10 @@ impl Requests {
         registry.register_with_unit("request_duration", took, Unit::Seconds, self.took.clone());
     }
 
-    /// A request is over.
-    pub fn answered(&self, asked: ApiCall, answer: &Result<String, Failure>, took: Duration) {
-        self.requests.get_or_create(&labels(asked, result(answer))).inc();
-        observe(&self.took.get_or_create(&asked.labels()), took);
+    /// Counts a request that is over.
+    pub fn answered(&self, call: ApiCall, answer: &Result<String, Failure>, took: Duration) {
+        self.requests.get_or_create(&labels(call, result(answer))).inc();
+        observe(&self.took.get_or_create(&call.labels()), took);
     }
 }
 
@@ -88,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        controller::Unavailable,
+        controller::api_server::failure::Unavailable,
         metrics::testing::{sample, scraped},
     };
 
@@ -104,7 +102,7 @@ mod tests {
             (refused("Invalid", 422), "refused"),
             (Err(Failure::Unavailable(Unavailable::new(&"no answer"))), "unavailable"),
         ];
-        let requests = Requests::default();
+        let requests = RequestMetrics::default();
         let before = scraped(|registry| requests.register(registry)).lines().count();
         assert_eq!(table.len(), RESULTS.len());
         for (answer, expected) in table {
