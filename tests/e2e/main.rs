@@ -7,6 +7,7 @@
 mod admission;
 mod admission_policy;
 mod annotations;
+mod api_cost;
 mod api_faults;
 mod bulk_reads;
 mod cloud_faults;

@@ -14,7 +14,7 @@ use crate::{
             status,
             status::{Stage, Stuck},
         },
-        rules::{facts::Facts, poll::Due},
+        rules::{facts::Facts, first_write, poll::Due},
         state::ledger::Ledger,
     },
 };
@@ -63,6 +63,15 @@ impl Draft<'_> {
             }
             (true, _) => Some(render(&ledger)),
             (false, _) => must.then_some(plain),
+        };
+        let may_wait = !matches!(next, Next::Submit(_)) && !moved && matches!(stage, Stage::Deleting(None));
+        let first_look = first_write::waits_until(before, &ledger, memory, !due.ids.is_empty(), now.mono);
+        let write = match first_look.filter(|_| may_wait) {
+            Some(until) => {
+                due.wake_at(until);
+                None
+            }
+            None => write,
         };
         // An outcome that comes before those of its wave waits for them: one write holds them all.
         let waits = write.is_none() && memory.calls_in_flight();

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod close;
 pub mod facts;
+pub mod first_write;
 pub mod last_call;
 pub mod look_first;
 pub mod observe;

@@ -24,7 +24,7 @@ use crate::{
     engine::{
         account::outage::Evidence,
         id::InstanceId,
-        outcome::{CallOutcome, CloudMessage, LookFailure, Trouble},
+        outcome::{CallOutcome, CloudMessage, LookFailure},
         settings::{READ_SIZE, Settings},
         state::Seen,
         time::{Mono, Now},

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::{id::InstanceId, state::Seen, time::Mono};
+use crate::engine::{
+    id::InstanceId,
+    state::{Live, Seen},
+    time::Mono,
+};
 
 /// What reads have shown of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -90,12 +94,20 @@ impl Observations {
         self.all.get_mut(*self.by_id.get(&id)?)
     }
 
-    /// Whether a reading of an id on its way may lead to another decision. A reading that it is
-    /// still on its way does not.
+    /// Whether a read that shows this may lead to another decision or record of an id whose deletion was accepted. That the
+    /// id is on its way is news only if the last read showed an error, no known state, or no instance.
     #[must_use]
     pub fn is_news(&self, id: InstanceId, seen: &Seen) -> bool {
         let last = self.by_id.get(&id).and_then(|position| self.at(*position).last.as_ref());
-        *seen != Seen::ShuttingDown || last.is_some_and(|(last, _)| *last != Seen::ShuttingDown)
+        *seen != Seen::ShuttingDown
+            || last.is_some_and(|(last, _)| match last {
+                Seen::ShuttingDown | Seen::Live(Live::Pending | Live::Running | Live::Stopped) => false,
+                Seen::Live(Live::Error)
+                | Seen::Terminated
+                | Seen::NotFound
+                | Seen::Other(_)
+                | Seen::Unreadable => true,
+            })
     }
 
     /// Notes that a look at these ids was asked for.

@@ -171,8 +171,17 @@ impl Stage {
 
     /// Starts a controller with the default flags, except these, and without leader election.
     pub fn controller_by_default(&self, flags: &[&str]) -> Result<Controller, Error> {
+        self.controller_by_default_through(&self.kubeconfig, flags)
+    }
+
+    /// The same with another kubeconfig.
+    pub fn controller_by_default_through(
+        &self,
+        kubeconfig: &Path,
+        flags: &[&str],
+    ) -> Result<Controller, Error> {
         let flags = [self.own_flags(), strings(&["--leader-elect", "false"]), strings(flags)].concat();
-        Controller::start(&self.binary, &self.kubeconfig, self.control_plane.folder(), &flags)
+        Controller::start(&self.binary, kubeconfig, self.control_plane.folder(), &flags)
     }
 
     /// Starts a controller with the quick flags; `flags` override them.

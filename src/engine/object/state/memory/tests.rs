@@ -317,7 +317,13 @@ fn of_an_id_on_its_way_it_is_news_that_it_is_not_any_more_or_is_again() {
         (Some(Seen::ShuttingDown), Seen::NotFound, true),
         // A later read of the same state may allow what the earlier one did not.
         (Some(running.clone()), running.clone(), true),
-        (Some(running), Seen::ShuttingDown, true),
+        // Nothing is recorded of an id that shows at last what its accepted call has begun.
+        (Some(running), Seen::ShuttingDown, false),
+        (Some(Seen::Live(Live::Pending)), Seen::ShuttingDown, false),
+        (Some(Seen::Live(Live::Stopped)), Seen::ShuttingDown, false),
+        (Some(Seen::Live(Live::Error)), Seen::ShuttingDown, true),
+        (Some(Seen::NotFound), Seen::ShuttingDown, true),
+        (Some(Seen::Unreadable), Seen::ShuttingDown, true),
         (Some(Seen::Other(StateText::new("x"))), Seen::ShuttingDown, true),
     ];
     for (last, now, news) in table {
