@@ -89,7 +89,8 @@ pub struct Limit {
 #[derive(Clone, Debug)]
 pub struct Rate {
     ceiling: f64,
-    rate: f64,
+    /// Calls per second at present.
+    per_second: f64,
     tokens: f64,
     updated: Mono,
     /// The rate in force when the present run of refusals began.
@@ -119,7 +120,7 @@ impl Rate {
     pub fn new(ceiling: f64, now: Mono) -> Self {
         Self {
             ceiling,
-            rate: ceiling,
+            per_second: ceiling,
             tokens: together(ceiling),
             updated: now,
             before_refusals: None,
@@ -136,7 +137,7 @@ impl Rate {
     }
 
     fn capacity(&self) -> f64 {
-        together(self.rate) + self.rate * LATE_SECONDS
+        together(self.per_second) + self.per_second * LATE_SECONDS
     }
 
     fn advance(&mut self, now: Mono) {
@@ -145,25 +146,25 @@ impl Rate {
         while self.under_way.front().is_some_and(|granted| *granted + OVER < now) {
             self.under_way.pop_front();
         }
-        self.rate = self.climbed(elapsed).min(self.most(now));
-        self.tokens = (self.tokens + self.rate * elapsed).min(self.capacity());
+        self.per_second = self.climbed(elapsed).min(self.most(now));
+        self.tokens = (self.tokens + self.per_second * elapsed).min(self.capacity());
     }
 
     /// The rate after this many further seconds.
     fn climbed(&mut self, elapsed: f64) -> f64 {
         let refused = self.before_refusals.unwrap_or(self.ceiling);
         let fast_until = refused * self.left_by_cuts().min(SAFE);
-        if self.rate < fast_until {
-            return (self.rate * (1.0 + climb::FAST * elapsed)).min(fast_until);
+        if self.per_second < fast_until {
+            return (self.per_second * (1.0 + climb::FAST * elapsed)).min(fast_until);
         }
         let proved = elapsed.min(self.used);
         self.used -= proved;
-        let (speed, until) = match self.rate {
+        let (speed, until) = match self.per_second {
             rate if rate < refused * SAFE => (climb::STEADY, refused * SAFE),
             rate if rate < refused => (climb::NEAR, f64::INFINITY),
             _ => (climb::BEYOND, f64::INFINITY),
         };
-        (self.rate * (1.0 + speed * proved)).min(until)
+        (self.per_second * (1.0 + speed * proved)).min(until)
     }
 
     /// The share of the rate that the last first refusal left.
@@ -185,7 +186,7 @@ impl Rate {
         if now < self.closed_until {
             return 0;
         }
-        let (mut taken, mut left) = (0, together(self.rate));
+        let (mut taken, mut left) = (0, together(self.per_second));
         while taken < most && left >= WHOLE && self.tokens >= WHOLE {
             (self.tokens, left) = ((self.tokens - 1.0).max(0.0), left - 1.0);
             self.under_way.push_back(now);
@@ -202,7 +203,7 @@ impl Rate {
         if missing <= 1.0 - WHOLE {
             return self.closed_until.max(now);
         }
-        let wait = missing / self.rate.max(SLOWEST);
+        let wait = missing / self.per_second.max(SLOWEST);
         // A call due at a fraction of a microsecond must be due when its time has come.
         (now + Duration::from_secs_f64(wait.min(1e6)) + Duration::from_micros(1)).max(self.closed_until)
     }
@@ -210,7 +211,7 @@ impl Rate {
     /// How many calls will be due within this time, if nothing changes.
     pub fn within(&mut self, time: Duration, now: Mono) -> usize {
         self.advance(now);
-        let interval = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
+        let interval = Duration::from_secs_f64(1.0 / self.per_second.max(SLOWEST));
         usize::try_from(time.as_nanos() / interval.as_nanos().max(1)).unwrap_or(usize::MAX)
     }
 
@@ -219,7 +220,7 @@ impl Rate {
     /// granted a second apart could reach the cloud within less, and be refused.
     pub fn departure(&mut self, now: Mono) -> Mono {
         self.advance(now);
-        let apart = Duration::from_secs_f64(1.0 / self.rate.max(SLOWEST));
+        let apart = Duration::from_secs_f64(1.0 / self.per_second.max(SLOWEST));
         let at = self.left.back().map_or(now, |left| (*left + apart).clamp(now, now + HELD_BACK));
         if self.left.len() == REMEMBERED {
             self.left.pop_front();
@@ -233,7 +234,7 @@ impl Rate {
     pub fn in_force(&self, now: Mono) -> (f64, bool) {
         let mut rate = self.clone();
         rate.advance(now);
-        (rate.rate, rate.rate < rate.ceiling || rate.closed(now).is_some())
+        (rate.per_second, rate.per_second < rate.ceiling || rate.closed(now).is_some())
     }
 
     /// For how long the cloud asks to make no call; `None` if calls may be made.
@@ -253,7 +254,7 @@ impl Rate {
         if !self.heard_before() {
             self.refused_in_a_row = 0;
             self.accepted = self.accepted.saturating_add(1);
-            self.used += 1.0 / self.rate.max(SLOWEST);
+            self.used += 1.0 / self.per_second.max(SLOWEST);
         }
     }
 
@@ -296,13 +297,13 @@ impl Rate {
     fn cut(&mut self, refusal: SlowDown, now: Mono) {
         let first = self.refused_in_a_row == 0;
         if first {
-            self.before_refusals = Some(self.rate);
+            self.before_refusals = Some(self.per_second);
             self.cuts = if self.accepted < SETTLED { self.cuts + 1 } else { 1 };
         }
         self.refused_in_a_row += 1;
         (self.accepted, self.used) = (0, 0.0);
         let factor = if refusal == SlowDown::Unavailable || !first { 0.5 } else { self.left_by_cuts() };
-        self.rate = (self.rate * factor).max(SLOWEST.min(self.ceiling));
+        self.per_second = (self.per_second * factor).max(SLOWEST.min(self.ceiling));
         self.tokens = 0.0;
         self.cut = Some(now);
     }
@@ -311,7 +312,7 @@ impl Rate {
     fn keep_to(&mut self, limit: Limit, now: Mono) {
         let rate = f64::from(limit.calls) / limit.window.as_secs_f64() * SHARE;
         self.stated = rate.is_finite().then_some((rate.max(SLOWEST), now + STATED));
-        self.rate = self.rate.min(self.most(now));
+        self.per_second = self.per_second.min(self.most(now));
     }
 
     /// Whether the call whose outcome comes now was granted before the last cut: then it says nothing about the present rate.

@@ -260,7 +260,7 @@ fn whoever_waits_is_passed_by_each_other_at_most_once() {
                 panic!("it is ready, and nobody asked to wait")
             }
             PermitAnswer::Soon { at: Some(again), .. } | PermitAnswer::Later(again) => {
-                asks[object] = again + late[object]
+                asks[object] = again + late[object];
             }
             PermitAnswer::Now(granted) => {
                 delete_queue.use_up(&object, granted, &mut limiter);

@@ -48,23 +48,27 @@ fn busy(limiter: &mut Rate) {
 fn c07_refusals_cut_and_acceptance_climbs_to_nine_tenths_fast() {
     let mut limiter = Rate::new(10.0, at(0));
     limiter.refused(SlowDown::UNEXPLAINED, at(0));
-    assert!((limiter.rate - 9.5).abs() < 1e-9, "a twentieth");
+    assert!((limiter.per_second - 9.5).abs() < 1e-9, "a twentieth");
     limiter.refused(SlowDown::UNEXPLAINED, at(0));
-    assert!((limiter.rate - 4.75).abs() < 1e-9, "a half, the second time in a row");
+    assert!((limiter.per_second - 4.75).abs() < 1e-9, "a half, the second time in a row");
     limiter.accepted();
     busy(&mut limiter);
     for s in 1..=8 {
         limiter.advance(at(s * 1000));
     }
-    assert!((8.99..9.01).contains(&limiter.rate), "{}: back to 0.9 of 10 at 10 % a second", limiter.rate);
+    assert!(
+        (8.99..9.01).contains(&limiter.per_second),
+        "{}: back to 0.9 of 10 at 10 % a second",
+        limiter.per_second
+    );
     limiter.advance(at(9000));
-    assert!((9.005..9.3).contains(&limiter.rate), "{}: then slowly, and beyond", limiter.rate);
+    assert!((9.005..9.3).contains(&limiter.per_second), "{}: then slowly, and beyond", limiter.per_second);
     limiter.refused(SlowDown::Unavailable, at(9000));
-    assert!(limiter.rate < 4.7, "503 halves at once: {}", limiter.rate);
+    assert!(limiter.per_second < 4.7, "503 halves at once: {}", limiter.per_second);
     for _ in 0..100 {
         limiter.refused(SlowDown::UNEXPLAINED, at(9000));
     }
-    assert!((limiter.rate - 0.1).abs() < 1e-9, "never below one call in ten seconds");
+    assert!((limiter.per_second - 0.1).abs() < 1e-9, "never below one call in ten seconds");
 }
 
 #[test]
@@ -72,15 +76,15 @@ fn c07_an_unknown_limit_is_come_down_to_in_few_steps() {
     // A twentieth, if so many calls were accepted before; more of it, the closer refusals come after one another.
     let mut limiter = Rate::new(2.0, at(0));
     for factor in [0.95, 0.85, 0.75, 0.75] {
-        let before = limiter.rate;
+        let before = limiter.per_second;
         limiter.refused(SlowDown::UNEXPLAINED, at(0));
-        near(limiter.rate, before * factor);
+        near(limiter.per_second, before * factor);
         (0..SETTLED - 1).for_each(|_| limiter.accepted());
     }
     limiter.accepted();
-    let before = limiter.rate;
+    let before = limiter.per_second;
     limiter.refused(SlowDown::UNEXPLAINED, at(0));
-    near(limiter.rate, before * 0.95);
+    near(limiter.per_second, before * 0.95);
 }
 
 #[test]
@@ -91,14 +95,14 @@ fn c07_what_the_last_of_several_cuts_took_too_much_is_come_back_to_soon() {
         limiter.accepted();
     }
     let refused = 2.0 * 0.95 * 0.85;
-    near(limiter.rate, refused * 0.75);
+    near(limiter.per_second, refused * 0.75);
     busy(&mut limiter);
     limiter.advance(at(1_000));
-    near(limiter.rate, refused * 0.75 * 1.01);
+    near(limiter.per_second, refused * 0.75 * 1.01);
     limiter.advance(at(60_000));
-    near(limiter.rate, refused * 0.9);
+    near(limiter.per_second, refused * 0.9);
     limiter.advance(at(61_000));
-    near(limiter.rate, refused * 0.9 * 1.001);
+    near(limiter.per_second, refused * 0.9 * 1.001);
 }
 
 #[test]
@@ -106,16 +110,16 @@ fn c07_a_rate_that_nobody_uses_does_not_climb() {
     let mut limiter = Rate::new(2.0, at(0));
     limiter.refused(SlowDown::UNEXPLAINED, at(0));
     limiter.advance(at(3_600_000));
-    near(limiter.rate, 1.9);
+    near(limiter.per_second, 1.9);
     // Each accepted call proves the rate for as long as it keeps the next one waiting.
     limiter.accepted();
     limiter.advance(at(3_700_000));
-    near(limiter.rate, 1.9 * (1.0 + 0.001 / 1.9));
+    near(limiter.per_second, 1.9 * (1.0 + 0.001 / 1.9));
     // What a halving took and the refusals do not explain is come back to all the same.
     limiter.refused(SlowDown::Unavailable, at(3_700_000));
     let before = limiter.before_refusals.unwrap();
     limiter.advance(at(3_800_000));
-    near(limiter.rate, before * 0.85);
+    near(limiter.per_second, before * 0.85);
 }
 
 #[test]
@@ -161,47 +165,47 @@ fn what_is_given_back_may_be_taken_again_and_fills_no_more_than_the_bucket() {
 #[test]
 fn the_rate_climbs_by_a_tenth_a_second_then_by_a_thousandth_and_then_by_two() {
     let mut limiter = Rate::new(10.0, at(0));
-    near(limiter.rate, 10.0);
+    near(limiter.per_second, 10.0);
     limiter.advance(at(1000));
-    near(limiter.rate, 10.0);
+    near(limiter.per_second, 10.0);
     for _ in 0..3 {
         limiter.refused(SlowDown::Unavailable, at(1000));
     }
-    near(limiter.rate, 1.25);
+    near(limiter.per_second, 1.25);
     limiter.accepted();
     busy(&mut limiter);
     limiter.advance(at(3000));
-    near(limiter.rate, 1.5);
+    near(limiter.per_second, 1.5);
     limiter.advance(at(60_000));
-    near(limiter.rate, 9.0);
+    near(limiter.per_second, 9.0);
     limiter.advance(at(62_000));
-    near(limiter.rate, 9.0 * 1.002);
+    near(limiter.per_second, 9.0 * 1.002);
     limiter.advance(at(1_000_000));
-    near(limiter.rate, 10.0);
+    near(limiter.per_second, 10.0);
     limiter.advance(at(2_000_000));
-    near(limiter.rate, 10.0);
+    near(limiter.per_second, 10.0);
     // Beyond what was refused it climbs as it did before.
     let mut raised = Rate::new(10.0, at(0));
-    (raised.rate, raised.before_refusals) = (5.0, Some(5.0));
+    (raised.per_second, raised.before_refusals) = (5.0, Some(5.0));
     busy(&mut raised);
     raised.advance(at(1000));
-    near(raised.rate, 5.0 * 1.002);
+    near(raised.per_second, 5.0 * 1.002);
 }
 
 #[test]
 fn a_refusal_after_an_acceptance_is_a_first_one_and_empties_the_bucket() {
     let mut limiter = Rate::new(10.0, at(0));
     for expected in [9.5, 9.5 * 0.85] {
-        let before = limiter.rate;
+        let before = limiter.per_second;
         limiter.refused(SlowDown::UNEXPLAINED, at(0));
-        near(limiter.rate, expected);
+        near(limiter.per_second, expected);
         near(limiter.tokens, 0.0);
         near(limiter.before_refusals.unwrap(), before);
         limiter.accepted();
     }
     let mut slow = Rate::new(0.05, at(0));
     slow.refused(SlowDown::Unavailable, at(0));
-    near(slow.rate, 0.05);
+    near(slow.per_second, 0.05);
 }
 
 #[test]
@@ -219,18 +223,18 @@ fn c07_refusals_of_calls_that_were_under_way_together_are_one() {
     assert_eq!(limiter.take(4, at(0)), 4);
     let minute = Duration::from_mins(1);
     limiter.refused(SlowDown::UNEXPLAINED, at(500));
-    near(limiter.rate, 38.0);
+    near(limiter.per_second, 38.0);
     assert_eq!(limiter.take(1, at(600)), 1, "the first call at the new rate");
-    let rate = limiter.rate;
+    let rate = limiter.per_second;
     limiter.refused(asks(minute), at(700));
     limiter.refused(SlowDown::Unavailable, at(700));
-    near(limiter.rate, rate);
+    near(limiter.per_second, rate);
     assert_eq!(limiter.due(1, at(700)), at(700) + minute, "its gate counts all the same");
     // The last one of the four was accepted, at the old rate: that ends no run of refusals at the new one.
     limiter.accepted();
-    let rate = limiter.rate;
+    let rate = limiter.per_second;
     limiter.refused(SlowDown::UNEXPLAINED, at(700));
-    near(limiter.rate, rate / 2.0);
+    near(limiter.per_second, rate / 2.0);
 }
 
 #[test]
@@ -240,9 +244,9 @@ fn a_call_whose_outcome_is_never_told_is_over_after_a_minute() {
         assert_eq!(limiter.take(2, at(0)), 2);
         limiter.refused(SlowDown::UNEXPLAINED, at(0));
         limiter.advance(at(ms));
-        let rate = limiter.rate;
+        let rate = limiter.per_second;
         limiter.refused(SlowDown::UNEXPLAINED, at(ms));
-        near(limiter.rate, rate * factor);
+        near(limiter.per_second, rate * factor);
     }
 }
 
@@ -253,7 +257,7 @@ fn a_call_that_was_not_made_was_never_under_way() {
     limiter.give_back(3);
     limiter.refused(SlowDown::UNEXPLAINED, at(0));
     limiter.refused(SlowDown::UNEXPLAINED, at(0));
-    near(limiter.rate, 40.0 * 0.95 * 0.5);
+    near(limiter.per_second, 40.0 * 0.95 * 0.5);
 }
 
 fn limit(calls: u32, seconds: u64) -> Limit {
@@ -274,25 +278,25 @@ fn a_limit_that_is_stated_is_kept_for_an_hour() {
     for (limit, rate) in table {
         let mut limiter = Rate::new(2.0, at(0));
         limiter.refused(states(limit), at(0));
-        near(limiter.rate, rate);
+        near(limiter.per_second, rate);
         busy(&mut limiter);
         for second in [60, 3_599] {
             limiter.advance(at(second * 1000));
-            near(limiter.rate, if rate < 1.9 { rate } else { 2.0 });
+            near(limiter.per_second, if rate < 1.9 { rate } else { 2.0 });
         }
         limiter.advance(at(hour));
         limiter.advance(at(hour + 1_000));
-        assert!(limiter.rate > rate || rate >= 1.9, "{limit:?}: it climbs again");
+        assert!(limiter.per_second > rate || rate >= 1.9, "{limit:?}: it climbs again");
     }
     let mut limiter = Rate::new(10.0, at(0));
     limiter.refused(states(limit(300, 60)), at(0));
-    near(limiter.rate, 4.85);
+    near(limiter.per_second, 4.85);
     limiter.accepted();
     limiter.refused(SlowDown::UNEXPLAINED, at(0));
-    near(limiter.rate, 4.85 * 0.85);
+    near(limiter.per_second, 4.85 * 0.85);
     limiter.accepted();
     limiter.refused(states(limit(30, 60)), at(0));
-    near(limiter.rate, 0.485);
+    near(limiter.per_second, 0.485);
 }
 
 #[test]

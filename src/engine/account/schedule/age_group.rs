@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::Bounds;
 use crate::engine::{id::InstanceId, settings::READ_SIZE, time::Mono};
 
 /// Age growth between two reads of scouts.
@@ -19,6 +18,13 @@ const ABOUT: f64 = 0.15;
 const ABOUT_LEAST: Duration = Duration::from_secs(30);
 /// The largest difference between two computations of one age, one of them by the wall clock.
 const SLACK: Duration = Duration::from_secs(2);
+
+/// The least and the most time between two looks: `--poll-min` and `--poll-max`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub min: Duration,
+    pub max: Duration,
+}
 
 /// A moment in microseconds since the start of the clock, which may lie before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -16,7 +16,7 @@ mod tests;
 use std::{collections::BTreeMap, time::Duration};
 
 use self::{
-    age_group::{AgeGroup, Group, SignedMoment, Size},
+    age_group::{AgeGroup, Bounds, Group, SignedMoment, Size},
     sample::Sample,
 };
 use crate::engine::{
@@ -60,13 +60,6 @@ pub struct Schedule<K> {
     /// The oldest first.
     age_groups: Vec<AgeGroup>,
     bounds: Bounds,
-}
-
-/// The least and the most time between two looks: `--poll-min` and `--poll-max`.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    min: Duration,
-    max: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -220,7 +213,7 @@ impl<K: Ord + Clone> Schedule<K> {
                     age_group.all_asked(now);
                 }
                 Group::Scouts => {
-                    age_group.scouts_asked(selection.draw(at, scouts), enough || due == now, now)
+                    age_group.scouts_asked(selection.draw(at, scouts), enough || due == now, now);
                 }
                 Group::All | Group::Finishers => {}
             }
