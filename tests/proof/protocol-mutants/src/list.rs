@@ -199,8 +199,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "any 404 taken as not found",
         file: "src/cloud/classify.rs",
-        find: "    (response.status == StatusCode::NOT_FOUND && response.code().starts_with(\"iMetal.\")).then_some(Seen::NotFound)",
-        replace: "    (response.status == StatusCode::NOT_FOUND).then_some(Seen::NotFound)",
+        find: "    (response.status == StatusCode::NOT_FOUND && response.code().starts_with(\"iMetal.\"))\n        .then_some(Seen::NotFound)",
+        replace: "    (response.status == StatusCode::NOT_FOUND)\n        .then_some(Seen::NotFound)",
         found_by: &[Client],
     },
     Mistake {
