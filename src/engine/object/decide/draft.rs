@@ -64,7 +64,8 @@ impl Draft<'_> {
             (true, _) => Some(render(&ledger)),
             (false, _) => must.then_some(plain),
         };
-        let may_wait = !matches!(next, Next::Submit(_)) && !moved && matches!(stage, Stage::Deleting(None));
+        let says_only_that_it_began = matches!((stage, &next), (Stage::Deleting(None), Next::Wait));
+        let may_wait = says_only_that_it_began && !moved && records.is_empty();
         let first_look = first_write::waits_until(before, &ledger, memory, !due.ids.is_empty(), now.mono);
         let write = match first_look.filter(|_| may_wait) {
             Some(until) => {

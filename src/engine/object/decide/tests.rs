@@ -129,11 +129,16 @@ fn a_trouble_blocks_what_it_is_about_and_ends_when_it_said() {
     assert_eq!(decided(&mut case, &Asked::default()).look, case.spec.ids);
 }
 
+/// An object whose first status is stored: nothing waits for its first look.
+fn written() -> Asked {
+    Asked { status: ready("Deleting"), ..Asked::default() }
+}
+
 #[test]
 fn a_deadline_to_come_is_a_time_to_wake() {
     let mut case = case_of(1);
     case.spec.not_after = Some(now().wall + Duration::from_secs(40));
-    assert_eq!(decided(&mut case, &Asked::default()).wake, Some(then() + Duration::from_secs(40)));
+    assert_eq!(decided(&mut case, &written()).wake, Some(then() + Duration::from_secs(40)));
     let mut case = case_of(1);
     case.spec.suspend = true;
     assert_eq!(
@@ -176,7 +181,7 @@ fn an_object_takes_its_place_first_and_looks_when_its_turn_is_near() {
         (Some(PermitAnswer::Now(1)), 50, last),
     ];
     for (permit, looks, wake) in table {
-        let asked = Asked { permit, ..Asked::default() };
+        let asked = Asked { permit, ..written() };
         let mut case = case_of(1_000);
         assert_eq!(wanted(&mut case, &asked), Some(Want { calls: 4, ready: 0 }), "{permit:?}");
         let decision = decided(&mut case, &asked);
@@ -378,7 +383,7 @@ fn ends_are_written_together_at_most_once_in_twice_poll_min() {
     let along = decided(&mut case, &asked);
     assert!(along.holds_ends && along.write.unwrap().summary.unwrap().terminated == 1);
     // A write without an end says so.
-    let plain = decided(&mut case_of(1), &Asked::default());
+    let plain = decided(&mut case_of(1), &written());
     assert!(plain.write.is_some() && !plain.holds_ends);
 }
 
