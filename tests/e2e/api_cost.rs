@@ -6,12 +6,15 @@ use clouddc_simulator::{EndTime, Options};
 use harness::Manifest;
 
 use crate::{
-    gateway::{Asked, Gateway, gets, status_writes},
+    gateway::{Asked, Gateway, gets, intents, status_writes},
     support::{assert_succeeded, each_once, instances, options, stage_with},
 };
 
 /// Long enough for a look that shows the instance on its way before the one that shows its end.
 const END: Duration = Duration::from_secs(12);
+/// The first status waits so long for the first look. On a machine under load the look may take longer: then the status is
+/// written before the intent, by a pass of its own.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// The first read; one after the look; one when the call has ended; one when the instance has.
 const READS: usize = 4;
 /// The intent with the first status; the outcome of the call; the end.
@@ -31,11 +34,15 @@ async fn an_object_of_one_id_costs_four_reads_and_three_writes() {
     }
     each_once(&stage.calls(), &ids);
     for name in names {
-        let of = |asked: &Asked| asked.path.split('/').any(|part| part == name);
-        let reads = gateway.count(|asked| gets(asked) && of(asked));
-        let writes = gateway.count(|asked| status_writes(asked) && of(asked));
+        let asked = gateway.asked();
+        let of = |asked: &&Asked| asked.path.split('/').any(|part| part == name);
+        let asked: Vec<_> = asked.iter().filter(of).collect();
+        let reads = asked.iter().filter(|asked| gets(asked)).count();
+        let writes = asked.iter().filter(|asked| status_writes(asked)).count();
         println!("figure: one object of one id, {name}: {reads} reads and {writes} writes at the API server");
-        assert!(reads <= READS, "{reads} reads of {name}");
-        assert!(writes <= WRITES, "{writes} writes of {name}");
+        let intent = asked.iter().find(|asked| intents(asked)).unwrap();
+        let look_was_slow = usize::from(intent.at - asked[0].at >= FIRST_LOOK);
+        assert!(reads <= READS + look_was_slow, "{reads} reads of {name}: {asked:#?}");
+        assert!(writes <= WRITES + look_was_slow, "{writes} writes of {name}: {asked:#?}");
     }
 }

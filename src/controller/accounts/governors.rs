@@ -1,5 +1,5 @@
-//! The governors: how fast an identity is called at one endpoint and project, whatever Secrets hold it (design §3,
-//! *Governor*).
+//! Governors: the rate at which one identity may be called at one endpoint and project. All Secrets that hold the identity
+//! share its governor.
 
 use std::{
     collections::HashMap,
@@ -17,31 +17,31 @@ use crate::{
     lock::lock,
 };
 
-/// The governor of one endpoint, project and identity. Deletes and reads have a budget each.
+/// The governor of one endpoint, project and identity. Deletes and reads have separate budgets.
 pub struct Governor {
-    /// For reads.
+    /// The budget for reads.
     pub reads: Arc<ReadRate>,
-    /// For deletes.
+    /// The budget for deletes.
     pub deletes: Mutex<Deletes>,
 }
 
-/// What all governors together grant at one moment.
+/// A summary of all governors at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InForce {
-    /// Governors.
+    /// Number of governors.
     pub identities: usize,
-    /// For deletes.
+    /// Delete calls.
     pub delete: Granted,
-    /// For reads.
+    /// Reads.
     pub read: Granted,
 }
 
-/// What they grant of one kind of call.
+/// The rates that governors grant to one kind of call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Granted {
-    /// The lowest rate, in calls per second; the ceiling if there is no governor.
+    /// The lowest rate, in calls per second. Without a governor: the ceiling.
     pub lowest: f64,
-    /// How many are held below the ceiling.
+    /// Number of governors whose rate is below the ceiling.
     pub slowed: usize,
 }
 
@@ -52,17 +52,17 @@ impl Granted {
     }
 }
 
-/// The budget for deletes, and whose turn it is.
+/// The budget for deletes, and the queue of objects that wait for it.
 pub struct Deletes {
-    /// How fast.
+    /// The rate.
     pub rate: Rate,
-    /// Who.
+    /// The objects that wait for a call, by key.
     pub delete_queue: DeleteQueue<Key>,
 }
 
 type Whose = (Endpoint, String, Identity);
 
-/// All of them.
+/// All governors of the process.
 pub struct Governors {
     clock: Clock,
     settings: Settings,
@@ -72,13 +72,13 @@ pub struct Governors {
 }
 
 impl Governors {
-    /// None yet; each with these ceilings, in calls per second.
+    /// Creates an empty set. Each governor gets these ceilings, in calls per second.
     #[must_use]
     pub fn new(clock: Clock, settings: Settings, (delete_rate, read_rate): (f64, f64)) -> Self {
         Self { clock, settings, delete_rate, read_rate, by_identity: Mutex::default() }
     }
 
-    /// What they grant now. Each is held for a moment, and none changes.
+    /// Summarizes all governors. Locks each for a moment and changes none.
     #[must_use]
     pub fn in_force(&self) -> InForce {
         let all: Vec<_> = lock(&self.by_identity).values().cloned().collect();
@@ -92,7 +92,7 @@ impl Governors {
         InForce { identities: all.len(), delete, read }
     }
 
-    /// The governor of an identity.
+    /// Returns the governor of an identity; creates it if there is none.
     #[must_use]
     pub fn of(&self, endpoint: &Endpoint, project: &str, identity: &Identity) -> Arc<Governor> {
         let whose = (endpoint.clone(), project.to_owned(), identity.clone());

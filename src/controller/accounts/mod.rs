@@ -1,8 +1,8 @@
-//! The cloud accounts that objects use: what is shared between objects, and with whom.
+//! The cloud accounts that objects use, and what objects share.
 //!
-//! Marks of calls are shared by everyone who names the same endpoint and project, since the instances are the same.
-//! Credentials and answers to looks are shared only by objects that name the same Secret; the pace by all whose credentials are
-//! one identity's.
+//! - The call history is shared by all objects of one endpoint and project, since they name the same instances.
+//! - Credentials and looks are shared by objects that name the same Secret.
+//! - The governor is shared by all Secrets that hold credentials of one identity.
 
 pub mod governors;
 pub mod rate_gauges;
@@ -19,7 +19,7 @@ use tracing::info;
 
 use self::{
     governors::{Deletes, Governor, Governors},
-    schedule::Scheduled,
+    schedule::AccountSchedule,
     secrets::SecretSource,
 };
 use crate::{
@@ -42,43 +42,43 @@ use crate::{
     lock::lock,
 };
 
-/// What the objects of one endpoint, project and Secret share.
+/// The account of one endpoint, project and Secret, shared by all objects that name them.
 pub struct Account {
-    /// Where calls go.
+    /// The endpoint that is called.
     pub endpoint: Endpoint,
-    /// The project of its instances.
+    /// The project of the instances.
     pub project: String,
-    /// Calls at this endpoint and project, whatever Secret they used.
+    /// Calls at this endpoint and project, of every Secret.
     pub call_history: Arc<Mutex<CallHistory>>,
-    /// Looks.
+    /// Carries out looks.
     pub reader: Reader,
-    /// When to look at what is on its way.
-    pub schedule: Scheduled,
-    /// The Secret.
+    /// Says when accepted instances are looked at.
+    pub schedule: AccountSchedule,
+    /// Reads the Secret.
     pub credentials: Arc<dyn CredentialSource>,
     governors: Arc<Governors>,
     delete_calls: Mutex<DeleteCalls>,
 }
 
 impl Account {
-    /// The governor of whoever calls here.
+    /// The governor of the identity that the Secret held when it was last read.
     fn governor(&self) -> Arc<Governor> {
         self.governors.of(&self.endpoint, &self.project, &self.credentials.identity())
     }
 
-    /// Delete calls granted to an object that it has not made.
+    /// The number of delete calls that were granted to an object and not made yet.
     pub fn held(&self, key: &Key, now: Mono) -> usize {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
         delete_queue.held(key, rate, now).min(self.allowed(&lock(&self.delete_calls)))
     }
 
-    /// While the cloud answers no read, that read is the probe.
+    /// The number of delete calls that an outage allows: none while a read probes a silent cloud.
     fn allowed(&self, delete_calls: &DeleteCalls) -> usize {
         if self.reader.silent() { 0 } else { delete_calls.allowed() }
     }
 
-    /// Asks for delete calls for an object.
+    /// Asks the delete queue for calls of an object.
     pub fn ask(&self, key: &Key, want: Want, now: Mono) -> PermitAnswer {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
@@ -91,20 +91,20 @@ impl Account {
         }
     }
 
-    /// When an object goes on that waits for its turn to call, and is near it.
+    /// When an object near the head of the delete queue may go on; `None` if it is not near it.
     pub fn goes_on(&self, key: &Key) -> Option<Mono> {
         lock(&self.governor().deletes).delete_queue.goes_on(key)
     }
 
-    /// Objects whose turn has come near, for whoever wakes them.
+    /// Takes the objects that have come near the head of the delete queue. The caller wakes them.
     pub fn called(&self, now: Mono) -> Vec<Key> {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
         delete_queue.called(rate, now)
     }
 
-    /// Counts calls as on their way from the decision to make them on, so that no two objects probe a silent cloud while each
-    /// is still writing its intent. False, and nothing is done, if so many may not be made any more.
+    /// Counts calls from the decision to make them, so that no two objects probe a silent cloud while both still write
+    /// their intents. Returns false and changes nothing if the outage allows fewer calls.
     pub fn begin(&self, calls: usize) -> bool {
         let delete_calls = &mut lock(&self.delete_calls);
         let may = self.allowed(delete_calls) >= calls;
@@ -114,32 +114,32 @@ impl Account {
         may
     }
 
-    /// Takes back what was begun: none of these calls will be made.
+    /// Takes back [`Self::begin`] for calls that will not be made.
     pub fn abandon(&self, calls: usize) {
         lock(&self.delete_calls).abandoned(calls);
     }
 
-    /// Notes that an object makes this many of the calls granted to it.
+    /// Notes that an object makes this many of its granted calls.
     pub fn use_up(&self, key: &Key, calls: usize) {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
         delete_queue.use_up(key, calls, rate);
     }
 
-    /// Forgets the turn of an object.
+    /// Removes an object from the delete queue.
     pub fn forget(&self, key: &Key) {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
         delete_queue.forget(key, rate);
     }
 
-    /// Forgets an object that has its end, or calls elsewhere from now on.
+    /// Forgets an object that has ended, or that uses another account from now on.
     pub fn leave(&self, key: &Key) {
         self.forget(key);
         self.schedule.forget(key);
     }
 
-    /// When a granted call of this identity leaves that is ready now.
+    /// When a granted call of this identity may leave, if it is ready now.
     pub fn departure(&self, identity: &Identity, now: Mono) -> Mono {
         let governor = self.governors.of(&self.endpoint, &self.project, identity);
         let rate = &mut lock(&governor.deletes).rate;
@@ -172,7 +172,7 @@ impl Account {
         (delete_calls.evidence(), closed_for)
     }
 
-    /// What the account's calls say about its requests.
+    /// What the account's calls have shown about its requests.
     pub fn evidence(&self) -> Evidence {
         lock(&self.delete_calls).evidence()
     }
@@ -181,7 +181,7 @@ impl Account {
 type MarksKey = (Endpoint, String);
 type AccountKey = (Endpoint, String, String, String);
 
-/// All accounts that objects have named since the process started.
+/// All accounts that objects have named since the process started. They are few and never removed.
 pub struct Accounts {
     api: ApiServer,
     client: Arc<Client>,
@@ -191,12 +191,12 @@ pub struct Accounts {
     governors: Arc<Governors>,
     call_history: Mutex<HashMap<MarksKey, Arc<Mutex<CallHistory>>>>,
     by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
-    /// Sizes that endpoints accept, where they refused 50.
+    /// The batch size that an endpoint accepts, where it refused 50.
     batch_sizes: Mutex<HashMap<Endpoint, usize>>,
 }
 
 impl Accounts {
-    /// None yet.
+    /// Creates an empty set.
     #[must_use]
     pub fn new(
         api: ApiServer,
@@ -211,13 +211,13 @@ impl Accounts {
         Self { api, client, endpoints, clock, settings, governors, call_history, by_key, batch_sizes }
     }
 
-    /// Most ids in one call to this account's endpoint.
+    /// The most ids in one call to this account's endpoint.
     #[must_use]
     pub fn batch_size(&self, account: &Account) -> usize {
         lock(&self.batch_sizes).get(&account.endpoint).copied().unwrap_or(BATCH_SIZE)
     }
 
-    /// Remembers a batch size that an object found to be accepted where a larger one was refused (fault C2).
+    /// Remembers a batch size that the endpoint accepted after it had refused a larger one.
     pub fn learn(&self, account: &Account, memory: &mut Memory) {
         if let Some(size) = memory.bisection.take_learned() {
             info!(endpoint = %account.endpoint, size, "the endpoint accepts smaller batches only");
@@ -225,19 +225,19 @@ impl Accounts {
         }
     }
 
-    /// How fast identities are called.
+    /// The governors.
     #[must_use]
     pub fn governors(&self) -> &Arc<Governors> {
         &self.governors
     }
 
-    /// The client for calls.
+    /// The client that makes the calls.
     #[must_use]
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// The account of an object in this namespace.
+    /// Returns the account that an object in this namespace uses. Fails if its region has no endpoint.
     pub fn of(
         &self,
         namespace: &str,
@@ -273,7 +273,7 @@ impl Accounts {
             );
             let (governors, delete_calls) = (self.governors.clone(), Mutex::default());
             let project = spec.project.clone();
-            let schedule = Scheduled::new(&self.settings);
+            let schedule = AccountSchedule::new(&self.settings);
             Arc::new(Account {
                 endpoint,
                 project,

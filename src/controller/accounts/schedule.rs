@@ -1,4 +1,4 @@
-//! The schedule of an account, shared by its objects.
+//! The schedule of looks of an account, shared by its objects.
 
 use std::sync::Mutex;
 
@@ -13,9 +13,10 @@ use crate::{
     lock::lock,
 };
 
-/// The schedule of one account, and whether somebody carries it out.
-pub struct Scheduled {
+/// The schedule of one account, and whether a task carries it out.
+pub struct AccountSchedule {
     state: Mutex<State>,
+    /// Notified when something on the schedule changed.
     pub changed: Notify,
 }
 
@@ -24,15 +25,15 @@ struct State {
     carried_out: bool,
 }
 
-impl Scheduled {
-    /// With nothing on it.
+impl AccountSchedule {
+    /// Creates an empty schedule.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         let state = State { schedule: Schedule::new(settings), carried_out: false };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Takes note of the answer to a look of the schedule.
+    /// Enters the answer to a look of the schedule. `over`: the ids that it showed ended.
     pub fn answered(&self, key: &Key, asked: &[InstanceId], over: &[InstanceId]) {
         lock(&self.state).schedule.answered(key, asked, over);
         self.changed.notify_one();
@@ -44,7 +45,7 @@ impl Scheduled {
         self.changed.notify_one();
     }
 
-    /// Puts on it what an object has on its way. Returns whether somebody must begin to carry it out.
+    /// Enters the accepted instances of an object. Returns whether the caller must start a task that carries the schedule out.
     pub fn watch(&self, key: &Key, watch: &Watch, now: Mono) -> bool {
         let state = &mut *lock(&self.state);
         state.schedule.watch(key, watch, now);
@@ -52,7 +53,7 @@ impl Scheduled {
         !state.schedule.is_empty() && !std::mem::replace(&mut state.carried_out, true)
     }
 
-    /// What is to be done now.
+    /// The next step of the task that carries the schedule out.
     pub fn step(&self, now: Mono, random: impl FnOnce() -> u64) -> Step {
         let state = &mut *lock(&self.state);
         match state.schedule.next() {
@@ -67,11 +68,12 @@ impl Scheduled {
     }
 }
 
-/// What is to be done about the schedule.
+/// A step of the task that carries the schedule out.
 pub enum Step {
+    /// Look at these ids now.
     Look(Looks<Key>),
-    /// Until then, or until something changes.
+    /// Wait until this moment, or until something changes.
     Wait(Option<Mono>),
-    /// Nothing is on its way any more.
+    /// Nothing is on the schedule: the task ends.
     End,
 }

@@ -1,4 +1,5 @@
-//! Credentials from the Secret of an object's own namespace, read by name for each use, and what IAM gives for them.
+//! Credentials from a Secret in the object's own namespace. The Secret is read by name for each use; a login is exchanged for a
+//! token of IAM.
 
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
@@ -17,27 +18,27 @@ use crate::{
     lock::lock,
 };
 
-/// One Secret.
+/// The source of the credentials in one Secret.
 pub struct SecretSource {
     api: ApiServer,
     namespace: String,
     name: String,
     iam: Iam,
     clock: Clock,
-    /// A refused credential is not tried again for so long.
+    /// How long a refused credential is not used again.
     retry_max: Duration,
     last: Mutex<Identity>,
     rejected: Mutex<Option<Rejected>>,
 }
 
-/// A version that the cloud refused. It is one call that finds out, not one of each object: the vendor locks keys after a few
-/// failures, for everybody who uses them.
+/// A version of the Secret that the cloud refused. One call finds out, not one call of each object: the vendor locks a key
+/// after a few failures, for everyone who uses it.
 struct Rejected {
     version: String,
     until: Mono,
 }
 
-/// As much of a Secret as is needed. Without Debug: it holds the data.
+/// The used part of a Secret. It has no Debug, since it holds the data.
 #[derive(Deserialize)]
 struct SecretText {
     metadata: ObjectMeta,
@@ -46,7 +47,7 @@ struct SecretText {
 }
 
 impl SecretSource {
-    /// The Secret of this name in this namespace.
+    /// The source of the Secret with this namespace and name.
     #[must_use]
     pub fn new(
         api: ApiServer,
@@ -69,13 +70,13 @@ impl SecretSource {
             Ok(Some(text)) => text,
             Ok(None) => return Err(problem(Trouble::SecretNotFound, "", None)),
             Err(SecretError::Forbidden) => return Err(problem(Trouble::SecretForbidden, "", None)),
-            // Not the user's doing: the same trouble as an unreachable cloud, told apart by its note.
+            // The user did not cause this: it is the same trouble as an unreachable cloud, with another message.
             Err(SecretError::Unavailable(why)) => {
                 let text = format!("the Secret could not be read from the API server: {why}");
                 return Err(problem(Trouble::CloudUnreachable, &text, None));
             }
         };
-        // The error of the decoder may quote the data: it is not passed on.
+        // The decoder's error may quote the data, so it is not passed on.
         let Ok(secret) = serde_json::from_str::<SecretText>(&text) else {
             return Err(problem(Trouble::SecretInvalid, "it can't be decoded", None));
         };

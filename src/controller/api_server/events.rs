@@ -61,7 +61,7 @@ impl Default for EventMetrics {
 
 impl EventMetrics {
     fn register(&self, registry: &mut Registry) {
-        registry.register("events", "Events by what became of them", self.0.clone());
+        registry.register("events", "Events by how their publication ended", self.0.clone());
     }
 
     fn count(&self, result: EventResult) {
@@ -101,7 +101,7 @@ impl Events {
                         continue;
                     }
                     Ok(Err(error)) => {
-                        debug!(reason = event.reason, %error, "event not stored; it is dropped")
+                        debug!(reason = event.reason, %error, "event not stored; it is dropped");
                     }
                     Err(_) => debug!(reason = event.reason, "event not stored in time; it is dropped"),
                 }

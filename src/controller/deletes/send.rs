@@ -152,7 +152,9 @@ impl DeleteCall {
             let over = !memory.calls_in_flight();
             let unrecorded = if tracked.gone { tracked.unrecorded() } else { Vec::new() };
             drop(tracked);
-            unrecorded.into_iter().for_each(|outcome| outcome.publish(&context.events, &handle.key));
+            for outcome in unrecorded {
+                outcome.publish(&context.events, &handle.key);
+            }
             if over {
                 context.wake(&handle.key);
             }

@@ -1,7 +1,5 @@
-//! What the controller counts: a row for each way in which something can go, in a small struct for each part of it.
-//!
-//! [`object_gauges`] counts objects, [`requests`] what the API server is asked, [`rates`] how fast the cloud may be called; the rest,
-//! what reconciles come to, is here.
+//! Metrics of reconciles, waves and watches, and gauges of objects. The client of the API server, the
+//! accounts and the work queue have metrics of their own.
 
 mod object_gauges;
 
@@ -14,14 +12,14 @@ use crate::{
     metrics::{Counter, Counters, Histogram, Registry, Unit, counters, observe, quick, slow},
 };
 
-/// What a reconcile came to.
+/// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconciled {
     /// Nothing to do until someone edits the object.
     Settled,
-    /// Again after a time, or when something is heard.
+    /// The object waits for a moment, a call or a look.
     Waiting,
-    /// Again at once; others come first.
+    /// The object has more to do, and other objects come first.
     Again,
     /// The API server failed.
     Failed,
@@ -43,16 +41,16 @@ impl Reconciled {
     }
 }
 
-/// What became of a wave of delete calls that was decided upon.
+/// What came of a wave of delete calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaveResult {
-    /// Its intent was stored, and its calls are made.
+    /// Its intent was stored, and its calls were started.
     Sent,
-    /// Another call names one of its ids, or the cloud has fallen silent.
+    /// Another call names one of its ids, or a silent cloud allows no further call.
     Taken,
-    /// There are no credentials for it.
+    /// No credentials could be read.
     NoCredential,
-    /// The object changed meanwhile.
+    /// The object changed after it was read.
     Conflict,
     /// The API server did not store its intent.
     NotStored,
@@ -83,9 +81,9 @@ fn answer(turn: &PermitAnswer) -> &'static str {
     }
 }
 
-/// Counted by reconciles and by what runs beside them.
+/// Counters of reconciles, waves, permits and watches.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct ControllerMetrics {
     reconciles: Counters<1>,
     reconcile_took: Histogram,
     waves: Counters<1>,
@@ -96,7 +94,7 @@ pub struct Metrics {
     watch_failures: Counter,
 }
 
-impl Default for Metrics {
+impl Default for ControllerMetrics {
     fn default() -> Self {
         let ends = Phase::ALL.into_iter().filter(|phase| phase.is_end());
         Self {
@@ -112,13 +110,13 @@ impl Default for Metrics {
     }
 }
 
-impl Metrics {
-    /// Under the registry's own prefix.
+impl ControllerMetrics {
+    /// Registers them without a further prefix.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("reconciles", "Reconciles by what they came to", self.reconciles.clone());
+        registry.register("reconciles", "Reconciles by how they ended", self.reconciles.clone());
         let took = "How long reconciles took";
         registry.register_with_unit("reconcile_duration", took, Unit::Seconds, self.reconcile_took.clone());
-        registry.register("waves", "Waves of delete calls by what became of them", self.waves.clone());
+        registry.register("waves", "Waves of delete calls by what came of them", self.waves.clone());
         let turns = "Answers to objects that asked for their turn to call";
         registry.register("turns", turns, self.turns.clone());
         let wait = "How long objects waited for their turn to call, from when they first asked";
@@ -130,18 +128,18 @@ impl Metrics {
         registry.register("watch_failures", "Errors of watches", self.watch_failures.clone());
     }
 
-    /// A reconcile is over.
+    /// Counts a reconcile.
     pub fn reconciled(&self, result: Reconciled, took: Duration) {
         self.reconciles.get_or_create(&[("result", result.name())]).inc();
         observe(&self.reconcile_took, took);
     }
 
-    /// What became of a wave is known.
+    /// Counts a wave.
     pub fn waved(&self, result: WaveResult) {
         self.waves.get_or_create(&[("result", result.name())]).inc();
     }
 
-    /// An object asked for its turn, first at `since`, and was told this. It goes on waiting, or none is left to wait.
+    /// Counts the answer of a delete queue. `since` is when the object first asked; a permit clears it and enters the wait.
     pub fn asked(&self, since: &mut Option<Mono>, said: &PermitAnswer, now: Mono) {
         self.turns.get_or_create(&[("answer", answer(said))]).inc();
         match said {
@@ -152,7 +150,7 @@ impl Metrics {
         }
     }
 
-    /// A status was stored.
+    /// Counts the end of an object, if this stored status is its first with an end.
     pub fn stored(&self, before: &InstanceDeletionStatus, status: &InstanceDeletionStatus) {
         if is_finished(status) && !is_finished(before) {
             let label = status.phase.map(|phase| [("phase", phase.as_str())]);
@@ -162,12 +160,12 @@ impl Metrics {
         }
     }
 
-    /// A watch listed anew.
+    /// Counts a watch that listed again.
     pub fn watch_restarted(&self) {
         self.watch_restarts.inc();
     }
 
-    /// A watch failed.
+    /// Counts an error of a watch.
     pub fn watch_failed(&self) {
         self.watch_failures.inc();
     }

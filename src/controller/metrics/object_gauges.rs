@@ -1,5 +1,5 @@
-//! All known objects by phase, and what stands in their way: a row for each object, and totals that a scrape copies without
-//! looking at any object.
+//! Gauges of all known objects by phase, and of what blocks them. Each object has a row, and a scrape copies the totals
+//! without visiting the objects.
 
 use std::{
     collections::BTreeMap,
@@ -21,20 +21,20 @@ use crate::{
     metrics::{Registry, Unit},
 };
 
-/// What is counted of one object.
+/// The row of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectRow {
-    /// In seconds since 1970, when work on it began; none while nobody expects that it goes on.
+    /// When work on it began, in seconds since 1970; `None` while it is not expected to go on.
     since: Option<i64>,
     instances: [u32; InstancePhase::ALL.len()],
     phase: Phase,
-    /// What stands in its way.
+    /// What blocks it.
     hindrance: Option<ReadyReason>,
     stuck: bool,
 }
 
 impl ObjectRow {
-    /// What the status of an object says that was created then.
+    /// The row of an object with this status, created at this time.
     #[must_use]
     pub fn of(status: &InstanceDeletionStatus, created: Option<i64>) -> Self {
         let phase = status.phase.unwrap_or(Phase::Pending);
@@ -63,19 +63,19 @@ fn instances(sum: &Summary, phase: InstancePhase) -> u32 {
     }
 }
 
-/// Objects and instances, each counted at the place of its phase or reason in `ALL`.
+/// Numbers of objects and instances, each at the index of its phase or reason in `ALL`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Totals {
     objects: [u32; Phase::ALL.len()],
     hindered: [u32; ReadyReason::ALL.len()],
     instances: [u32; InstancePhase::ALL.len()],
     stuck: u32,
-    /// How many objects began then and go on.
+    /// Number of objects that go on, by when work on them began.
     since: BTreeMap<i64, u32>,
 }
 
 impl Totals {
-    /// Counts a row in (by one), or out again.
+    /// Adds a row, or takes it out, as `change` says.
     fn count(&mut self, row: &ObjectRow, change: fn(u32, u32) -> u32) {
         let add = |total: Option<&mut u32>, n: u32| {
             if let Some(total) = total {
@@ -97,14 +97,14 @@ impl Totals {
     }
 }
 
-/// All objects that are counted.
+/// The gauges of objects. Clones share them.
 #[derive(Clone, Debug)]
 pub struct ObjectGauges {
     totals: Arc<Mutex<Totals>>,
     clock: Clock,
 }
 
-/// An object that is counted until this is dropped.
+/// The entry of an object. Dropping it takes the object out of the gauges.
 #[derive(Debug)]
 pub struct Counted {
     totals: Arc<Mutex<Totals>>,
@@ -118,13 +118,13 @@ impl Drop for Counted {
 }
 
 impl ObjectGauges {
-    /// Of no object yet.
+    /// Creates gauges without an object.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { totals: Arc::default(), clock }
     }
 
-    /// Counts an object by this row from now on.
+    /// Enters the row of an object in place of its former one.
     pub fn enter(&self, counted: &mut Option<Counted>, row: ObjectRow) {
         let mut totals = lock(&self.totals);
         totals.count(&row, u32::saturating_add);
@@ -134,7 +134,7 @@ impl ObjectGauges {
         }
     }
 
-    /// Under the registry's own prefix.
+    /// Registers them without a further prefix.
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(self.clone()));
     }

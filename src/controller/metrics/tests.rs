@@ -11,11 +11,11 @@ use crate::{
     metrics::testing::{sample, scraped},
 };
 
-fn scrape(metrics: &Metrics) -> String {
+fn scrape(metrics: &ControllerMetrics) -> String {
     scraped(|registry| metrics.register(registry))
 }
 
-fn is(metrics: &Metrics, name: &str, value: f64) {
+fn is(metrics: &ControllerMetrics, name: &str, value: f64) {
     let scrape = scrape(metrics);
     assert!((sample(&scrape, name) - value).abs() < 1e-9, "{name} is not {value}: {scrape}");
 }
@@ -26,7 +26,7 @@ fn at(seconds: u64) -> Mono {
 
 #[test]
 fn every_row_is_there_from_the_start_and_no_other_comes() {
-    let metrics = Metrics::default();
+    let metrics = ControllerMetrics::default();
     let before = scrape(&metrics);
     assert!(before.lines().filter(|l| l.contains("_total")).all(|l| l.ends_with(" 0")), "{before}");
     for result in Reconciled::ALL {
@@ -55,7 +55,7 @@ fn every_row_is_there_from_the_start_and_no_other_comes() {
 
 #[test]
 fn a_wait_for_a_turn_is_counted_from_the_first_question_to_the_permit() {
-    let (metrics, mut since) = (Metrics::default(), None);
+    let (metrics, mut since) = (ControllerMetrics::default(), None);
     metrics.asked(&mut since, &PermitAnswer::Later(at(9)), at(10));
     metrics.asked(&mut since, &PermitAnswer::Soon { calls: 1, at: None }, at(12));
     is(&metrics, "cloud_delete_wait_seconds_count", 0.0);
@@ -84,7 +84,7 @@ fn finished(phase: Phase) -> InstanceDeletionStatus {
 
 #[test]
 fn an_end_is_counted_when_it_is_stored_and_once() {
-    let metrics = Metrics::default();
+    let metrics = ControllerMetrics::default();
     let (open, ended) = (InstanceDeletionStatus::default(), finished(Phase::Failed));
     metrics.stored(&open, &open);
     is(&metrics, r#"objects_finished_total{phase="Failed"}"#, 0.0);

@@ -1,4 +1,4 @@
-//! Reads of instances: those that a decision asked for, and those of the account's schedule.
+//! Looks at instances: those that a decision asks for, and those of the account's schedule.
 
 pub mod requested;
 pub mod scheduled;

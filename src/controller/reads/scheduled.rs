@@ -1,5 +1,4 @@
-//! Carries out the account's schedule: looks at what is on its way when it is due, for all objects of the account at once and
-//! beside their reconciles.
+//! Carries out an account's schedule: one task looks at the accepted instances of all its objects when they are due.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::{
     lock::lock,
 };
 
-/// Has the schedule look at what an object has on its way from now on.
+/// Enters the accepted instances of an object into the account's schedule, and starts the task that carries it out.
 pub fn watch(context: &Arc<Context>, handle: &ObjectHandle, watch: &Watch) {
     let account = &handle.account;
     if account.schedule.watch(&handle.key, watch, context.clock.mono()) {
@@ -29,7 +28,7 @@ async fn carry_out(context: Arc<Context>, account: Arc<Account>) {
         let scheduled = &account.schedule;
         match scheduled.step(context.clock.mono(), || context.random.jitter()) {
             Step::Look(looks) => {
-                // All of them count as asked for from now on, though some will wait for room.
+                // All of them count as asked for from now on, although the reader may have no room for some yet.
                 let looks = looks.into_iter().filter_map(|(key, ids)| asked(&context, &account, key, ids));
                 let looks: Vec<_> = looks.collect();
                 for (handle, ids) in looks {
@@ -46,7 +45,7 @@ async fn carry_out(context: Arc<Context>, account: Arc<Account>) {
     }
 }
 
-/// Notes that a look at these ids is asked for; none if their object is gone.
+/// Notes that a look at these ids is asked for. Returns `None` if their object is gone.
 fn asked(
     context: &Context,
     account: &Arc<Account>,

@@ -72,7 +72,7 @@ pub async fn carry_out(
                     namespace = live.key.namespace,
                     name = live.key.name,
                     error = %why,
-                    "the status was not written"
+                    "the status was not written; retrying"
                 );
                 return Pass::Backoff(why.retry_after);
             }
@@ -95,7 +95,7 @@ pub async fn carry_out(
     wake.map_or(Pass::Rest, Pass::At)
 }
 
-/// Deletes an object whose time after its end is over.
+/// Deletes an object whose `ttlSecondsAfterFinished` is over.
 async fn delete(context: &Context, live: &LiveObject) -> Pass {
     let (namespace, name) = (&live.key.namespace, &live.key.name);
     match context.api.delete(live).await {
@@ -105,13 +105,13 @@ async fn delete(context: &Context, live: &LiveObject) -> Pass {
         }
         Err(WriteError::Conflict | WriteError::Gone) => Pass::Again(None),
         Err(WriteError::Unavailable(why)) => {
-            warn!(namespace, name, error = %why, "the object was not deleted");
+            warn!(namespace, name, error = %why, "the object was not deleted; retrying");
             Pass::Backoff(why.retry_after)
         }
     }
 }
 
-/// Takes note of an acknowledged write, or of a record that needed none.
+/// Enters an acknowledged write, or a decision that needed none, and publishes the events.
 fn wrote(
     context: &Context,
     live: &LiveObject,

@@ -45,16 +45,16 @@ use crate::{
     lock::lock,
 };
 
-/// Passes over one object before it gives its worker to the next in line.
+/// Most passes over one object before its worker takes the next object of the queue.
 const PASSES: usize = 8;
 
-/// Reconciles one object. Returns after which time it is to be called again if nothing else calls it; `None` waits for a
-/// change. An object that is gone, or of another process now, is forgotten. Nothing that happens here reaches another object.
+/// Reconciles one object. Returns the delay after which it is reconciled again; `None` waits for a change. Forgets an object
+/// that is gone or that another process works on now. An error or a panic affects no other object.
 pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
     let started = Instant::now();
     let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
     let (result, again) = guarded.unwrap_or_else(|_| {
-        error!(namespace = key.namespace, name = key.name, "reconcile panicked; tried again later");
+        error!(namespace = key.namespace, name = key.name, "reconcile panicked; retrying after a backoff");
         (Reconciled::Panicked, Some(after_failure(context, key, None)))
     });
     context.metrics.reconciled(result, started.elapsed());
@@ -77,7 +77,8 @@ async fn passes(context: &Arc<Context>, key: &Key) -> (Reconciled, Option<Durati
     (Reconciled::Again, Some(Duration::ZERO))
 }
 
-/// From when on an object goes on with its calls: at once if what a call came to is to be recorded, else near its turn.
+/// When an object goes on with its calls: at once if an outcome waits to be recorded, else when it is near the head of the
+/// delete queue. `None` if it waits for no call.
 pub fn calls_from(context: &Context, key: &Key) -> Option<Mono> {
     let tracked = context.objects.find(key)?;
     let account = {
@@ -96,7 +97,7 @@ pub fn calls_from(context: &Context, key: &Key) -> Option<Mono> {
 /// changes the object afterwards, the write of this pass fails, as it does after a read.
 async fn pass(context: &Arc<Context>, key: &Key, stored: Option<Box<LiveObject>>) -> Pass {
     if !context.leadership.leads() {
-        // The process is about to end, or holds its lease again a moment later.
+        // Either the process ends soon, or it holds its lease again a moment later.
         return Pass::Backoff(None);
     }
     let live = match stored {
@@ -133,8 +134,8 @@ async fn read(context: &Context, key: &Key) -> Result<Box<LiveObject>, Pass> {
     }
 }
 
-/// An object that was taken out of what this process works on: what its calls came to is recorded, nothing new is started,
-/// and then it is left to whoever works on it now.
+/// Decides about an object that the selector no longer matches: records the outcomes of its calls, starts nothing new, and
+/// then leaves it to the process that works on it now.
 async fn left(context: &Arc<Context>, key: &Key, live: &LiveObject) -> Pass {
     if context.objects.forget_idle(key) {
         return Pass::Rest;
@@ -147,7 +148,7 @@ async fn left(context: &Arc<Context>, key: &Key, live: &LiveObject) -> Pass {
                 info!(
                     namespace = key.namespace,
                     name = key.name,
-                    "left: its labels are no longer those of --selector"
+                    "the labels no longer match --selector; another process works on the object now"
                 );
             }
             Pass::Rest
@@ -166,7 +167,7 @@ async fn decide_and_carry_out(
     context.count(&mut lock(tracked), live, &live.status);
     let now = context.clock.now();
     if is_finished(&live.status) {
-        // Nothing will be decided that needs a memory.
+        // No later decision needs the memory.
         lock(tracked).memory = None;
         lock(tracked).turn_asked = None;
         calls_at(key, tracked, None);
@@ -205,7 +206,7 @@ async fn decide_and_carry_out(
     carry_out(context, Some(&handle), live, tracked, decision).await
 }
 
-/// Notes where an object calls, if anywhere, and leaves where it called before.
+/// Notes the account that an object uses, and takes the object out of the queues of the account that it used before.
 fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>) {
     let before = std::mem::replace(&mut lock(tracked).account, account.cloned());
     let same = |before: &Arc<Account>| account.is_some_and(|account| Arc::ptr_eq(account, before));
@@ -224,7 +225,7 @@ fn decided(
     may_start: bool,
 ) -> Option<Decision> {
     let Some(claim) = context.random.claim() else {
-        error!("the system gives no random numbers; nothing is sent without");
+        error!("no random numbers from the system; nothing is sent without a claim");
         return None;
     };
     let now = context.clock.now();
@@ -268,7 +269,7 @@ fn decided(
     Some(decision)
 }
 
-/// While the cloud rejects the credentials, another version of the Secret is tried at once.
+/// Reads the Secret while the object waits for credentials. Another version than the refused one ends the wait.
 async fn reread_secret(handle: &ObjectHandle) {
     let waits = |s: &Option<Blocker>| {
         s.as_ref()
@@ -287,13 +288,14 @@ async fn reread_secret(handle: &ObjectHandle) {
     for trouble in [&mut memory.look_trouble, &mut memory.call_trouble] {
         let another = |s: &Blocker| s.secret_version.as_ref() != Some(&credential.version);
         if waits(trouble) && trouble.as_ref().is_some_and(another) {
-            debug!(namespace = handle.key.namespace, name = handle.key.name, "the Secret changed");
+            debug!(namespace = handle.key.namespace, name = handle.key.name, "the Secret changed; using it");
             *trouble = None;
         }
     }
 }
 
-/// What is known of this very object. What was known of an earlier one of the same name is told and dropped.
+/// Returns what is known of this object. If an earlier object had its name, publishes the outcomes that no status holds, and
+/// drops the rest.
 fn track(context: &Context, live: &LiveObject) -> Arc<Mutex<Tracked>> {
     let known = context.objects.get(&live.key);
     {
@@ -302,13 +304,13 @@ fn track(context: &Context, live: &LiveObject) -> Arc<Mutex<Tracked>> {
             tracked.uid.clone_from(&live.uid);
         }
         if tracked.uid == live.uid {
-            // Reads are made with quorum, and of one object one after the other.
+            // Reads have quorum, and the reads of one object follow one another: only a restore makes a revision smaller.
             let revision = Revision::parse(&live.resource_version);
             if revision.is_older_than(tracked.revision) {
                 warn!(
                     namespace = live.key.namespace,
                     name = live.key.name,
-                    "the API server holds older data than before, as after a restore; all objects are listed anew"
+                    "the API server holds older data than before, as after a restore; listing all objects again"
                 );
                 context.relist.send_replace(());
             }
@@ -323,10 +325,11 @@ fn track(context: &Context, live: &LiveObject) -> Arc<Mutex<Tracked>> {
     fresh
 }
 
-/// Forgets an object that does not exist any more.
+/// Forgets an object that no longer exists, and publishes the outcomes that no status holds.
 fn gone(context: &Context, key: &Key) {
-    let unrecorded = context.objects.forget(key);
-    unrecorded.into_iter().for_each(|outcome| outcome.publish(&context.events, key));
+    for outcome in context.objects.forget(key) {
+        outcome.publish(&context.events, key);
+    }
 }
 
 fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Duration {
@@ -339,8 +342,8 @@ fn after_failure(context: &Context, key: &Key, least: Option<Duration>) -> Durat
         context.random.jitter(),
     );
     tracked.failures = tracked.failures.saturating_add(1);
-    // On top of what the server asks for, so that not everyone comes back at once; a nonsense value is no reason to sleep
-    // for ever.
+    // The jitter comes on top of the time that the server asks for, so that not all clients return at once. The bound is
+    // for a server that asks for days.
     wait + least.unwrap_or_default().min(context.settings.retry_max)
 }
 

@@ -1,4 +1,4 @@
-//! What every reconcile shares.
+//! The context that all reconciles share.
 
 use std::sync::{
     Arc,
@@ -15,7 +15,7 @@ use crate::{
     controller::{
         accounts::{Account, Accounts, rate_gauges::RateGauges},
         api_server::{events::Events, key::Key, reads::LiveObject, requests::ApiServer},
-        metrics::{Metrics, ObjectGauges, ObjectRow},
+        metrics::{ControllerMetrics, ObjectGauges, ObjectRow},
         queue::QueueMetrics,
     },
     engine::{
@@ -28,29 +28,29 @@ use crate::{
     scope::Scope,
 };
 
-/// What the process was started with.
+/// The options that the process was started with.
 pub struct Options {
-    /// For decisions.
+    /// Settings of decisions.
     pub settings: Settings,
-    /// `--delete-rate` and `--read-rate`.
+    /// `--delete-rate` and `--read-rate`, in calls per second.
     pub rates: (f64, f64),
-    /// Where regions are.
+    /// The endpoints of each region.
     pub endpoints: Endpoints,
     /// The clock of the process.
     pub clock: Clock,
-    /// For claims and jitter.
+    /// The source of claims and jitter.
     pub random: Random,
     /// Whether this process leads.
     pub leadership: Leadership,
 }
 
-/// What every reconcile shares.
+/// The context that all reconciles share.
 pub struct Context {
     pub(in crate::controller) api: ApiServer,
     pub(in crate::controller) accounts: Accounts,
     pub(in crate::controller) objects: Objects,
     pub(in crate::controller) events: Events,
-    pub(in crate::controller) metrics: Metrics,
+    pub(in crate::controller) metrics: ControllerMetrics,
     pub(in crate::controller) queue_metrics: QueueMetrics,
     object_gauges: ObjectGauges,
     pub(in crate::controller) clock: Clock,
@@ -58,18 +58,18 @@ pub struct Context {
     pub(in crate::controller) settings: Settings,
     pub(in crate::controller) leadership: Leadership,
     pub(in crate::controller) scope: Scope,
-    /// Something was heard for some object; for the drain.
+    /// Notified when a call or look of any object ends, for the drain.
     pub(in crate::controller) progress: Notify,
-    /// The API server was found to hold older data than before; for the watches.
+    /// Tells the watches to list again, since the API server holds older data than before.
     pub(in crate::controller) relist: watch::Sender<()>,
     draining: AtomicBool,
-    /// Into the work queue.
+    /// Keys for the work queue, each with the moment at which its pass was asked for.
     added: mpsc::UnboundedSender<(Key, Mono)>,
 }
 
 impl Context {
-    /// Makes the context, and the keys of objects that are to be worked on soon, each with the moment at which that
-    /// was asked for.
+    /// Creates the context. Returns with it the keys of objects that are to be worked on soon, each with the moment at which
+    /// that was asked for.
     #[must_use]
     pub fn new(
         api: ApiServer,
@@ -87,7 +87,7 @@ impl Context {
             accounts,
             objects: Objects::default(),
             events,
-            metrics: Metrics::default(),
+            metrics: ControllerMetrics::default(),
             queue_metrics: QueueMetrics::default(),
             object_gauges: ObjectGauges::new(clock.clone()),
             clock,
@@ -103,7 +103,7 @@ impl Context {
         (Arc::new(context), keys)
     }
 
-    /// All that the controller and its clients count.
+    /// Registers all metrics of the controller and its clients.
     pub fn register(&self, registry: &mut Registry) {
         self.object_gauges.register(registry);
         self.metrics.register(registry);
@@ -128,18 +128,18 @@ impl Context {
 
     /// Adds an object to the work queue. May be called under any lock.
     pub(in crate::controller) fn enqueue(&self, key: Key) {
-        // A queue that has ended works no more, and the process ends with it.
+        // Sending fails only after the queue has ended, and the process ends with the queue.
         let _ = self.added.send((key, self.clock.mono()));
     }
 
-    /// Has an object decided upon soon, since something was heard for it.
+    /// Adds an object to the work queue because a call or look of it ended, and notifies the drain.
     pub(in crate::controller) fn wake(&self, key: &Key) {
         self.enqueue(key.clone());
         self.progress.notify_waiters();
     }
 
-    /// Has the objects decided upon whose turn to call at this account has come near. Called whenever a turn was given,
-    /// taken or left.
+    /// Wakes the objects that have come near the head of the account's delete queue. Called whenever the queue may have
+    /// moved.
     pub(in crate::controller) fn call_next(&self, account: &Account) {
         for key in account.called(self.clock.mono()) {
             self.wake(&key);
@@ -152,12 +152,12 @@ impl Context {
         DepartureGuard::new(leave_by, &self.leadership)
     }
 
-    /// Whether nothing new is started any more.
+    /// Whether the process drains: nothing new is started.
     pub(in crate::controller) fn draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Starts nothing new from now on.
+    /// Begins the drain: nothing new is started from now on.
     pub(in crate::controller) fn start_draining(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! What this process keeps: the context of every reconcile, and what is known of each object.
+//! The state of the process: the context of all reconciles, and what is known of each object.
 
 pub mod context;
 pub mod objects;

@@ -12,19 +12,19 @@ use crate::{
     lock::lock,
 };
 
-/// A resourceVersion, which is a number that grows (Kubernetes API concepts, *Resource versions*). None of a server that counts
-/// in another way.
+/// A resourceVersion as a number that grows (Kubernetes API concepts, *Resource versions*). It is empty for a server whose
+/// versions are no numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revision(Option<u64>);
 
 impl Revision {
-    /// Reads one.
+    /// Parses a resourceVersion.
     #[must_use]
     pub fn parse(resource_version: &str) -> Self {
         Self(resource_version.parse().ok())
     }
 
-    /// Whether this was read of a server that held older data than when the other was read.
+    /// Whether the server held older data when this one was read than when the other was.
     #[must_use]
     pub fn is_older_than(self, other: Self) -> bool {
         self.0.zip(other.0).is_some_and(|(this, other)| this < other)
@@ -36,19 +36,19 @@ impl Revision {
 pub struct Tracked {
     /// uid of the object that `memory` is about.
     pub uid: String,
-    /// The newest that was read of it; a finished object, of which nothing else is kept, knows it too.
+    /// The revision of the last read.
     pub revision: Revision,
-    /// None before its spec was first read.
+    /// What this process has seen of it. `None` before its spec was first read, and after its end.
     pub memory: Option<Memory>,
-    /// Reads and writes at the API server that failed in a row.
+    /// Reads and writes at the API server that failed in a row, for the backoff.
     pub failures: u32,
-    /// Where it called last, to give up its turn when it is gone.
+    /// The account that it used last. The object leaves the account's queues when it is gone.
     pub account: Option<Arc<Account>>,
-    /// When it first asked for its turn to call, if it waits for it.
+    /// Since when it waits for a permit of the delete queue.
     pub turn_asked: Option<Mono>,
-    /// It is counted among all objects as long as this is here.
+    /// Its row in the gauges of objects. Dropping it takes the object out.
     pub counted: Option<Counted>,
-    /// The object is gone: what its calls come to from now on is told elsewhere.
+    /// The object is gone. Outcomes of its calls go to the log and to events.
     pub gone: bool,
 }
 
@@ -77,29 +77,29 @@ pub struct ObjectHandle {
     pub account: Arc<Account>,
 }
 
-/// All objects.
+/// What this process knows of all objects.
 #[derive(Default)]
 pub struct Objects {
     by_key: Mutex<HashMap<Key, Arc<Mutex<Tracked>>>>,
 }
 
 impl Objects {
-    /// What is known of the object with this key; something empty if nothing is.
+    /// Returns what is known of the object. Enters an empty value if nothing is.
     pub fn get(&self, key: &Key) -> Arc<Mutex<Tracked>> {
         lock(&self.by_key).entry(key.clone()).or_default().clone()
     }
 
-    /// What is known of the object, if anything.
+    /// Returns what is known of the object, if anything.
     pub fn find(&self, key: &Key) -> Option<Arc<Mutex<Tracked>>> {
         lock(&self.by_key).get(key).cloned()
     }
 
-    /// All that anything is known of.
+    /// The keys of all objects that anything is known of.
     pub fn keys(&self) -> Vec<Key> {
         lock(&self.by_key).keys().cloned().collect()
     }
 
-    /// Forgets an object that is gone. What its calls came to, if no write holds it, is returned to be told elsewhere.
+    /// Forgets an object that is gone. Returns the outcomes of its calls that no acknowledged write holds.
     pub fn forget(&self, key: &Key) -> Vec<UnrecordedOutcome> {
         let removed = lock(&self.by_key).remove(key);
         removed
@@ -115,8 +115,8 @@ impl Objects {
             .unwrap_or_default()
     }
 
-    /// Forgets an object that is left to another process, unless a call is in flight or an outcome that no write holds.
-    /// Returns whether nothing of it is left.
+    /// Forgets an object that another process works on now, unless it is [busy](Tracked::busy). Returns whether it is
+    /// forgotten.
     pub fn forget_idle(&self, key: &Key) -> bool {
         let mut by_key = lock(&self.by_key);
         let Some(tracked) = by_key.get(key).cloned() else { return true };
@@ -131,7 +131,7 @@ impl Objects {
         true
     }
 
-    /// Keys of objects with a call in flight or an outcome that no write holds.
+    /// The keys of all [busy](Tracked::busy) objects.
     pub fn unfinished(&self) -> Vec<Key> {
         let all: Vec<_> = lock(&self.by_key).iter().map(|(k, t)| (k.clone(), t.clone())).collect();
         all.into_iter().filter(|(_, tracked)| lock(tracked).busy()).map(|(key, _)| key).collect()
