@@ -220,8 +220,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "what was known of an object serves the next one of its name",
         file: "src/controller/reconcile/mod.rs",
-        find: "        if tracked.uid == live.uid {\n            // Reads are made",
-        replace: "        if !tracked.uid.is_empty() {\n            // Reads are made",
+        find: "        if tracked.uid == live.uid {\n            // Reads have quorum",
+        replace: "        if !tracked.uid.is_empty() {\n            // Reads have quorum",
         found_by: &[Simulation],
     },
     Mistake {
