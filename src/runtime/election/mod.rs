@@ -220,13 +220,13 @@ impl Election {
         match tokio::time::timeout(RELEASE, released).await {
             Ok(Ok(true)) => info!(lease, "released the lease"),
             Ok(Ok(false) | Err(LeaseError::Gone)) => {
-                info!(lease, "another process holds the lease; nothing to release")
+                info!(lease, "another process holds the lease; nothing to release");
             }
             Ok(Err(error)) => {
                 warn!(lease, %error, "could not release the lease; the next leader waits until it expires");
             }
             Err(_) => {
-                warn!(lease, "could not release the lease in time; the next leader waits until it expires")
+                warn!(lease, "could not release the lease in time; the next leader waits until it expires");
             }
         }
     }
