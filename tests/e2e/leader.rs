@@ -70,7 +70,7 @@ fn give(stage: &Stage, controller: &Controller, holder: Option<&str>) {
 fn wait_lost(controller: Controller, why: &str) {
     let log = until("it says that the lease is lost", || {
         let log = controller.log();
-        log.contains("is lost").then_some(log)
+        log.contains("lost the lease").then_some(log)
     });
     assert!(log.contains(why), "{log}");
     assert_eq!(controller.wait_exit(SOON).unwrap(), Some(1));
