@@ -145,7 +145,7 @@ fn walk(shell: &Shell<'_>, page: &str) {
             "sh" if text.starts_with("make ") => is_a_target(&text),
             "sh" => shown += &shell.run(shell.folder.path(), &text),
             "console" | "json" | "mermaid" => {}
-            other => panic!("what is done with {other}?"),
+            other => unreachable!("what is done with {other}?"),
         }
     }
     let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

@@ -76,6 +76,10 @@ fn every_row_of_the_table_of_outcomes() {
         let CallOutcome::Unknown { trouble, .. } = reply(status, body) else { panic!("{status} {body}") };
         assert_eq!(trouble, expected, "{status} {body}");
     }
+}
+
+#[test]
+fn every_refusal_of_the_table_has_its_trouble() {
     let refused = [
         (400, r#"{"error_code":"iMetal.0001","error_msg":"x"}"#, Trouble::RequestRefused),
         (400, r#"{"error_code":"APIGW.0201","error_msg":"x"}"#, Trouble::RequestRefused),

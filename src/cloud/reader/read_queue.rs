@@ -198,9 +198,9 @@ mod tests {
     }
 
     /// A page that shows these ids, and the marker of the next one.
-    fn page(range: std::ops::Range<u128>, next: Option<&str>) -> Result<Fetched, FailedCall> {
+    fn fetched(range: std::ops::Range<u128>, next: Option<&str>) -> Fetched {
         let reading = |id| Reading { id, seen: Seen::Live(Live::Running), sent: Mono::START };
-        Ok(Fetched { readings: ids(range).into_iter().map(reading).collect(), next: next.map(str::to_owned) })
+        Fetched { readings: ids(range).into_iter().map(reading).collect(), next: next.map(str::to_owned) }
     }
 
     fn failed(trouble: Trouble) -> FailedCall {
@@ -220,11 +220,14 @@ mod tests {
     fn calls_of_an_earlier_read_go_first() {
         let mut queue = ReadQueue::default();
         let (first, second) = (list(&mut queue, 0..3), list(&mut queue, 10..12));
-        queue.ended(second, page(10..11, None));
-        queue.ended(first, page(0..1, None));
+        queue.ended(second, Ok(fetched(10..11, None)));
+        queue.ended(first, Ok(fetched(0..1, None)));
         assert_eq!(waiting(&mut queue), [show(1), show(2), show(11)]);
         assert!(queue.finished().is_empty(), "their calls are in flight");
     }
+
+    /// How a list ends, the calls that follow from it, and the trouble of a failed read.
+    type Row = (Result<Fetched, FailedCall>, Vec<ReadRequest>, Option<Trouble>);
 
     #[test]
     fn what_follows_from_a_list() {
@@ -232,10 +235,10 @@ mod tests {
             |ranges: [std::ops::Range<u128>; 2]| ranges.map(|range| ReadRequest::list(ids(range))).to_vec();
         let next = ReadRequest::List { ids: ids(0..4), missing: ids(1..4), markers: vec!["m".to_owned()] };
         let too_large = FailedCall { too_large: true, ..failed(Trouble::CloudUnreachable) };
-        let table: [(Result<Fetched, FailedCall>, Vec<ReadRequest>, Option<Trouble>); 7] = [
-            (page(0..4, Some("m")), vec![], None),
-            (page(0..1, Some("m")), vec![next], None),
-            (page(0..3, None), vec![show(3)], None),
+        let table: [Row; 7] = [
+            (Ok(fetched(0..4, Some("m"))), vec![], None),
+            (Ok(fetched(0..1, Some("m"))), vec![next], None),
+            (Ok(fetched(0..3, None)), vec![show(3)], None),
             (Err(too_large), halves([0..2, 2..4]), None),
             (Err(failed(Trouble::Forbidden)), (0..4).map(show).collect(), None),
             (Err(failed(Trouble::RequestRefused)), (0..4).map(show).collect(), None),
@@ -258,7 +261,7 @@ mod tests {
     fn c07_a_throttled_call_is_made_again_three_times_before_the_others_of_its_read() {
         let mut queue = ReadQueue::default();
         let call = list(&mut queue, 0..2);
-        queue.ended(call, page(0..0, None));
+        queue.ended(call, Ok(fetched(0..0, None)));
         let mut call = queue.next().unwrap();
         for _ in 0..THROTTLED {
             queue.ended(call, Err(failed(Trouble::Throttled { retry_after: None })));
@@ -273,13 +276,13 @@ mod tests {
     fn a_read_that_is_given_up_is_over_when_its_calls_in_flight_are() {
         let mut queue = ReadQueue::default();
         let call = list(&mut queue, 0..3);
-        queue.ended(call, page(0..0, None));
+        queue.ended(call, Ok(fetched(0..0, None)));
         let (one, other) = (queue.next().unwrap(), queue.next().unwrap());
         queue.give_up(&own_failure(Trouble::CloudUnreachable, "an outage"));
         assert!(queue.next().is_none() && queue.finished().is_empty());
         queue.ended(one, Err(failed(Trouble::Throttled { retry_after: None })));
         assert!(queue.next().is_none(), "no call is made again");
-        queue.ended(other, page(1..2, None));
+        queue.ended(other, Ok(fetched(1..2, None)));
         let over = queue.finished();
         assert_eq!(over[0].failure.as_ref().unwrap().message.text, "an outage");
     }

@@ -93,8 +93,8 @@ mod tests {
         Key { namespace: "fleet".into(), name: name.into() }
     }
 
-    fn one(name: &str, value: &str) -> Option<BTreeMap<String, String>> {
-        Some(BTreeMap::from([(name.to_owned(), value.to_owned())]))
+    fn one(name: &str, value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(name.to_owned(), value.to_owned())])
     }
 
     fn meta() -> ObjectMeta {
@@ -113,10 +113,10 @@ mod tests {
             ("the same again", |_| {}, false),
             ("status", |meta| meta.resource_version = Some("71".into()), false),
             ("managed fields", |meta| meta.managed_fields = Some(Vec::default()), false),
-            ("client-side apply", |meta| meta.annotations = one(LAST_APPLIED, "{}"), false),
+            ("client-side apply", |meta| meta.annotations = Some(one(LAST_APPLIED, "{}")), false),
             ("spec", |meta| meta.generation = Some(2), true),
-            ("annotation", |meta| meta.annotations = one("a", "b"), true),
-            ("label", |meta| meta.labels = one("a", "b"), true),
+            ("annotation", |meta| meta.annotations = Some(one("a", "b")), true),
+            ("label", |meta| meta.labels = Some(one("a", "b")), true),
             ("deletion", |meta| meta.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH)), true),
             ("another of the same name", |meta| meta.uid = Some("v".into()), true),
             ("an older status, restored", |meta| meta.resource_version = Some("69".into()), true),
@@ -135,8 +135,8 @@ mod tests {
     #[test]
     fn a_label_and_an_annotation_are_told_apart() {
         let (mut label, mut annotation) = (meta(), meta());
-        label.labels = one("a", "b");
-        annotation.annotations = one("a", "b");
+        label.labels = Some(one("a", "b"));
+        annotation.annotations = Some(one("a", "b"));
         assert_ne!(Fingerprint::of(&label).hash, Fingerprint::of(&annotation).hash);
     }
 

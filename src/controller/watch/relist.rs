@@ -169,7 +169,7 @@ mod tests {
         let mut lists = vec![vec![29, 29, 29, 29, 29], vec![10, 31]].into_iter().rev();
         let make = || paged(lists.next().unwrap_or_default());
         let (_tells, relist) = tokio::sync::watch::channel(());
-        let mut watches = pin!(renewed(make, Duration::from_secs(60), relist));
+        let mut watches = pin!(renewed(make, Duration::from_mins(1), relist));
         let started = Instant::now();
         let mut told = Vec::new();
         while told.len() < 10 {

@@ -43,7 +43,7 @@ fn documented(command: &str) -> Vec<String> {
         let text = std::fs::read_to_string(project().join(page)).unwrap().replace("\\\n", " ");
         words(&text).contains(&words(command))
     };
-    assert!(PAGES.iter().any(|page| says(&page)), "no page says: {command}");
+    assert!(PAGES.iter().any(says), "no page says: {command}");
     let root = project().canonicalize().unwrap();
     // Folders are meant from the top folder of the project.
     let absolute = |word: &str| match word.strip_prefix("deploy/") {

@@ -92,7 +92,9 @@ impl Stage {
 
     fn add(&self, keys: &[Key]) {
         let now = self.script.clock.mono();
-        keys.iter().for_each(|key| self.add.send((key, now)).unwrap());
+        for key in keys {
+            self.add.send((key, now)).unwrap();
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
