@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{engine::Mono, scope::Scope};
 
-/// A watch ended although nobody stopped it.
+/// A watch ended by itself.
 #[derive(Debug, thiserror::Error)]
 #[error("the watch of InstanceDeletions ended")]
 pub struct WatchError;

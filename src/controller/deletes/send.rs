@@ -40,7 +40,7 @@ pub fn claim(handle: &ObjectHandle, tracked: &mut Tracked, wave: &Wave) -> bool 
     true
 }
 
-/// Releases the ids of a wave of which no call will be made, whether its intent is stored or not.
+/// Releases the ids of a wave whose calls will not be made, whether its intent is stored or not.
 pub fn give_up(context: &Context, handle: &ObjectHandle, wave: &Wave) {
     let now = context.clock.mono();
     handle.account.abandon(wave.batches.len());

@@ -47,7 +47,7 @@ impl<K: Clone + Eq + Hash + std::fmt::Debug> Dispatcher<K> {
         Self { added, queue, delays, passes: JoinSet::new(), running: HashMap::new(), clock, metrics }
     }
 
-    /// Works until nobody can add a key any more and nothing waits.
+    /// Works until every sender of keys is dropped and no key waits or runs.
     pub async fn run(&mut self, work: &impl Work<K>) {
         loop {
             self.start_passes(work);

@@ -42,7 +42,7 @@ impl QueueMetrics {
         self.depth.get_or_create(&row(priority)).set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
-    /// A key was taken that waited so long.
+    /// Observes how long a key waited before its pass started.
     pub fn started(&self, priority: Priority, waited: Duration) {
         observe(&self.wait.get_or_create(&row(priority)), waited);
     }

@@ -112,7 +112,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         }
     }
 
-    /// Takes the next key to run, if a worker is free for it. Whoever takes it calls [`done`](Self::done) afterwards.
+    /// Takes the next key to run, if a worker is free for it. The caller calls [`done`](Self::done) when its pass has ended.
     pub fn start(&mut self) -> Option<Started<K>> {
         if self.running.len() >= WORKERS {
             return None;

@@ -11,7 +11,7 @@ use crate::{
     lock::lock,
 };
 
-/// Who wants a look.
+/// What asked for a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     /// A decision about the object; it is decided again when the answer is there.

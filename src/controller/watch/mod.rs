@@ -33,18 +33,19 @@ use crate::{
 
 /// Objects in one page of the list: each may carry an annotation of 256 KiB.
 const PAGE: u32 = 50;
-/// Seconds after which the API server ends a watch and is asked for another. kube gives up a watch that brings nothing, not
-/// even its end, 5 s later: so long may a new object stay unseen behind a connection that has died in silence.
+/// Seconds after which the API server ends a watch and the controller opens the next one. kube gives up a watch 5 s later if
+/// even its end does not arrive. This bounds how long a dead connection can hide a new object.
 const WATCH_SECONDS: u32 = 30;
-/// So long may an event stay unheard that a watch, alive by all signs, has lost.
+/// Time between two full lists. It bounds how long an event stays unnoticed that a working watch has lost.
 const RENEWAL: Duration = Duration::from_mins(10);
-/// For a list before the process may lead, and between two of them.
+/// Limit for the list that a process must be able to make before it may lead.
 const TRY: Duration = Duration::from_secs(10);
+/// Wait between two tries of that list.
 const AGAIN: Duration = Duration::from_secs(2);
 
 type Meta = PartialObjectMeta<InstanceDeletion>;
 
-/// Waits until this process may list what it works on: one that can't must not take the place of one that can.
+/// Waits until this process can list its objects: a process that cannot must not take the lease from one that can.
 pub async fn listable(client: Client, scope: Scope) {
     let one = ListParams::default().limit(1).labels(&scope.selector().to_string());
     for namespace in scope.watches() {

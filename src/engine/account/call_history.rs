@@ -44,7 +44,7 @@ pub struct LastCall {
 /// round of reads, one by one, over an account's missing ids must fit in.
 const SERIES_LIFE: Duration = Duration::from_hours(24);
 
-/// What is known of the ids of one endpoint and project. An id of which nothing is known has no entry.
+/// What this process knows of the ids of one endpoint and project. An id without knowledge has no entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CallHistory {
     by_id: BTreeMap<InstanceId, LastCall>,
