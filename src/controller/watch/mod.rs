@@ -56,7 +56,7 @@ pub async fn listable(client: Client, scope: Scope) {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {} s", TRY.as_secs()),
             };
-            warn!(error = bounded(&error), "InstanceDeletions can't be listed; tried again");
+            warn!(error = bounded(&error), "InstanceDeletions can't be listed; retrying");
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -116,7 +116,7 @@ pub async fn watch(
             }
             Err(error) => {
                 context.metrics.watch_failed();
-                warn!(error = bounded(&error.to_string()), "the watch failed; it goes on by itself");
+                warn!(error = bounded(&error.to_string()), "the watch failed; opening it again");
             }
         }
     }
