@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clouddc_simulator::{Entry, Fault, Operation, Stage as Moment};
-use harness::Manifest;
+use harness::{Manifest, until};
 
 use crate::support::{assert_succeeded, count, each_once, instances, stage};
 
@@ -44,6 +44,14 @@ async fn outage(name: &str, calls: u64, fault: Fault) {
         stage.apply(&Manifest::new(name, ids).with("backoffLimitPerInstance", 0)).unwrap();
     }
     fault.wait_hit(calls, Duration::from_mins(2)).await.unwrap();
+    // On a slow machine two objects may make all of these calls before the third one makes its first.
+    until("each object says what it does, and a call of it has ended", || {
+        let calls = stage.calls();
+        let called =
+            |ids: &Vec<String>| calls.iter().any(|call| call.finished() && ids.contains(&call.ids[0]));
+        let deleting = |name: &&str| stage.get(name)["status"]["phase"] == "Deleting";
+        (ids.iter().all(called) && names.iter().all(deleting)).then_some(())
+    });
     let during = stage.calls();
     for name in names {
         let object = stage.get(name);
