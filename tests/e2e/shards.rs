@@ -73,7 +73,7 @@ async fn an_object_that_moves_to_another_shard_in_the_middle_of_a_call_is_record
     // The other controller begins with ids that are not in that call.
     until("the other has called", || (!called_for(&b).is_empty()).then_some(()));
     gate.release();
-    until("it is left", || a.log().contains("left: its labels").then_some(()));
+    until("it is left", || a.log().contains("the labels no longer match").then_some(()));
     assert_eq!(
         stage.get("retire")["status"]["batches"][0]["returned"],
         50,
@@ -100,7 +100,7 @@ async fn s13_labels_are_read_live_before_each_call() {
     gateway.watching(Watching::Stall);
     label(&stage, "retire", "b");
     gate.release();
-    until("it is left", || controller.log().contains("left: its labels").then_some(()));
+    until("it is left", || controller.log().contains("the labels no longer match").then_some(()));
     assert_eq!(stage.get("retire")["status"]["batches"][0]["returned"], 50);
     assert_eq!(stage.calls().len(), 1);
     assert_eq!(controller.terminate(Duration::from_secs(20)).unwrap(), Some(0));
