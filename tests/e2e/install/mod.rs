@@ -39,7 +39,7 @@ pub const PAGES: [&str; 6] = [
 /// A command that one of these pages says in these words: what it calls, and its arguments.
 fn documented(command: &str) -> Vec<String> {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let says = |page: &&str| {
+    let says = |page: &&str| -> bool {
         let text = std::fs::read_to_string(project().join(page)).unwrap().replace("\\\n", " ");
         words(&text).contains(&words(command))
     };
