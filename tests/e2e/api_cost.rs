@@ -15,14 +15,13 @@ const END: Duration = Duration::from_secs(12);
 /// The first status waits so long for the first look. On a machine under load the look may take longer: then the status is
 /// written before the intent, by a pass of its own.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// The first read; one after the look; one when the call has ended; one when the instance has. A pass that begins while the
-/// call still runs asks for a look at its id, and the answer to that look costs one more.
-const READS: usize = 5;
+/// The first read; one after the look; one when the call has ended; one when the instance has.
+const READS: usize = 4;
 /// The intent with the first status; the outcome of the call; the end.
 const WRITES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_of_one_id_costs_at_most_five_reads_and_three_writes() {
+async fn an_object_of_one_id_costs_at_most_four_reads_and_three_writes() {
     let stage = stage_with("cost", Options { end: EndTime::Fixed(END), ..options() }).await;
     let gateway = Gateway::start(&stage).await;
     let _controller = stage.controller_by_default_through(&gateway.kubeconfig, &[]).unwrap();

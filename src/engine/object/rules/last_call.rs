@@ -19,6 +19,8 @@ pub struct CallFacts {
     /// The end of this process's call for this object whose batch is on the row. None if the cloud
     /// definitely refused that call, or if there was no such call.
     pub own_end: Option<Ended>,
+    /// Whether that call is in flight: its end will wake the object.
+    pub own_in_flight: bool,
     /// Whether a call that names the id may still be in flight, from whichever object or process.
     pub in_flight: bool,
 }
@@ -53,12 +55,14 @@ pub fn gather(ledger: &Ledger, memory: &Memory, call_history: &CallHistory) -> V
             return CallFacts::default();
         }
         let last_call = call_history.get(row.id);
-        let (own_end, in_flight) = match batch_call(row, ledger, memory) {
-            BatchCall::None => (None, false),
-            BatchCall::InFlight => (None, true),
-            BatchCall::Ended(ended) => (Some(ended), false),
-        };
-        CallFacts { last_call, own_end, in_flight: in_flight || last_call.in_flight.is_some() }
+        let batch_call = batch_call(row, ledger, memory);
+        let in_flight = matches!(batch_call, BatchCall::OwnInFlight | BatchCall::ForeignInFlight);
+        CallFacts {
+            last_call,
+            own_end: if let BatchCall::Ended(ended) = batch_call { Some(ended) } else { None },
+            own_in_flight: matches!(batch_call, BatchCall::OwnInFlight),
+            in_flight: in_flight || last_call.in_flight.is_some(),
+        }
     };
     ledger.rows.iter().map(of_row).collect()
 }
@@ -67,7 +71,9 @@ pub fn gather(ledger: &Ledger, memory: &Memory, call_history: &CallHistory) -> V
 enum BatchCall {
     /// No call names the row, or none that can have had an effect.
     None,
-    InFlight,
+    OwnInFlight,
+    /// It may be in flight: this process has not observed the batch for long enough.
+    ForeignInFlight,
     Ended(Ended),
 }
 
@@ -77,11 +83,11 @@ fn batch_call(row: &Row, ledger: &Ledger, memory: &Memory) -> BatchCall {
         // Another process stored the batch. Once this process has observed it, the call history
         // knows its call.
         let observed = memory.foreign_end(number, ledger).is_some();
-        return if observed { BatchCall::None } else { BatchCall::InFlight };
+        return if observed { BatchCall::None } else { BatchCall::ForeignInFlight };
     };
     let (at, effect) = match &call.state {
         CallState::NotSent => return BatchCall::None,
-        CallState::InFlight => return BatchCall::InFlight,
+        CallState::InFlight => return BatchCall::OwnInFlight,
         CallState::Ended { at, outcome } | CallState::Recorded { at, outcome } => {
             (*at, outcome.effect(row.id))
         }

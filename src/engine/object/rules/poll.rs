@@ -45,7 +45,8 @@ impl Due {
 /// - Ids whose deletion was accepted are left to the account's schedule. `started` is
 ///   `status.startTime`, for their age.
 /// - Ids that a call may have named otherwise (`Submitted`, or `Accepted` with a further attempt of
-///   unknown outcome) are due every `--poll-min` until they end.
+///   unknown outcome) are due every `--poll-min` until they end. While this process makes that call
+///   they are not: the end of the call wakes the object.
 /// - Ids that wait for their second not-found read are due when that read can count.
 /// - Ids next in line for a call are due at once.
 ///
@@ -82,6 +83,9 @@ pub fn due(
         }
         due.watch.others += 1;
         if looking.is_some() {
+            continue;
+        }
+        if row_facts.calls.own_in_flight && !requested {
             continue;
         }
         match look_of(&row_facts, waiting.contains(&position), facts) {
@@ -164,10 +168,13 @@ mod tests {
     use crate::engine::{
         Now,
         object::{
-            state::{deadlines::Cutoff, memory::LookEnd},
+            state::{
+                deadlines::Cutoff,
+                memory::{CallState, LookEnd},
+            },
             tests::case::{Case, MICRO, at, just_before, then},
         },
-        outcome::{CloudMessage, LookFailure, Trouble},
+        outcome::{CallOutcome, CloudMessage, LookFailure, Trouble},
         state::Live,
     };
 
@@ -234,6 +241,22 @@ mod tests {
             nothing(None),
             "it is next in line, or it waits"
         );
+    }
+
+    #[test]
+    fn an_id_whose_call_is_being_made_is_looked_at_only_on_request() {
+        let resent = Progress::Accepted { batch: Some(7), resent: true };
+        for progress in [SUBMITTED, resent] {
+            let case = polled(progress.clone(), then()).own(CallState::InFlight);
+            assert_eq!(ask(&case, &Candidates::default(), then()), nothing(None), "{progress:?}");
+            let requested = case
+                .clone()
+                .judge(at(then()), |ledger, facts| due(ledger, facts, &Candidates::default(), None, true));
+            assert_eq!(requested.ids, [case.id()], "{progress:?}");
+            let ended = CallState::Ended { at: then(), outcome: CallOutcome::NotSent };
+            let ended = polled(progress.clone(), then()).own(ended);
+            assert_eq!(ask(&ended, &Candidates::default(), then()).ids, [case.id()], "{progress:?}");
+        }
     }
 
     #[test]
