@@ -37,7 +37,7 @@ use crate::{
 /// (4 MiB) take 64 MiB.
 const AT_ONCE: usize = 16;
 
-type Ended = (Call, Result<Fetched, FailedCall>);
+type FinishedCall = (Call, Result<Fetched, FailedCall>);
 
 /// The state of one reader.
 pub struct Worker {
@@ -97,7 +97,10 @@ impl Worker {
     }
 
     /// Makes the next call, or fails it where the cloud asks for a long wait.
-    fn start(&mut self, granted: Result<Arc<ReadRate>, Duration>) -> Option<BoxFuture<'static, Ended>> {
+    fn start(
+        &mut self,
+        granted: Result<Arc<ReadRate>, Duration>,
+    ) -> Option<BoxFuture<'static, FinishedCall>> {
         let call = self.next();
         match (call, granted) {
             (Some(mut call), Ok(rate)) => {

@@ -43,7 +43,7 @@ const TRY: Duration = Duration::from_secs(10);
 /// Wait between two tries of that list.
 const AGAIN: Duration = Duration::from_secs(2);
 
-type Meta = PartialObjectMeta<InstanceDeletion>;
+type WatchedObject = PartialObjectMeta<InstanceDeletion>;
 
 /// Waits until this process can list its objects: a process that cannot must not take the lease from one that can.
 pub async fn listable(client: Client, scope: Scope) {
@@ -62,7 +62,7 @@ pub async fn listable(client: Client, scope: Scope) {
     }
 }
 
-fn api_of(client: &Client, namespace: Option<&str>) -> Api<Meta> {
+fn api_of(client: &Client, namespace: Option<&str>) -> Api<WatchedObject> {
     match namespace {
         None => Api::all(client.clone()),
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -122,6 +122,6 @@ pub async fn watch(
     }
 }
 
-fn key_of(object: &Meta) -> Key {
+fn key_of(object: &WatchedObject) -> Key {
     Key { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }

@@ -76,12 +76,12 @@ enum Course {
     /// Every id has ended; this deadline had passed before.
     Ended(Option<Cutoff>),
     /// Look, and send what may be sent.
-    Work(Box<Work>),
+    Work(Box<OpenWork>),
 }
 
 /// The looks and calls that an object is ready for.
 #[derive(Debug)]
-struct Work {
+struct OpenWork {
     /// The deadline that has passed, if so.
     cutoff: Option<Cutoff>,
     candidates: Candidates,
@@ -165,7 +165,7 @@ fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, cutoff: Option<Cutoff>) -> Cou
         let calls = candidates.calls(parts, batch_size).min(settings.parallel_calls);
         want = Some(Want { calls, ready: batches.len() }).filter(|want| want.calls > 0);
     }
-    Course::Work(Box::new(Work { cutoff, candidates, batches, want, batch_size }))
+    Course::Work(Box::new(OpenWork { cutoff, candidates, batches, want, batch_size }))
 }
 
 /// What the cloud said about an id whose attempts are used up.
@@ -279,7 +279,7 @@ fn conclude_last_look(mut draft: Draft<'_>, facts: &Facts<'_>, since: Mono) -> D
 fn conclude_work(
     mut draft: Draft<'_>,
     facts: &Facts<'_>,
-    mut work: Work,
+    mut work: OpenWork,
     answer: Option<PermitAnswer>,
 ) -> Decision {
     let Facts { memory, now, settings, .. } = *facts;
@@ -316,7 +316,7 @@ fn conclude_work(
 
 /// The looks that are due, unless a trouble blocks them, and when a trouble or a deadline changes
 /// what is due.
-fn looks_due(draft: &Draft<'_>, facts: &Facts<'_>, work: &Work) -> Due {
+fn looks_due(draft: &Draft<'_>, facts: &Facts<'_>, work: &OpenWork) -> Due {
     let Input { spec, status, now, may_start, .. } = draft.input;
     let memory = facts.memory;
     let blocked = Blocked::of(memory, now.mono);

@@ -44,7 +44,7 @@ pub struct Lease {
 
 /// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextStep {
     /// Read the Lease.
     Read,
     /// Write it.
@@ -136,29 +136,31 @@ impl Candidate {
 
     /// The next step.
     #[must_use]
-    pub fn next(&self, now: Mono) -> Next {
+    pub fn next(&self, now: Mono) -> NextStep {
         if let Some(until) = self.until {
             if now >= until {
-                return Next::Lost(Loss::NotRenewed);
+                return NextStep::Lost(Loss::NotRenewed);
             }
             if let Known::Version(lease, _) = &self.known {
                 match &lease.holder {
                     Some(holder) if *holder == self.identity => {}
-                    Some(holder) => return Next::Lost(Loss::Taken(holder.clone())),
-                    None => return Next::Lost(Loss::Cleared),
+                    Some(holder) => return NextStep::Lost(Loss::Taken(holder.clone())),
+                    None => return NextStep::Lost(Loss::Cleared),
                 }
             }
         }
         if now < self.not_before {
-            return Next::Wait(self.until.map_or(self.not_before, |until| until.min(self.not_before)));
+            return NextStep::Wait(self.until.map_or(self.not_before, |until| until.min(self.not_before)));
         }
         match &self.known {
-            Known::Nothing => Next::Read,
-            Known::Absent => Next::Write(Write::Create),
+            Known::Nothing => NextStep::Read,
+            Known::Absent => NextStep::Write(Write::Create),
             Known::Version(lease, first_seen) => match &lease.holder {
-                Some(holder) if *holder == self.identity => Next::Write(Write::Renew(lease.version.clone())),
-                Some(_) if now < self.over(lease, *first_seen) => Next::Read,
-                Some(_) | None => Next::Write(Write::Take(lease.version.clone())),
+                Some(holder) if *holder == self.identity => {
+                    NextStep::Write(Write::Renew(lease.version.clone()))
+                }
+                Some(_) if now < self.over(lease, *first_seen) => NextStep::Read,
+                Some(_) | None => NextStep::Write(Write::Take(lease.version.clone())),
             },
         }
     }

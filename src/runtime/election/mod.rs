@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::{
-    decide::{Candidate, Loss, Next, TIMES},
+    decide::{Candidate, Loss, NextStep, TIMES},
     lease::{LeaseError, Leases},
 };
 use super::health::Health;
@@ -130,7 +130,7 @@ impl Election {
             match self.candidate.next(self.clock.mono()) {
                 // Wait for a write in flight: otherwise this process might hold the lease without knowing it.
                 _ if stop.is_cancelled() => return false,
-                Next::Wait(moment) => tokio::select! {
+                NextStep::Wait(moment) => tokio::select! {
                     () = sleep_until(self.clock.instant(moment)) => {}
                     () = stop.cancelled() => return false,
                 },
@@ -161,8 +161,8 @@ impl Election {
     async fn lost(&mut self) -> Lost {
         loop {
             match self.candidate.next(self.clock.mono()) {
-                Next::Wait(moment) => sleep_until(self.clock.instant(moment)).await,
-                Next::Lost(why) => {
+                NextStep::Wait(moment) => sleep_until(self.clock.instant(moment)).await,
+                NextStep::Lost(why) => {
                     return Lost { namespace: self.namespace.clone(), name: self.name.clone(), why };
                 }
                 step => self.ask(step).await,
@@ -171,20 +171,20 @@ impl Election {
     }
 
     /// Makes one request and enters its result.
-    async fn ask(&mut self, step: Next) {
+    async fn ask(&mut self, step: NextStep) {
         let sent = self.clock.mono();
         // The term starts before the request leaves, on both clocks.
         let term = Deadline::after(TIMES.renew, &self.clock);
         let limit = self.candidate.until().map_or(REQUEST, |until| REQUEST.min(until - sent));
         let asked = match &step {
-            Next::Read => self.leases.read(limit).await.map(|lease| {
+            NextStep::Read => self.leases.read(limit).await.map(|lease| {
                 self.candidate.read(lease, self.clock.mono(), self.random.jitter());
             }),
-            Next::Write(write) => self.leases.write(write, self.clock.wall(), limit).await.map(|lease| {
+            NextStep::Write(write) => self.leases.write(write, self.clock.wall(), limit).await.map(|lease| {
                 self.candidate.written(lease, sent);
                 self.setter.until(term);
             }),
-            Next::Wait(_) | Next::Lost(_) => Ok(()),
+            NextStep::Wait(_) | NextStep::Lost(_) => Ok(()),
         };
         let (now, random) = (self.clock.mono(), self.random.jitter());
         match asked {

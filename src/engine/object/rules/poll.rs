@@ -89,10 +89,10 @@ pub fn due(
             continue;
         }
         match look_of(&row_facts, waiting.contains(&position), facts) {
-            Look::Never => {}
-            Look::Now => due.ids.push(row.id),
-            Look::At(at) => due.wake_at(at),
-            Look::Regular => regular.push(row.id),
+            LookTime::Never => {}
+            LookTime::Now => due.ids.push(row.id),
+            LookTime::At(at) => due.wake_at(at),
+            LookTime::Regular => regular.push(row.id),
         }
     }
     if !regular.is_empty() {
@@ -113,7 +113,7 @@ pub fn due(
 }
 
 /// When an object looks at one of its ids.
-enum Look {
+enum LookTime {
     Never,
     Now,
     At(Mono),
@@ -123,19 +123,19 @@ enum Look {
 
 /// When the object looks at an id that is not on the schedule. `waits`: the id waits for a call, or
 /// has no usable state.
-fn look_of(row_facts: &RowFacts<'_>, waits: bool, facts: &Facts<'_>) -> Look {
+fn look_of(row_facts: &RowFacts<'_>, waits: bool, facts: &Facts<'_>) -> LookTime {
     let RowFacts { row, observation, .. } = *row_facts;
     let confirm_at = observation.not_found_since().map(|since| since + facts.settings.settle);
     let pending = matches!(row.progress, Progress::Pending);
     // Once a deadline has passed every open id is looked at, also in a suspended object.
     if pending && facts.spec.suspend && facts.memory.deadlines.passed().is_none() {
-        return Look::Never;
+        return LookTime::Never;
     }
     match confirm_at {
-        Some(at) if facts.now.mono < at => Look::At(at),
-        Some(_) if pending => Look::Now,
-        None if pending && !waits && !broken(observation) => Look::Never,
-        Some(_) | None => Look::Regular,
+        Some(at) if facts.now.mono < at => LookTime::At(at),
+        Some(_) if pending => LookTime::Now,
+        None if pending && !waits && !broken(observation) => LookTime::Never,
+        Some(_) | None => LookTime::Regular,
     }
 }
 

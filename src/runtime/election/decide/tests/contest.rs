@@ -30,7 +30,7 @@ enum Answer {
 struct Pending {
     sent: Mono,
     arrives: Mono,
-    next: Next,
+    next: NextStep,
     heard: Mono,
     lost: bool,
     answer: Option<Answer>,
@@ -51,13 +51,13 @@ struct Store {
 }
 
 impl Store {
-    fn ask(&mut self, me: &str, next: &Next) -> Answer {
+    fn ask(&mut self, me: &str, next: &NextStep) -> Answer {
         let fits = match (next, &self.lease) {
-            (Next::Write(Write::Create), stored) => stored.is_none(),
-            (Next::Write(Write::Take(version) | Write::Renew(version)), Some(stored)) => {
+            (NextStep::Write(Write::Create), stored) => stored.is_none(),
+            (NextStep::Write(Write::Take(version) | Write::Renew(version)), Some(stored)) => {
                 stored.version == *version
             }
-            (Next::Write(_), None) => false,
+            (NextStep::Write(_), None) => false,
             _ => return Answer::Read(self.lease.clone()),
         };
         if !fits {
@@ -109,9 +109,9 @@ impl Process {
                 }
             }
             None => match self.candidate.next(local) {
-                Next::Wait(_) => {}
-                Next::Lost(_) => *self = Self::new(number, self.starts + 1, self.ahead),
-                next @ (Next::Read | Next::Write(_)) => {
+                NextStep::Wait(_) => {}
+                NextStep::Lost(_) => *self = Self::new(number, self.starts + 1, self.ahead),
+                next @ (NextStep::Read | NextStep::Write(_)) => {
                     let slow = if calm { 2 } else { 40 };
                     let arrives = now + STEP * u32::try_from(random.below(slow)).unwrap();
                     let heard = arrives + STEP * u32::try_from(random.below(slow)).unwrap();
