@@ -79,6 +79,7 @@ fn start(args: &RunArgs) -> Result<(), Error> {
             settings: args.settings(),
             rates: (args.delete_rate, args.read_rate),
             endpoints,
+            secret_type: args.secret_type.clone(),
             clock,
             random,
             leadership: leadership.clone(),

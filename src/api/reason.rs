@@ -31,6 +31,10 @@ named! {
         CloudUnreachable,
         /// What answers is not this API.
         EndpointMisconfigured,
+        /// `--allowed-region` does not name the region; nothing is read or sent.
+        RegionNotAllowed,
+        /// The unfinished objects name more Secrets and projects than the controller serves at once; nothing is read or sent.
+        TooManyAccounts,
         /// The cloud refuses the request as such; no instance is marked.
         RequestRefused,
         /// For ten times `--settle`, an instance has had no readable state, or a state that allows neither sending nor ending.
@@ -82,6 +86,8 @@ impl ReadyReason {
             | Self::Throttled
             | Self::CloudUnreachable
             | Self::EndpointMisconfigured
+            | Self::RegionNotAllowed
+            | Self::TooManyAccounts
             | Self::RequestRefused
             | Self::StateUnknown
             | Self::StatusTooLarge => ReasonKind::Hindered,
@@ -121,6 +127,8 @@ impl ReadyReason {
             | Self::Throttled
             | Self::CloudUnreachable
             | Self::EndpointMisconfigured
+            | Self::RegionNotAllowed
+            | Self::TooManyAccounts
             | Self::RequestRefused
             | Self::StateUnknown
             | Self::StatusTooLarge
@@ -156,6 +164,12 @@ impl ReadyReason {
             }
             Self::EndpointMisconfigured => {
                 "check spec.region and the controller's --endpoint for that region"
+            }
+            Self::RegionNotAllowed => {
+                "correct spec.region in a new object, or have the operator add the region to --allowed-region"
+            }
+            Self::TooManyAccounts => {
+                "let objects share a Secret, or finish or delete objects that use others; the controller tries again after --retry-max"
             }
             Self::RequestRefused => "no instance is marked; quote the request id to the vendor",
             Self::StateUnknown => "ask the vendor, looking goes on",

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use super::{
     bodies::{DeleteReply, InstanceBody, ListReply, error_of, starts_as_page},
-    retry_after::{http_date, retry_after},
+    retry_after::{http_date, retry_after, stated_limit},
     transport::HttpReply,
 };
 use crate::engine::{
@@ -20,11 +20,13 @@ impl HttpReply {
     /// The message of the reply, bounded and printable. `redact` removes secrets.
     fn message(&self, redact: &dyn Fn(&str) -> String) -> CloudMessage {
         let (code, message) = error_of(&self.body);
+        let limit = stated_limit(&message);
         let message = if message.is_empty() { format!("HTTP {}", self.status.as_u16()) } else { message };
         CloudMessage {
             request_id: self.request_id.as_ref().map(|id| printable(&redact(id), 64)),
             code: code.map(|code| printable(&redact(&code), 64)),
             text: printable(&redact(&message), 256),
+            limit,
         }
     }
 
@@ -178,6 +180,11 @@ pub fn read_failed(
     now: Timestamp,
 ) -> (Trouble, CloudMessage) {
     (trouble(response, now).0, response.message(redact))
+}
+
+/// Whether IAM refused the password of a request for a token. Its other refusals are about the project or the form.
+pub fn is_wrong_password(response: &HttpReply) -> bool {
+    response.status == StatusCode::UNAUTHORIZED
 }
 
 /// What a reply of IAM without a token means. IAM answers 400 or 404 when it does not know the user, domain or project.

@@ -20,7 +20,7 @@ use self::call::{Access, Caller, message_of, no_url};
 use super::{
     bodies::DeleteRequest,
     classify,
-    credential::{Credential, Secret, encoded},
+    credential::{Credential, Fingerprint, Identity, Login, Owner, Secret, encoded},
     endpoint::Endpoint,
     guarded_body::GuardedBody,
     http::{ClientError, ClientOptions, Http},
@@ -53,6 +53,16 @@ pub struct Page {
     pub rows: Vec<(InstanceId, Seen)>,
     /// The marker of the next page; `None` on the last one.
     pub next: Option<String>,
+}
+
+/// Why IAM gave no token.
+pub(super) struct NoToken {
+    /// What stands in the way.
+    pub trouble: Trouble,
+    /// What IAM or the transport said.
+    pub message: CloudMessage,
+    /// IAM refused the password, now or lately.
+    pub wrong_password: bool,
 }
 
 /// Client of the CloudDC API.
@@ -132,14 +142,24 @@ impl Client {
                 let message = message_of(&failed, &redact, REPLY_CAP);
                 match failed.error {
                     ExchangeError::TooLate => CallOutcome::NotSent,
+                    ExchangeError::NotTried(why) => {
+                        CallOutcome::Refused { refusal: Refusal::Whole, trouble: why.trouble, message }
+                    }
                     ExchangeError::NotSent(_) => {
                         CallOutcome::Refused { refusal: Refusal::Whole, trouble: unreachable, message }
                     }
-                    ExchangeError::Unknown(_) | ExchangeError::TooLarge => {
+                    ExchangeError::Unknown(_) | ExchangeError::TooLarge | ExchangeError::NoRoom => {
                         CallOutcome::Unknown { trouble: unreachable, unavailable: false, message }
                     }
                 }
             }
+        }
+    }
+
+    /// Counts a read, if it was sent.
+    fn read_ended<T>(&self, of: Operation, read: &Result<T, FailedRead>, started: Instant) {
+        if !read.as_ref().is_err_and(|failed| failed.not_sent) {
+            self.metrics.called(of, read_outcome(read), started.elapsed());
         }
     }
 
@@ -153,7 +173,7 @@ impl Client {
     ) -> Result<Seen, FailedRead> {
         let started = Instant::now();
         let seen = self.show(Access { endpoint, project, credential }, id).await;
-        self.metrics.called(Operation::ShowInstanceStatus, read_outcome(&seen), started.elapsed());
+        self.read_ended(Operation::ShowInstanceStatus, &seen, started);
         seen
     }
 
@@ -179,7 +199,7 @@ impl Client {
     ) -> Result<Page, FailedRead> {
         let started = Instant::now();
         let page = self.list(Access { endpoint, project, credential }, ids, marker).await;
-        self.metrics.called(Operation::ListInstances, read_outcome(&page), started.elapsed());
+        self.read_ended(Operation::ListInstances, &page, started);
         page
     }
 
@@ -200,6 +220,7 @@ impl Client {
                 message,
                 too_large: false,
                 unavailable: false,
+                not_sent: true,
                 clock_set: false,
             });
         }
@@ -223,21 +244,40 @@ impl Client {
         Ok(Page { rows: rows.into_iter().collect(), next })
     }
 
-    /// Obtains a token from IAM for a password. Returns it with the body of the reply, which states its lifetime. `redact`
-    /// removes the other secrets of the request from a text.
+    /// Obtains a token from IAM for a password, once it may be tried. Returns it with the body of the reply, which states its
+    /// lifetime.
     pub(super) async fn obtain_token(
         &self,
         endpoint: &Endpoint,
-        password: &Secret,
+        login: &Login,
         body: Vec<u8>,
-        redact: &(dyn Fn(&str) -> String + Sync),
-    ) -> Result<(Secret, Vec<u8>), (Trouble, CloudMessage)> {
+    ) -> Result<(Secret, Vec<u8>), NoToken> {
+        let Login { username, password, domain } = login;
+        let owner = Owner::User(Identity::of_user(login));
+        let attempt = self
+            .caller
+            .attempts
+            .admit(owner, Fingerprint::of_login(login))
+            .await
+            .map_err(|why| NoToken { trouble: why.trouble, message: why.message, wrong_password: true })?;
         let started = Instant::now();
         self.caller.redaction.learn([password]);
-        let token = self
-            .ask_iam(endpoint, body, &|text| redact(&self.caller.redaction.redact([password], text)))
-            .await;
-        let outcome = token.as_ref().err().map_or(metrics::OK, |(trouble, _)| trouble.label());
+        let redact =
+            |text: &str| username.redact(&domain.redact(&self.caller.redaction.redact([password], text)));
+        let token = self.ask_iam(endpoint, body, &redact).await;
+        match &token {
+            Ok(_) => attempt.accepted(),
+            Err(NoToken { wrong_password: true, message, .. }) => attempt.refused(message.clone()),
+            Err(NoToken {
+                trouble: trouble @ (Trouble::CloudUnreachable | Trouble::Throttled { .. }),
+                ..
+            }) => {
+                attempt.failed(*trouble);
+            }
+            // It is about this project, or the form of the request.
+            Err(_) => drop(attempt),
+        }
+        let outcome = token.as_ref().err().map_or(metrics::OK, |failed| failed.trouble.label());
         self.metrics.called(Operation::CreateToken, outcome, started.elapsed());
         token
     }
@@ -247,9 +287,12 @@ impl Client {
         endpoint: &Endpoint,
         body: Vec<u8>,
         redact: &(dyn Fn(&str) -> String + Sync),
-    ) -> Result<(Secret, Vec<u8>), (Trouble, CloudMessage)> {
-        let unreachable =
-            |failed: FailedExchange| (Trouble::CloudUnreachable, message_of(&failed, redact, REPLY_CAP));
+    ) -> Result<(Secret, Vec<u8>), NoToken> {
+        let unreachable = |failed: FailedExchange| NoToken {
+            trouble: Trouble::CloudUnreachable,
+            message: message_of(&failed, redact, REPLY_CAP),
+            wrong_password: false,
+        };
         let url = Url::parse(&format!("{endpoint}/v3/auth/tokens?nocatalog=true"))
             .map_err(|_| unreachable(no_url().into()))?;
         let mut request = Request::new(Method::POST, url);
@@ -263,8 +306,12 @@ impl Client {
             "call to IAM"
         );
         match response.subject_token {
-            Some(token) if response.status.is_success() => Ok((token, response.body)),
-            _ => Err(classify::no_token(&response, redact, self.caller.clock.wall())),
+            Some(token) if response.status.is_success() => Ok((token, response.body.to_vec())),
+            _ => {
+                let wrong_password = classify::is_wrong_password(&response);
+                let (trouble, message) = classify::no_token(&response, redact, self.caller.clock.wall());
+                Err(NoToken { trouble, message, wrong_password })
+            }
         }
     }
 

@@ -59,13 +59,27 @@ impl fmt::Display for Endpoint {
 pub struct Endpoints {
     clouddc: HashMap<String, Endpoint>,
     iam: HashMap<String, Endpoint>,
+    /// The regions that may be called; all if empty.
+    allowed: Vec<String>,
 }
 
 impl Endpoints {
     /// Endpoints that override the vendor's, by region.
     #[must_use]
     pub fn new(clouddc: HashMap<String, Endpoint>, iam: HashMap<String, Endpoint>) -> Self {
-        Self { clouddc, iam }
+        Self { clouddc, iam, allowed: Vec::new() }
+    }
+
+    /// The same endpoints, for calls to these regions only. No region: calls to all.
+    #[must_use]
+    pub fn limited_to(self, allowed: Vec<String>) -> Self {
+        Self { allowed, ..self }
+    }
+
+    /// Whether the operator lets the controller call a region.
+    #[must_use]
+    pub fn allows(&self, region: &str) -> bool {
+        self.allowed.is_empty() || self.allowed.iter().any(|allowed| allowed == region)
     }
 
     /// CloudDC in a region, by default `https://clouddc.{region}.myhuaweicloud.com` (vendor: region table of the SDK).
@@ -149,6 +163,14 @@ mod tests {
             assert_eq!(endpoints.of(region), Err(EndpointError::Region(region.to_owned())));
             assert!(endpoints.iam(region).is_err());
         }
+    }
+
+    #[test]
+    fn regions_may_be_limited() {
+        let all = Endpoints::default();
+        assert!(all.allows("cn-east-3") && all.allows("ap-southeast-3"));
+        let one = all.limited_to(vec!["cn-east-3".to_owned()]);
+        assert!(one.allows("cn-east-3") && !one.allows("ap-southeast-3") && !one.allows("cn-east-30"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use reqwest::{
 use super::{
     credential::Secret,
     guarded_body::TooLate,
+    reply_body::{NoRoom, ReplyRoom},
     transport::{ExchangeError, HttpReply, HttpTransport},
 };
 
@@ -51,6 +52,7 @@ pub enum ClientError {
 /// The HTTP client.
 pub struct Http {
     client: reqwest::Client,
+    room: ReplyRoom,
 }
 
 impl Http {
@@ -79,7 +81,7 @@ impl Http {
             builder = builder.tls_certs_merge(certificates);
         }
         let client = builder.build().map_err(|e| ClientError::Client(chain(&e)))?;
-        Ok(Self { client })
+        Ok(Self { client, room: ReplyRoom::default() })
     }
 }
 
@@ -90,14 +92,14 @@ impl HttpTransport for Http {
         cap: usize,
         request_id: &'a OnceLock<String>,
     ) -> BoxFuture<'a, Result<HttpReply, ExchangeError>> {
-        exchange(&self.client, request, cap, request_id).boxed()
+        exchange(&self.client, request, (cap, &self.room), request_id).boxed()
     }
 }
 
 async fn exchange(
     client: &reqwest::Client,
     request: Request,
-    cap: usize,
+    (cap, room): (usize, &ReplyRoom),
     noted: &OnceLock<String>,
 ) -> Result<HttpReply, ExchangeError> {
     let mut response = client.execute(request).await.map_err(|e| error_of(&e))?;
@@ -111,14 +113,13 @@ async fn exchange(
     let subject_token = response.headers().get("x-subject-token");
     let subject_token = subject_token.and_then(|token| Secret::parse(token.as_bytes()).ok());
     let status = response.status();
-    // A header may announce any length: reserve no more than the cap.
-    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(cap));
+    // A header may announce any length, so nothing is reserved for it.
+    let mut body = room.body();
     while let Some(chunk) = response.chunk().await.map_err(|e| ExchangeError::Unknown(chain(&e)))? {
         if body.len() + chunk.len() > cap {
             return Err(ExchangeError::TooLarge);
         }
-        body.extend_from_slice(&chunk);
+        body.extend(&chunk).map_err(|NoRoom| ExchangeError::NoRoom)?;
     }
     Ok(HttpReply { status, content_type, retry_after, request_id, date, subject_token, body })
 }

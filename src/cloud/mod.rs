@@ -14,6 +14,7 @@ mod http;
 mod iam;
 mod metrics;
 mod reader;
+mod reply_body;
 mod retry_after;
 mod skew;
 #[cfg(test)]
@@ -23,14 +24,14 @@ mod transport;
 pub use self::{
     client::Client,
     credential::{
-        Authorization, Credential, CredentialProblem, CredentialSource, Identity, InvalidSet, Login, Secret,
-        Set, Unusable,
+        Authorization, Credential, CredentialProblem, CredentialSource, Current, Identity, InvalidSet, Login,
+        Secret, Set, Unusable,
     },
     endpoint::{Endpoint, EndpointError, Endpoints},
     http::{ClientError, ClientOptions},
-    iam::Iam,
+    iam::{Iam, TokenNow},
     metrics::CloudMetrics,
     reader::{LookHandler, RateOf, ReadRate, Reader, Reading},
-    retry_after::stated_limit,
+    reply_body::ReplyBody,
     transport::{ExchangeError, HttpReply, HttpTransport},
 };

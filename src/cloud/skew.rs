@@ -33,13 +33,20 @@ impl Skew {
         ahead.get(endpoint).copied().unwrap_or_default()
     }
 
+    /// Whether the `Date` of a refusal shows that the time in use was wrong.
+    pub fn explains(&self, endpoint: &Endpoint, date: Option<&str>, wall: Timestamp) -> bool {
+        self.off(endpoint, date, wall).is_some()
+    }
+
+    /// How far the cloud's clock is ahead by this `Date`, if that differs notably from the time in use.
+    fn off(&self, endpoint: &Endpoint, date: Option<&str>, wall: Timestamp) -> Option<SignedDuration> {
+        let ahead = date.and_then(http_date)?.duration_since(wall);
+        ((ahead - self.ahead(endpoint)).abs() >= NOTABLE).then_some(ahead)
+    }
+
     /// Learns from the `Date` of a refusal. Returns whether the time in use was wrong.
     pub fn learn(&self, endpoint: &Endpoint, date: Option<&str>, wall: Timestamp) -> bool {
-        let Some(said) = date.and_then(http_date) else { return false };
-        let (ahead, before) = (said.duration_since(wall), self.ahead(endpoint));
-        if (ahead - before).abs() < NOTABLE {
-            return false;
-        }
+        let Some(ahead) = self.off(endpoint, date, wall) else { return false };
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.clone(), ahead);
         warn!(
             %endpoint, seconds = ahead.as_secs(),

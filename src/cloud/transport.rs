@@ -6,7 +6,10 @@ use futures::future::BoxFuture;
 use reqwest::{Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
-use super::credential::Secret;
+use super::{
+    credential::{NotTried, Secret},
+    reply_body::ReplyBody,
+};
 
 /// An HTTP reply, read whole. It has no Debug, since a reply of IAM holds a token.
 pub struct HttpReply {
@@ -23,12 +26,14 @@ pub struct HttpReply {
     /// `X-Subject-Token`: only IAM sends one.
     pub subject_token: Option<Secret>,
     /// The body, read whole.
-    pub body: Vec<u8>,
+    pub body: ReplyBody,
 }
 
 /// Why an exchange brought no whole reply.
 #[derive(Debug)]
 pub enum ExchangeError {
+    /// The cloud refused the credential lately, so nothing was sent.
+    NotTried(NotTried),
     /// There was no connection, so nothing was sent.
     NotSent(String),
     /// It was too late to send, so nothing was sent.
@@ -37,6 +42,8 @@ pub enum ExchangeError {
     Unknown(String),
     /// The reply is larger than its cap.
     TooLarge,
+    /// The replies to other calls take all of the memory for replies.
+    NoRoom,
 }
 
 /// An exchange that brought no whole reply.

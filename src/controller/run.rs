@@ -1,12 +1,13 @@
 //! The controller at work: watches and the work queue, from the first list to the end of the drain.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
+    accounts::SWEPT_EVERY,
     api_server::key::Key,
     drain::drain,
     queue::{Dispatcher, Work},
@@ -54,10 +55,19 @@ pub async fn run(
         // Not before the watches, since the context can add keys as long as it lives.
         () = queue.run(&context) => Err(WatchError),
         () = stopped => Ok(()),
+        never = sweep(&context) => match never {},
     };
     watches.shutdown().await;
     queue.stop().await;
     ended
+}
+
+/// Drops what no object needs any more, every now and then.
+async fn sweep(context: &Context) -> Infallible {
+    loop {
+        sleep(SWEPT_EVERY).await;
+        context.accounts.sweep();
+    }
 }
 
 /// Calls `ready` once so many watches have their first list.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::id::InstanceId;
+use super::{account::rate::Limit, id::InstanceId};
 use crate::api::ReadyReason;
 
 /// What the cloud said about a call, bounded and printable, for records and messages.
@@ -14,6 +14,8 @@ pub struct CloudMessage {
     pub code: Option<String>,
     /// The cloud's message or the transport's, at most 256 bytes.
     pub text: String,
+    /// The rate limit that the message states. It is parsed before secrets are removed from the text: a secret may be `1`.
+    pub limit: Option<Limit>,
 }
 
 /// Why a look did not read every id.
@@ -199,6 +201,10 @@ pub enum Trouble {
     CloudUnreachable,
     /// Something answered that is not this API.
     EndpointMisconfigured,
+    /// The operator does not let the controller call this region.
+    RegionNotAllowed,
+    /// The controller keeps no further account: nothing is read or sent with this Secret for now.
+    TooManyAccounts,
     /// The API refused the request as such.
     RequestRefused,
 }
@@ -231,6 +237,8 @@ impl Trouble {
             Self::Throttled { .. } => ReadyReason::Throttled,
             Self::CloudUnreachable => ReadyReason::CloudUnreachable,
             Self::EndpointMisconfigured => ReadyReason::EndpointMisconfigured,
+            Self::RegionNotAllowed => ReadyReason::RegionNotAllowed,
+            Self::TooManyAccounts => ReadyReason::TooManyAccounts,
             Self::RequestRefused => ReadyReason::RequestRefused,
         }
     }
@@ -244,11 +252,21 @@ impl Trouble {
             Self::Throttled { .. } => "throttled",
             Self::CloudUnreachable => "unreachable",
             Self::EndpointMisconfigured => "misconfigured",
-            // No call is made without a credential: the first three are never counted.
-            Self::SecretNotFound | Self::SecretForbidden | Self::SecretInvalid | Self::RequestRefused => {
-                "refused"
-            }
+            // No call is made without a credential: all but the last are never counted.
+            Self::SecretNotFound
+            | Self::SecretForbidden
+            | Self::SecretInvalid
+            | Self::RegionNotAllowed
+            | Self::TooManyAccounts
+            | Self::RequestRefused => "refused",
         }
+    }
+
+    /// Whether another version of the Secret may end it. Then the Secret is read every
+    /// [`super::settings::SECRET_REREAD`].
+    #[must_use]
+    pub fn ends_with_the_secret(self) -> bool {
+        matches!(self.retry(), Retry::SecretChange | Retry::SlowOrSecretChange)
     }
 
     /// When the controller tries again.
@@ -256,8 +274,12 @@ impl Trouble {
     pub fn retry(self) -> Retry {
         match self {
             Self::SecretNotFound | Self::SecretForbidden | Self::SecretInvalid => Retry::SecretChange,
-            Self::CredentialsRejected => Retry::SlowOrSecretChange,
-            Self::Forbidden | Self::EndpointMisconfigured | Self::RequestRefused => Retry::Slow,
+            // Other credentials may have the permission.
+            Self::CredentialsRejected | Self::Forbidden => Retry::SlowOrSecretChange,
+            Self::EndpointMisconfigured
+            | Self::RegionNotAllowed
+            | Self::TooManyAccounts
+            | Self::RequestRefused => Retry::Slow,
             Self::CloudUnreachable => Retry::Backoff,
             Self::Throttled { .. } => Retry::Governor,
         }
@@ -335,10 +357,12 @@ mod tests {
             (Trouble::SecretForbidden, "SecretForbidden", Retry::SecretChange, "grant"),
             (Trouble::SecretInvalid, "SecretInvalid", Retry::SecretChange, "correct"),
             (Trouble::CredentialsRejected, "CredentialsRejected", Retry::SlowOrSecretChange, "token"),
-            (Trouble::Forbidden, "Forbidden", Retry::Slow, "clouddc:instance:deleteBatch"),
+            (Trouble::Forbidden, "Forbidden", Retry::SlowOrSecretChange, "clouddc:instance:deleteBatch"),
             (Trouble::Throttled { retry_after: None }, "Throttled", Retry::Governor, "slows down"),
             (Trouble::CloudUnreachable, "CloudUnreachable", Retry::Backoff, "network"),
             (Trouble::EndpointMisconfigured, "EndpointMisconfigured", Retry::Slow, "--endpoint"),
+            (Trouble::RegionNotAllowed, "RegionNotAllowed", Retry::Slow, "--allowed-region"),
+            (Trouble::TooManyAccounts, "TooManyAccounts", Retry::Slow, "Secret"),
             (Trouble::RequestRefused, "RequestRefused", Retry::Slow, "request id"),
         ];
         for (trouble, reason, retry, advice) in table {

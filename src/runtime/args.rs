@@ -55,6 +55,14 @@ pub struct RunArgs {
     /// Base URL of a region's IAM, instead of https://iam.REGION.myhuaweicloud.com; repeatable. Only Secrets with a password need it.
     #[arg(long, env, value_name = "REGION=URL", value_parser = values::region_url, value_delimiter = ',')]
     iam_endpoint: Vec<RegionUrl>,
+    /// Region that objects may name; repeatable. Default: every region. An object of another region says RegionNotAllowed, and
+    /// nothing is read or sent for it.
+    #[arg(long, env, value_name = "REGION", value_parser = values::region, value_delimiter = ',')]
+    allowed_region: Vec<String>,
+    /// Type that a Secret must have to be used, such as clouddc.dev/credentials. Default: any type but those of Kubernetes
+    /// itself (kubernetes.io/...), which are never used.
+    #[arg(long, env, value_name = "TYPE", value_parser = values::secret_type)]
+    pub secret_type: Option<String>,
     /// Accept http:// in --endpoint and --iam-endpoint. Anyone on the network can then read tokens and passwords: for tests only.
     #[arg(long, env)]
     allow_insecure_endpoint: bool,
@@ -160,7 +168,8 @@ impl RunArgs {
             return Err(InvalidArgs::Bounds { low: "retry-min", high: "retry-max" });
         }
         let iam = self.endpoints("iam-endpoint", &self.iam_endpoint)?;
-        self.endpoints("endpoint", &self.endpoint).map(|clouddc| Endpoints::new(clouddc, iam))
+        let clouddc = self.endpoints("endpoint", &self.endpoint)?;
+        Ok(Endpoints::new(clouddc, iam).limited_to(self.allowed_region.clone()))
     }
 
     fn endpoints(
@@ -259,6 +268,9 @@ mod tests {
         let endpoints = run(&["--endpoint", "a=https://x,b=https://y"]).unwrap().check().unwrap();
         assert_eq!(endpoints.of("a").unwrap().to_string(), "https://x");
         assert_eq!(endpoints.of("b").unwrap().to_string(), "https://y");
+        assert!(endpoints.allows("a") && endpoints.allows("c"), "by default every region may be called");
+        let endpoints = run(&["--allowed-region", "a,b"]).unwrap().check().unwrap();
+        assert!(endpoints.allows("b") && !endpoints.allows("c"));
     }
 
     #[test]
@@ -281,7 +293,7 @@ mod tests {
 
     #[test]
     fn values_that_are_none_are_refused_with_what_to_write() {
-        let table: [(&[&str], &str); 14] = [
+        let table: [(&[&str], &str); 17] = [
             (&["--lease-namespace", ""], "leave the flag out"),
             (&["--selector", "team=\"fleet\""], "such as team=fleet"),
             (&["--poll-min", "5"], "such as 300ms, 5s"),
@@ -296,6 +308,9 @@ mod tests {
             (&["--endpoint", "https://x"], "REGION=URL"),
             (&["--endpoint", "Region=https://x"], "region's name"),
             (&["--leader-elect", "maybe"], "true, false"),
+            (&["--allowed-region", ""], "region's name"),
+            (&["--secret-type", ""], "leave the flag out"),
+            (&["--secret-type", "kubernetes.io/basic-auth"], "type of your own"),
         ];
         for (flags, expected) in table {
             let message = run(flags).unwrap_err();

@@ -1,5 +1,7 @@
 //! Parses values of flags; an error says what to write instead.
 
+use crate::controller::is_of_kubernetes;
+
 /// A region and its URL, as `REGION=URL`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionUrl {
@@ -15,10 +17,28 @@ pub fn region_url(text: &str) -> Result<RegionUrl, String> {
         text.split_once('=').filter(|(region, url)| !region.is_empty() && !url.is_empty()).ok_or_else(
             || format!("{text:?} is not REGION=URL, such as ap-southeast-3=https://clouddc.example"),
         )?;
-    if !is_label(region) {
-        return Err(format!("{region:?} is not a region's name such as ap-southeast-3"));
+    Ok(RegionUrl { region: self::region(region)?, url: url.to_owned() })
+}
+
+/// Parses the name of a region.
+pub fn region(text: &str) -> Result<String, String> {
+    if !is_label(text) {
+        return Err(format!("{text:?} is not a region's name such as ap-southeast-3"));
     }
-    Ok(RegionUrl { region: region.to_owned(), url: url.to_owned() })
+    Ok(text.to_owned())
+}
+
+/// Parses a type of Secrets. Those of Kubernetes itself hold other things than credentials of the cloud.
+pub fn secret_type(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("a type can't be empty; leave the flag out for the default".to_owned());
+    }
+    if is_of_kubernetes(text) {
+        return Err(format!(
+            "{text} is a type of Kubernetes itself; use a type of your own, such as clouddc.dev/credentials"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// Parses the name of a namespace. An empty name is refused: to the API server it would mean all namespaces, and it usually

@@ -200,24 +200,44 @@ async fn c03_a_refused_key_is_tried_by_one_object_and_not_by_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c03_a_key_that_the_cloud_has_locked_is_waited_for() {
-    let stage = stage("lockedkey").await;
-    stage.cloud.add_access_key(AccessKey::new("key", KEY, SECRET, Projects::All));
-    stage.secret_data(&json!({"accessKeyID": KEY, "secretAccessKey": "not-the-secret"})).unwrap();
-    let _controller = stage.controller(&[]).unwrap();
-    let ids = instances(&stage, 3);
-    stage.apply(&Manifest::new("retire", &ids)).unwrap();
-    let locked =
-        |object: &Value| condition(object, "Ready").2.contains("AK access failed to reach the limit");
-    stage.wait("retire", "six wrong signatures in a row have locked it", locked);
-    stage.secret_data(&key_data()).unwrap();
-    let before = stage.cloud.log().len();
-    stage.cloud.wait_log(|log| log.len() > before, Duration::from_mins(1)).await.unwrap();
-    let object = stage.wait_reason("retire", "CredentialsRejected");
-    assert!(locked(&object) && stage.calls().is_empty(), "the right secret is refused too");
-    stage.cloud.advance(Duration::from_mins(5));
-    assert_succeeded(&stage.wait_finished("retire"), 3);
-    each_once(&stage.calls(), &ids);
+async fn c03_a_stale_password_or_key_is_tried_once_whatever_the_project_and_the_secret() {
+    let (wrong_login, wrong_key) = (
+        json!({"username": "deleter", "password": "stale one", "domainName": "acme corp"}),
+        json!({"accessKeyID": KEY, "secretAccessKey": "not-the-secret"}),
+    );
+    for (kind, wrong, right) in [("login", wrong_login, login_data()), ("key", wrong_key, key_data())] {
+        let stage = stage(&format!("stale{kind}")).await;
+        add_user(&stage);
+        stage.cloud.add_access_key(AccessKey::new("key", KEY, SECRET, Projects::All));
+        let secret = |n: usize, data: &Value| {
+            let secret = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("secret-{n}")},
+                "stringData": data,
+            });
+            let _ = stage.kubectl(&["delete", "secret", &format!("secret-{n}"), "--ignore-not-found"]);
+            stage.kubectl_in(&["create", "-f", "-"], &secret.to_string()).unwrap();
+        };
+        let objects: Vec<String> = (0..6).map(|n| format!("retire-{n}")).collect();
+        for (n, name) in objects.iter().enumerate() {
+            secret(n, &wrong);
+            let project = format!("{n:032x}");
+            let manifest = Manifest::new(name, &stage.cloud.ids(&project, 1)).with("projectID", project);
+            stage
+                .apply(&manifest.with("credentialsSecretRef", json!({"name": format!("secret-{n}")})))
+                .unwrap();
+        }
+        let controller = stage.controller(&[]).unwrap();
+        for name in &objects {
+            stage.wait_reason(name, "CredentialsRejected");
+        }
+        assert_eq!(refused(&stage), 1, "{kind}: the vendor locks a user after five refusals");
+        (0..objects.len()).for_each(|n| secret(n, &right));
+        for name in &objects {
+            assert_succeeded(&stage.wait_finished(name), 1);
+        }
+        assert_eq!(refused(&stage), 1, "{kind}");
+        drop(controller);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,7 @@
 //! Tables of replies and what they mean.
 
 use super::*;
-use crate::{
-    cloud::stated_limit,
-    engine::{account::rate::Limit, state::Live},
-};
+use crate::engine::{account::rate::Limit, state::Live};
 
 fn heard(status: u16, body: &str) -> HttpReply {
     HttpReply {
@@ -14,7 +11,7 @@ fn heard(status: u16, body: &str) -> HttpReply {
         date: None,
         subject_token: None,
         request_id: Some("req-1".into()),
-        body: body.as_bytes().to_vec(),
+        body: body.as_bytes().to_vec().into(),
     }
 }
 
@@ -145,7 +142,7 @@ fn c07_a_stated_limit_is_found_in_any_body() {
         let CallOutcome::Refused { trouble, message, .. } = reply(429, &body) else { panic!("{body}") };
         assert_eq!(trouble, Trouble::Throttled { retry_after: None }, "{body}");
         let minute = std::time::Duration::from_mins(1);
-        assert_eq!(stated_limit(&message.text), Some(Limit { calls: 10, window: minute }), "{body}");
+        assert_eq!(message.limit, Some(Limit { calls: 10, window: minute }), "{body}");
     }
 }
 

@@ -10,8 +10,10 @@ use tracing::debug;
 use crate::{
     clock::Clock,
     cloud::{
-        classify::printable,
-        credential::{Authorization, Credential, RedactionList, Signed, encoded},
+        classify::{printable, read_failed},
+        credential::{
+            Attempts, Authorization, Credential, Fingerprint, Owner, RedactionList, Signed, encoded,
+        },
         endpoint::Endpoint,
         skew::Skew,
         transport::{BoundedTransport, ExchangeError, FailedExchange, HttpReply},
@@ -37,10 +39,12 @@ pub struct FailedRead {
     pub trouble: Trouble,
     /// The cloud's message, or the client's own.
     pub message: CloudMessage,
-    /// The reply was larger than its cap: fewer ids may fit.
+    /// The reply was larger than its cap, or than the memory that is left for replies: fewer ids may fit.
     pub too_large: bool,
     /// The status was 503: the account should be called more slowly.
     pub unavailable: bool,
+    /// The request was not sent, because the cloud refused its credential lately.
+    pub not_sent: bool,
     /// The time that requests are signed with was wrong and has been corrected: the same request may succeed now.
     pub clock_set: bool,
 }
@@ -53,6 +57,8 @@ pub struct Caller {
     pub clock: Clock,
     /// The secrets sent lately.
     pub redaction: RedactionList,
+    /// The credentials tried lately.
+    pub attempts: Attempts,
     skew: Skew,
 }
 
@@ -60,7 +66,8 @@ impl Caller {
     /// A caller that has sent nothing.
     pub fn new(transport: BoundedTransport, clock: Clock) -> Self {
         let (redaction, skew) = Default::default();
-        Self { transport, clock, redaction, skew }
+        let attempts = Attempts::new(clock.clone());
+        Self { transport, clock, redaction, attempts, skew }
     }
 
     /// Text without the secrets of this request and of those sent lately.
@@ -82,6 +89,7 @@ impl Caller {
             message,
             too_large: false,
             unavailable,
+            not_sent: false,
             clock_set: self.set_clock(access, response),
         }
     }
@@ -128,13 +136,53 @@ impl Caller {
         access: Access<'_>,
         cap: usize,
     ) -> Result<HttpReply, FailedRead> {
-        self.exchange(operation, ids, request, access, cap).await.map_err(|failed| FailedRead {
-            trouble: Trouble::CloudUnreachable,
-            message: message_of(&failed, &|text| self.redact(access, text), cap),
-            too_large: matches!(failed.error, ExchangeError::TooLarge),
-            unavailable: false,
-            clock_set: false,
+        self.exchange(operation, ids, request, access, cap).await.map_err(|failed| {
+            let not_tried = match &failed.error {
+                ExchangeError::NotTried(why) => Some(why.trouble),
+                _ => None,
+            };
+            FailedRead {
+                trouble: not_tried.unwrap_or(Trouble::CloudUnreachable),
+                message: message_of(&failed, &|text| self.redact(access, text), cap),
+                too_large: matches!(failed.error, ExchangeError::TooLarge | ExchangeError::NoRoom),
+                unavailable: false,
+                not_sent: not_tried.is_some(),
+                clock_set: false,
+            }
         })
+    }
+
+    /// Sends a request once its key may be tried, and enters what the reply says about the key.
+    async fn tried(
+        &self,
+        request: Request,
+        access: Access<'_>,
+        cap: usize,
+    ) -> Result<HttpReply, FailedExchange> {
+        let Authorization::AccessKey(key) = &access.credential.authorization else {
+            return self.transport.exchange(request, cap).await;
+        };
+        let owner = Owner::Key(access.endpoint.clone(), access.credential.identity.clone());
+        let attempt = self.attempts.admit(owner, Fingerprint::of_key(key)).await;
+        let attempt = attempt.map_err(|why| FailedExchange::from(ExchangeError::NotTried(why)))?;
+        let result = self.transport.exchange(request, cap).await;
+        match &result {
+            Ok(reply) if reply.status.is_success() => attempt.accepted(),
+            Ok(reply) if reply.status == StatusCode::UNAUTHORIZED => {
+                let wall = self.clock.wall();
+                // A wrong clock says nothing about the key, and is corrected.
+                if !self.skew.explains(access.endpoint, reply.date.as_deref(), wall) {
+                    attempt.refused(read_failed(reply, &|text| self.redact(access, text), wall).1);
+                }
+            }
+            // The service may still know the key: other calls go on.
+            Ok(_) => drop(attempt),
+            Err(FailedExchange { error: ExchangeError::NotSent(_) | ExchangeError::Unknown(_), .. }) => {
+                attempt.failed(Trouble::CloudUnreachable);
+            }
+            Err(_) => drop(attempt),
+        }
+        result
     }
 
     /// Makes one exchange and logs it. Of the reply only the status and the redacted request id are logged: a server may
@@ -149,7 +197,7 @@ impl Caller {
     ) -> Result<HttpReply, FailedExchange> {
         let started = Instant::now();
         let result = match request {
-            Ok(request) => self.transport.exchange(request, cap).await,
+            Ok(request) => self.tried(request, access, cap).await,
             Err(error) => Err(error.into()),
         };
         let status = result.as_ref().ok().map(|response| response.status.as_u16());
@@ -168,11 +216,13 @@ impl Caller {
 pub fn message_of(failed: &FailedExchange, redact: &dyn Fn(&str) -> String, cap: usize) -> CloudMessage {
     let text = match &failed.error {
         ExchangeError::NotSent(why) | ExchangeError::Unknown(why) => why.clone(),
+        ExchangeError::NotTried(why) => return why.message.clone(),
         ExchangeError::TooLate => "not sent: too late".to_owned(),
+        ExchangeError::NoRoom => "replies to other calls take all of the memory for replies".to_owned(),
         ExchangeError::TooLarge => format!("the reply is larger than {} MiB", cap >> 20),
     };
     let request_id = failed.request_id.as_ref().map(|id| printable(&redact(id), 64));
-    CloudMessage { request_id, code: None, text: printable(&redact(&text), 256) }
+    CloudMessage { request_id, text: printable(&redact(&text), 256), ..CloudMessage::default() }
 }
 
 pub fn no_url() -> ExchangeError {

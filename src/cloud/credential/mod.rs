@@ -1,15 +1,19 @@
 //! Credentials: how requests are authorized, in types that can't be printed.
 
+mod attempts;
+mod identity;
 mod redact;
 mod secret;
 mod set;
 mod sign;
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 use http::{HeaderMap, header::InvalidHeaderValue};
 use k8s_openapi::jiff::Timestamp;
 
 pub use self::{
+    attempts::{Attempts, Fingerprint, NotTried, Owner},
+    identity::Identity,
     redact::RedactionList,
     secret::{Secret, Unusable},
     set::{InvalidSet, Login, Set},
@@ -23,32 +27,6 @@ pub enum Authorization {
     Token(Secret),
     /// An access key that signs the request.
     AccessKey(AccessKey),
-}
-
-/// Who the cloud counts calls for: the access key, the user, or, for a token, which does not say, the Secret that holds it.
-/// The rate of an identity survives a rotation, and Secrets of one identity share it. It has no Debug, since it holds parts of a
-/// Secret.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Identity(String);
-
-impl Identity {
-    /// The identity of an access key.
-    #[must_use]
-    pub fn of_key(key: &AccessKey) -> Self {
-        Self(format!("key {}", key.id.expose()))
-    }
-
-    /// The identity of a user of IAM.
-    #[must_use]
-    pub fn of_user(login: &Login) -> Self {
-        Self(format!("user {}@{}", login.username.expose(), login.domain.expose()))
-    }
-
-    /// The identity of a token in this Secret.
-    #[must_use]
-    pub fn of_secret(namespace: &str, name: &str) -> Self {
-        Self(format!("secret {namespace}/{name}"))
-    }
 }
 
 /// A credential, and the version of its source.
@@ -101,10 +79,23 @@ pub struct CredentialProblem {
     pub version: Option<String>,
 }
 
+/// The credential of a source, without waiting for IAM.
+pub enum Current {
+    /// It is known.
+    Known(Credential),
+    /// IAM is being asked for a token; this ends when it has answered.
+    Asked(BoxFuture<'static, ()>),
+}
+
 /// A source of credentials. It is asked right before each use, so that a rotation takes effect at the next call.
 pub trait CredentialSource: Send + Sync + 'static {
-    /// Reads the current credential.
+    /// Reads the current credential. This may wait for IAM, for as long as a call may take.
     fn read(&self) -> BoxFuture<'_, Result<Credential, CredentialProblem>>;
+
+    /// Reads the current credential and waits for the API server alone: for those who hold what others wait for.
+    fn current(&self) -> BoxFuture<'_, Result<Current, CredentialProblem>> {
+        self.read().map_ok(Current::Known).boxed()
+    }
 
     /// The identity of the credential that was read last; before the first read, that of the Secret.
     fn identity(&self) -> Identity;

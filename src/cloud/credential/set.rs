@@ -14,6 +14,7 @@ const PASSWORD: &str = "password";
 const DOMAIN_NAME: &str = "domainName";
 
 /// Name and password of a user of IAM.
+#[derive(Clone)]
 pub struct Login {
     /// The IAM user.
     pub username: Secret,

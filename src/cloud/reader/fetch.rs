@@ -16,7 +16,6 @@ use crate::{
         client::{Client, FailedRead, Page},
         credential::{Credential, CredentialProblem, CredentialSource},
         endpoint::Endpoint,
-        retry_after::stated_limit,
     },
     engine::{
         Mono,
@@ -125,16 +124,23 @@ impl Fetcher {
     fn failed(&self, error: FailedRead, call: &Call, credential: &Credential, rate: &ReadRate) -> FailedCall {
         let now = self.clock.mono();
         let renewed = !call.renewed
+            && !error.not_sent
             && error.trouble == Trouble::CredentialsRejected
             && (error.clock_set || self.source.refused(credential));
         if error.trouble == Trouble::Forbidden && matches!(call.request, ReadRequest::List { .. }) {
             *lock(&self.no_list) = Some((credential.version.clone(), now + LIST_AGAIN));
         }
+        let secret_version = Some(credential.version.clone());
+        if error.not_sent {
+            rate.rate().give_back(1);
+            let FailedRead { trouble, message, .. } = error;
+            return FailedCall::not_sent(LookFailure { trouble, message, secret_version });
+        }
         let trouble = slow_down(&mut rate.rate(), &error, now);
         let FailedRead { message, too_large, .. } = error;
         // A reply above its cap is an answer.
         let contact = if too_large { Contact::Answered } else { Contact::of_trouble(trouble) };
-        let failure = LookFailure { trouble, message, secret_version: Some(credential.version.clone()) };
+        let failure = LookFailure { trouble, message, secret_version };
         FailedCall { failure, contact, too_large, renewed }
     }
 }
@@ -143,7 +149,7 @@ impl Fetcher {
 fn slow_down(rate: &mut Rate, error: &FailedRead, now: Mono) -> Trouble {
     match error.trouble {
         Trouble::Throttled { retry_after } => {
-            let limit = stated_limit(&error.message.text);
+            let limit = error.message.limit;
             rate.refused(SlowDown::TooManyRequests { retry_after, limit }, now);
             Trouble::Throttled { retry_after: rate.closed(now) }
         }

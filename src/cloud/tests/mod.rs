@@ -36,7 +36,7 @@ pub fn reply(status: u16, body: &str) -> HttpReply {
         request_id: Some("r".to_owned()),
         date: None,
         subject_token: None,
-        body: body.as_bytes().to_vec(),
+        body: body.as_bytes().to_vec().into(),
     }
 }
 

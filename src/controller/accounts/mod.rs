@@ -11,20 +11,21 @@ mod secrets;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
-use tracing::info;
+use tracing::{info, warn};
 
+pub use self::secrets::is_of_kubernetes;
 use self::{
-    governors::{Deletes, Governor, Governors},
+    governors::{Deletes, Governor, Governors, Pace},
     schedule::AccountSchedule,
-    secrets::SecretSource,
+    secrets::{NoCredentials, SecretSource},
 };
 use crate::{
     clock::Clock,
-    cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader, stated_limit},
+    cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader},
     controller::api_server::{key::Key, requests::ApiServer},
     engine::{
         Settings,
@@ -56,14 +57,14 @@ pub struct Account {
     pub schedule: AccountSchedule,
     /// Reads the Secret.
     pub credentials: Arc<dyn CredentialSource>,
-    governors: Arc<Governors>,
+    pace: Arc<Pace>,
     delete_calls: Mutex<DeleteCalls>,
 }
 
 impl Account {
     /// The governor of the identity that the Secret held when it was last read.
     fn governor(&self) -> Arc<Governor> {
-        self.governors.of(&self.endpoint, &self.project, &self.credentials.identity())
+        self.pace.present(&self.credentials.identity())
     }
 
     /// The number of delete calls that were granted to an object and not made yet.
@@ -81,6 +82,7 @@ impl Account {
     /// Asks the delete queue for calls of an object.
     pub fn ask(&self, key: &Key, want: Want, now: Mono) -> PermitAnswer {
         let governor = self.governor();
+        self.pace.queued(key);
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
         match (self.allowed(&lock(&self.delete_calls)), delete_queue.ask(key, want, rate, now)) {
             (0, PermitAnswer::Now(calls)) => PermitAnswer::Soon { calls, at: Some(now + PROBE_WAIT) },
@@ -129,6 +131,7 @@ impl Account {
     /// Removes an object from the delete queue.
     pub fn forget(&self, key: &Key) {
         let governor = self.governor();
+        self.pace.left(key);
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
         delete_queue.forget(key, rate);
     }
@@ -141,7 +144,7 @@ impl Account {
 
     /// When a granted call of this identity may leave, if it is ready now.
     pub fn departure(&self, identity: &Identity, now: Mono) -> Mono {
-        let governor = self.governors.of(&self.endpoint, &self.project, identity);
+        let governor = self.pace.of(identity);
         let rate = &mut lock(&governor.deletes).rate;
         rate.departure(now)
     }
@@ -154,14 +157,14 @@ impl Account {
         outcome: &CallOutcome,
         now: Mono,
     ) -> (Evidence, Option<Duration>) {
-        let governor = self.governors.of(&self.endpoint, &self.project, identity);
+        let governor = self.pace.of(identity);
         let rate = &mut lock(&governor.deletes).rate;
         let mut closed_for = None;
         match outcome {
             CallOutcome::Accepted { .. } => rate.accepted(),
             CallOutcome::Refused { trouble: Trouble::Throttled { retry_after }, message, .. } => {
-                let limit = stated_limit(&message.text);
-                rate.refused(SlowDown::TooManyRequests { retry_after: *retry_after, limit }, now);
+                let (retry_after, limit) = (*retry_after, message.limit);
+                rate.refused(SlowDown::TooManyRequests { retry_after, limit }, now);
                 closed_for = rate.closed(now);
             }
             CallOutcome::Unknown { unavailable: true, .. } => rate.refused(SlowDown::Unavailable, now),
@@ -181,34 +184,64 @@ impl Account {
 type MarksKey = (Endpoint, String);
 type AccountKey = (Endpoint, String, String, String);
 
-/// All accounts that objects have named since the process started. They are few and never removed.
+/// Most accounts at once, with a task and some kB each. Objects beyond them wait.
+const MOST: usize = 2_000;
+/// Most accounts that the objects of one namespace use at once, so that no namespace takes all of them.
+const MOST_OF_NAMESPACE: usize = 500;
+/// An account that no object has used for so long is dropped, with its token, its reader and its pace.
+const UNUSED_FOR: Duration = Duration::from_mins(5);
+/// How often accounts that are not used are looked for.
+pub const SWEPT_EVERY: Duration = Duration::from_mins(1);
+
+struct Kept {
+    account: Arc<Account>,
+    unused_since: Option<Mono>,
+}
+
+/// The accounts that objects use.
 pub struct Accounts {
     api: ApiServer,
     client: Arc<Client>,
     endpoints: Endpoints,
+    /// `--secret-type`.
+    secret_type: Option<String>,
     clock: Clock,
     settings: Settings,
     governors: Arc<Governors>,
     call_history: Mutex<HashMap<MarksKey, Arc<Mutex<CallHistory>>>>,
-    by_key: Mutex<HashMap<AccountKey, Arc<Account>>>,
+    by_key: Mutex<HashMap<AccountKey, Kept>>,
+    /// The account of all objects beyond [`MOST`]. It has no credentials.
+    surplus: OnceLock<Arc<Account>>,
     /// The batch size that an endpoint accepts, where it refused 50.
     batch_sizes: Mutex<HashMap<Endpoint, usize>>,
 }
 
 impl Accounts {
-    /// Creates an empty set.
+    /// Creates an empty set. `secret_type` is the type that a Secret must have.
     #[must_use]
     pub fn new(
         api: ApiServer,
         client: Arc<Client>,
-        endpoints: Endpoints,
+        (endpoints, secret_type): (Endpoints, Option<String>),
         clock: Clock,
         settings: Settings,
         rates: (f64, f64),
     ) -> Self {
         let (call_history, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
         let governors = Arc::new(Governors::new(clock.clone(), settings, rates));
-        Self { api, client, endpoints, clock, settings, governors, call_history, by_key, batch_sizes }
+        Self {
+            api,
+            client,
+            endpoints,
+            secret_type,
+            clock,
+            settings,
+            governors,
+            call_history,
+            by_key,
+            surplus: OnceLock::new(),
+            batch_sizes,
+        }
     }
 
     /// The most ids in one call to this account's endpoint.
@@ -245,46 +278,107 @@ impl Accounts {
     ) -> Result<Arc<Account>, crate::cloud::EndpointError> {
         let endpoint = self.endpoints.of(&spec.region)?;
         let key = (endpoint.clone(), spec.project.clone(), namespace.to_owned(), spec.secret.clone());
-        if let Some(account) = lock(&self.by_key).get(&key) {
-            return Ok(account.clone());
+        let accounts = &mut *lock(&self.by_key);
+        if let Some(kept) = accounts.get(&key) {
+            return Ok(kept.account.clone());
         }
-        let call_history =
+        if accounts.len() >= MOST {
+            accounts.retain(|_, kept| Arc::strong_count(&kept.account) > 1);
+        }
+        let of_namespace = || accounts.keys().filter(|(_, _, other, _)| other == namespace).count();
+        if accounts.len() >= MOST || of_namespace() >= MOST_OF_NAMESPACE {
+            return Ok(self.surplus.get_or_init(|| self.surplus(endpoint)).clone());
+        }
+        let history =
             lock(&self.call_history).entry((endpoint.clone(), spec.project.clone())).or_default().clone();
+        let credentials = self.credentials(namespace, spec)?;
+        let account = self.account((endpoint, spec.project.clone()), history, credentials);
+        accounts.insert(key, Kept { account: account.clone(), unused_since: None });
+        Ok(account)
+    }
+
+    /// The account of objects that find no room: nothing is read or sent for them.
+    fn surplus(&self, endpoint: Endpoint) -> Arc<Account> {
+        warn!(
+            most = MOST,
+            of_namespace = MOST_OF_NAMESPACE,
+            "unfinished objects name more Secrets and projects than are served at once; the rest wait"
+        );
+        let credentials = Arc::new(NoCredentials::new(Trouble::TooManyAccounts, "", ""));
+        self.account((endpoint, String::new()), Arc::default(), credentials)
+    }
+
+    fn account(
+        &self,
+        (endpoint, project): (Endpoint, String),
+        call_history: Arc<Mutex<CallHistory>>,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Arc<Account> {
+        let identity = credentials.identity();
+        let pace = Arc::new(Pace::new(self.governors.clone(), endpoint.clone(), project.clone(), identity));
+        let reads = pace.clone();
+        let rate_of: RateOf = Arc::new(move |identity| reads.of(identity).reads.clone());
+        let reader = Reader::spawn(
+            self.client.clone(),
+            endpoint.clone(),
+            project.clone(),
+            credentials.clone(),
+            rate_of,
+            self.clock.clone(),
+        );
+        let (schedule, delete_calls) = (AccountSchedule::new(&self.settings), Mutex::default());
+        Arc::new(Account {
+            endpoint,
+            project,
+            call_history,
+            reader,
+            schedule,
+            credentials,
+            pace,
+            delete_calls,
+        })
+    }
+
+    /// Drops the accounts that no object has used for a while, and what they alone needed. Called every [`SWEPT_EVERY`].
+    pub fn sweep(&self) {
+        let now = self.clock.mono();
+        lock(&self.by_key).retain(|_, kept| {
+            if Arc::strong_count(&kept.account) > 1 {
+                kept.unused_since = None;
+                kept.account.pace.keep();
+                return true;
+            }
+            now - *kept.unused_since.get_or_insert(now) < UNUSED_FOR
+        });
+        self.governors.sweep(now);
+        lock(&self.call_history).retain(|_, history| {
+            let used = Arc::strong_count(history) > 1;
+            let history = &mut *lock(history);
+            history.sweep(now, &self.settings);
+            used || !history.knows_no_call()
+        });
+    }
+
+    /// The source of credentials for an object in this namespace. There are none for a region that may not be called.
+    fn credentials(
+        &self,
+        namespace: &str,
+        spec: &DeletionSpec,
+    ) -> Result<Arc<dyn CredentialSource>, crate::cloud::EndpointError> {
         let iam = Iam::new(self.client.clone(), self.endpoints.iam(&spec.region)?, spec.project.clone());
-        let credentials: Arc<dyn CredentialSource> = Arc::new(SecretSource::new(
+        if !self.endpoints.allows(&spec.region) {
+            return Ok(Arc::new(NoCredentials::new(Trouble::RegionNotAllowed, namespace, &spec.secret)));
+        }
+        Ok(Arc::new(SecretSource::new(
             self.api.clone(),
             (namespace.to_owned(), spec.secret.clone()),
             iam,
             self.clock.clone(),
             self.settings.retry_max,
-        ));
-        let mut accounts = lock(&self.by_key);
-        let account = accounts.entry(key).or_insert_with(|| {
-            let (governors, at, project) = (self.governors.clone(), endpoint.clone(), spec.project.clone());
-            let rate_of: RateOf =
-                Arc::new(move |identity| governors.of(&at, &project, identity).reads.clone());
-            let reader = Reader::spawn(
-                self.client.clone(),
-                endpoint.clone(),
-                spec.project.clone(),
-                credentials.clone(),
-                rate_of,
-                self.clock.clone(),
-            );
-            let (governors, delete_calls) = (self.governors.clone(), Mutex::default());
-            let project = spec.project.clone();
-            let schedule = AccountSchedule::new(&self.settings);
-            Arc::new(Account {
-                endpoint,
-                project,
-                call_history,
-                reader,
-                schedule,
-                credentials,
-                governors,
-                delete_calls,
-            })
-        });
-        Ok(account.clone())
+            self.secret_type.clone(),
+        )))
     }
 }
+
+#[cfg(test)]
+mod tests;

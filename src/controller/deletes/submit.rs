@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use tracing::warn;
 
 use super::send;
 use crate::{
     api::InstanceDeletionStatus,
-    cloud::{Credential, CredentialProblem},
+    cloud::{Credential, CredentialProblem, Current},
     controller::{
         api_server::{reads::LiveObject, writes::WriteError},
         metrics::WaveResult,
@@ -32,6 +32,8 @@ pub enum Submitted {
     Stored(Box<LiveObject>),
     /// The intent is not stored, or that is unknown. Read the object again at once.
     Again,
+    /// IAM is being asked for a token. The object is woken when it has answered.
+    Waits,
     /// The API server failed. Read the object again later, and not before the time that the server asks for.
     Failed(Option<Duration>),
 }
@@ -73,6 +75,8 @@ struct Intent {
 /// Why an intent is not known to be stored.
 enum NotStored {
     NoCredential(CredentialProblem),
+    /// IAM is being asked for a token, until this ends.
+    TokenAsked(BoxFuture<'static, ()>),
     Write(WriteError),
 }
 
@@ -83,19 +87,28 @@ async fn store_intent(
     write: &InstanceDeletionStatus,
     look_sent: Mono,
 ) -> Result<Intent, NotStored> {
-    let credential = handle.account.credentials.read().await.map_err(NotStored::NoCredential)?;
+    // A worker waits for no server of a tenant: the wave is decided again when IAM has answered.
+    let credential = match handle.account.credentials.current().await.map_err(NotStored::NoCredential)? {
+        Current::Known(credential) => credential,
+        Current::Asked(answered) => return Err(NotStored::TokenAsked(answered)),
+    };
     // The time counts from here, before the write is sent, and not from its acknowledgement.
     let departure = context.departure_guard(look_sent);
     let stored = context.api.write_intent(live, write).await.map_err(NotStored::Write)?;
     Ok(Intent { stored, credential, departure })
 }
 
-fn not_stored(context: &Context, handle: &ObjectHandle, failed: NotStored) -> Submitted {
+fn not_stored(context: &Arc<Context>, handle: &ObjectHandle, failed: NotStored) -> Submitted {
     match failed {
         NotStored::NoCredential(problem) => {
             context.metrics.waved(WaveResult::NoCredential);
             no_credential(context, handle, problem);
             Submitted::Again
+        }
+        NotStored::TokenAsked(answered) => {
+            context.metrics.waved(WaveResult::NoCredential);
+            wake_after(context, handle, answered);
+            Submitted::Waits
         }
         NotStored::Write(WriteError::Conflict | WriteError::Gone) => {
             context.metrics.waved(WaveResult::Conflict);
@@ -108,6 +121,19 @@ fn not_stored(context: &Context, handle: &ObjectHandle, failed: NotStored) -> Su
             Submitted::Failed(why.retry_after)
         }
     }
+}
+
+/// Wakes the object once IAM has answered, unless something waits for that already.
+pub fn wake_after(context: &Arc<Context>, handle: &ObjectHandle, answered: BoxFuture<'static, ()>) {
+    if std::mem::replace(&mut lock(&handle.tracked).token_awaited, true) {
+        return;
+    }
+    let (context, handle) = (context.clone(), handle.clone());
+    tokio::spawn(async move {
+        answered.await;
+        lock(&handle.tracked).token_awaited = false;
+        context.wake(&handle.key);
+    });
 }
 
 /// Notes that the object's calls wait for credentials.

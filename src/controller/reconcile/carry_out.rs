@@ -60,6 +60,7 @@ pub async fn carry_out(
                 Pass::Again(Some(stored))
             }
             Submitted::Again => Pass::Again(None),
+            Submitted::Waits => Pass::At(context.clock.mono() + context.settings.request_timeout),
             Submitted::Failed(least) => Pass::Backoff(least),
         };
     }

@@ -19,7 +19,7 @@ use super::{
         key::Key,
         reads::{LiveObject, ReadError},
     },
-    deletes::send,
+    deletes::{send, submit::wake_after},
     metrics::{Reconciled, WaveResult},
     state::{
         context::Context,
@@ -27,6 +27,7 @@ use super::{
     },
 };
 use crate::{
+    cloud::Current,
     engine::{
         Mono,
         account::delete_queue::PermitAnswer,
@@ -40,7 +41,6 @@ use crate::{
                 spec::{DeletionSpec, ttl},
             },
         },
-        outcome::Retry,
     },
     lock::lock,
 };
@@ -199,7 +199,7 @@ async fn decide_and_carry_out(
         lock(tracked).turn_asked = None;
         handle.account.forget(key);
     }
-    reread_secret(&handle).await;
+    reread_secret(context, &handle).await;
     let Some(decision) = decided(context, &handle, live, &spec, may_start) else {
         return Pass::Backoff(None);
     };
@@ -269,25 +269,26 @@ fn decided(
     Some(decision)
 }
 
-/// Reads the Secret while the object waits for credentials. Another version than the refused one ends the wait.
-async fn reread_secret(handle: &ObjectHandle) {
-    let waits = |s: &Option<Blocker>| {
-        s.as_ref()
-            .is_some_and(|s| matches!(s.trouble.retry(), Retry::SecretChange | Retry::SlowOrSecretChange))
-    };
-    let waiting = lock(&handle.tracked)
-        .memory
-        .as_ref()
-        .is_some_and(|memory| waits(&memory.look_trouble) || waits(&memory.call_trouble));
-    if !waiting {
+/// Reads the Secret while the object waits for credentials. Another version than the refused one ends the wait; for a token of
+/// IAM that is so once IAM has issued one.
+async fn reread_secret(context: &Arc<Context>, handle: &ObjectHandle) {
+    let waits = |memory: &Option<Memory>| memory.as_ref().is_some_and(Memory::waits_for_secret);
+    if !waits(&lock(&handle.tracked).memory) {
         return;
     }
-    let Ok(credential) = handle.account.credentials.read().await else { return };
+    let credential = match handle.account.credentials.current().await {
+        Ok(Current::Known(credential)) => credential,
+        Ok(Current::Asked(answered)) => return wake_after(context, handle, answered),
+        Err(_) => return,
+    };
     let mut tracked = lock(&handle.tracked);
     let Some(memory) = &mut tracked.memory else { return };
     for trouble in [&mut memory.look_trouble, &mut memory.call_trouble] {
-        let another = |s: &Blocker| s.secret_version.as_ref() != Some(&credential.version);
-        if waits(trouble) && trouble.as_ref().is_some_and(another) {
+        let another = |blocker: &Blocker| {
+            blocker.trouble.ends_with_the_secret()
+                && blocker.secret_version.as_ref() != Some(&credential.version)
+        };
+        if trouble.as_ref().is_some_and(another) {
             debug!(namespace = handle.key.namespace, name = handle.key.name, "the Secret changed; using it");
             *trouble = None;
         }

@@ -1,17 +1,22 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use http::{Request, Response};
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode};
 use kube::client::Body;
+use serde_json::json;
 
 use super::*;
 use crate::{
     clock::{Clock, Deadline},
-    cloud::{Client, ClientOptions, Endpoints},
+    cloud::{Client, ClientOptions, Endpoints, ExchangeError, HttpReply, HttpTransport, Secret},
     controller::{ApiServer, Context, Options, WriteError},
-    engine::Settings,
+    engine::{InstanceId, Settings},
     leadership::{Leadership, LeadershipSetter},
     random::Random,
     scope::Scope,
@@ -42,6 +47,7 @@ fn controller(leadership: Leadership, scope: &Scope) -> (Arc<Context>, Arc<Atomi
         settings: Settings::default(),
         rates: (1.0, 1.0),
         endpoints: Endpoints::default(),
+        secret_type: None,
         clock: Clock::start(),
         random: Random::system(),
         leadership,
@@ -90,4 +96,130 @@ async fn s13_an_object_of_another_shard_is_read_and_left_alone() {
         assert_eq!(asked.load(Ordering::SeqCst) > 1, written, "{selector}");
         assert!(asked.load(Ordering::SeqCst) > 0);
     }
+}
+
+/// An IAM that answers once, with a token that lives for ten seconds, and then never; and a CloudDC where all is running.
+struct HangingIam(Arc<AtomicUsize>);
+
+impl HttpTransport for HangingIam {
+    fn exchange<'a>(
+        &'a self,
+        request: reqwest::Request,
+        _: usize,
+        _: &'a OnceLock<String>,
+    ) -> BoxFuture<'a, Result<HttpReply, ExchangeError>> {
+        let url = request.url().clone();
+        let reply = |status, subject_token, body: serde_json::Value| HttpReply {
+            status,
+            content_type: Some("application/json".to_owned()),
+            retry_after: None,
+            request_id: None,
+            date: None,
+            subject_token,
+            body: body.to_string().into_bytes().into(),
+        };
+        let asks_iam = url.path().ends_with("/auth/tokens");
+        let hangs = asks_iam && self.0.fetch_add(1, Ordering::SeqCst) > 0;
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            if asks_iam {
+                let life = json!({"issued_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-01T00:00:10Z"});
+                let token = Secret::parse(b"token-of-iam").ok();
+                return Ok(reply(StatusCode::CREATED, token, json!({"token": life})));
+            }
+            let ids = url.query_pairs().find(|(name, _)| name == "instance_id");
+            let ids = ids.map(|(_, ids)| ids.into_owned()).unwrap_or_default();
+            let rows = ids.split(',').map(|id| json!({"id": id, "state": "running"})).collect::<Vec<_>>();
+            Ok(reply(StatusCode::OK, None, json!({"instances": rows})))
+        }
+        .boxed()
+    }
+}
+
+/// An API server with a Secret that holds a login, and objects that keep their status.
+async fn stored(
+    objects: &Mutex<HashMap<String, (u64, serde_json::Value)>>,
+    request: Request<Body>,
+) -> serde_json::Value {
+    let path = request.uri().path().to_owned();
+    if path.contains("/secrets/") {
+        let login = json!({"username": "dQ==", "password": "cA==", "domainName": "ZA=="});
+        return json!({"metadata": {"name": "login", "resourceVersion": "1"}, "data": login});
+    }
+    let writes = request.method() == http::Method::PUT;
+    let body = request.into_body().collect_bytes().await.unwrap();
+    let name = path.trim_end_matches("/status").rsplit('/').next().unwrap().to_owned();
+    let mut objects = lock(objects);
+    let (version, status) = objects.entry(name.clone()).or_insert((1, json!({"observedGeneration": -1})));
+    if writes {
+        *version += 1;
+        *status = serde_json::from_slice::<serde_json::Value>(&body).unwrap()["status"].clone();
+    }
+    let n: u128 = name.trim_start_matches('o').parse().unwrap();
+    json!({
+        "apiVersion": "clouddc.dev/v1alpha1",
+        "kind": "InstanceDeletion",
+        "metadata": {
+            "name": name, "namespace": "fleet", "uid": format!("u-{n}"),
+            "resourceVersion": version.to_string(), "generation": 1,
+        },
+        "spec": {
+            "region": "r", "projectID": "0".repeat(32), "credentialsSecretRef": {"name": "login"},
+            "instanceIDs": [InstanceId::from_u128(n).to_string()],
+        },
+        "status": status,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_worker_waits_for_an_iam_that_hangs() {
+    let objects = Arc::<Mutex<HashMap<_, _>>>::default();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let objects = objects.clone();
+        async move {
+            let answer = stored(&objects, request).await.to_string();
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from(answer.into_bytes())))
+        }
+    });
+    let (clock, asked) = (Clock::start(), Arc::new(AtomicUsize::new(0)));
+    let cloud = Client::over(HangingIam(asked.clone()), Duration::from_secs(30), clock.clone());
+    let options = Options {
+        settings: Settings::default(),
+        rates: (1000.0, 1000.0),
+        endpoints: Endpoints::default(),
+        secret_type: None,
+        clock,
+        random: Random::system(),
+        leadership: Leadership::always(),
+    };
+    let api = ApiServer::new(kube::Client::new(service, "default"));
+    let (context, mut added) = Context::new(api, Arc::new(cloud), options, &Scope::default());
+    let key = |n: usize| Key { namespace: "fleet".into(), name: format!("o{n}") };
+    let pass = async |n: usize| {
+        let started = Instant::now();
+        reconcile(&context, &key(n)).await;
+        assert!(started.elapsed().is_zero(), "a worker waited {:?}", started.elapsed());
+    };
+    for n in 1..=4 {
+        pass(n).await;
+    }
+    // Meanwhile the instances are looked at with the token, and it ends.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    while added.try_recv().is_ok() {}
+    for _ in 0..20 {
+        for n in 1..=4 {
+            pass(n).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "one request for all of them is under way");
+    while added.try_recv().is_ok() {}
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let mut woken: Vec<_> = std::iter::from_fn(|| added.try_recv().ok()).map(|(key, _)| key.name).collect();
+    woken.sort();
+    woken.dedup();
+    assert_eq!(woken, ["o1", "o2", "o3", "o4"], "each when IAM had failed");
 }

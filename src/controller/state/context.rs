@@ -36,6 +36,8 @@ pub struct Options {
     pub rates: (f64, f64),
     /// The endpoints of each region.
     pub endpoints: Endpoints,
+    /// `--secret-type`.
+    pub secret_type: Option<String>,
     /// The clock of the process.
     pub clock: Clock,
     /// The source of claims and jitter.
@@ -77,11 +79,12 @@ impl Context {
         options: Options,
         scope: &Scope,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<(Key, Mono)>) {
-        let Options { settings, rates, endpoints, clock, random, leadership } = options;
+        let Options { settings, rates, endpoints, secret_type, clock, random, leadership } = options;
         let api = api.while_leading(leadership.clone());
         let (added, keys) = mpsc::unbounded_channel();
         let events = Events::start(api.client().clone());
-        let accounts = Accounts::new(api.clone(), client, endpoints, clock.clone(), settings, rates);
+        let accounts =
+            Accounts::new(api.clone(), client, (endpoints, secret_type), clock.clone(), settings, rates);
         let context = Self {
             api,
             accounts,

@@ -46,6 +46,8 @@ pub struct Tracked {
     pub account: Option<Arc<Account>>,
     /// Since when it waits for a permit of the delete queue.
     pub turn_asked: Option<Mono>,
+    /// A task wakes it when IAM has answered.
+    pub token_awaited: bool,
     /// Its row in the gauges of objects. Dropping it takes the object out.
     pub counted: Option<Counted>,
     /// The object is gone. Outcomes of its calls go to the log and to events.

@@ -142,6 +142,15 @@ impl CallHistory {
         call.on_its_way = call.on_its_way.max(Some(at));
     }
 
+    /// Whether it holds no call and nothing that is on its way. What is left then, series of not-found reads, may be lost: they
+    /// begin again.
+    #[must_use]
+    pub fn knows_no_call(&self) -> bool {
+        self.by_id
+            .values()
+            .all(|call| call.in_flight.is_none() && call.ended.is_none() && call.on_its_way.is_none())
+    }
+
     /// Forgets what no rule needs any more. [`PATIENCE`] × settle after a call any live state allows another, so what is older
     /// says nothing; the margin covers a call's own time.
     pub fn sweep(&mut self, now: Mono, settings: &Settings) {
@@ -295,6 +304,8 @@ mod tests {
                 happens(&mut calls);
                 calls.sweep(now, &settings);
                 assert_eq!(!is_empty(&calls), kept, "{name}");
+                let only_series = name.starts_with("a series") || name.starts_with("found");
+                assert_eq!(calls.knows_no_call(), only_series || !kept, "{name}");
             }
         }
     }

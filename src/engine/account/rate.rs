@@ -77,7 +77,7 @@ impl SlowDown {
 }
 
 /// A limit that a refusal states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limit {
     /// How many calls the cloud grants in one window.
     pub calls: u32,

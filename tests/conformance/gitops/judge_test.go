@@ -92,7 +92,7 @@ func goodEnd(t *testing.T, reason, finished string) row {
 
 // troubles are the reasons of Ready while something stands in the way.
 var troubles = []string{"SecretNotFound", "SecretForbidden", "SecretInvalid", "CredentialsRejected", "Forbidden", "Throttled",
-	"CloudUnreachable", "EndpointMisconfigured", "RequestRefused"}
+	"CloudUnreachable", "EndpointMisconfigured", "RegionNotAllowed", "TooManyAccounts", "RequestRefused"}
 
 func phases(t *testing.T) []row {
 	rows := []row{

@@ -194,10 +194,16 @@ async fn a_password_does_not_follow_a_redirect() {
         let server = serve(Script::Bytes(head.into_bytes())).await;
         let endpoint = Endpoint::parse(&server.url, true).unwrap();
         let body = br#"{"password":"very-secret"}"#.to_vec();
-        let password = Secret::parse(b"a-password").unwrap();
-        let obtained = client(30).obtain_token(&endpoint, &password, body, &str::to_owned).await;
-        let Err((trouble, _)) = obtained else { panic!("{status}") };
-        assert_eq!((trouble, server.requests().len()), (Trouble::EndpointMisconfigured, 1), "{status}");
+        let secret = |text: &[u8]| Secret::parse(text).unwrap();
+        let login =
+            Login { username: secret(b"a-user"), password: secret(b"a-password"), domain: secret(b"acme") };
+        let obtained = client(30).obtain_token(&endpoint, &login, body).await;
+        let Err(failed) = obtained else { panic!("{status}") };
+        assert_eq!(
+            (failed.trouble, server.requests().len()),
+            (Trouble::EndpointMisconfigured, 1),
+            "{status}"
+        );
     }
     assert_eq!(elsewhere.connections(), 0);
 }

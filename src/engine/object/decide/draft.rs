@@ -7,15 +7,18 @@ use super::{
 };
 use crate::{
     api::InstanceDeletionStatus,
-    engine::object::{
-        report::{
-            events,
-            events::Event,
-            status,
-            status::{Stage, Stuck},
+    engine::{
+        object::{
+            report::{
+                events,
+                events::Event,
+                status,
+                status::{Stage, Stuck},
+            },
+            rules::{facts::Facts, first_write, poll::Due},
+            state::ledger::Ledger,
         },
-        rules::{facts::Facts, first_write, poll::Due},
-        state::ledger::Ledger,
+        settings::SECRET_REREAD,
     },
 };
 
@@ -85,7 +88,8 @@ impl Draft<'_> {
             spec.ttl.map(|ttl| now.mono + ttl.min(LONGEST_SLEEP))
         } else {
             // Whatever the rules have missed, the object is read again.
-            due.wake_at(now.mono + settings.poll_max);
+            let longest = if memory.waits_for_secret() { SECRET_REREAD } else { settings.poll_max };
+            due.wake_at(now.mono + longest.min(settings.poll_max));
             due.next
         };
         let holds_ends = moved && write.is_some();

@@ -20,7 +20,7 @@ use crate::{
             tests::case::{Case, MICRO, case_of, just_before, then},
         },
         outcome::Trouble,
-        settings::PATIENCE,
+        settings::{PATIENCE, SECRET_REREAD},
         state::{Live, Seen, StateText},
     },
 };
@@ -146,6 +146,34 @@ fn a_deadline_to_come_is_a_time_to_wake() {
         Some(then() + case.settings.poll_max),
         "at the latest"
     );
+}
+
+#[test]
+fn an_object_that_waits_for_its_secret_is_decided_again_within_15_s() {
+    let secret = [
+        (Trouble::SecretNotFound, true),
+        (Trouble::SecretForbidden, true),
+        (Trouble::SecretInvalid, true),
+        (Trouble::CredentialsRejected, true),
+        (Trouble::Forbidden, true),
+        (Trouble::EndpointMisconfigured, false),
+        (Trouble::RequestRefused, false),
+    ];
+    for (trouble, waits) in secret {
+        for (of_look, dry_run, suspend) in
+            [(true, false, false), (false, false, false), (true, true, false), (true, false, true)]
+        {
+            let mut case = case_of(1);
+            assert_eq!(case.settings, Settings::default());
+            (case.spec.dry_run, case.spec.suspend) = (dry_run, suspend);
+            let long = Some(Blocker { trouble, ..blocker(then() + case.settings.retry_max) });
+            let memory = &mut case.memory;
+            *(if of_look { &mut memory.look_trouble } else { &mut memory.call_trouble }) = long;
+            let wake = decided(&mut case, &written()).wake;
+            let expected = if waits { SECRET_REREAD } else { case.settings.poll_max };
+            assert_eq!(wake, Some(then() + expected), "{trouble:?} {of_look} {dry_run} {suspend}");
+        }
+    }
 }
 
 #[test]

@@ -143,7 +143,12 @@ mod tests {
 
     fn message(request_id: Option<&str>) -> CloudMessage {
         let code = request_id.map(|_| "iMetal.0001".to_owned());
-        CloudMessage { request_id: request_id.map(str::to_owned), code, text: "no".into() }
+        CloudMessage {
+            request_id: request_id.map(str::to_owned),
+            code,
+            text: "no".into(),
+            ..CloudMessage::default()
+        }
     }
 
     /// Whether it is a warning, its reason, its note.

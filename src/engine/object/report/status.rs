@@ -324,6 +324,13 @@ fn trouble(spec: &DeletionSpec, blocker: &Blocker, progress: Option<&str>) -> St
             format!("the cloud in region {} does not answer as it should", spec.region)
         }
         Trouble::EndpointMisconfigured => format!("the endpoint of region {} is not CloudDC's", spec.region),
+        Trouble::RegionNotAllowed => format!("this controller may not call region {}", spec.region),
+        Trouble::TooManyAccounts => {
+            format!(
+                "the controller serves as many Secrets as it can, and Secret {} is not among them",
+                spec.secret
+            )
+        }
         Trouble::RequestRefused => "the cloud refuses the request".to_owned(),
     };
     let message = &blocker.message;

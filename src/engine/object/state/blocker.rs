@@ -108,7 +108,12 @@ mod tests {
     }
 
     fn message(text: &str) -> CloudMessage {
-        CloudMessage { request_id: Some(text.into()), code: Some("c".into()), text: text.into() }
+        CloudMessage {
+            request_id: Some(text.into()),
+            code: Some("c".into()),
+            text: text.into(),
+            ..CloudMessage::default()
+        }
     }
 
     #[test]
@@ -160,6 +165,7 @@ mod tests {
             request_id: Some(request.into()),
             code: Some(code.into()),
             text: text.into(),
+            ..CloudMessage::default()
         };
         let now = at(then());
         let unreachable = Trouble::CloudUnreachable;

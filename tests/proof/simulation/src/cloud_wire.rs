@@ -180,7 +180,7 @@ fn understood(reply: &CloudReply) -> HttpReply {
         date: None,
         subject_token: None,
         request_id: header("x-request-id"),
-        body: reply.body.clone().into_bytes(),
+        body: reply.body.clone().into_bytes().into(),
     }
 }
 

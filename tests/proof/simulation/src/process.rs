@@ -57,6 +57,7 @@ pub fn start(sim: &Arc<Sim>) -> usize {
         settings: sim.plan.settings,
         rates: sim.plan.rates,
         endpoints: Endpoints::default(),
+        secret_type: None,
         clock,
         random,
         // Two that both believe they lead must do no harm.

@@ -33,8 +33,12 @@ fn at(seconds: i64) -> Now {
 }
 
 fn blocker(trouble: Trouble) -> Blocker {
-    let message =
-        CloudMessage { request_id: Some("r-1".into()), code: Some("APIGW.1".into()), text: "no".into() };
+    let message = CloudMessage {
+        request_id: Some("r-1".into()),
+        code: Some("APIGW.1".into()),
+        text: "no".into(),
+        ..CloudMessage::default()
+    };
     let retry_time = at(60).time();
     Blocker { trouble, message, failures: 0, retry_at: Mono::START, retry_time, secret_version: None }
 }

@@ -34,9 +34,9 @@ fn batch(number: u32) -> BatchStatus {
 
 fn message(code: Option<&str>) -> CloudMessage {
     CloudMessage {
-        request_id: None,
         code: code.map(str::to_owned),
         text: code.unwrap_or_default().to_owned(),
+        ..CloudMessage::default()
     }
 }
 

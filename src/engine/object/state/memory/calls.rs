@@ -157,6 +157,13 @@ impl Memory {
         self.call_trouble = Some(blocker);
     }
 
+    /// Whether the object waits until its Secret changes, or also for that.
+    #[must_use]
+    pub fn waits_for_secret(&self) -> bool {
+        let troubles = [&self.look_trouble, &self.call_trouble];
+        troubles.into_iter().flatten().any(|blocker| blocker.trouble.ends_with_the_secret())
+    }
+
     /// Whether a call of this process is in flight.
     #[must_use]
     pub fn calls_in_flight(&self) -> bool {

@@ -4,7 +4,12 @@ use super::*;
 use crate::{api::FailureReason, engine::object::state::ledger::count};
 
 fn message(code: &str) -> CloudMessage {
-    CloudMessage { request_id: Some("r".into()), code: Some(code.into()), text: "said the cloud".into() }
+    CloudMessage {
+        request_id: Some("r".into()),
+        code: Some(code.into()),
+        text: "said the cloud".into(),
+        ..CloudMessage::default()
+    }
 }
 
 fn refusal(refusal: Refusal, code: &str) -> CallOutcome {
