@@ -87,7 +87,7 @@ async fn what_is_known_of_calls_outlives_the_account() {
     accounts.sweeps(Duration::from_mins(5)).await;
     assert_eq!(accounts.sizes()[1], 1);
     let again = accounts.of("fleet", &spec(7, "used")).unwrap();
-    assert!(lock(&again.call_history).get(id).ended.is_some());
+    assert!(lock(&again.call_history).get(id, "fleet").ended.is_some());
     drop(again);
     accounts.sweeps(Duration::from_mins(10)).await;
     assert_eq!(accounts.sizes(), [0, 0, 0]);

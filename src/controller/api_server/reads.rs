@@ -131,6 +131,7 @@ impl LiveObject {
             resource_version,
             labels: meta.labels.unwrap_or_default(),
             meta: Meta {
+                namespace: key.namespace.as_str().into(),
                 generation: meta.generation.unwrap_or(0),
                 leaving: meta.deletion_timestamp.is_some(),
                 held: annotation(HOLD).is_some(),
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn reads_spec_status_and_size() {
         let live = LiveObject::decode(&key(), &object(SPEC, r#"{"observedGeneration":-1}"#)).unwrap();
-        assert_eq!(live.meta, Meta { generation: 2, ..Meta::default() });
+        assert_eq!(live.meta, Meta { namespace: "fleet".into(), generation: 2, ..Meta::default() });
         assert_eq!(live.uid, "u");
         assert_eq!(live.status.observed_generation, Some(-1));
         assert_eq!(live.spec.unwrap().instance_ids, ["a"]);

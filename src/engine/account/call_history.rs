@@ -2,8 +2,12 @@
 //!
 //! There is one [`CallHistory`] for each endpoint and project. Two objects that name one id must not both send it, and a read
 //! that was sent before another object's call ended is no proof for either.
+//!
+//! Calls and reads of this process are facts. What the record of an object tells of the calls of another process is a claim:
+//! whoever may write a status can forge one. Objects of the same namespace believe it. Those of other namespaces, who may be
+//! other tenants, only wait one settle for it, once: then a read shows what is true.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::engine::{
     id::InstanceId,
@@ -35,6 +39,8 @@ pub struct LastCall {
     pub on_its_way: Option<Mono>,
     /// When the last read was sent that did not find it.
     pub not_found: Option<Mono>,
+    /// Since when a record of another namespace has claimed a call that names it.
+    pub claimed_elsewhere: Option<Mono>,
     /// When the first of an unbroken series of not-found reads was sent. A read that finds it breaks the series, and so does
     /// the end of a call that names it, whatever the call came to.
     pub missing_since: Option<Mono>,
@@ -44,10 +50,23 @@ pub struct LastCall {
 /// round of reads, one by one, over an account's missing ids must fit in.
 const SERIES_LIFE: Duration = Duration::from_hours(24);
 
+/// What the records of one namespace claim of the calls of other processes that name one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Claims {
+    /// When the first of them was heard. A claim that is renewed does not move it.
+    first: Mono,
+    /// When the last of them was heard.
+    last: Mono,
+    ended: Option<Ended>,
+    on_its_way: Option<Mono>,
+}
+
 /// What this process knows of the ids of one endpoint and project. An id without knowledge has no entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CallHistory {
     by_id: BTreeMap<InstanceId, LastCall>,
+    /// By id, and by the namespace of the objects whose records claim it. Few ids have any.
+    claims: BTreeMap<(InstanceId, Arc<str>), Claims>,
     swept: Mono,
 }
 
@@ -57,23 +76,47 @@ impl CallHistory {
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         visit(&mut self.swept);
         for call in self.by_id.values_mut() {
-            let LastCall { in_flight: _, ended, on_its_way, not_found, missing_since } = call;
+            let LastCall { in_flight: _, ended, on_its_way, not_found, claimed_elsewhere: _, missing_since } =
+                call;
             let ended = ended.as_mut().map(|ended| &mut ended.at);
             let reads = [on_its_way.as_mut(), not_found.as_mut(), missing_since.as_mut()];
             ended.into_iter().chain(reads.into_iter().flatten()).for_each(&mut *visit);
         }
+        for claims in self.claims.values_mut() {
+            let Claims { first, last, ended, on_its_way } = claims;
+            let ended = ended.as_mut().map(|ended| &mut ended.at);
+            [first, last].into_iter().chain(ended).chain(on_its_way.as_mut()).for_each(&mut *visit);
+        }
     }
 
-    /// What is known of an id.
+    /// What is known of an id, for an object in this namespace.
     #[must_use]
-    pub fn get(&self, id: InstanceId) -> LastCall {
+    pub fn get(&self, id: InstanceId, namespace: &str) -> LastCall {
+        let mut call = self.own(id);
+        if self.claims.is_empty() {
+            return call;
+        }
+        let of_id = (id, Arc::from(""))..;
+        for ((_, claimed_by), claims) in self.claims.range(of_id).take_while(|((other, _), _)| *other == id) {
+            if **claimed_by == *namespace {
+                call.ended = latest(call.ended, claims.ended);
+                call.on_its_way = call.on_its_way.max(claims.on_its_way);
+            } else {
+                call.claimed_elsewhere = call.claimed_elsewhere.max(Some(claims.first));
+            }
+        }
+        call
+    }
+
+    /// What this process has done and seen itself.
+    fn own(&self, id: InstanceId) -> LastCall {
         self.by_id.get(&id).copied().unwrap_or_default()
     }
 
     /// Claims the ids of a call about to be made, each with the state that its look showed. If a call that names one of them
     /// is being made, it claims none and returns false.
     pub fn claim(&mut self, ids: &[(InstanceId, Live)]) -> bool {
-        if ids.iter().any(|(id, _)| self.get(*id).in_flight.is_some()) {
+        if ids.iter().any(|(id, _)| self.own(*id).in_flight.is_some()) {
             return false;
         }
         for (id, live) in ids {
@@ -108,7 +151,8 @@ impl CallHistory {
             }
             Seen::ShuttingDown | Seen::Terminated => {
                 self.found(id, sent);
-                self.heard_on_its_way(id, sent);
+                let call = self.by_id.entry(id).or_default();
+                call.on_its_way = call.on_its_way.max(Some(sent));
             }
             Seen::Live(_) | Seen::Other(_) | Seen::Unreadable => self.found(id, sent),
         }
@@ -121,34 +165,43 @@ impl CallHistory {
         }
     }
 
-    /// Enters a call that another process made, as the record of an object tells of it.
-    pub fn heard_call(&mut self, id: InstanceId, heard: Ended, now: Mono, settings: &Settings) {
+    /// Enters a call that another process made, as the record of an object in this namespace tells of it.
+    pub fn heard_call(
+        &mut self,
+        id: InstanceId,
+        namespace: &Arc<str>,
+        heard: Ended,
+        now: Mono,
+        settings: &Settings,
+    ) {
         if heard.at + settings.settle * PATIENCE < now {
             return;
         }
-        let call = self.by_id.entry(id).or_default();
-        let known = call.ended.unwrap_or(heard);
-        let effect = match (known.effect, heard.effect) {
-            (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
-            _ => Effect::Accepted,
-        };
-        call.ended = Some(Ended { at: known.at.max(heard.at), effect, before: known.before });
+        let claims = self.claims(id, namespace, now);
+        claims.ended = latest(claims.ended, Some(heard));
     }
 
-    /// Enters that an id was seen on its way at this time: by a read, or by the record of an object where no call is known to
-    /// have named it.
-    pub fn heard_on_its_way(&mut self, id: InstanceId, at: Mono) {
-        let call = self.by_id.entry(id).or_default();
-        call.on_its_way = call.on_its_way.max(Some(at));
+    /// Enters that the record of an object in this namespace says that an id is on its way, where no call is known to have
+    /// named it.
+    pub fn heard_on_its_way(&mut self, id: InstanceId, namespace: &Arc<str>, now: Mono) {
+        let claims = self.claims(id, namespace, now);
+        claims.on_its_way = claims.on_its_way.max(Some(now));
+    }
+
+    fn claims(&mut self, id: InstanceId, namespace: &Arc<str>, now: Mono) -> &mut Claims {
+        let new = Claims { first: now, last: now, ended: None, on_its_way: None };
+        let claims = self.claims.entry((id, namespace.clone())).or_insert(new);
+        claims.last = claims.last.max(now);
+        claims
     }
 
     /// Whether it holds no call and nothing that is on its way. What is left then, series of not-found reads, may be lost: they
     /// begin again.
     #[must_use]
     pub fn knows_no_call(&self) -> bool {
-        self.by_id
-            .values()
-            .all(|call| call.in_flight.is_none() && call.ended.is_none() && call.on_its_way.is_none())
+        let over =
+            |call: &LastCall| call.in_flight.is_none() && call.ended.is_none() && call.on_its_way.is_none();
+        self.claims.is_empty() && self.by_id.values().all(over)
     }
 
     /// Forgets what no rule needs any more. [`PATIENCE`] × settle after a call any live state allows another, so what is older
@@ -159,6 +212,11 @@ impl CallHistory {
             return;
         }
         self.swept = now;
+        // A call of another process may end only some time from now.
+        self.claims.retain(|_, claims| {
+            let last = claims.ended.map_or(claims.last, |ended| ended.at.max(claims.last));
+            now - last < life
+        });
         self.by_id.retain(|_, call| {
             let younger = |at: Option<Mono>, life| at.is_some_and(|at| now - at < life);
             if !younger(call.ended.map(|ended| ended.at), life) && !younger(call.on_its_way, life) {
@@ -173,6 +231,16 @@ impl CallHistory {
     }
 }
 
+/// The later of two calls that may have had an effect. If one was accepted, so was the id.
+fn latest(own: Option<Ended>, claimed: Option<Ended>) -> Option<Ended> {
+    let (Some(known), Some(heard)) = (own, claimed) else { return own.or(claimed) };
+    let effect = match (known.effect, heard.effect) {
+        (Effect::Unknown, Effect::Unknown) => Effect::Unknown,
+        _ => Effect::Accepted,
+    };
+    Some(Ended { at: known.at.max(heard.at), effect, before: known.before })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,8 +250,12 @@ mod tests {
         InstanceId::from_u128(1)
     }
 
+    fn fleet() -> Arc<str> {
+        "fleet".into()
+    }
+
     fn is_empty(calls: &CallHistory) -> bool {
-        calls.by_id.is_empty()
+        calls.by_id.is_empty() && calls.claims.is_empty()
     }
 
     fn ended(at: Mono, effect: Effect, before: Option<Live>) -> Ended {
@@ -196,8 +268,8 @@ mod tests {
         let mut calls = CallHistory::default();
         assert!(calls.claim(&[(id(), Live::Running)]));
         assert!(!calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
-        assert_eq!(calls.get(id()).in_flight, Some(Live::Running), "as the first claimed it");
-        assert_eq!(calls.get(other), LastCall::default(), "all or none");
+        assert_eq!(calls.get(id(), "fleet").in_flight, Some(Live::Running), "as the first claimed it");
+        assert_eq!(calls.get(other, "fleet"), LastCall::default(), "all or none");
         calls.release(&[id()], then(), |_| None);
         assert!(calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
     }
@@ -255,8 +327,8 @@ mod tests {
                 calls.release(&[id()], at, |_| Some(effect));
             }
             for _ in 0..2 {
-                calls.heard_call(id(), ended(at, effect, None), then(), &Settings::default());
-                assert_eq!(calls.get(id()).ended, Some(expected), "{own:?} {effect:?}");
+                calls.heard_call(id(), &fleet(), ended(at, effect, None), then(), &Settings::default());
+                assert_eq!(calls.get(id(), "fleet").ended, Some(expected), "{own:?} {effect:?}");
             }
         }
     }
@@ -267,8 +339,8 @@ mod tests {
         let last = then() + settings.settle * PATIENCE;
         for (now, heard) in [(last, true), (last + MICRO, false)] {
             let mut calls = CallHistory::default();
-            calls.heard_call(id(), ended(then(), Effect::Accepted, None), now, &settings);
-            assert_eq!(calls.get(id()).ended.is_some(), heard);
+            calls.heard_call(id(), &fleet(), ended(then(), Effect::Accepted, None), now, &settings);
+            assert_eq!(calls.get(id(), "fleet").ended.is_some(), heard);
         }
     }
 
@@ -281,7 +353,7 @@ mod tests {
         let over = then() + life;
         let read = |seen: Seen| move |calls: &mut CallHistory| calls.saw(id(), &seen, then());
         let call = |calls: &mut CallHistory| {
-            calls.heard_call(id(), ended(then(), Effect::Unknown, None), then(), &settings);
+            calls.heard_call(id(), &fleet(), ended(then(), Effect::Unknown, None), then(), &settings);
         };
         let flying = |calls: &mut CallHistory| {
             assert!(calls.claim(&[(id(), Live::Running)]));
@@ -293,7 +365,7 @@ mod tests {
         let table: [(&str, Happens<'_>, bool); 6] = [
             ("a call that ended", &call, false),
             ("shutting down", &read(Seen::ShuttingDown), false),
-            ("on its way by the record", &|calls| calls.heard_on_its_way(id(), then()), false),
+            ("on its way by the record", &|calls| calls.heard_on_its_way(id(), &fleet(), then()), false),
             ("found again", &not_found_and_found, false),
             ("a series of not-found reads", &read(Seen::NotFound), true),
             ("a call being made", &flying, true),
@@ -308,5 +380,27 @@ mod tests {
                 assert_eq!(calls.knows_no_call(), only_series || !kept, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn what_another_namespace_claims_counts_from_its_first_claim_and_is_not_renewed() {
+        let settings = Settings::default();
+        let mut calls = CallHistory::default();
+        let mut now = then();
+        for _ in 0..1_000 {
+            calls.heard_call(id(), &fleet(), ended(now, Effect::Accepted, None), now, &settings);
+            calls.heard_on_its_way(id(), &fleet(), now);
+            calls.sweep(now, &settings);
+            let own = calls.get(id(), "fleet");
+            assert_eq!((own.ended.map(|call| call.at), own.on_its_way), (Some(now), Some(now)), "its own");
+            let expected = LastCall { claimed_elsewhere: Some(then()), ..LastCall::default() };
+            assert_eq!(calls.get(id(), "other"), expected);
+            now = now + settings.settle;
+        }
+        assert_eq!(calls.get(InstanceId::from_u128(2), "other"), LastCall::default());
+        // What this process did and saw itself, every namespace believes.
+        assert!(calls.claim(&[(id(), Live::Running)]));
+        calls.release(&[id()], now, |_| Some(Effect::Accepted));
+        assert_eq!(calls.get(id(), "other").ended.map(|call| call.at), Some(now));
     }
 }

@@ -42,19 +42,25 @@ impl CallFacts {
     /// When the last call ended, or will have ended at the latest; none if no call is known.
     #[must_use]
     pub fn last_end(&self) -> Option<Mono> {
-        [self.last_call.ended, self.own_end].into_iter().flatten().map(|ended| ended.at).max()
+        let ends = [self.last_call.ended, self.own_end].into_iter().flatten().map(|ended| ended.at);
+        ends.chain(self.last_call.claimed_elsewhere).max()
     }
 }
 
-/// Gathers the calls that name each id of a record, in the order of its rows. Rows that have ended
-/// need none.
+/// Gathers the calls that name each id of the record of an object in this namespace, in the order of
+/// its rows. Rows that have ended need none.
 #[must_use]
-pub fn gather(ledger: &Ledger, memory: &Memory, call_history: &CallHistory) -> Vec<CallFacts> {
+pub fn gather(
+    ledger: &Ledger,
+    memory: &Memory,
+    call_history: &CallHistory,
+    namespace: &str,
+) -> Vec<CallFacts> {
     let of_row = |row: &Row| {
         if row.progress.ended() {
             return CallFacts::default();
         }
-        let last_call = call_history.get(row.id);
+        let last_call = call_history.get(row.id, namespace);
         let batch_call = batch_call(row, ledger, memory);
         let in_flight = matches!(batch_call, BatchCall::OwnInFlight | BatchCall::ForeignInFlight);
         CallFacts {

@@ -134,7 +134,10 @@ fn proof_from(row_facts: &RowFacts<'_>, settings: &Settings) -> Option<Mono> {
         let error_came_after = now_error.is_some_and(|(_, sent)| *sent > at);
         at + if error_came_after { settings.settle } else { patience }
     });
-    calls.ends(row).into_iter().flatten().map(after_call).chain(after_shutting_down).max()
+    // Anyone who may write a status there can claim a call: its word is waited for no longer than that.
+    let after_claim = calls.last_call.claimed_elsewhere.map(|first| first + settings.settle);
+    let after_calls = calls.ends(row).into_iter().flatten().map(after_call);
+    after_calls.chain(after_shutting_down).chain(after_claim).max()
 }
 
 #[cfg(test)]

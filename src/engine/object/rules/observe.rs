@@ -46,13 +46,13 @@ pub struct LiveRead<'a> {
 /// Takes note of a live read in what this process knows of the object, and of the calls at its
 /// endpoint and project. Returns the calls that name each row, for the rules that follow.
 pub fn observe(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut CallHistory) -> Vec<CallFacts> {
-    let LiveRead { spec, ledger, now, settings, .. } = *read;
+    let LiveRead { spec, ledger, now, .. } = *read;
     observe_clocks(read, memory);
     observe_bisection(read, memory);
     observe_spec(spec, memory, now.mono);
-    learn_calls(ledger, memory, call_history, now.mono, settings);
+    learn_calls(read, memory, call_history);
     forget_unread(ledger, memory);
-    let calls = last_call::gather(ledger, memory, call_history);
+    let calls = last_call::gather(ledger, memory, call_history, &spec.meta.namespace);
     count_not_found(&calls, memory);
     calls
 }
@@ -109,18 +109,14 @@ fn observe_spec(spec: &DeletionSpec, memory: &mut Memory, now: Mono) {
 
 /// Tells the call history what the record says of calls that this process did not make. What one
 /// object knows, all objects that name these ids know, also after that object is gone.
-fn learn_calls(
-    ledger: &Ledger,
-    memory: &mut Memory,
-    call_history: &mut CallHistory,
-    now: Mono,
-    settings: &Settings,
-) {
+fn learn_calls(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut CallHistory) {
+    let LiveRead { spec, ledger, settings, .. } = *read;
+    let (now, namespace) = (read.now.mono, &spec.meta.namespace);
     for (position, row) in ledger.rows.iter().enumerate().filter(|(_, row)| !row.progress.ended()) {
         let accepted = matches!(row.progress, Progress::Accepted { .. });
         let Some(number) = row.progress.batch() else {
             if accepted && memory.is_first_record(position) {
-                call_history.heard_on_its_way(row.id, now);
+                call_history.heard_on_its_way(row.id, namespace, now);
             }
             continue;
         };
@@ -137,7 +133,8 @@ fn learn_calls(
             end
         });
         let effect = if accepted { Effect::Accepted } else { Effect::Unknown };
-        call_history.heard_call(row.id, Ended { at, effect, before: None }, now, settings);
+        let heard = Ended { at, effect, before: None };
+        call_history.heard_call(row.id, namespace, heard, now, settings);
     }
 }
 

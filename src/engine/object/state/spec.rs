@@ -1,6 +1,6 @@
 //! The parsed spec: which instances may be deleted, and how.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -12,6 +12,8 @@ use crate::{
 /// What the metadata of an object ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
+    /// `metadata.namespace`.
+    pub namespace: Arc<str>,
     /// `metadata.generation`.
     pub generation: i64,
     /// The object has a deletionTimestamp: nothing new is started for it.

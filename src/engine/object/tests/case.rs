@@ -143,7 +143,7 @@ impl Case {
     /// A rule judges the case.
     pub fn judge<T>(&mut self, now: Now, rule: impl FnOnce(&mut Ledger, &Facts<'_>) -> T) -> T {
         let Self { spec, ledger, memory, call_history, settings } = self;
-        let calls = last_call::gather(ledger, memory, call_history);
+        let calls = last_call::gather(ledger, memory, call_history, &spec.meta.namespace);
         rule(ledger, &Facts { spec, memory, calls: &calls, now: &now, settings })
     }
 }

@@ -143,7 +143,7 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "an id in two calls of two objects at once",
         file: "src/engine/account/call_history.rs",
-        find: "        if ids.iter().any(|(id, _)| self.get(*id).in_flight.is_some()) {\n            return false;\n        }\n",
+        find: "        if ids.iter().any(|(id, _)| self.own(*id).in_flight.is_some()) {\n            return false;\n        }\n",
         replace: "",
         found_by: &[Tables],
     },
@@ -286,6 +286,48 @@ pub const MISTAKES: &[Mistake] = &[
         find: "    if context.scope.holds(&key.namespace, &live.labels) {\n",
         replace: "    if context.scope.holds(&key.namespace, &live.labels) || !context.draining() {\n",
         found_by: &[Client],
+    },
+    Mistake {
+        name: "a forged claim of another namespace believed",
+        file: "src/engine/account/call_history.rs",
+        find: "if **claimed_by == *namespace {",
+        replace: "if **claimed_by == *namespace || !claimed_by.is_empty() {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a forged claim of another namespace renewed",
+        file: "src/engine/account/call_history.rs",
+        find: "call.claimed_elsewhere = call.claimed_elsewhere.max(Some(claims.first));",
+        replace: "call.claimed_elsewhere = call.claimed_elsewhere.max(Some(claims.last));",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a refused password tried by each project",
+        file: "src/cloud/credential/attempts.rs",
+        find: ".find(|refused| refused.credential == *credential)",
+        replace: ".find(|refused| refused.credential == *credential && now < refused.at)",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a worker waits for IAM",
+        file: "src/controller/deletes/submit.rs",
+        find: "Current::Asked(answered) => return Err(NotStored::TokenAsked(answered)),",
+        replace: "Current::Asked(answered) => {\n            answered.await;\n            return Err(NotStored::TokenAsked(futures::future::ready(()).boxed()));\n        }",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "the token of a ServiceAccount sent to the cloud",
+        file: "src/controller/accounts/secrets.rs",
+        find: "if is_of_kubernetes(given) {",
+        replace: "if demanded.is_some() && is_of_kubernetes(given) {",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "an object that waits for its Secret read every two minutes",
+        file: "src/engine/object/decide/draft.rs",
+        find: "if memory.waits_for_secret() {",
+        replace: "if memory.waits_for_secret() && facts.spec.dry_run {",
+        found_by: &[Tables],
     },
 ];
 

@@ -26,7 +26,7 @@ impl Case {
     }
 
     fn calls(&self) -> CallFacts {
-        gather(&self.ledger, &self.memory, &self.call_history)[0]
+        gather(&self.ledger, &self.memory, &self.call_history, &self.spec.meta.namespace)[0]
     }
 
     fn last_end(&self) -> Option<Mono> {
@@ -293,4 +293,23 @@ fn a_later_read_of_another_object_that_did_not_find_it_makes_a_look_stale() {
     assert_eq!(found(sent).verdict(now), send(Live::Running, sent), "one 404 is no proof of anything");
     let gone = Case::pending().last_call(&Seen::Terminated, then()).seen(Live::Running, before);
     assert!(matches!(gone.verdict(then()), Verdict::Settling { .. }));
+}
+
+#[test]
+fn a_call_that_another_namespace_claims_is_waited_for_one_settle_and_no_longer() {
+    let (settings, hostile) = (Settings::default(), "hostile".into());
+    for effect in [Effect::Unknown, Effect::Accepted] {
+        let mut case = Case::pending();
+        // Someone there writes another batch into a status, again and again.
+        for renewals in 0..100 {
+            let now = then() + settings.settle * renewals;
+            let forged = Ended { at: now + INTENT_LIFE + settings.request_timeout, effect, before: None };
+            case.call_history.heard_call(case.id(), &hostile, forged, now, &settings);
+            case.call_history.heard_on_its_way(case.id(), &hostile, now);
+        }
+        let until = then() + settings.settle;
+        assert_eq!(case.verdict(then()), Verdict::Settling { until }, "{effect:?}");
+        let after = until + MICRO;
+        assert_eq!(case.seen(Live::Running, after).verdict(after), send(Live::Running, after), "{effect:?}");
+    }
 }
