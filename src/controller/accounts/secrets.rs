@@ -57,7 +57,7 @@ const OPAQUE: &str = "Opaque";
 
 /// Why a Secret of this type is not for the cloud; `None` if it may be used.
 ///
-/// Whoever may create an object, but not read Secrets, could otherwise have the token of a ServiceAccount sent to the cloud.
+/// Anyone who may create an object, but not read Secrets, could otherwise have the token of a ServiceAccount sent to the cloud.
 fn unsuited(given: Option<&str>, demanded: Option<&str>) -> Option<String> {
     let given = given.filter(|given| !given.is_empty()).unwrap_or(OPAQUE);
     let create = demanded.unwrap_or(OPAQUE);

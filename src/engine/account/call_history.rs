@@ -4,7 +4,7 @@
 //! that was sent before another object's call ended is no proof for either.
 //!
 //! Calls and reads of this process are facts. What the record of an object tells of the calls of another process is a claim:
-//! whoever may write a status can forge one. Objects of the same namespace believe it. Those of other namespaces, who may be
+//! anyone who may write a status can forge one. Objects of the same namespace believe it. Those of other namespaces, who may be
 //! other tenants, only wait one settle for it, once: then a read shows what is true.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
