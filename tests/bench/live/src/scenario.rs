@@ -151,7 +151,7 @@ impl Scenario {
                 objects: 100,
                 median: Duration::from_secs(20),
                 flags: &["--delete-rate", "200", "--read-rate", "200"],
-                musts: &[(Figure::DeleteCalls, Bound::Least), (Figure::PeakMemory, Bound::AtMost(40.0))],
+                musts: &[(Figure::DeleteCalls, Bound::Least), (Figure::PeakMemory, Bound::AtMost(64.0))],
                 // Twice that many objects keep two processors busy.
                 at_once: 2,
                 ..base.clone()
