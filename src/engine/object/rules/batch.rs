@@ -1,6 +1,6 @@
 //! The *batch* rule: full batches of the endpoint's size and one rest, in the order of the spec.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     facts::{Facts, RowFacts},
@@ -122,8 +122,27 @@ impl Candidates {
     /// Number of calls that these ids come to, those that still need a look included.
     #[must_use]
     pub fn calls(&self, apart: &[Vec<InstanceId>], batch_size: usize) -> usize {
-        let in_line = self.in_line();
-        if in_line == 0 { 0 } else { apart.len() + in_line.div_ceil(batch_size) }
+        self.shares(apart).iter().map(|share| share.in_line().div_ceil(batch_size)).sum()
+    }
+
+    /// The ids in line that share calls: those of each part, and last all others.
+    fn shares(&self, apart: &[Vec<InstanceId>]) -> Vec<Share> {
+        let parts = apart.iter().enumerate();
+        let parts: HashMap<InstanceId, usize> =
+            parts.flat_map(|(part, ids)| ids.iter().map(move |id| (*id, part))).collect();
+        let mut shares = vec![Share::default(); apart.len() + 1];
+        let mut enter = |id: &InstanceId, enter: fn(&mut Share, InstanceId)| {
+            let share = parts.get(id).copied().unwrap_or(apart.len());
+            if let Some(share) = shares.get_mut(share) {
+                enter(share, *id);
+            }
+        };
+        self.ready.iter().for_each(|ready| enter(&ready.id, |share, _| share.settled += 1));
+        self.look.iter().for_each(|id| enter(id, |share, id| share.look.push(id)));
+        let look: HashSet<&InstanceId> = self.look.iter().collect();
+        let asked = self.unready.iter().filter(|id| !look.contains(id));
+        asked.for_each(|id| enter(id, |share, _| share.settled += 1));
+        shares
     }
 
     /// Keeps only the ids to look at that `calls` calls need, those that are sent apart first. An
@@ -137,9 +156,29 @@ impl Candidates {
         if calls >= parallel {
             return;
         }
-        let apart: HashSet<InstanceId> = apart.iter().flatten().copied().collect();
-        self.look.sort_by_key(|id| !apart.contains(id));
-        self.look.truncate((calls * batch_size).saturating_sub(self.ready.len() + self.asked));
+        let mut left = calls;
+        let mut look = Vec::new();
+        for share in self.shares(apart) {
+            let room = (left * batch_size).saturating_sub(share.settled);
+            left = left.saturating_sub(share.in_line().div_ceil(batch_size));
+            look.extend(share.look.into_iter().take(room));
+        }
+        self.look = look;
+    }
+}
+
+/// Ids in line that share calls.
+#[derive(Clone, Debug, Default)]
+struct Share {
+    /// Number of ids that were looked at, or for which a look has been asked.
+    settled: usize,
+    /// Ids that need a look first.
+    look: Vec<InstanceId>,
+}
+
+impl Share {
+    fn in_line(&self) -> usize {
+        self.settled + self.look.len()
     }
 }
 
@@ -275,6 +314,34 @@ mod tests {
     }
 
     #[test]
+    fn l02_ready_ids_take_the_place_of_looks_only_in_their_own_call() {
+        let id = |n: u128| InstanceId::from_u128(n);
+        let part = |ids: std::ops::Range<u128>| ids.map(id).collect::<Vec<_>>();
+        // Ready ids are 0, 1, 2, …; ids to look at 10,000, …; ids for which a look has been asked 20,000, ….
+        let unfinished: Vec<_> = part(0..24).into_iter().chain(part(10_000..10_001)).collect();
+        let asked: Vec<_> = part(0..24).into_iter().chain(part(20_000..20_001)).collect();
+        // Candidates, parts, calls that they come to, and what is looked at for one, two, three calls.
+        let table = [
+            (candidates_of(50, 11, 0), vec![unfinished.clone()], 2, [1, 11, 11]),
+            (candidates_of(24, 1, 0), vec![unfinished.clone()], 1, [1, 1, 1]),
+            (candidates_of(24, 101, 0), vec![unfinished], 3, [1, 51, 101]),
+            (candidates_of(50, 10, 1), vec![asked], 2, [0, 10, 10]),
+            (candidates_of(50, 10, 0), vec![part(0..25), part(25..50)], 3, [0, 0, 10]),
+            (candidates_of(0, 60, 0), vec![part(0..25), part(10_000..10_010)], 2, [10, 60, 60]),
+            (candidates_of(10, 60, 0), vec![], 2, [40, 60, 60]),
+            (candidates_of(0, 0, 0), vec![part(0..25)], 0, [0, 0, 0]),
+        ];
+        for (candidates, apart, calls, looks) in table {
+            assert_eq!(candidates.calls(&apart, BATCH_SIZE), calls, "{apart:?}");
+            for (permitted, expected) in (1..).zip(looks) {
+                let mut candidates = candidates.clone();
+                candidates.look_no_further(&apart, permitted, (BATCH_SIZE, 4));
+                assert_eq!(candidates.look.len(), expected, "{permitted} calls, {apart:?}");
+            }
+        }
+    }
+
+    #[test]
     fn parts_are_sent_apart_and_first() {
         let id = |n: u128| InstanceId::from_u128(n);
         let candidates = candidates_of(6, 0, 0);
@@ -316,9 +383,9 @@ mod tests {
             assert_eq!(candidates.unready.len(), 200, "what is not looked at is not ready");
         }
         let mut candidates = candidates_of(10, 200, 30);
-        candidates.look_no_further(&apart, 1, (50, 4));
+        candidates.look_no_further(&apart, 2, (50, 4));
         assert_eq!(ids(&candidates)[..3], [whole.look[7], whole.look[150], whole.look[0]]);
-        assert_eq!(candidates.look.len(), 10);
+        assert_eq!(candidates.look.len(), 12, "a call of two, and one of 40 and 10");
         candidates_of(60, 1, 0).look_no_further(&[], 1, (50, 4));
     }
 
@@ -331,7 +398,10 @@ mod tests {
             ((1, 0, 0), 0, 1),
             ((20, 20, 10), 0, 1),
             ((20, 20, 11), 0, 2),
-            ((1, 0, 0), 1, 2),
+            // Id 1 is apart, if it is in line.
+            ((1, 0, 0), 1, 1),
+            ((2, 0, 0), 1, 2),
+            ((60, 0, 0), 1, 3),
         ] {
             assert_eq!(candidates_of(ready, look, asked).calls(&apart[..parts], 50), calls);
         }
