@@ -1,5 +1,7 @@
 //! Whether this process leads. The election in `runtime` sets it; everything that only a leader may do asks it first.
 
+use std::{fmt, sync::Arc};
+
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -45,23 +47,37 @@ impl Leadership {
 }
 
 /// Guards the departure of a delete call: the call may leave before a deadline, and only while this process leads.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DepartureGuard {
     leave_by: Deadline,
     leadership: Leadership,
+    barred: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl fmt::Debug for DepartureGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DepartureGuard").field("leave_by", &self.leave_by).finish_non_exhaustive()
+    }
 }
 
 impl DepartureGuard {
     /// Lets a call leave until the deadline while `leadership` holds.
     #[must_use]
     pub fn new(leave_by: Deadline, leadership: &Leadership) -> Self {
-        Self { leave_by, leadership: leadership.clone() }
+        Self { leave_by, leadership: leadership.clone(), barred: None }
+    }
+
+    /// Lets the call leave only if `barred` says no at that moment.
+    #[must_use]
+    pub fn unless(self, barred: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { barred: Some(Arc::new(barred)), ..self }
     }
 
     /// Whether the call may still leave.
     #[must_use]
     pub fn allows(&self) -> bool {
-        !self.leave_by.is_over() && self.leadership.leads()
+        let barred = || self.barred.as_ref().is_some_and(|barred| barred());
+        !self.leave_by.is_over() && self.leadership.leads() && !barred()
     }
 }
 

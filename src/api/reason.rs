@@ -184,7 +184,7 @@ impl ReadyReason {
             Self::Expired => {
                 "to try again, create a new InstanceDeletion with the failed ids and a later notAfter"
             }
-            Self::InvalidSpec => "delete this object and create a valid one",
+            Self::InvalidSpec => "correct the spec, or delete this object and create a valid one",
         }
     }
 }

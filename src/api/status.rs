@@ -165,6 +165,9 @@ pub struct BatchStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int32"))]
     pub returned: Option<u32>,
+    /// True if the call certainly deleted nothing: the cloud refused it, or it was never sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_effect: Option<bool>,
     /// Random token of the process and wave that stored this row before its call.
     #[schemars(length(max = 32))]
     pub claim: String,

@@ -31,7 +31,7 @@ use crate::{
     clock::Clock,
     engine::{
         InstanceId,
-        outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
+        outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
         settings::{BATCH_SIZE, READ_SIZE},
         state::Seen,
     },
@@ -141,7 +141,7 @@ impl Client {
             Err(failed) => {
                 let message = message_of(&failed, &redact, REPLY_CAP);
                 match failed.error {
-                    ExchangeError::TooLate => CallOutcome::NotSent,
+                    ExchangeError::TooLate => CallOutcome::NotSent(Unsent::TooLate),
                     ExchangeError::NotTried(why) => {
                         CallOutcome::Refused { refusal: Refusal::Whole, trouble: why.trouble, message }
                     }

@@ -107,7 +107,7 @@ impl CloudMetrics {
 mod tests {
     use super::*;
     use crate::{
-        engine::outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
+        engine::outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
         metrics::testing::{sample, scraped},
     };
 
@@ -144,7 +144,7 @@ mod tests {
             (refused(Trouble::Forbidden), "forbidden"),
             (refused(Trouble::RequestRefused), "refused"),
             (refused(Trouble::EndpointMisconfigured), "misconfigured"),
-            (CallOutcome::NotSent, "too_late"),
+            (CallOutcome::NotSent(Unsent::TooLate), "too_late"),
         ];
         for (outcome, label) in table {
             assert_eq!(outcome.label(), label, "{outcome:?}");

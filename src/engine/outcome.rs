@@ -60,8 +60,34 @@ pub enum CallOutcome {
         /// What the cloud or the transport said.
         message: CloudMessage,
     },
-    /// The request did not leave in time after its intent was written. Nothing stands in the way: begin again.
-    NotSent,
+    /// The request never left. Nothing stands in the way: begin again.
+    NotSent(Unsent),
+}
+
+/// Why a call was never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unsent {
+    /// Its intent may be stored, and no acknowledgement says so.
+    Unacknowledged,
+    /// It did not leave in time after its intent was written, or this process lost its lease.
+    TooLate,
+    /// After the decision, this process learned that one of its ids is on its way or gone, or that another call names it.
+    Overtaken,
+    /// This process is stopping.
+    Stopping,
+}
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unacknowledged => "the write of its intent was not acknowledged",
+            Self::TooLate => "too late after its intent, or another process leads",
+            Self::Overtaken => {
+                "one of its instances was seen on its way or gone meanwhile; the others go on at once"
+            }
+            Self::Stopping => "this process is stopping, and its successor goes on",
+        })
+    }
 }
 
 /// How a call that ended may have left one instance.
@@ -80,7 +106,7 @@ impl CallOutcome {
         match self {
             Self::Accepted { ids, .. } if ids.contains(&id) => Some(Effect::Accepted),
             Self::Accepted { .. } | Self::Unknown { .. } => Some(Effect::Unknown),
-            Self::Refused { .. } | Self::NotSent => None,
+            Self::Refused { .. } | Self::NotSent(_) => None,
         }
     }
 
@@ -90,7 +116,7 @@ impl CallOutcome {
     pub fn blocks_others(&self) -> bool {
         match self {
             Self::Unknown { .. } | Self::Refused { refusal: Refusal::Whole, .. } => true,
-            Self::Accepted { .. } | Self::Refused { .. } | Self::NotSent => false,
+            Self::Accepted { .. } | Self::Refused { .. } | Self::NotSent(_) => false,
         }
     }
 
@@ -107,7 +133,16 @@ impl CallOutcome {
             Self::Refused { refusal, trouble, .. } => {
                 Self::Refused { refusal: refusal.without_ids(), trouble: *trouble, message }
             }
-            Self::NotSent => Self::NotSent,
+            Self::NotSent(why) => Self::NotSent(*why),
+        }
+    }
+
+    /// Whether the call certainly deleted nothing, so that nobody has to wait for it.
+    #[must_use]
+    pub fn had_no_effect(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::NotSent(_) => true,
+            Self::Accepted { .. } | Self::Unknown { .. } => false,
         }
     }
 
@@ -118,7 +153,7 @@ impl CallOutcome {
             Self::Accepted { message, .. }
             | Self::Unknown { message, .. }
             | Self::Refused { message, .. } => Some(message),
-            Self::NotSent => None,
+            Self::NotSent(_) => None,
         }
     }
 
@@ -129,7 +164,7 @@ impl CallOutcome {
             Self::Accepted { .. } => "ok",
             Self::Unknown { .. } => "unknown",
             Self::Refused { trouble, .. } => trouble.label(),
-            Self::NotSent => "too_late",
+            Self::NotSent(_) => "too_late",
         }
     }
 }
@@ -144,7 +179,7 @@ impl fmt::Display for CallOutcome {
             }
             Self::Unknown { message, .. } => write!(f, "outcome unknown: {}", message.text),
             Self::Refused { message, .. } => write!(f, "refused: {}", message.text),
-            Self::NotSent => f.write_str("not sent: too late after its intent, or another process leads"),
+            Self::NotSent(why) => write!(f, "not sent: {why}"),
         }
     }
 }
@@ -310,7 +345,7 @@ mod tests {
             refused(Refusal::UnnamedConflict, form),
             refused(Refusal::Missing(vec![id(1)]), form),
             refused(Refusal::Invalid(vec![id(1)]), form),
-            CallOutcome::NotSent,
+            CallOutcome::NotSent(Unsent::TooLate),
         ]
     }
 

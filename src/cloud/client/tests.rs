@@ -95,7 +95,7 @@ async fn s13_of_a_call_that_is_too_late_no_byte_leaves() {
     };
     let (ids, now) = (ids(1), within(Duration::ZERO));
     let (bytes, reply) = tokio::join!(server, delete(&url, 30, &ids, now));
-    assert_eq!(reply, CallOutcome::NotSent);
+    assert_eq!(reply, CallOutcome::NotSent(Unsent::TooLate));
     assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
 }
 
@@ -116,7 +116,7 @@ async fn s13_nor_on_a_connection_that_is_open_already() {
         client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), within(Duration::ZERO)).await
     };
     let ((first, bytes), reply) = tokio::join!(server, calls);
-    assert_eq!((first.is_some(), reply), (true, CallOutcome::NotSent));
+    assert_eq!((first.is_some(), reply), (true, CallOutcome::NotSent(Unsent::TooLate)));
     assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes));
     // Should the second call have opened a connection of its own, nothing came over it either.
     while let Some(Ok((mut stream, _))) = listener.accept().now_or_never() {

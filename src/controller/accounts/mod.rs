@@ -168,7 +168,9 @@ impl Account {
                 closed_for = rate.closed(now);
             }
             CallOutcome::Unknown { unavailable: true, .. } => rate.refused(SlowDown::Unavailable, now),
-            CallOutcome::Unknown { .. } | CallOutcome::Refused { .. } | CallOutcome::NotSent => rate.over(),
+            CallOutcome::Unknown { .. } | CallOutcome::Refused { .. } | CallOutcome::NotSent(_) => {
+                rate.over()
+            }
         }
         let delete_calls = &mut lock(&self.delete_calls);
         delete_calls.ended(outcome, now);

@@ -8,9 +8,12 @@ use tracing::{info, warn};
 
 use crate::{
     cloud::Credential,
-    controller::state::{
-        context::Context,
-        objects::{ObjectHandle, Tracked},
+    controller::{
+        accounts::Account,
+        state::{
+            context::Context,
+            objects::{ObjectHandle, Tracked},
+        },
     },
     engine::{
         InstanceId,
@@ -18,7 +21,7 @@ use crate::{
             memory::CallEnd,
             wave::{Batch, Wave},
         },
-        outcome::{CallOutcome, CloudMessage, Trouble},
+        outcome::{CallOutcome, CloudMessage, Trouble, Unsent},
     },
     leadership::DepartureGuard,
     lock::lock,
@@ -40,13 +43,18 @@ pub fn claim(handle: &ObjectHandle, tracked: &mut Tracked, wave: &Wave) -> bool 
     true
 }
 
-/// Releases the ids of a wave whose calls will not be made, whether its intent is stored or not.
-pub fn give_up(context: &Context, handle: &ObjectHandle, wave: &Wave) {
+/// Releases the ids of a wave whose calls will not be made, whether its intent is stored or not. A later pass records that
+/// nothing was sent, where the intent is stored.
+pub fn give_up(context: &Context, handle: &ObjectHandle, wave: &Wave, why: Unsent) {
     let now = context.clock.mono();
     handle.account.abandon(wave.batches.len());
     for batch in &wave.batches {
         lock(&handle.account.call_history).release(&batch.ids(), now, |_| None);
     }
+    if let Some(memory) = &mut lock(&handle.tracked).memory {
+        memory.unsent(wave, why, now);
+    }
+    context.progress.notify_waiters();
 }
 
 /// Starts the calls of a wave whose intent is stored. Each must leave while `departure` allows it.
@@ -57,16 +65,16 @@ pub fn start(
     credential: Credential,
     departure: &DepartureGuard,
 ) {
-    {
-        // The drain looks for calls in flight under the same lock, so that it overlooks none.
-        let mut tracked = lock(&handle.tracked);
-        let memory = tracked.memory.as_mut().filter(|_| !context.draining());
-        let Some(memory) = memory else {
-            drop(tracked);
-            give_up(context, handle, &wave);
-            return;
-        };
-        memory.started(&wave);
+    if context.draining() {
+        warn!(
+            namespace = handle.key.namespace,
+            name = handle.key.name,
+            calls = wave.batches.len(),
+            "delete calls not sent: {}",
+            Unsent::Stopping
+        );
+        give_up(context, handle, &wave, Unsent::Stopping);
+        return;
     }
     handle.account.use_up(&handle.key, wave.batches.len());
     context.call_next(&handle.account);
@@ -85,6 +93,20 @@ pub fn start(
             call.ended(&outcome.unwrap_or_else(|_| cut_off()));
         });
     }
+}
+
+/// What this process has learned since the decision that bars the call of these ids, if anything. It is asked once more as the
+/// last thing before the request leaves.
+fn barred(
+    context: &Context,
+    account: &Account,
+    ids: &[InstanceId],
+    namespace: &Arc<str>,
+) -> Option<Unsent> {
+    if context.draining() {
+        return Some(Unsent::Stopping);
+    }
+    (!lock(&account.call_history).may_leave(ids, namespace)).then_some(Unsent::Overtaken)
 }
 
 /// The outcome of a call whose task panicked.
@@ -110,17 +132,35 @@ impl DeleteCall {
         let Self { context, handle, batch, credential } = self;
         let account = &handle.account;
         let leaves_at = account.departure(&credential.identity, context.clock.mono());
-        sleep_until(context.clock.instant(leaves_at)).await;
-        if context.draining() {
-            return CallOutcome::NotSent;
+        tokio::select! {
+            () = sleep_until(context.clock.instant(leaves_at)) => {}
+            () = context.drain_begins() => {}
         }
         let ids = batch.ids();
+        let barred = {
+            let (context, handle, ids) = (context.clone(), handle.clone(), ids.clone());
+            let namespace = Arc::from(handle.key.namespace.as_str());
+            move || barred(&context, &handle.account, &ids, &namespace)
+        };
+        if let Some(why) = barred() {
+            return CallOutcome::NotSent(why);
+        }
         info!(
             namespace = handle.key.namespace, name = handle.key.name, batch = batch.number, size = ids.len(),
             ids = %join(&ids), "sending a delete call"
         );
         let client = context.accounts.client();
-        client.delete_instances(&account.endpoint, &account.project, credential, &ids, departure).await
+        let departure = departure.unless({
+            let barred = barred.clone();
+            move || barred().is_some()
+        });
+        match client.delete_instances(&account.endpoint, &account.project, credential, &ids, departure).await
+        {
+            CallOutcome::NotSent(why) => CallOutcome::NotSent(barred().unwrap_or(why)),
+            outcome @ (CallOutcome::Accepted { .. }
+            | CallOutcome::Unknown { .. }
+            | CallOutcome::Refused { .. }) => outcome,
+        }
     }
 
     /// Enters the outcome where the account and the object find it, and wakes the object once its wave is over.
@@ -153,7 +193,7 @@ impl DeleteCall {
             let unrecorded = if tracked.gone { tracked.unrecorded() } else { Vec::new() };
             drop(tracked);
             for outcome in unrecorded {
-                outcome.publish(&context.events, &handle.key);
+                outcome.publish(&context.events, &handle.key, "the object is gone");
             }
             if over {
                 context.wake(&handle.key);
@@ -198,7 +238,7 @@ fn log(handle: &ObjectHandle, batch: &Batch, outcome: &CallOutcome) {
             error = message.text,
             "delete call refused"
         ),
-        CallOutcome::NotSent => {
+        CallOutcome::NotSent(_) => {
             warn!(namespace, name, batch = number, size, "delete call {outcome}");
         }
     }

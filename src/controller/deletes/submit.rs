@@ -21,6 +21,7 @@ use crate::{
     engine::{
         Mono,
         object::state::{blocker::blocker, wave::Wave},
+        outcome::Unsent,
     },
     leadership::DepartureGuard,
     lock::lock,
@@ -54,12 +55,12 @@ pub async fn submit(
             Submitted::Stored(Box::new(stored))
         }
         Ok(Err(failed)) => {
-            send::give_up(context, handle, &wave);
+            send::give_up(context, handle, &wave, Unsent::Unacknowledged);
             not_stored(context, handle, failed)
         }
         Err(panic) => {
             // The reconcile reports the panic; without this, no call could name these ids for as long as the process runs.
-            send::give_up(context, handle, &wave);
+            send::give_up(context, handle, &wave, Unsent::Unacknowledged);
             resume_unwind(panic)
         }
     }

@@ -167,9 +167,24 @@ async fn decide_and_carry_out(
     context.count(&mut lock(tracked), live, &live.status);
     let now = context.clock.now();
     if is_finished(&live.status) {
-        // No later decision needs the memory.
-        lock(tracked).memory = None;
-        lock(tracked).turn_asked = None;
+        let (unrecorded, calling) = {
+            let mut tracked = lock(tracked);
+            let calling = tracked.memory.as_ref().is_some_and(Memory::calls_in_flight);
+            let unrecorded = if calling { Vec::new() } else { tracked.unrecorded() };
+            if !calling {
+                // No later decision needs the memory.
+                tracked.memory = None;
+            }
+            tracked.turn_asked = None;
+            (unrecorded, calling)
+        };
+        // Another process ended the object while calls of this one were in flight.
+        for outcome in unrecorded {
+            outcome.publish(&context.events, key, "the object has ended");
+        }
+        if !calling {
+            context.progress.notify_waiters();
+        }
         calls_at(key, tracked, None);
         let ttl = live.spec.as_ref().ok().and_then(ttl);
         let decision = finished(&live.meta, &live.status, ttl, &now);
@@ -179,19 +194,11 @@ async fn decide_and_carry_out(
     let spec = spec.and_then(|spec| DeletionSpec::parse(spec, live.meta.clone()).map_err(|e| e.to_string()));
     let spec = match spec {
         Ok(spec) => spec,
-        Err(why) => {
-            let decision = decide_invalid(&why, &live.meta, &live.status, &now);
-            calls_at(key, tracked, None);
-            return carry_out(context, None, live, tracked, decision).await;
-        }
+        Err(why) => return invalid(context, live, tracked, &why).await,
     };
     let account = match context.accounts.of(&key.namespace, &spec) {
         Ok(account) => account,
-        Err(why) => {
-            let decision = decide_invalid(&why.to_string(), &live.meta, &live.status, &now);
-            calls_at(key, tracked, None);
-            return carry_out(context, None, live, tracked, decision).await;
-        }
+        Err(why) => return invalid(context, live, tracked, &why.to_string()).await,
     };
     let handle = ObjectHandle { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
     calls_at(key, tracked, Some(&handle.account));
@@ -204,6 +211,14 @@ async fn decide_and_carry_out(
         return Pass::Backoff(None);
     };
     carry_out(context, Some(&handle), live, tracked, decision).await
+}
+
+/// Decides about an object whose stored spec the schema refuses.
+async fn invalid(context: &Arc<Context>, live: &LiveObject, tracked: &Mutex<Tracked>, why: &str) -> Pass {
+    calls_at(&live.key, tracked, None);
+    let now = context.clock.now();
+    let decision = decide_invalid(why, &live.meta, &live.status, lock(tracked).memory.as_ref(), &now);
+    carry_out(context, None, live, tracked, decision).await
 }
 
 /// Notes the account that an object uses, and takes the object out of the queues of the account that it used before.
@@ -258,9 +273,10 @@ fn decided(
     let mut decision = prepared.conclude(answer);
     context.accounts.learn(&handle.account, memory);
     // The call history was read under this lock of the object, but another object may have claimed
-    // an id meanwhile.
+    // an id meanwhile. The drain begins before it looks under this lock for calls, so that it
+    // overlooks no wave.
     if let Next::Submit(wave) = &decision.next
-        && !send::claim(handle, tracked, wave)
+        && (context.draining() || !send::claim(handle, tracked, wave))
     {
         context.metrics.waved(WaveResult::Taken);
         decision = decision.without_its_wave(now.mono);
@@ -329,7 +345,7 @@ fn track(context: &Context, live: &LiveObject) -> Arc<Mutex<Tracked>> {
 /// Forgets an object that no longer exists, and publishes the outcomes that no status holds.
 fn gone(context: &Context, key: &Key) {
     for outcome in context.objects.forget(key) {
-        outcome.publish(&context.events, key);
+        outcome.publish(&context.events, key, "the object is gone");
     }
 }
 

@@ -1,9 +1,6 @@
 //! The context that all reconciles share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -64,7 +61,7 @@ pub struct Context {
     pub(in crate::controller) progress: Notify,
     /// Tells the watches to list again, since the API server holds older data than before.
     pub(in crate::controller) relist: watch::Sender<()>,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     /// Keys for the work queue, each with the moment at which its pass was asked for.
     added: mpsc::UnboundedSender<(Key, Mono)>,
 }
@@ -100,7 +97,7 @@ impl Context {
             scope: scope.clone(),
             progress: Notify::new(),
             relist: watch::Sender::default(),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::default(),
             added,
         };
         (Arc::new(context), keys)
@@ -157,11 +154,17 @@ impl Context {
 
     /// Whether the process drains: nothing new is started.
     pub(in crate::controller) fn draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        *self.draining.borrow()
+    }
+
+    /// Waits for the begin of the drain.
+    pub(in crate::controller) async fn drain_begins(&self) {
+        // This context holds the sender, so the channel stays open.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
     /// Begins the drain: nothing new is started from now on.
     pub(in crate::controller) fn start_draining(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.draining.send_replace(true);
     }
 }

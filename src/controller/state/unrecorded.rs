@@ -34,13 +34,13 @@ impl UnrecordedOutcome {
                 ids: call.ids.iter().map(|(id, _)| id.to_string()).collect(),
                 outcome: outcome.to_string(),
             }),
-            CallState::InFlight | CallState::Recorded { .. } | CallState::NotSent => None,
+            CallState::InFlight | CallState::Recorded { .. } => None,
         });
         ended.collect()
     }
 
-    /// Writes the outcome to the log and publishes an event about the object that is gone.
-    pub fn publish(self, events: &Events, key: &Key) {
+    /// Writes the outcome to the log and publishes an event about the object. `why` says why no status holds it.
+    pub fn publish(self, events: &Events, key: &Key, why: &str) {
         let Self { uid, batch, ids, outcome } = self;
         warn!(
             namespace = key.namespace,
@@ -49,9 +49,10 @@ impl UnrecordedOutcome {
             batch,
             ids = ids.join(","),
             outcome,
-            "the object is gone; this outcome of a delete call is recorded here only"
+            "{why}; this outcome of a delete call is recorded here only"
         );
-        let note = format!("The object is gone; batch {batch} ({} instances) {outcome}", ids.len());
+        let note =
+            format!("No status holds this, since {why}: batch {batch} ({} instances) {outcome}", ids.len());
         let action = format!("DeleteInstances-{batch}");
         events.publish(key, &uid, Event::new(EventReason::RecordedAfterDeletion, action, note));
     }

@@ -33,6 +33,8 @@ pub struct Ended {
 pub struct LastCall {
     /// A call that names it is being made, with the state that the look before it showed.
     pub in_flight: Option<Live>,
+    /// Since that call was claimed, a read showed that the id is on its way or gone.
+    pub overtaken: bool,
     /// The last call that may have had an effect. A call of another process may end only some time from now.
     pub ended: Option<Ended>,
     /// When the last read was sent that showed it shutting down or terminated, or a record was read that says so.
@@ -59,6 +61,8 @@ struct Claims {
     last: Mono,
     ended: Option<Ended>,
     on_its_way: Option<Mono>,
+    /// One of them was heard since a call that names the id was claimed.
+    overtakes: bool,
 }
 
 /// What this process knows of the ids of one endpoint and project. An id without knowledge has no entry.
@@ -76,14 +80,14 @@ impl CallHistory {
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         visit(&mut self.swept);
         for call in self.by_id.values_mut() {
-            let LastCall { in_flight: _, ended, on_its_way, not_found, claimed_elsewhere: _, missing_since } =
+            let LastCall { in_flight: _, overtaken: _, ended, on_its_way, not_found, claimed_elsewhere: _, missing_since } =
                 call;
             let ended = ended.as_mut().map(|ended| &mut ended.at);
             let reads = [on_its_way.as_mut(), not_found.as_mut(), missing_since.as_mut()];
             ended.into_iter().chain(reads.into_iter().flatten()).for_each(&mut *visit);
         }
         for claims in self.claims.values_mut() {
-            let Claims { first, last, ended, on_its_way } = claims;
+            let Claims { first, last, ended, on_its_way, overtakes: _ } = claims;
             let ended = ended.as_mut().map(|ended| &mut ended.at);
             [first, last].into_iter().chain(ended).chain(on_its_way.as_mut()).for_each(&mut *visit);
         }
@@ -125,19 +129,30 @@ impl CallHistory {
         true
     }
 
+    /// Whether nothing that came in since these ids were claimed, for an object in this namespace, speaks against sending them.
+    /// To be asked as the last thing before the call leaves.
+    #[must_use]
+    pub fn may_leave(&self, ids: &[InstanceId], namespace: &Arc<str>) -> bool {
+        let overtakes = |id| self.claims.get(&(id, namespace.clone())).is_some_and(|claims| claims.overtakes);
+        !ids.iter().any(|id| self.own(*id).overtaken || overtakes(*id))
+    }
+
     /// Gives the ids of a call back. `effect` says what the call may have done to an id; `None` for a definite refusal,
     /// which leaves what was known before.
     pub fn release(&mut self, ids: &[InstanceId], at: Mono, effect: impl Fn(InstanceId) -> Option<Effect>) {
         for id in ids {
             let call = self.by_id.entry(*id).or_default();
             let before = call.in_flight.take();
-            call.missing_since = None;
+            (call.missing_since, call.overtaken) = (None, false);
             if let Some(effect) = effect(*id) {
                 call.ended = Some(Ended { at, effect, before });
             }
             if *call == LastCall::default() {
                 self.by_id.remove(id);
             }
+            let of_id = (*id, Arc::from(""))..;
+            let claims = self.claims.range_mut(of_id).take_while(|((other, _), _)| other == id);
+            claims.for_each(|(_, claims)| claims.overtakes = false);
         }
     }
 
@@ -148,11 +163,13 @@ impl CallHistory {
                 let call = self.by_id.entry(id).or_default();
                 call.not_found = call.not_found.max(Some(sent));
                 call.missing_since = call.missing_since.or(Some(sent));
+                call.overtaken |= call.in_flight.is_some();
             }
             Seen::ShuttingDown | Seen::Terminated => {
                 self.found(id, sent);
                 let call = self.by_id.entry(id).or_default();
                 call.on_its_way = call.on_its_way.max(Some(sent));
+                call.overtaken |= call.in_flight.is_some();
             }
             Seen::Live(_) | Seen::Other(_) | Seen::Unreadable => self.found(id, sent),
         }
@@ -177,19 +194,24 @@ impl CallHistory {
         if heard.at + settings.settle * PATIENCE < now {
             return;
         }
+        let in_flight = self.own(id).in_flight.is_some();
         let claims = self.claims(id, namespace, now);
-        claims.ended = latest(claims.ended, Some(heard));
+        let ended = latest(claims.ended, Some(heard));
+        claims.overtakes |= in_flight && claims.ended != ended;
+        claims.ended = ended;
     }
 
     /// Enters that the record of an object in this namespace says that an id is on its way, where no call is known to have
     /// named it.
     pub fn heard_on_its_way(&mut self, id: InstanceId, namespace: &Arc<str>, now: Mono) {
+        let in_flight = self.own(id).in_flight.is_some();
         let claims = self.claims(id, namespace, now);
+        claims.overtakes |= in_flight;
         claims.on_its_way = claims.on_its_way.max(Some(now));
     }
 
     fn claims(&mut self, id: InstanceId, namespace: &Arc<str>, now: Mono) -> &mut Claims {
-        let new = Claims { first: now, last: now, ended: None, on_its_way: None };
+        let new = Claims { first: now, last: now, ended: None, on_its_way: None, overtakes: false };
         let claims = self.claims.entry((id, namespace.clone())).or_insert(new);
         claims.last = claims.last.max(now);
         claims
@@ -272,6 +294,46 @@ mod tests {
         assert_eq!(calls.get(other, "fleet"), LastCall::default(), "all or none");
         calls.release(&[id()], then(), |_| None);
         assert!(calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
+    }
+
+    #[test]
+    fn s17_what_comes_in_between_decision_and_departure_stops_the_call() {
+        let settings = Settings::default();
+        let heard = |effect| ended(then(), effect, None);
+        type Heard = fn(&mut CallHistory, Ended, &Settings);
+        let table: [(Heard, bool); 9] = [
+            (|calls, _, _| calls.saw(id(), &Seen::ShuttingDown, then()), false),
+            (|calls, _, _| calls.saw(id(), &Seen::Terminated, then()), false),
+            (|calls, _, _| calls.saw(id(), &Seen::NotFound, then()), false),
+            (|calls, _, _| calls.heard_on_its_way(id(), &fleet(), then()), false),
+            (|calls, heard, settings| calls.heard_call(id(), &fleet(), heard, then(), settings), false),
+            (|calls, _, _| calls.saw(id(), &Seen::Live(Live::Running), then()), true),
+            (|calls, _, _| calls.saw(id(), &Seen::Unreadable, then()), true),
+            (|calls, _, _| calls.saw(InstanceId::from_u128(2), &Seen::Terminated, then()), true),
+            (|_, _, _| {}, true),
+        ];
+        for (n, (hear, leaves)) in table.into_iter().enumerate() {
+            let mut calls = CallHistory::default();
+            hear(&mut calls, heard(Effect::Unknown), &settings);
+            assert!(calls.claim(&[(id(), Live::Running)]));
+            assert!(calls.may_leave(&[id()], &fleet()), "{n}: the decision knew it");
+            let mut calls = CallHistory::default();
+            assert!(calls.claim(&[(id(), Live::Running)]));
+            hear(&mut calls, heard(Effect::Unknown), &settings);
+            assert_eq!(calls.may_leave(&[id()], &fleet()), leaves, "{n}");
+            calls.release(&[id()], then(), |_| None);
+            assert!(calls.may_leave(&[id()], &fleet()), "{n}: it was about that call");
+        }
+        let mut calls = CallHistory::default();
+        calls.heard_call(id(), &fleet(), heard(Effect::Unknown), then(), &settings);
+        assert!(calls.claim(&[(id(), Live::Running)]));
+        calls.heard_call(id(), &fleet(), heard(Effect::Unknown), then(), &settings);
+        assert!(calls.may_leave(&[id()], &fleet()), "the record of another object says it again");
+        calls.heard_call(id(), &fleet(), heard(Effect::Accepted), then(), &settings);
+        assert!(!calls.may_leave(&[id()], &fleet()));
+        assert!(calls.may_leave(&[id()], &Arc::from("elsewhere")), "no namespace stops calls of another");
+        calls.release(&[id()], then(), |_| None);
+        assert!(calls.may_leave(&[id()], &fleet()));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Contact {
             CallOutcome::Unknown { trouble, .. } | CallOutcome::Refused { trouble, .. } => {
                 Self::of_trouble(*trouble)
             }
-            CallOutcome::NotSent => Self::NotSent,
+            CallOutcome::NotSent(_) => Self::NotSent,
         }
     }
 
@@ -147,7 +147,7 @@ impl DeleteCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::outcome::{CloudMessage, Refusal};
+    use crate::engine::outcome::{CloudMessage, Refusal, Unsent};
 
     fn unknown() -> CallOutcome {
         CallOutcome::Unknown {
@@ -187,7 +187,7 @@ mod tests {
         let mut calls = DeleteCalls::default();
         calls.started(2);
         calls.ended(&unknown(), Mono::START);
-        calls.ended(&CallOutcome::NotSent, Mono::START);
+        calls.ended(&CallOutcome::NotSent(Unsent::TooLate), Mono::START);
         assert_eq!(calls.allowed(), 1);
     }
 

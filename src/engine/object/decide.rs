@@ -303,7 +303,12 @@ fn conclude_work(
         return draft.into_decision(facts, &stage, Next::Wait, due);
     }
     let mut with_intent = draft.ledger.clone();
-    let wave = write_ahead::intend(&mut with_intent, work.batches, draft.input.claim, &now.time());
+    let wave = write_ahead::intend(
+        &mut with_intent,
+        work.batches,
+        (memory.next_batch(&draft.ledger), draft.input.claim),
+        &now.time(),
+    );
     let bytes = draft.largest_bytes(&with_intent, &stage);
     if bytes >= STORED_LIMIT {
         due.wake_at(now.mono + settings.retry_max);

@@ -6,9 +6,11 @@ use super::decision::{Decision, Next};
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
+        id::InstanceId,
         object::{
             report::{events, status},
-            state::spec::Meta,
+            rules::record,
+            state::{ledger::Ledger, memory::Memory, spec::Meta},
         },
         time::Now,
     },
@@ -19,14 +21,34 @@ use crate::{
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 /// Decides about an object whose stored spec the schema refuses: its status says so, and nothing is
-/// sent.
+/// sent. An object that was never valid ends. One that was, and was edited, waits for another edit.
+/// Until then the outcomes of its calls are recorded, by the ids of the record.
 #[must_use]
-pub fn decide_invalid(why: &str, meta: &Meta, status: &InstanceDeletionStatus, now: &Now) -> Decision {
+pub fn decide_invalid(
+    why: &str,
+    meta: &Meta,
+    status: &InstanceDeletionStatus,
+    memory: Option<&Memory>,
+    now: &Now,
+) -> Decision {
     if status::is_finished(status) {
         return finished(meta, status, None, now);
     }
-    let write = status::invalid_spec(why, meta, status, now);
-    Decision { events: vec![events::invalid_spec(why)], write: Some(write), ..Decision::rest() }
+    let wake = Some(now.mono + LONGEST_SLEEP);
+    if memory.is_some_and(Memory::calls_in_flight) {
+        // One write stores the outcomes of a wave. The end of its last call wakes the object.
+        return Decision { wake, ..Decision::rest() };
+    }
+    let ids: Vec<_> = status.instances.iter().filter_map(|row| InstanceId::parse(&row.id).ok()).collect();
+    let mut ledger = Ledger::read(&ids, status);
+    let records = memory.map(|memory| record::outcomes(&mut ledger, memory, now)).unwrap_or_default();
+    let mut events = memory.map(|memory| events::outcomes(memory, &records)).unwrap_or_default();
+    let entered = Some(&ledger).filter(|_| !records.is_empty());
+    let write = status::invalid_spec(why, entered, meta, status, now);
+    events.extend(events::turns_invalid(why, status, &write));
+    let wake = wake.filter(|_| !status::is_finished(&write));
+    let write = Some(write).filter(|write| write != status);
+    Decision { write, records, wake, events, ..Decision::rest() }
 }
 
 /// Decides about an object at its end: its status says that a spec edit or a request to look was

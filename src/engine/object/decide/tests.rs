@@ -7,7 +7,7 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::*;
 use crate::{
-    api::InstanceDeletionStatus,
+    api::{EventReason, InstanceDeletionStatus},
     engine::{
         Now, Settings,
         account::{outage::Evidence, schedule::Watch},
@@ -309,7 +309,7 @@ fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
         regular: true,
         watch: watch.clone(),
         wake: None,
-        events: vec![events::invalid_spec("x")],
+        events: vec![events::Event::new(EventReason::Stuck, "Look".to_owned(), String::new())],
     };
     let left = Decision { look: case.spec.ids, regular: true, watch, wake: Some(then()), ..Decision::rest() };
     assert_eq!(decision.without_its_wave(then()), left);
@@ -420,7 +420,10 @@ fn an_outcome_is_recorded_with_its_wave_or_with_whatever_is_written_before() {
     let (mut case, mut asked) = one_of_two_ended();
     let call =
         |state| crate::engine::object::state::memory::OwnCall { claim: "lost".into(), ids: vec![], state };
-    let too_late = CallState::Ended { at: then(), outcome: crate::engine::outcome::CallOutcome::NotSent };
+    let too_late = CallState::Ended {
+        at: then(),
+        outcome: crate::engine::outcome::CallOutcome::NotSent(crate::engine::outcome::Unsent::TooLate),
+    };
     case.memory.calls.insert(8, call(too_late));
     case.memory.calls.insert(9, call(CallState::InFlight));
     let with_the_end = decided(&mut case, &asked);

@@ -41,11 +41,20 @@ pub fn stuck(stuck: &Stuck) -> Event {
     Event::new(EventReason::Stuck, "Look".to_owned(), note)
 }
 
-/// Tells that the stored spec is one that the schema refuses.
+/// Tells once that the stored spec is one that the schema refuses.
 #[must_use]
-pub fn invalid_spec(why: &str) -> Event {
+pub fn turns_invalid(
+    why: &str,
+    before: &InstanceDeletionStatus,
+    after: &InstanceDeletionStatus,
+) -> Option<Event> {
+    let says_so = |status: &InstanceDeletionStatus| {
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+        ready.is_some_and(|ready| ready.reason == ReadyReason::InvalidSpec.as_str())
+    };
     let note = format!("Nothing is sent: {why}");
-    Event::new(EventReason::InvalidSpec, "Validate".to_owned(), note)
+    let event = || Event::new(EventReason::InvalidSpec, "Validate".to_owned(), note);
+    (!says_so(before) && says_so(after)).then(event)
 }
 
 /// Tells the outcomes of delete calls that this write records.
@@ -102,7 +111,7 @@ fn told(number: u32, size: usize, outcome: &CallOutcome) -> Vec<(EventReason, St
             );
             vec![(EventReason::BatchRefused, note)]
         }
-        CallOutcome::NotSent => Vec::new(),
+        CallOutcome::NotSent(_) => Vec::new(),
     }
 }
 
@@ -129,7 +138,7 @@ mod tests {
             state::memory::OwnCall,
             tests::case::{Case, then},
         },
-        outcome::{CloudMessage, Trouble},
+        outcome::{CloudMessage, Trouble, Unsent},
     };
 
     fn events_of(outcome: CallOutcome, ids: usize) -> Vec<(bool, &'static str, String, String)> {
@@ -196,7 +205,7 @@ mod tests {
             (refused(Refusal::Conflict(one.clone())), vec![(true, "BatchRefused", named)]),
             (refused(Refusal::Invalid(one)), vec![(true, "BatchRefused", named)]),
             (refused(Refusal::Whole), vec![]),
-            (CallOutcome::NotSent, vec![]),
+            (CallOutcome::NotSent(Unsent::TooLate), vec![]),
             (unknown, vec![(true, "BatchOutcomeUnknown", lost)]),
         ];
         for (outcome, expected) in table {

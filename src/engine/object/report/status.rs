@@ -102,7 +102,7 @@ pub fn status(
         phase: Some(headline.phase),
         start_time: before.start_time.clone(),
         completion_time: before.completion_time.clone(),
-        progress: Some(format!("{}/{}", summary.terminated + summary.not_found, summary.total)),
+        progress: Some(progress(&summary)),
         summary: Some(summary),
         next_action_time: long_wait.cloned(),
         last_handled_reconcile_at: handled(&spec.meta, before),
@@ -123,25 +123,48 @@ pub fn status(
     status
 }
 
-/// The status of an object whose stored spec the schema refuses. The record is left as it is.
+/// Instances gone, of all.
+fn progress(summary: &Summary) -> String {
+    format!("{}/{}", summary.terminated + summary.not_found, summary.total)
+}
+
+/// The status of an object whose stored spec the schema refuses. It ends if no valid spec was ever
+/// seen, else it waits. The record is left as it is, but for outcomes that were `entered` into it.
 #[must_use]
 pub fn invalid_spec(
     why: &str,
     meta: &Meta,
     before: &InstanceDeletionStatus,
+    entered: Option<&Ledger>,
     now: &Now,
 ) -> InstanceDeletionStatus {
     let headline = Headline {
-        phase: Phase::InvalidSpec,
+        phase: if never_valid { Phase::InvalidSpec } else { waits },
+    // Each status that a controller writes has conditions.
+    let never_valid = before.conditions.is_empty();
+    let waits = match before.phase {
+        Some(Phase::Suspended) => Phase::Suspended,
+        Some(Phase::Planning | Phase::Planned) => Phase::Planning,
+        _ => Phase::Deleting,
+    };
+    let advice = ReadyReason::InvalidSpec.advice();
         reason: ReadyReason::InvalidSpec,
-        message: format!("Nothing is sent: {why}. Delete this object and create a valid one"),
+        message: format!("Nothing is sent, and nothing is looked at: {why}; {advice}"),
     };
     let mut status = before.clone();
     status.observed_generation = Some(meta.generation);
     status.last_handled_reconcile_at = handled(meta, before);
+    if let Some(ledger) = entered {
+        ledger.write(&mut status);
+        let summary = ledger.summary();
+        status.progress = Some(progress(&summary));
+        status.summary = Some(summary);
+    }
     status.phase = Some(headline.phase);
     status.next_action_time = None;
-    status.completion_time.get_or_insert_with(|| now.time());
+    if headline.phase.is_end() {
+        status.completion_time.get_or_insert_with(|| now.time());
+    }
     status.conditions = conditions(&headline, meta.generation, &before.conditions, &now.time());
     status
 }
@@ -405,7 +428,10 @@ pub fn nothing_found(spec: &DeletionSpec, total: u32) -> String {
 /// waits for what `Ready` says.
 fn conditions(headline: &Headline, generation: i64, before: &[Condition], now: &Time) -> Vec<Condition> {
     let Headline { phase, reason, message } = headline;
-    let kind = reason.kind();
+    // An invalid spec ends an object, unless it was valid before.
+    let ends = reason.finished().filter(|_| phase.is_end());
+    let kind =
+        if ends.is_some() || reason.finished().is_none() { reason.kind() } else { ReasonKind::Hindered };
     let mut conditions = vec![("Ready", kind == ReasonKind::GoodEnd, reason.as_str())];
     match kind {
         ReasonKind::BadEnd => conditions.push(("Stalled", true, reason.as_str())),
@@ -415,8 +441,7 @@ fn conditions(headline: &Headline, generation: i64, before: &[Condition], now: &
         }
         ReasonKind::Working | ReasonKind::Hindered | ReasonKind::AtRest | ReasonKind::GoodEnd => {}
     }
-    let finished = reason.finished();
-    conditions.push(("Finished", finished.is_some(), finished.unwrap_or("NotFinished")));
+    conditions.push(("Finished", ends.is_some(), ends.unwrap_or("NotFinished")));
     conditions
         .into_iter()
         .map(|(type_, value, reason)| {

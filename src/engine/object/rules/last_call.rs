@@ -29,13 +29,17 @@ impl CallFacts {
     /// The ends of the calls that may have had an effect on the id of this row.
     ///
     /// For an accepted row the record holds the outcome of the object's own call, or a read that
-    /// came after it: that call counts as accepted, whatever its reply said.
+    /// came after it: that call counts as accepted, whatever its reply said. The state that the look
+    /// before an own call showed is in the call history.
     #[must_use]
     pub fn ends(&self, row: &Row) -> [Option<Ended>; 2] {
         let accepted = matches!(row.progress, Progress::Accepted { resent: false, .. });
-        let own = self
-            .own_end
-            .map(|own| Ended { effect: if accepted { Effect::Accepted } else { own.effect }, ..own });
+        let same = |own: &Ended| self.last_call.ended.filter(|known| known.at == own.at);
+        let own = self.own_end.map(|own| Ended {
+            effect: if accepted { Effect::Accepted } else { own.effect },
+            before: same(&own).and_then(|known| known.before),
+            ..own
+        });
         [self.last_call.ended, own]
     }
 
@@ -88,11 +92,10 @@ fn batch_call(row: &Row, ledger: &Ledger, memory: &Memory) -> BatchCall {
     let Some(call) = memory.own(number, ledger) else {
         // Another process stored the batch. Once this process has observed it, the call history
         // knows its call.
-        let observed = memory.foreign_end(number, ledger).is_some();
-        return if observed { BatchCall::None } else { BatchCall::ForeignInFlight };
+        let known = ledger.had_no_effect(number) || memory.foreign_end(number, ledger).is_some();
+        return if known { BatchCall::None } else { BatchCall::ForeignInFlight };
     };
     let (at, effect) = match &call.state {
-        CallState::NotSent => return BatchCall::None,
         CallState::InFlight => return BatchCall::OwnInFlight,
         CallState::Ended { at, outcome } | CallState::Recorded { at, outcome } => {
             (*at, outcome.effect(row.id))

@@ -120,14 +120,14 @@ fn learn_calls(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut Call
             }
             continue;
         };
-        if memory.own(number, ledger).is_some() {
+        if memory.own(number, ledger).is_some() || (!accepted && ledger.had_no_effect(number)) {
             continue;
         }
         let at = memory.foreign_end(number, ledger).unwrap_or_else(|| {
             let stored = ledger.batch(number);
             // A recorded outcome ends the call. Otherwise the call may leave INTENT_LIFE after its
             // intent was written, and take its whole time.
-            let over = stored.is_some_and(|batch| batch.returned.is_some());
+            let over = ledger.had_no_effect(number) || stored.is_some_and(|batch| batch.returned.is_some());
             let end = if over { now } else { now + INTENT_LIFE + settings.request_timeout };
             memory.observe_foreign(number, stored, end);
             end

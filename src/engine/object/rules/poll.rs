@@ -174,7 +174,7 @@ mod tests {
             },
             tests::case::{Case, MICRO, at, just_before, then},
         },
-        outcome::{CallOutcome, CloudMessage, LookFailure, Trouble},
+        outcome::{CallOutcome, CloudMessage, LookFailure, Trouble, Unsent},
         state::Live,
     };
 
@@ -253,7 +253,7 @@ mod tests {
                 .clone()
                 .judge(at(then()), |ledger, facts| due(ledger, facts, &Candidates::default(), None, true));
             assert_eq!(requested.ids, [case.id()], "{progress:?}");
-            let ended = CallState::Ended { at: then(), outcome: CallOutcome::NotSent };
+            let ended = CallState::Ended { at: then(), outcome: CallOutcome::NotSent(Unsent::TooLate) };
             let ended = polled(progress.clone(), then()).own(ended);
             assert_eq!(ask(&ended, &Candidates::default(), then()).ids, [case.id()], "{progress:?}");
         }

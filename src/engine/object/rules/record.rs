@@ -57,6 +57,9 @@ fn enter(ledger: &mut Ledger, number: u32, call: &OwnCall, outcome: &CallOutcome
     if let CallOutcome::Accepted { ids, .. } = outcome {
         batch.returned = Some(count(ids.len()));
     }
+    if outcome.had_no_effect() {
+        batch.no_effect = Some(true);
+    }
     if let Some(request_id) = outcome.message().and_then(|message| message.request_id.as_ref()) {
         batch.request_id = Some(request_id.clone());
     }
@@ -83,7 +86,7 @@ fn enter(ledger: &mut Ledger, number: u32, call: &OwnCall, outcome: &CallOutcome
                     *resent = false;
                 }
             }
-            CallOutcome::NotSent => {
+            CallOutcome::NotSent(_) => {
                 if let Progress::Accepted { resent, .. } = &mut row.progress {
                     *resent = false;
                 }

@@ -13,14 +13,19 @@ use crate::{
 };
 
 /// Enters the intent of a wave into the record. `claim` is random and new for each wave: nothing
-/// else tells this process's intent from an equal one of another process.
+/// else tells this process's intent from an equal one of another process. `first` is the number of
+/// its first batch, from [`Memory::next_batch`](super::super::state::memory::Memory::next_batch).
 #[must_use]
-pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: &Time) -> Wave {
+pub fn intend(
+    ledger: &mut Ledger,
+    batches: Vec<Vec<Ready>>,
+    (first, claim): (u32, &str),
+    time: &Time,
+) -> Wave {
     let look_sent = batches.iter().flatten().map(|r| r.look_sent).min().unwrap_or_default();
-    let batches = batches
-        .into_iter()
-        .map(|members| {
-            let number = ledger.next_batch();
+    let batches = (first..)
+        .zip(batches)
+        .map(|(number, members)| {
             let mut batch = Batch { number, members: Vec::with_capacity(members.len()) };
             for member in &members {
                 if let Some(row) = ledger.rows.get_mut(member.position) {
@@ -38,6 +43,7 @@ pub fn intend(ledger: &mut Ledger, batches: Vec<Vec<Ready>>, claim: &str, time: 
                 number,
                 size: count(members.len()),
                 returned: None,
+                no_effect: None,
                 claim: claim.to_owned(),
                 submitted_at: time.clone(),
                 request_id: None,

@@ -202,6 +202,12 @@ impl Ledger {
         guessed.or_else(|| self.batches.iter().rev().find(|b| b.number == number))
     }
 
+    /// Whether the record says that the call of this batch certainly deleted nothing.
+    #[must_use]
+    pub fn had_no_effect(&self, number: u32) -> bool {
+        self.batch(number).is_some_and(|batch| batch.no_effect == Some(true))
+    }
+
     /// A number above every number in the record.
     #[must_use]
     pub fn next_batch(&self) -> u32 {

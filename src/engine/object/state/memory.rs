@@ -48,7 +48,7 @@ impl OwnCall {
     #[must_use]
     pub fn blocks_others(&self) -> bool {
         match &self.state {
-            CallState::NotSent | CallState::InFlight => false,
+            CallState::InFlight => false,
             CallState::Ended { outcome, .. } | CallState::Recorded { outcome, .. } => outcome.blocks_others(),
         }
     }
@@ -63,9 +63,7 @@ impl OwnCall {
 /// How far a call of this process is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CallState {
-    /// Its intent may be stored. The request was never sent, and never will be.
-    NotSent,
-    /// The request may be on the wire.
+    /// Its intent is being written, or the request may be on the wire.
     InFlight,
     /// The call ended, and no acknowledged write holds its outcome.
     Ended {
@@ -340,7 +338,7 @@ impl Memory {
         for call in self.calls.values_mut() {
             match &mut call.state {
                 CallState::Ended { at, .. } | CallState::Recorded { at, .. } => visit(at),
-                CallState::NotSent | CallState::InFlight => {}
+                CallState::InFlight => {}
             }
         }
         self.foreign.values_mut().for_each(|(_, end)| visit(end));

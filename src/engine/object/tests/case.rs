@@ -115,6 +115,7 @@ impl Case {
             number: 7,
             size: 1,
             returned,
+            no_effect: None,
             claim: claim.into(),
             submitted_at: Time(Timestamp::UNIX_EPOCH),
             request_id: None,
@@ -155,6 +156,6 @@ pub fn closed_for(outcome: &CallOutcome) -> Option<Duration> {
         CallOutcome::Accepted { .. }
         | CallOutcome::Unknown { .. }
         | CallOutcome::Refused { .. }
-        | CallOutcome::NotSent => None,
+        | CallOutcome::NotSent(_) => None,
     }
 }

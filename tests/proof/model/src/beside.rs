@@ -2,7 +2,7 @@
 
 use engine_purity::engine::{
     object::state::memory::{CallEnd, LookEnd},
-    outcome::{CallOutcome, CloudMessage, LookFailure, Trouble},
+    outcome::{CallOutcome, CloudMessage, LookFailure, Trouble, Unsent},
 };
 
 use crate::{
@@ -76,7 +76,14 @@ impl Model {
         let now = self.clock(world).mono;
         let late = now >= world.calls[c].leave_by;
         if late && self.configuration.mistake != Some(Mistake::LeavesLate) {
-            self.call_ended(world, c, &CallOutcome::NotSent);
+            self.call_ended(world, c, &CallOutcome::NotSent(Unsent::TooLate));
+            world.calls.remove(c);
+            return;
+        }
+        let Call { owner, ids, .. } = &world.calls[c];
+        let ids: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
+        if owner.is_some_and(|p| !world.processes[p].call_history.may_leave(&ids, &self.spec.meta.namespace)) {
+            self.call_ended(world, c, &CallOutcome::NotSent(Unsent::Overtaken));
             world.calls.remove(c);
             return;
         }

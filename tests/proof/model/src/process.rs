@@ -10,6 +10,7 @@ use engine_purity::engine::{
         report::status::is_finished,
         state::{memory::Memory, spec::Meta, wave::Wave},
     },
+    outcome::Unsent,
     settings::{INTENT_LIFE, LOOK_LIFE},
 };
 
@@ -242,6 +243,9 @@ impl Model {
                 for batch in &wave.batches {
                     process.call_history.release(&batch.ids(), now, |_| None);
                 }
+                if let Some(memory) = &mut process.memory {
+                    memory.unsent(&wave, Unsent::Unacknowledged, now);
+                }
             }
             match answer {
                 Some(WriteAnswer::Lost) => world.processes[p].due = Some(now + self.configuration.tick()),
@@ -255,11 +259,7 @@ impl Model {
             (world.processes[p].watch, world.processes[p].due) = (watch, wake);
             return;
         };
-        let process = &mut world.processes[p];
-        if let Some(memory) = &mut process.memory {
-            memory.started(&wave);
-        }
-        process.woken = true;
+        world.processes[p].woken = true;
         let intent_sent = sent.unwrap_or(now);
         for batch in &wave.batches {
             world.calls.push(Call {

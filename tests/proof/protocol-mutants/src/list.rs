@@ -262,8 +262,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a call without the lease",
         file: "src/leadership.rs",
-        find: "        !self.leave_by.is_over() && self.leadership.leads()\n",
-        replace: "        !self.leave_by.is_over()\n",
+        find: "!self.leave_by.is_over() && self.leadership.leads() && !barred()",
+        replace: "!self.leave_by.is_over() && !barred()",
         found_by: &[Client],
     },
     Mistake {

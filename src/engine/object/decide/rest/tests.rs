@@ -3,7 +3,16 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
-use crate::engine::object::{state::spec::tests::meta, tests::case::then};
+use crate::{
+    api::{InstancePhase, Phase},
+    engine::{
+        object::{
+            state::{ledger::Progress, memory::CallState, spec::tests::meta},
+            tests::case::{Case, then},
+        },
+        outcome::{CallOutcome, CloudMessage},
+    },
+};
 
 fn now() -> Now {
     Now { mono: then(), wall: Timestamp::from_second(1_800_000_000).unwrap() }
@@ -11,22 +20,64 @@ fn now() -> Now {
 
 #[test]
 fn an_invalid_spec_is_said_once() {
-    let said = decide_invalid("it is odd", &meta(2), &InstanceDeletionStatus::default(), &now());
+    let said = decide_invalid("it is odd", &meta(2), &InstanceDeletionStatus::default(), None, &now());
     let status = said.write.clone().unwrap();
+    let events = said.events.clone();
+    assert_eq!(events.iter().map(|event| event.reason).collect::<Vec<_>>(), ["InvalidSpec"]);
+    assert_eq!(said, Decision { write: said.write.clone(), events, ..Decision::rest() });
+    assert!(status::is_finished(&status));
+    assert_eq!(decide_invalid("it is odd", &meta(2), &status, None, &now()), Decision::rest());
+}
+
+/// The status of an object whose one id is in a call of this process.
+fn working(case: &Case) -> InstanceDeletionStatus {
+    let mut status = status::tests::ready("Deleting");
+    case.ledger.write(&mut status);
+    status
+}
+
+#[test]
+fn s05_an_edit_that_makes_the_spec_invalid_ends_no_bookkeeping() {
+    let accepted = CallOutcome::Accepted {
+        ids: vec![Case::pending().id()],
+        foreign: 0,
+        message: CloudMessage::default(),
+    };
+    let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
+    let status = working(&case);
+    let decide = |case: &Case, status: &InstanceDeletionStatus| {
+        decide_invalid("it is odd", &meta(2), status, Some(&case.memory), &now())
+    };
+    let waits = decide(&case, &status);
+    assert_eq!((waits.write, waits.wake.is_some()), (None, true), "its call is in flight");
+    case = case.own(CallState::Ended { at: then(), outcome: accepted });
+    let said = decide(&case, &status);
+    let reasons: Vec<_> = said.events.iter().map(|event| event.reason).collect();
+    assert_eq!((said.records, reasons), (vec![7], vec!["BatchAccepted", "InvalidSpec"]));
+    let written = said.write.unwrap();
+    assert_eq!(written.instances[0].phase, InstancePhase::Accepted);
+    assert_eq!(written.summary.as_ref().unwrap().accepted, 1);
+    assert!(!status::is_finished(&written) && written.completion_time.is_none());
+    assert_eq!(written.phase, Some(Phase::Deleting));
+    let conditions: Vec<_> =
+        written.conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect();
     assert_eq!(
-        said,
-        Decision {
-            write: said.write.clone(),
-            events: vec![events::invalid_spec("it is odd")],
-            ..Decision::rest()
-        }
+        conditions,
+        [
+            ("Ready", "False", "InvalidSpec"),
+            ("Reconciling", "True", "InvalidSpec"),
+            ("Finished", "False", "NotFinished")
+        ]
     );
-    assert_eq!(decide_invalid("it is odd", &meta(2), &status, &now()), Decision::rest());
+    case.memory.recorded(&[7]);
+    let again = decide(&case, &written);
+    assert_eq!(again, Decision { wake: again.wake, ..Decision::rest() }, "it is said once");
+    assert!(again.wake.is_some());
 }
 
 #[test]
 fn a_finished_object_says_that_an_edit_was_seen_and_goes_when_its_time_is_over() {
-    let status = status::invalid_spec("x", &meta(2), &InstanceDeletionStatus::default(), &now());
+    let status = status::invalid_spec("x", None, &meta(2), &InstanceDeletionStatus::default(), &now());
     let ttl = |seconds| Some(Duration::from_secs(seconds));
     let at = |seconds| Now { mono: then(), wall: now().wall + Duration::from_secs(seconds) };
     assert_eq!(finished(&meta(2), &status, None, &now()), Decision::rest());

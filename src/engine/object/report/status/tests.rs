@@ -365,10 +365,12 @@ fn what_is_open_for_long_is_said_and_known_to_be_said() {
 
 #[test]
 fn an_invalid_spec_leaves_the_record_and_ends_the_object() {
-    let mut before = ready("Deleting");
-    before.next_action_time = Some(at(9).time());
-    before.progress = Some("1/2".into());
-    let status = invalid_spec("it is odd", &meta(3), &before, &at(5));
+    let mut before = InstanceDeletionStatus {
+        next_action_time: Some(at(9).time()),
+        progress: Some("1/2".into()),
+        ..InstanceDeletionStatus::default()
+    };
+    let status = invalid_spec("it is odd", None, &meta(3), &before, &at(5));
     let is_true: Vec<_> =
         status.conditions.iter().filter(|c| c.status == "True").map(|c| &*c.type_).collect();
     assert_eq!(is_true, ["Stalled", "Finished"]);
@@ -378,13 +380,25 @@ fn an_invalid_spec_leaves_the_record_and_ends_the_object() {
         (None, Some(at(5).time()))
     );
     assert_eq!(status.progress, before.progress);
-    let message = "Nothing is sent: it is odd. Delete this object and create a valid one";
+    let message = "Nothing is sent, and nothing is looked at: it is odd; correct the spec, or delete this object and create a valid one";
     assert_eq!(status.conditions[0].message, message);
     assert!(is_finished(&status) && !is_finished(&before));
     let seen = observed(&status, &meta(4));
     assert_eq!(seen.observed_generation, Some(4));
     assert!(seen.conditions.iter().all(|c| c.observed_generation == Some(4)));
-    assert_eq!(invalid_spec("it is odd", &meta(3), &status, &at(50)), status, "the end has its time");
+    // One that was valid before waits.
+    before.conditions = ready("Deleting").conditions;
+    for (phase, waits) in [
+        (None, Phase::Deleting),
+        (Some(Phase::Throttled), Phase::Deleting),
+        (Some(Phase::Suspended), Phase::Suspended),
+        (Some(Phase::Planned), Phase::Planning),
+    ] {
+        before.phase = phase;
+        let status = invalid_spec("it is odd", None, &meta(3), &before, &at(5));
+        assert_eq!((status.phase, &status.completion_time), (Some(waits), &None));
+        assert!(!is_finished(&status) && status.conditions.iter().all(|c| c.type_ != "Stalled"), "{phase:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::engine::{
         state::memory::{CallState, RefusedId},
         tests::case::{Case, MICRO, at, just_before, then},
     },
-    outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
+    outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
 };
 
 impl Case {
@@ -171,7 +171,7 @@ fn what_ones_own_call_came_to_says_how_long_to_wait() {
         (accepted(false), ended(unknown()), Some(patience)),
         (accepted(false), ended(returned(2)), Some(patience)),
         (submitted(), ended(refused()), None),
-        (submitted(), ended(CallOutcome::NotSent), None),
+        (submitted(), ended(CallOutcome::NotSent(Unsent::TooLate)), None),
         // Once it is recorded, the record says which of its ids it brought the acceptance.
         (accepted(false), recorded(returned(1)), Some(patience)),
         (accepted(false), recorded(unknown()), Some(patience)),
@@ -179,8 +179,7 @@ fn what_ones_own_call_came_to_says_how_long_to_wait() {
         (submitted(), recorded(unknown()), Some(settle)),
         (accepted(true), recorded(returned(1)), Some(settle)),
         (submitted(), recorded(refused()), None),
-        (submitted(), recorded(CallOutcome::NotSent), None),
-        (submitted(), CallState::NotSent, None),
+        (submitted(), recorded(CallOutcome::NotSent(Unsent::TooLate)), None),
     ];
     for (progress, state, expected) in table {
         let case = Case::new(progress.clone()).own(state.clone());
@@ -259,7 +258,7 @@ fn what_a_record_says_of_others_calls_is_known_to_every_object_that_names_the_id
 
 #[test]
 fn a_call_of_this_process_is_not_heard_of_from_the_record() {
-    let ended = CallState::Recorded { at: then(), outcome: CallOutcome::NotSent };
+    let ended = CallState::Recorded { at: then(), outcome: CallOutcome::NotSent(Unsent::TooLate) };
     let mut case = Case::new(Progress::Submitted { batch: 7 }).own(ended);
     case.observe(then() + MICRO);
     assert_eq!(case.settling_until(), None, "it was never sent");

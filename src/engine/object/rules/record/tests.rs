@@ -10,7 +10,7 @@ use crate::engine::{
         state::memory::RefusedId,
         tests::case::{Case, MICRO, just_before, then},
     },
-    outcome::{CloudMessage, Trouble},
+    outcome::{CloudMessage, Trouble, Unsent},
 };
 
 const NOW: Now = Now { mono: Mono::START, wall: Timestamp::UNIX_EPOCH };
@@ -76,7 +76,7 @@ fn an_outcome_moves_its_row_and_counts_what_used_an_attempt() {
         (submitted(), refused(Refusal::Conflict(vec![])), submitted(), 0),
         (submitted(), refused(Refusal::Missing(vec![id])), submitted(), 0),
         (accepted(true), refused(Refusal::Whole), accepted(false), 0),
-        (accepted(true), CallOutcome::NotSent, accepted(false), 0),
+        (accepted(true), CallOutcome::NotSent(Unsent::TooLate), accepted(false), 0),
     ];
     for (progress, outcome, expected, attempts) in table {
         let mut case = Case::new(progress.clone()).own(ended(outcome.clone()));

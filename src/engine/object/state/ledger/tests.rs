@@ -26,6 +26,7 @@ fn batch(number: u32) -> BatchStatus {
         number,
         size: 1,
         returned: None,
+        no_effect: None,
         claim: format!("claim-{number}"),
         submitted_at: now().time(),
         request_id: None,

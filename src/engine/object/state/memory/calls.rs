@@ -6,28 +6,43 @@ use crate::{
     engine::{
         backoff::backoff,
         id::InstanceId,
-        object::state::{bisection::Finding, blocker::blocker, wave::Wave},
-        outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
+        object::state::{bisection::Finding, blocker::blocker, ledger::Ledger, wave::Wave},
+        outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
         settings::{BATCH_SIZE, Settings},
         time::{Mono, Now},
     },
 };
 
 impl Memory {
-    /// Notes the calls of a wave as not sent, before its intent is written.
+    /// A number for the next batch: above every number in the record, and above those of all calls
+    /// of this process that may have left. A record that was set back shows some of them no more.
+    #[must_use]
+    pub fn next_batch(&self, ledger: &Ledger) -> u32 {
+        let unsent = |call: &OwnCall| match &call.state {
+            CallState::InFlight => false,
+            CallState::Ended { outcome, .. } | CallState::Recorded { outcome, .. } => {
+                matches!(outcome, CallOutcome::NotSent(_))
+            }
+        };
+        let made = self.calls.iter().rev().find(|(_, call)| !unsent(call)).map_or(0, |(number, _)| *number);
+        ledger.next_batch().max(made.saturating_add(1))
+    }
+
+    /// Notes the calls of a wave, before its intent is written.
     pub fn claimed(&mut self, wave: &Wave) {
         for batch in &wave.batches {
             let ids = batch.members.iter().map(|member| (member.id, member.attempts)).collect();
-            let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::NotSent };
+            let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::InFlight };
             self.calls.insert(batch.number, call);
         }
     }
 
-    /// Notes that the intent of a wave is stored and its calls are being made.
-    pub fn started(&mut self, wave: &Wave) {
+    /// Notes that the calls of a wave are not made. Where its intent is stored all the same, the
+    /// record is told, so that nobody waits for these calls.
+    pub fn unsent(&mut self, wave: &Wave, why: Unsent, at: Mono) {
         for batch in &wave.batches {
             if let Some(call) = self.calls.get_mut(&batch.number) {
-                call.state = CallState::InFlight;
+                call.state = CallState::Ended { at, outcome: CallOutcome::NotSent(why) };
             }
         }
     }
@@ -39,7 +54,8 @@ impl Memory {
         call.state = CallState::Ended { at: now.mono, outcome: outcome.clone() };
         let (with_attempts, claim) = (call.ids.clone(), call.claim.clone());
         let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
-        if !matches!(outcome, CallOutcome::NotSent | CallOutcome::Refused { refusal: Refusal::Whole, .. }) {
+        if !matches!(outcome, CallOutcome::NotSent(_) | CallOutcome::Refused { refusal: Refusal::Whole, .. })
+        {
             for id in &ids {
                 self.refused.remove(id);
             }
@@ -61,12 +77,12 @@ impl Memory {
             CallOutcome::Refused { refusal, trouble, message } => {
                 self.call_refused(&with_attempts, refusal, (*trouble, message), end)
             }
-            CallOutcome::NotSent => Finding::Open,
+            CallOutcome::NotSent(_) => Finding::Open,
         };
         if found == Finding::BadRequest {
             let message = match outcome {
                 CallOutcome::Refused { message, .. } => Some(message.clone()),
-                CallOutcome::Accepted { .. } | CallOutcome::Unknown { .. } | CallOutcome::NotSent => None,
+                CallOutcome::Accepted { .. } | CallOutcome::Unknown { .. } | CallOutcome::NotSent(_) => None,
             };
             self.request_found_bad(message, now, end.settings);
         }

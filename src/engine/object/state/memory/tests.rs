@@ -11,7 +11,7 @@ use crate::engine::{
         state::ledger::Progress,
         tests::case::{Case, MICRO, closed_for, just_before, then},
     },
-    outcome::{Effect, Refusal, Trouble},
+    outcome::{Effect, Refusal, Trouble, Unsent},
     state::{Live, StateText},
 };
 
@@ -63,7 +63,7 @@ fn a_recorded_call_keeps_its_outcome_and_no_ids() {
         (refused(Refusal::Whole), true),
         (refused(Refusal::Conflict(vec![id])), false),
         (refused(Refusal::Unnamed), false),
-        (CallOutcome::NotSent, false),
+        (CallOutcome::NotSent(Unsent::TooLate), false),
     ];
     for (outcome, blocks) in table {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
@@ -240,7 +240,7 @@ fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
         (CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, false),
         (unknown, false),
         (whole, true),
-        (CallOutcome::NotSent, true),
+        (CallOutcome::NotSent(Unsent::TooLate), true),
     ];
     for (outcome, kept) in table {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);

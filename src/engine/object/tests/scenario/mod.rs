@@ -27,7 +27,7 @@ use crate::{
                 wave::{Batch, Wave},
             },
         },
-        outcome::{CallOutcome, CloudMessage, LookFailure, Refusal, Trouble},
+        outcome::{CallOutcome, CloudMessage, LookFailure, Refusal, Trouble, Unsent},
         settings::BATCH_SIZE,
         state::{Live, Seen},
     },
@@ -271,7 +271,6 @@ impl World {
         }
         let memory = self.memory.as_mut().unwrap();
         memory.claimed(wave);
-        memory.started(wave);
         self.delete_calls.started(wave.batches.len());
     }
 

@@ -301,3 +301,125 @@ fn c07_a_throttled_object_says_so_in_whatever_order_the_calls_of_its_wave_end() 
         assert!(world.status.next_action_time.is_some());
     }
 }
+
+#[test]
+fn r02_a_call_that_certainly_had_no_effect_delays_no_successor() {
+    let throttled = Trouble::Throttled { retry_after: None };
+    let conflict = |id| CallOutcome::Refused {
+        refusal: Refusal::Conflict(vec![id]),
+        trouble: Trouble::RequestRefused,
+        message: CloudMessage::default(),
+    };
+    for n in 0..4 {
+        let mut world = World::new(20);
+        let (wave, _) = world.run();
+        let batch = &wave.unwrap().batches[0];
+        let outcomes = [
+            CallOutcome::NotSent(Unsent::Stopping),
+            CallOutcome::NotSent(Unsent::TooLate),
+            refused(throttled),
+            conflict(world.id(3)),
+        ];
+        let outcome = &outcomes[n];
+        world.end(batch, outcome);
+        let decision = world.decide(0);
+        world.status = decision.write.unwrap();
+        assert_eq!(world.status.batches[0].no_effect, Some(true), "{outcome:?}");
+        assert_eq!(world.phase(0), InstancePhase::Submitted, "a phase never goes back");
+        world.restart();
+        let restarted = world.now;
+        let (wave, _) = world.run();
+        assert_eq!(wave.unwrap().batches[0].members.len(), 20, "{outcome:?}");
+        assert!(world.now - restarted < Duration::from_secs(1), "{outcome:?}");
+    }
+    for outcome in
+        [unknown(), CallOutcome::Accepted { ids: vec![], foreign: 1, message: CloudMessage::default() }]
+    {
+        let mut world = World::new(20);
+        let (wave, _) = world.run();
+        world.end(&wave.unwrap().batches[0], &outcome);
+        world.run();
+        assert_eq!(world.status.batches[0].no_effect, None, "{outcome:?}");
+        world.restart();
+        assert_eq!(world.run().0, None, "{outcome:?}: it may have had its effect");
+    }
+}
+
+#[test]
+fn s17_a_further_attempt_that_was_not_sent_leaves_the_acceptance_before_it() {
+    let mut world = World::new(1);
+    let (wave, _) = world.run();
+    world.accept(&wave.unwrap());
+    world.run();
+    world.cloud.insert(world.id(0), Seen::Live(Live::Running));
+    let wave = loop {
+        match world.run() {
+            (Some(wave), _) => break wave,
+            (None, wake) => world.now = wake.unwrap(),
+        }
+    };
+    world.end(&wave.batches[0], &CallOutcome::NotSent(Unsent::Stopping));
+    let decision = world.decide(0);
+    world.status = decision.write.unwrap();
+    world.restart();
+    let restarted = world.now;
+    let again = loop {
+        match world.run() {
+            (Some(wave), _) => break wave,
+            (None, wake) => world.now = wake.unwrap(),
+        }
+    };
+    assert_eq!(again.batches[0].members.len(), 1);
+    assert!(world.now - restarted >= SETTINGS.settle * 10, "the record says that it was accepted");
+}
+
+#[test]
+fn t01_an_error_after_acceptance_is_sent_again_after_settle_whoever_knows_of_the_call() {
+    for seen_shutting_down in [false, true] {
+        for by_another_object in [false, true] {
+            let mut world = World::new(1);
+            let (wave, _) = world.run();
+            world.accept(&wave.unwrap());
+            let accepted = world.now;
+            if seen_shutting_down {
+                world.run();
+                world.pass(SETTINGS.poll_min);
+                world.run();
+            }
+            world.cloud.insert(world.id(0), Seen::Live(Live::Error));
+            if by_another_object {
+                // It names the same id, and knows of the call from the call history alone.
+                (world.status, world.memory) = (InstanceDeletionStatus::default(), None);
+            }
+            loop {
+                match world.run() {
+                    (Some(_), _) => break,
+                    (None, wake) => world.now = wake.unwrap(),
+                }
+            }
+            let waited = world.now - accepted;
+            let settle = SETTINGS.settle..SETTINGS.settle * 2;
+            assert!(settle.contains(&waited), "{seen_shutting_down} {by_another_object}: {waited:?}");
+        }
+    }
+}
+
+#[test]
+fn t08_an_instance_that_was_in_error_before_its_call_is_sent_again_after_patience() {
+    let mut world = World::new(1);
+    world.cloud.insert(world.id(0), Seen::Live(Live::Error));
+    let (wave, _) = world.run();
+    let ids = world.spec.ids.clone();
+    world.end(
+        &wave.unwrap().batches[0],
+        &CallOutcome::Accepted { ids, foreign: 0, message: CloudMessage::default() },
+    );
+    let accepted = world.now;
+    loop {
+        match world.run() {
+            (Some(_), _) => break,
+            (None, wake) => world.now = wake.unwrap(),
+        }
+    }
+    assert!(world.now - accepted >= SETTINGS.settle * 10, "it is the error of before");
+}

@@ -311,7 +311,7 @@ fn k02_an_equal_intent_with_another_claim_is_another_processes() {
     let number = wave.unwrap().batches[0].number;
     world.status.batches[0].claim = "another".into();
     let call = world.memory.as_mut().unwrap().calls.get_mut(&number).unwrap();
-    call.state = CallState::NotSent;
+    call.state = CallState::Ended { at: world.now, outcome: CallOutcome::NotSent(Unsent::Unacknowledged) };
     let ids = world.spec.ids.clone();
     world.call_history.release(&ids, world.now, |_| None);
     let (none, _) = world.run();
@@ -324,8 +324,7 @@ fn k02_an_equal_intent_with_another_claim_is_another_processes() {
 fn k01_an_intent_that_was_stored_and_never_sent_needs_no_wait() {
     let mut world = World::new(10);
     let (wave, _) = world.run();
-    let number = wave.unwrap().batches[0].number;
-    world.memory.as_mut().unwrap().calls.get_mut(&number).unwrap().state = CallState::NotSent;
+    world.memory.as_mut().unwrap().unsent(&wave.unwrap(), Unsent::Unacknowledged, world.now);
     let ids = world.spec.ids.clone();
     world.call_history.release(&ids, world.now, |_| None);
     let (wave, _) = world.run();
@@ -614,7 +613,7 @@ fn s07_a_row_never_goes_back() {
     let wave = wave.unwrap();
     world.end(&wave.batches[0], &unknown());
     world.end(&wave.batches[1], &refused(Trouble::Forbidden));
-    world.end(&wave.batches[2], &CallOutcome::NotSent);
+    world.end(&wave.batches[2], &CallOutcome::NotSent(Unsent::TooLate));
     world.run_to_rest(Duration::from_secs(1000));
     world.finish_all();
     world.run_to_rest(Duration::from_secs(1000));

@@ -90,7 +90,7 @@ impl Model {
             let (effect, listed) = match reply {
                 CallOutcome::Accepted { ids, .. } => (true, ids.contains(&id)),
                 CallOutcome::Unknown { .. } => (true, false),
-                CallOutcome::Refused { .. } | CallOutcome::NotSent => (false, false),
+                CallOutcome::Refused { .. } | CallOutcome::NotSent(_) => (false, false),
             };
             if effect {
                 known.own_settled = known.own_settled.max(Some(end + self.settings.settle));
