@@ -35,7 +35,7 @@ use super::{
     },
     state::{
         blocker::{Blocker, closed},
-        deadlines::Cutoff,
+        deadlines::{Cutoff, Passed},
         ledger::Ledger,
         memory::Memory,
     },
@@ -71,7 +71,8 @@ enum Course {
     Leaving,
     /// `dryRun`: make a plan.
     Plan,
-    /// `activeDeadlineSeconds` passed at this moment: look a last time, then end.
+    /// The clock says since this moment that `activeDeadlineSeconds` has passed: look a last time,
+    /// then end.
     LastLook(Mono),
     /// Every id has ended; this deadline had passed before.
     Ended(Option<Cutoff>),
@@ -83,7 +84,7 @@ enum Course {
 #[derive(Debug)]
 struct OpenWork {
     /// The deadline that has passed, if so.
-    cutoff: Option<Cutoff>,
+    passed: Option<Passed>,
     candidates: Candidates,
     /// The batches that may be sent now, with a permit.
     batches: Vec<Vec<Ready>>,
@@ -122,17 +123,17 @@ fn course(draft: &mut Draft<'_>, facts: &Facts<'_>) -> Course {
     if spec.dry_run {
         return Course::Plan;
     }
-    let passed = facts.memory.deadlines.passed();
-    if let Some((Cutoff::Deadline, since)) = passed {
-        return Course::LastLook(since);
+    match facts.memory.deadlines.passed() {
+        Some(Passed { cutoff: Cutoff::Deadline, said: Some(since), .. }) => Course::LastLook(since),
+        passed => work(draft, facts, passed),
     }
-    work(draft, facts, passed.map(|(cutoff, _)| cutoff))
 }
 
 /// Ends the rows whose attempts or time are used up, and lines up the ids of the next calls.
-fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, cutoff: Option<Cutoff>) -> Course {
+fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, passed: Option<Passed>) -> Course {
     let Facts { spec, memory, now, settings, .. } = *facts;
     let batch_size = memory.bisection.learned().unwrap_or(draft.input.batch_size);
+    let cutoff = passed.map(|passed| passed.cutoff);
     let mut candidates = if cutoff.is_some() || spec.allows_calls() {
         batch::candidates(&draft.ledger, facts, batch_size)
     } else {
@@ -143,7 +144,7 @@ fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, cutoff: Option<Cutoff>) -> Cou
         draft.ledger.fail(position, reason, message, now);
         draft.moved = true;
     }
-    if cutoff.is_some() {
+    if passed.is_some_and(|passed| passed.cutoff == Cutoff::NotAfter && passed.confirmed) {
         draft.moved |= close::after_not_after(&mut draft.ledger, facts, &mut candidates);
     }
     if draft.ledger.ended() {
@@ -151,8 +152,9 @@ fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, cutoff: Option<Cutoff>) -> Cou
     }
 
     let blocked = Blocked::of(memory, now.mono);
-    if blocked.look.is_some() || (cutoff.is_none() && blocked.call.is_some()) {
-        // Ids next in line are looked at just before their call, not while it cannot be made.
+    let doubted = passed.is_some_and(|passed| passed.said.is_none());
+    if blocked.look.is_some() || doubted || (cutoff.is_none() && blocked.call.is_some()) {
+        // Ids next in line are looked at just before their call or their end, not while it must wait.
         candidates.look.clear();
     }
     let calling = draft.input.may_start && cutoff.is_none() && blocked.call.is_none() && spec.allows_calls();
@@ -165,7 +167,7 @@ fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, cutoff: Option<Cutoff>) -> Cou
         let calls = candidates.calls(parts, batch_size).min(settings.parallel_calls);
         want = Some(Want { calls, ready: batches.len() }).filter(|want| want.calls > 0);
     }
-    Course::Work(Box::new(OpenWork { cutoff, candidates, batches, want, batch_size }))
+    Course::Work(Box::new(OpenWork { passed, candidates, batches, want, batch_size }))
 }
 
 /// What the cloud said about an id whose attempts are used up.
@@ -258,7 +260,7 @@ fn conclude_plan(mut draft: Draft<'_>, facts: &Facts<'_>) -> Decision {
     draft.into_decision(facts, &Stage::Planning(trouble), Next::Wait, due)
 }
 
-/// `activeDeadlineSeconds` passed at `since`: one last look, then the end.
+/// The clock says since `since` that `activeDeadlineSeconds` has passed: one last look, then the end.
 fn conclude_last_look(mut draft: Draft<'_>, facts: &Facts<'_>, since: Mono) -> Decision {
     let Facts { memory, now, settings, .. } = *facts;
     let Some(last) = close::at_deadline(&mut draft.ledger, facts, since) else {
@@ -270,8 +272,10 @@ fn conclude_last_look(mut draft: Draft<'_>, facts: &Facts<'_>, since: Mono) -> D
         due.ids = last.look;
     }
     due.wake_at((since + settings.request_timeout).max(now.mono + settings.retry_min));
+    memory.deadlines.next(now.mono).into_iter().for_each(|at| due.wake_at(at));
     let blocker = memory.look_trouble.clone();
-    let stage = Stage::Closing { cutoff: Cutoff::Deadline, waiting: last.waiting, blocker };
+    let (cutoff, waiting) = (Cutoff::Deadline, last.waiting);
+    let stage = Stage::Closing { cutoff, waiting, doubted: false, blocker };
     draft.into_decision(facts, &stage, Next::Wait, due)
 }
 
@@ -296,7 +300,7 @@ fn conclude_work(
     if let Some(at) = answer.and_then(|answer| answer.asks_again(now.mono)) {
         due.wake_at(at);
     }
-    let stage = stage::working(&draft.outcomes, &draft.ledger, facts, work.cutoff);
+    let stage = stage::working(&draft.outcomes, &draft.ledger, facts, work.passed);
 
     work.batches.truncate(permitted);
     if work.batches.is_empty() {

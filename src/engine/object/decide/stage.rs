@@ -13,7 +13,7 @@ use crate::{
             rules::facts::Facts,
             state::{
                 blocker::Blocker,
-                deadlines::Cutoff,
+                deadlines::Passed,
                 ledger::{Ledger, Progress},
             },
         },
@@ -31,18 +31,18 @@ pub(super) fn suspended(outcomes: &Ledger, facts: &Facts<'_>) -> Stage {
 }
 
 /// The stage of an object with ids that have not ended. `outcomes` is its record without what looks
-/// showed, `cutoff` the deadline that has passed.
+/// showed, `passed` the deadline that has passed.
 pub(super) fn working(
     outcomes: &Ledger,
     ledger: &Ledger,
     facts: &Facts<'_>,
-    cutoff: Option<Cutoff>,
+    passed: Option<Passed>,
 ) -> Stage {
     let open = |p: &Progress| matches!(p, Progress::Pending | Progress::Submitted { .. });
     let undecided = || ledger.rows.iter().filter(|row| open(&row.progress));
-    if let Some(cutoff) = cutoff {
+    if let Some(Passed { cutoff, said, .. }) = passed {
         let blocker = facts.memory.look_trouble.clone();
-        return Stage::Closing { cutoff, waiting: undecided().count(), blocker };
+        return Stage::Closing { cutoff, waiting: undecided().count(), doubted: said.is_none(), blocker };
     }
     if facts.spec.suspend {
         return suspended(outcomes, facts);

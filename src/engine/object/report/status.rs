@@ -38,6 +38,8 @@ pub enum Stage {
         cutoff: Cutoff,
         /// Instances whose end a look is still to tell.
         waiting: usize,
+        /// The last reading of the clock says that it has not passed.
+        doubted: bool,
         /// What stands in the way of looking.
         blocker: Option<Blocker>,
     },
@@ -133,13 +135,11 @@ fn progress(summary: &Summary) -> String {
 #[must_use]
 pub fn invalid_spec(
     why: &str,
+    entered: Option<&Ledger>,
     meta: &Meta,
     before: &InstanceDeletionStatus,
-    entered: Option<&Ledger>,
     now: &Now,
 ) -> InstanceDeletionStatus {
-    let headline = Headline {
-        phase: if never_valid { Phase::InvalidSpec } else { waits },
     // Each status that a controller writes has conditions.
     let never_valid = before.conditions.is_empty();
     let waits = match before.phase {
@@ -148,18 +148,20 @@ pub fn invalid_spec(
         _ => Phase::Deleting,
     };
     let advice = ReadyReason::InvalidSpec.advice();
+    let headline = Headline {
+        phase: if never_valid { Phase::InvalidSpec } else { waits },
         reason: ReadyReason::InvalidSpec,
         message: format!("Nothing is sent, and nothing is looked at: {why}; {advice}"),
     };
     let mut status = before.clone();
-    status.observed_generation = Some(meta.generation);
-    status.last_handled_reconcile_at = handled(meta, before);
     if let Some(ledger) = entered {
         ledger.write(&mut status);
         let summary = ledger.summary();
         status.progress = Some(progress(&summary));
         status.summary = Some(summary);
     }
+    status.observed_generation = Some(meta.generation);
+    status.last_handled_reconcile_at = handled(meta, before);
     status.phase = Some(headline.phase);
     status.next_action_time = None;
     if headline.phase.is_end() {
@@ -244,8 +246,8 @@ fn headline(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summa
         }
         Stage::Deleting(None) => (Phase::Deleting, ReadyReason::Deleting, progress),
         Stage::Deleting(Some(hindrance)) => hindered(spec, hindrance, &progress),
-        Stage::Closing { cutoff, waiting, blocker } => {
-            closing(spec, *cutoff, *waiting, blocker.as_ref(), &progress)
+        Stage::Closing { cutoff, waiting, doubted, blocker } => {
+            closing(spec, *cutoff, (*waiting, *doubted), blocker.as_ref(), &progress)
         }
         Stage::Ended(cutoff) => ended(spec, ledger, summary, *cutoff),
     };
@@ -255,7 +257,7 @@ fn headline(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summa
 fn closing(
     spec: &DeletionSpec,
     cutoff: Cutoff,
-    waiting: usize,
+    (waiting, doubted): (usize, bool),
     blocker: Option<&Blocker>,
     progress: &str,
 ) -> (Phase, ReadyReason, String) {
@@ -265,6 +267,10 @@ fn closing(
         (Phase::Deleting, ReadyReason::Deleting)
     };
     let rest = match waiting {
+        _ if doubted => format!(
+            "the clock says now that it has not: check the clock of the controller's node, and write another {} to go on",
+            cutoff.field()
+        ),
         0 => "those on their way are followed to their end".to_owned(),
         _ => format!("waiting for a look at {waiting} instances"),
     };

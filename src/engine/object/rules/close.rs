@@ -24,19 +24,23 @@ pub struct LastLook {
     pub waiting: usize,
 }
 
-/// Ends every open row of an object whose deadline passed at `since`, once each id was looked at a
-/// last time. A look that cannot be made, or has brought nothing after `--request-timeout`, counts
-/// as made. Returns none once the rows have ended.
+/// Ends every open row of an object, once each id was looked at a last time and the clock has
+/// [confirmed](super::super::state::deadlines::Passed) that the deadline has passed. The last look is
+/// one that was asked for at `since` or later, when the clock said so. One that cannot be made, or
+/// has brought nothing after `--request-timeout`, counts as made. Returns none once the rows have
+/// ended.
 pub fn at_deadline(ledger: &mut Ledger, facts: &Facts<'_>, since: Mono) -> Option<LastLook> {
     let Facts { memory, now, settings, .. } = *facts;
     let mut last = LastLook::default();
     let mut open = Vec::new();
-    let given_up = now.mono >= since + settings.request_timeout;
+    let confirmed = memory.deadlines.passed().is_some_and(|passed| passed.confirmed);
     for RowFacts { position, row, observation, .. } in facts.open_rows(ledger) {
         open.push(position);
         let looked = observation.last.as_ref().is_some_and(|(_, sent)| *sent > since);
-        let failed = memory.look_trouble.is_some() && observation.asked.is_none();
-        if looked || failed || given_up {
+        let failed = observation.missed.is_some_and(|asked| asked >= since) && observation.asked.is_none();
+        let bound = |asked: Mono| asked.max(since) + settings.request_timeout;
+        let lost = observation.asked.is_some_and(|asked| now.mono >= bound(asked));
+        if looked || failed || lost {
             continue;
         }
         last.waiting += 1;
@@ -45,7 +49,7 @@ pub fn at_deadline(ledger: &mut Ledger, facts: &Facts<'_>, since: Mono) -> Optio
         }
     }
     // The reply to a call in flight is recorded before the end.
-    if last.waiting > 0 || memory.calls_in_flight() {
+    if last.waiting > 0 || memory.calls_in_flight() || !confirmed {
         return Some(last);
     }
     for position in open {
@@ -79,13 +83,17 @@ pub fn after_not_after(ledger: &mut Ledger, facts: &Facts<'_>, candidates: &mut 
 mod tests {
     use std::time::Duration;
 
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
     use super::*;
     use crate::engine::{
-        Now,
+        Now, Settings,
         object::{
             rules::batch::Ready,
+            state::memory::LookEnd,
             tests::case::{Case, MICRO, just_before, then},
         },
+        outcome::{CloudMessage, LookFailure, Trouble},
         state::{Live, StateText},
     };
 
@@ -94,10 +102,60 @@ mod tests {
         Now { mono: then() + Duration::from_secs(5), wall }
     }
 
+    /// The clock has said for some time that the deadline has passed.
+    fn confirmed(mut case: Case) -> Case {
+        let start = Time(Timestamp::UNIX_EPOCH);
+        case.spec.active_deadline = Some(Duration::ZERO);
+        for mono in [Mono::START, then()] {
+            let now = Now { mono, ..now() };
+            case.memory.deadlines.observe(&case.spec, Some(&start), &now);
+        }
+        case
+    }
+
+    #[test]
+    fn x07_nothing_ends_before_the_clock_has_confirmed_the_deadline() {
+        let looked = || Case::pending().seen(Live::Running, then() + MICRO);
+        let judge = |mut case: Case| case.judge(now(), |ledger, facts| at_deadline(ledger, facts, then()));
+        assert_eq!(judge(looked()), Some(LastLook::default()));
+        assert_eq!(judge(confirmed(looked())), None);
+    }
+
+    #[test]
+    fn only_a_look_that_was_asked_for_after_the_deadline_counts_as_made_if_it_brought_nothing() {
+        let waits = |look: Vec<InstanceId>| Some(LastLook { look, waiting: 1 });
+        let id = Case::pending().id();
+        let timeout = Settings::default().request_timeout;
+        // When a look was asked for, whether it was answered without the id, when that is judged.
+        let table = [
+            (just_before(then()), true, then(), waits(vec![id])),
+            (then(), true, then(), None),
+            (then() + MICRO, true, then() + MICRO, None),
+            (just_before(then()), false, just_before(then() + timeout), waits(vec![])),
+            (just_before(then()), false, then() + timeout, None),
+            (then() + MICRO, false, then() + timeout, waits(vec![])),
+            (then() + MICRO, false, then() + MICRO + timeout, None),
+        ];
+        for (asked, answered, mono, expected) in table {
+            let mut case = confirmed(Case::pending());
+            case.memory.asked(&[id], asked);
+            if answered {
+                let trouble = Trouble::CloudUnreachable;
+                let message = CloudMessage::default();
+                let failure = Some(LookFailure { trouble, message, secret_version: None });
+                let (now, settings) = (&now(), &case.settings.clone());
+                case.memory.look_answered(&[id], LookEnd { failure, now, settings, random: 0 });
+            }
+            let now = Now { mono, ..now() };
+            let last = case.judge(now, |ledger, facts| at_deadline(ledger, facts, then()));
+            assert_eq!(last, expected, "{asked:?} {answered} {mono:?}");
+        }
+    }
+
     #[test]
     fn the_last_look_is_one_that_was_sent_after_the_deadline() {
         let at_deadline = |sent: Mono| {
-            let mut case = Case::pending().seen(Live::Running, sent);
+            let mut case = confirmed(Case::pending().seen(Live::Running, sent));
             case.judge(now(), |ledger, facts| at_deadline(ledger, facts, then()))
         };
         let waits = |case: &Case| Some(LastLook { look: vec![case.id()], waiting: 1 });

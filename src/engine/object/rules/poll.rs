@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(ask(&case, &candidates, then()), nothing(None));
         case.spec.not_after = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
         case.observe(then());
-        assert_eq!(case.memory.deadlines.passed().map(|(cutoff, _)| cutoff), Some(Cutoff::NotAfter));
+        assert_eq!(case.memory.deadlines.passed().map(|passed| passed.cutoff), Some(Cutoff::NotAfter));
         assert_eq!(
             ask(&case, &candidates, then()).ids,
             [case.id()],

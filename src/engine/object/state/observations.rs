@@ -18,6 +18,8 @@ pub struct Observation {
     since: Option<Mono>,
     /// When a look was asked for that has not been answered.
     pub asked: Option<Mono>,
+    /// When the last look was asked for that was answered without this instance.
+    pub missed: Option<Mono>,
     /// Whether the record was read that says that the id is on its way although no call is known to
     /// have named it.
     recorded: bool,
@@ -73,7 +75,8 @@ impl Observations {
     /// What reads have shown of the row at this position.
     #[must_use]
     pub fn at(&self, position: usize) -> &Observation {
-        const NOTHING: &Observation = &Observation { last: None, since: None, asked: None, recorded: false };
+        const NOTHING: &Observation =
+            &Observation { last: None, since: None, asked: None, missed: None, recorded: false };
         self.all.get(position).unwrap_or(NOTHING)
     }
 
@@ -143,6 +146,7 @@ impl Observations {
             let read =
                 observation.last.as_ref().is_some_and(|(_, sent)| asked.is_none_or(|asked| *sent >= asked));
             if !read {
+                observation.missed = asked.max(observation.missed);
                 unread.push(*id);
             }
         }
@@ -153,9 +157,9 @@ impl Observations {
     #[cfg(any(test, feature = "model"))]
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         for observation in &mut self.all {
-            let Observation { last, since, asked, recorded: _ } = observation;
+            let Observation { last, since, asked, missed, recorded: _ } = observation;
             let last = last.as_mut().map(|(_, sent)| sent);
-            let others = [since.as_mut(), asked.as_mut()];
+            let others = [since.as_mut(), asked.as_mut(), missed.as_mut()];
             last.into_iter().chain(others.into_iter().flatten()).for_each(&mut *visit);
         }
     }

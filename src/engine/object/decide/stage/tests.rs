@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
+use crate::engine::object::state::deadlines::Cutoff;
 use crate::engine::{
     Mono,
     object::{
@@ -77,7 +78,7 @@ fn a_long_wait_is_said_and_stays_said_until_it_is_over() {
     for stage in [
         Stage::Planning(Some(blocker(far))),
         Stage::Suspended(Some(blocker(far))),
-        Stage::Closing { cutoff: Cutoff::NotAfter, waiting: 0, blocker: Some(blocker(far)) },
+        Stage::Closing { cutoff: Cutoff::NotAfter, waiting: 0, doubted: false, blocker: Some(blocker(far)) },
     ] {
         assert_eq!(wait(&stage, &nothing), Some(now().time_at(far)), "{stage:?}");
     }

@@ -138,7 +138,8 @@ fn an_object_that_sends_nothing_says_why() {
 fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
     let (unreachable, progress) = (UNREACHABLE, PROGRESS);
     let deleting = |hindrance| Stage::Deleting(Some(hindrance));
-    let closing = |waiting, blocker| Stage::Closing { cutoff: Cutoff::NotAfter, waiting, blocker };
+    let closing =
+        |waiting, blocker| Stage::Closing { cutoff: Cutoff::NotAfter, waiting, doubted: false, blocker };
     let closed = format!("{progress}; notAfter has passed and no new delete call is made");
     let stuck = Hindrance::StateUnknown { count: 2, example: "x (odd)".into() };
     check(vec![
@@ -204,7 +205,7 @@ fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
 #[test]
 fn a_closing_object_that_is_suspended_stays_suspended() {
     let spec = DeletionSpec { suspend: true, ..spec_of(5) };
-    let stage = Stage::Closing { cutoff: Cutoff::Deadline, waiting: 1, blocker: None };
+    let stage = Stage::Closing { cutoff: Cutoff::Deadline, waiting: 1, doubted: false, blocker: None };
     let (phase, reason, message, is_true) = shown(&spec, &ledger(&spec), &stage);
     assert_eq!((phase, reason.as_str(), is_true.len()), (Phase::Suspended, "Suspended", 0));
     assert!(message.contains("activeDeadlineSeconds has passed"), "{message}");

@@ -286,3 +286,98 @@ fn t03_an_accepted_id_that_disappears_is_gone_under_both_policies() {
         assert_eq!(world.phase(0), InstancePhase::NotFound);
     }
 }
+
+/// An object without a read so far whose `notAfter` or deadline has passed, as it says.
+fn closed(n: usize, cutoff: fn(&mut World)) -> World {
+    let mut world = World::new(n);
+    world.slept = Duration::from_hours(2);
+    world.blind = true;
+    world.run();
+    cutoff(&mut world);
+    world.pass(Duration::from_secs(90));
+    world.run();
+    assert!(world.ready().1.contains("has passed and no new delete call is made"), "{}", world.ready().1);
+    world
+}
+
+#[test]
+fn x07_a_moment_that_has_passed_opens_no_call_when_the_clock_is_set_back_and_the_spec_is_edited() {
+    let not_after = |world: &mut World| world.spec.not_after = Some(world.wall() + Duration::from_mins(1));
+    for cutoff in [not_after, exceed] {
+        let mut world = closed(60, cutoff);
+        world.slept = Duration::from_mins(90);
+        world.spec.meta.generation += 1;
+        world.spec.backoff_limit = 3;
+        world.blind = false;
+        world.run_to_rest(Duration::from_mins(6));
+        assert!(world.calls.is_empty());
+        let message = world.ready().1;
+        assert!(message.contains("the clock says now that it has not"), "{message}");
+        assert_eq!(world.status.phase, Some(Phase::Deleting), "nor does anything end");
+        // Another value of the field opens the object again.
+        world.spec.meta.generation += 1;
+        world.spec.not_after = world.spec.not_after.map(|_| world.wall() + LATER);
+        world.spec.active_deadline = world.spec.active_deadline.map(|_| LATER * 24);
+        world.run_to_rest(Duration::from_mins(1));
+        assert_eq!(world.calls.len(), 2, "60 instances");
+    }
+}
+
+#[test]
+fn x07_a_clock_that_jumps_forward_once_ends_nothing() {
+    let not_after = |world: &mut World| world.spec.not_after = Some(world.wall() + LATER * 24);
+    let deadline = |world: &mut World| world.spec.active_deadline = Some(LATER * 24);
+    for cutoff in [not_after, deadline] {
+        for (accepted, jump) in [(true, LATER * 24 * 30), (false, LATER * 24 * 30), (false, LATER * 25)] {
+            let mut world = World::new(60);
+            cutoff(&mut world);
+            world.parallel = 1;
+            let (wave, _) = world.run();
+            if accepted {
+                world.accept(&wave.unwrap());
+            } else {
+                world.end(&wave.unwrap().batches[0], &refused(Trouble::Forbidden));
+            }
+            world.run();
+            let calls = world.calls.len();
+            world.slept = jump;
+            world.run();
+            assert_eq!(world.calls.len(), calls, "nothing is sent");
+            world.slept = Duration::ZERO;
+            world.run_to_rest(Duration::from_mins(20));
+            assert_eq!(world.status.summary.as_ref().unwrap().failed, 0);
+            assert_eq!(world.calls.len(), calls, "nor later, before a person has looked at it");
+            world.finish_all();
+            world.run_to_rest(Duration::from_mins(20));
+            if accepted {
+                assert_eq!(world.phase(0), InstancePhase::Terminated, "those on their way are followed");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_look_that_failed_before_the_deadline_is_not_the_last_one() {
+    for failed_before in [false, true] {
+        let mut world = World::new(10);
+        world.spec.active_deadline = Some(LATER);
+        let (wave, _) = world.run();
+        world.accept(&wave.unwrap());
+        let moment = |second: u64| Mono::at(Duration::from_secs(1000 + second));
+        while world.now < moment(3590) {
+            let (_, wake) = world.run();
+            world.now = wake.unwrap().min(moment(3590));
+        }
+        world.finish_all();
+        if failed_before {
+            world.now = moment(3599);
+            world.blind = true;
+            let ids = world.spec.ids.clone();
+            world.look(&ids, false);
+            world.blind = false;
+        }
+        world.now = moment(3601);
+        world.run_to_rest(Duration::from_mins(2));
+        assert_eq!(world.status.phase, Some(Phase::Succeeded), "{failed_before}");
+    }
+}
