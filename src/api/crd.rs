@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::InstanceDeletion;
+use super::{InstanceDeletion, moment::WRITTEN_MOMENT};
 
 /// The CustomResourceDefinition that this version of the controller works with.
 ///
@@ -17,6 +17,7 @@ pub fn crd() -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
             refuse_null(schema);
+            refuse_unreadable_times(schema);
         }
     }
     crd
@@ -25,6 +26,19 @@ pub fn crd() -> CustomResourceDefinition {
 /// [`crd`] as YAML, as committed in `crds/` and printed by the subcommand `crd`.
 pub fn crd_yaml() -> Result<String, serde_saphyr::ser::Error> {
     serde_saphyr::to_string(&crd())
+}
+
+/// The format `date-time` admits times that no controller can read, and an object whose times can't be read is not worked on.
+fn refuse_unreadable_times(schema: &mut JSONSchemaProps) {
+    if schema.format.as_deref() == Some("date-time") {
+        schema.pattern.get_or_insert_with(|| WRITTEN_MOMENT.to_owned());
+    }
+    for child in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        refuse_unreadable_times(child);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        refuse_unreadable_times(items);
+    }
 }
 
 fn refuse_null(schema: &mut JSONSchemaProps) {

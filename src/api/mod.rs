@@ -3,6 +3,7 @@
 //! Types only. What they mean is decided in [`crate::engine`].
 
 mod crd;
+mod moment;
 mod named;
 mod reason;
 #[allow(clippy::duplicated_attributes, reason = "two printer columns may have the same type")]
@@ -11,6 +12,7 @@ mod status;
 
 pub use self::{
     crd::{crd, crd_yaml},
+    moment::Moment,
     reason::{EventReason, ReadyReason, ReasonEvent, ReasonKind},
     spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, NotFoundPolicy, SecretRef},
     status::{

@@ -1,11 +1,10 @@
 //! The part of the object that users write.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::status::InstanceDeletionStatus;
+use super::{moment::Moment, status::InstanceDeletionStatus};
 
 /// Most ids in one object. At this size the object stays below etcd's limit of 1.5 MiB with every status that the
 /// engine can write, client-side apply's annotation included.
@@ -149,9 +148,9 @@ pub struct InstanceDeletionSpec {
 
     /// Moment after which no new delete call is made, whatever the history of the object: a manifest restored from a
     /// backup deletes nothing after it. Instances on their way by then are followed to their end. An absent field means
-    /// no such moment.
+    /// no such moment, and so does the last day of the year 9999.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_after: Option<Time>,
+    pub not_after: Option<Moment>,
 
     /// Seconds after status.completionTime at which the object itself is deleted. What git still holds is created again
     /// by GitOps, looked at, and ends without a call. An absent field means never.

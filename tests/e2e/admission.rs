@@ -34,6 +34,16 @@ fn bad_limits() -> Vec<(&'static str, Edit, &'static str)> {
         ),
         ("a day as moment", |v| v["spec"]["notAfter"] = json!("2026-12-01"), "spec.notAfter"),
         (
+            "an offset of days",
+            |v| v["spec"]["notAfter"] = json!("2026-12-01T00:00:00+99:99"),
+            "spec.notAfter",
+        ),
+        (
+            "text behind a moment",
+            |v| v["spec"]["notAfter"] = json!("2026-12-01T00:00:00ZTomorrow"),
+            "spec.notAfter",
+        ),
+        (
             "a negative time to live",
             |v| v["spec"]["ttlSecondsAfterFinished"] = json!(-1),
             "should be greater than or equal to 0",
