@@ -17,7 +17,7 @@ pub use self::{
     spec::{InstanceDeletion, InstanceDeletionSpec, MAX_IDS, NotFoundPolicy, SecretRef},
     status::{
         BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus,
-        Phase, PlanStatus, Summary,
+        PassedStatus, Phase, PlanStatus, Summary,
     },
 };
 

@@ -30,6 +30,11 @@ pub struct InstanceDeletionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 
+    /// Limits of the spec that have passed, as two readings of the clock agree. While the spec holds one of these values, no
+    /// new delete call is made, whatever a clock says later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<PassedStatus>,
+
     /// Instances terminated or absent, of all: 120/150.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
@@ -149,6 +154,19 @@ pub struct Summary {
     /// Given up; see status.failures.
     #[schemars(extend("format" = "int32"))]
     pub failed: u32,
+}
+
+/// Limits of the spec that have passed, each with the value for which it has.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassedStatus {
+    /// The notAfter that has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+    /// The activeDeadlineSeconds that have passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int32"))]
+    pub active_deadline_seconds: Option<u32>,
 }
 
 /// One delete call.

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::jiff::Timestamp;
 use reqwest::{
     Method, Request, Url,
     header::{CONTENT_TYPE, HeaderValue},
@@ -88,6 +89,12 @@ impl Client {
     #[must_use]
     pub fn metrics(&self) -> &CloudMetrics {
         &self.metrics
+    }
+
+    /// The time at an endpoint, by the `Date` of a reply in the last ten minutes; none without such a reply.
+    #[must_use]
+    pub fn told_time(&self, endpoint: &Endpoint) -> Option<Timestamp> {
+        self.caller.told_time(endpoint)
     }
 
     /// DeleteInstances for 1 to 50 distinct ids. The request leaves while `departure` allows it, or not at all.

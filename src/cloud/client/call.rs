@@ -1,5 +1,6 @@
 //! One call: the signed request, the exchange, and the message about one that failed.
 
+use k8s_openapi::jiff::Timestamp;
 use reqwest::{
     Method, Request, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderValue},
@@ -92,6 +93,11 @@ impl Caller {
             not_sent: false,
             clock_set: self.set_clock(access, response),
         }
+    }
+
+    /// The time at an endpoint, by the `Date` of a reply in the last minutes.
+    pub fn told_time(&self, endpoint: &Endpoint) -> Option<Timestamp> {
+        self.skew.told(endpoint, self.clock.mono())
     }
 
     /// Corrects the time that requests are signed with, if a refusal shows that it is wrong. Returns whether it did.
@@ -200,6 +206,9 @@ impl Caller {
             Ok(request) => self.tried(request, access, cap).await,
             Err(error) => Err(error.into()),
         };
+        if let Ok(response) = &result {
+            self.skew.saw(access.endpoint, response.date.as_deref(), self.clock.mono());
+        }
         let status = result.as_ref().ok().map(|response| response.status.as_u16());
         let request_id = match &result {
             Ok(response) => response.request_id.as_deref(),

@@ -255,6 +255,7 @@ fn decided(
         may_start,
         claim: &claim,
         now: &now,
+        cloud_time: context.accounts.client().told_time(&handle.account.endpoint),
         settings: &context.settings,
     };
     let prepared = prepare(input, memory, &mut lock(&handle.account.call_history));

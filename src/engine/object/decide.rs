@@ -96,10 +96,13 @@ struct OpenWork {
 /// Prepares the next step of an object with a valid spec: takes note of the live read in `memory`
 /// and `call_history`, and finds out which calls the object wants.
 pub fn prepare<'a>(input: Input<'a>, memory: &'a mut Memory, call_history: &mut CallHistory) -> Prepared<'a> {
-    let Input { spec, status, evidence, now, settings, .. } = input;
+    let Input { spec, status, evidence, now, cloud_time, settings, .. } = input;
     let mut ledger = Ledger::read(&spec.ids, status);
-    let calls =
-        observe(&LiveRead { spec, status, ledger: &ledger, evidence, now, settings }, memory, call_history);
+    let calls = observe(
+        &LiveRead { spec, status, ledger: &ledger, evidence, now, cloud_time, settings },
+        memory,
+        call_history,
+    );
 
     let records = record::outcomes(&mut ledger, memory, now);
     let outcomes = ledger.clone();

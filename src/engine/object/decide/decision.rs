@@ -1,5 +1,7 @@
 //! What a decision depends on, and what it says.
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
@@ -35,6 +37,8 @@ pub struct Input<'a> {
     pub claim: &'a str,
     /// The moment of the decision.
     pub now: &'a Now,
+    /// The time that the cloud told lately, if it did.
+    pub cloud_time: Option<Timestamp>,
     /// Flags of the process.
     pub settings: &'a Settings,
 }

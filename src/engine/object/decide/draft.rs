@@ -48,8 +48,9 @@ impl Draft<'_> {
         let ended = matches!(stage, Stage::Ended(_));
         let stuck = if ended { None } else { stage::stuck(&ledger, before.start_time.as_ref(), facts) };
         let long_wait = stage::long_wait(stage, before, now, settings);
-        let render = |ledger: &Ledger| {
-            status::status(spec, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
+        let render = |ledger: &Ledger| InstanceDeletionStatus {
+            passed: memory.deadlines.record(),
+            ..status::status(spec, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
         };
 
         let plain = render(&outcomes);
@@ -118,6 +119,7 @@ fn is_news(status: &InstanceDeletionStatus, before: &InstanceDeletionStatus) -> 
     status.observed_generation != before.observed_generation
         || status.phase != before.phase
         || status.start_time != before.start_time
+        || status.passed != before.passed
         || status.plan != before.plan
         || status.next_action_time != before.next_action_time
         || status.last_handled_reconcile_at != before.last_handled_reconcile_at

@@ -71,6 +71,7 @@ fn prepared<'a>(case: &'a mut Case, asked: &'a Asked) -> Prepared<'a> {
         may_start: asked.may_start,
         claim: "claim",
         now: &asked.now,
+        cloud_time: None,
         settings,
     };
     prepare(input, memory, call_history)

@@ -268,7 +268,7 @@ fn closing(
     };
     let rest = match waiting {
         _ if doubted => format!(
-            "the clock says now that it has not: check the clock of the controller's node, and write another {} to go on",
+            "the clock, or the time that the cloud tells, says now that it has not: check the clock of the controller's node, and write another {} to go on",
             cutoff.field()
         ),
         0 => "those on their way are followed to their end".to_owned(),

@@ -86,15 +86,18 @@ mod tests {
     use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
     use super::*;
-    use crate::engine::{
-        Now, Settings,
-        object::{
-            rules::batch::Ready,
-            state::memory::LookEnd,
-            tests::case::{Case, MICRO, just_before, then},
+    use crate::{
+        api::InstanceDeletionStatus,
+        engine::{
+            Now, Settings,
+            object::{
+                rules::batch::Ready,
+                state::memory::LookEnd,
+                tests::case::{Case, MICRO, just_before, then},
+            },
+            outcome::{CloudMessage, LookFailure, Trouble},
+            state::{Live, StateText},
         },
-        outcome::{CloudMessage, LookFailure, Trouble},
-        state::{Live, StateText},
     };
 
     fn now() -> Now {
@@ -104,11 +107,12 @@ mod tests {
 
     /// The clock has said for some time that the deadline has passed.
     fn confirmed(mut case: Case) -> Case {
-        let start = Time(Timestamp::UNIX_EPOCH);
+        let start_time = Some(Time(Timestamp::UNIX_EPOCH));
+        let status = InstanceDeletionStatus { start_time, ..InstanceDeletionStatus::default() };
         case.spec.active_deadline = Some(Duration::ZERO);
         for mono in [Mono::START, then()] {
             let now = Now { mono, ..now() };
-            case.memory.deadlines.observe(&case.spec, Some(&start), &now);
+            case.memory.deadlines.observe(&case.spec, &status, &now, None);
         }
         case
     }

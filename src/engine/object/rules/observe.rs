@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::{
     last_call::{self, CallFacts},
     poll,
@@ -39,6 +41,8 @@ pub struct LiveRead<'a> {
     pub evidence: Evidence,
     /// The moment of the read.
     pub now: &'a Now,
+    /// The time that the cloud told lately, if it did.
+    pub cloud_time: Option<Timestamp>,
     /// Flags of the process.
     pub settings: &'a Settings,
 }
@@ -59,8 +63,8 @@ pub fn observe(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut Call
 
 /// Notes which deadlines have passed, and whether the machine slept.
 fn observe_clocks(read: &LiveRead<'_>, memory: &mut Memory) {
-    let LiveRead { spec, status, now, .. } = *read;
-    if memory.deadlines.observe(spec, status.start_time.as_ref(), now) {
+    let LiveRead { spec, status, now, cloud_time, .. } = *read;
+    if memory.deadlines.observe(spec, status, now, cloud_time) {
         // Looks made before the deadline do not count as the last look at what is left.
         memory.gate = now.mono;
         memory.refused.clear();

@@ -136,6 +136,7 @@ impl Case {
             ledger: &self.ledger,
             evidence: Evidence::default(),
             now: &now,
+            cloud_time: None,
             settings: &self.settings,
         };
         observe(&read, &mut self.memory, &mut self.call_history);

@@ -108,6 +108,7 @@ impl Model {
             may_start: true,
             claim: &claim,
             now: &now,
+            cloud_time: None,
             settings: &self.settings,
         };
         let prepared = prepare(input, memory, &mut process.call_history);

@@ -192,8 +192,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "notAfter forgotten",
         file: "src/engine/object/state/deadlines.rs",
-        find: "spec.not_after, |at| Some(*at), now);",
-        replace: "spec.not_after, |_| None, now);",
+        find: "spec.not_after, |at| Some(*at), clocks);",
+        replace: "spec.not_after, |_| None, clocks);",
         found_by: &[Tables],
     },
     Mistake {
@@ -208,6 +208,13 @@ pub const MISTAKES: &[Mistake] = &[
         file: "src/engine/object/state/deadlines.rs",
         find: "if this.as_ref().map(|moment| &moment.value) != value.as_ref() {",
         replace: "if this.as_ref().is_some_and(|moment| moment.latest > moment.at) || this.is_none() {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a deadline that a successor's clock opens again",
+        file: "src/engine/object/state/deadlines.rs",
+        find: "        self.passed |= recorded;\n",
+        replace: "",
         found_by: &[Tables],
     },
     Mistake {

@@ -57,6 +57,7 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
         may_start: true,
         claim: "claim",
         now: &now,
+        cloud_time: None,
         settings: &case.settings,
     };
     let (outcomes, ledger) = (case.ledger.clone(), case.ledger.clone());

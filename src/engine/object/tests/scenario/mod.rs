@@ -65,6 +65,7 @@ struct World {
     /// By how much the wall clock has gained on the monotonic one.
     slept: Duration,
     parallel: usize,
+    cloud_time: Option<Timestamp>,
     schedule: Schedule<()>,
 }
 
@@ -104,6 +105,7 @@ impl World {
             learned: None,
             slept: Duration::ZERO,
             parallel: SETTINGS.parallel_calls,
+            cloud_time: None,
             schedule: Schedule::new(&SETTINGS),
         }
     }
@@ -180,6 +182,7 @@ impl World {
             may_start: true,
             claim: &format!("claim-{}", self.waves),
             now,
+            cloud_time: self.cloud_time,
             settings: &Settings { parallel_calls: self.parallel, ..SETTINGS },
         };
         prepare(input, memory, call_history).conclude(Some(match permitted {
