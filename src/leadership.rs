@@ -167,6 +167,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn s17_a_call_does_not_leave_once_something_bars_it() {
+        let barred = Arc::new(AtomicI64::new(0));
+        let read = barred.clone();
+        let guard = DepartureGuard::new(Deadline::after(TERM, &Clock::start()), &Leadership::always());
+        let guard = guard.unless(move || read.load(Ordering::SeqCst) == 1);
+        let later = guard.clone();
+        assert!(guard.allows());
+        barred.store(1, Ordering::SeqCst);
+        assert!(!guard.allows() && !later.allows(), "it is asked each time");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn r06_it_ends_by_either_clock_or_by_a_word() {
         let wall = Arc::new(AtomicI64::new(1_800_000_000));
         let read = wall.clone();

@@ -51,7 +51,7 @@ named! {
         DeadlineExceeded,
         /// `notAfter` passed, and some instances were not gone.
         Expired,
-        /// The stored spec is one that the schema refuses; nothing is sent.
+        /// The stored spec is one that the schema refuses; nothing is sent. An object that was valid before waits.
         InvalidSpec,
     }
 }

@@ -159,6 +159,41 @@ async fn r02_on_sigterm_a_leader_records_its_call_and_then_gives_the_lease_back(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn r02_an_intent_whose_call_has_not_left_at_sigterm_delays_no_instance() {
+    let stage = stage("drainedintent").await;
+    let history = stage.history().unwrap();
+    let ids = instances(&stage, 120);
+    let gateway = Gateway::start(&stage).await;
+    let intent = gateway.script(Rule::on(intents).times(1).hold());
+    let flags = [&ELECT[..], &["--settle", "30s", "--request-timeout", "30s"]].concat();
+    let mut leader = stage.controller_through(&gateway.kubeconfig, &flags).unwrap();
+    wait_leads(&leader);
+    let standby = stage.controller(&flags).unwrap();
+    wait_stands_by(&standby);
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    intent.wait_hits(1);
+    leader.signal(Signal::TERM).unwrap();
+    until("it drains", || leader.log().contains("draining").then_some(()));
+    intent.release();
+    until("it says why", || leader.log().contains("this process is stopping").then_some(()));
+    assert_eq!(leader.wait_exit(SOON).unwrap(), Some(0));
+    assert!(stage.calls().is_empty());
+    let stored = stage.get("retire")["status"]["batches"].clone();
+    assert_eq!(stored.as_array().unwrap().len(), 1);
+    assert_eq!(stored[0]["noEffect"], json!(true));
+    let ended = Instant::now();
+    // An intent of unknown outcome would wait for 5 s, --request-timeout and --settle: 65 s.
+    stage.cloud.wait_calls(Operation::DeleteInstances, 1, Duration::from_secs(40)).await.unwrap();
+    println!(
+        "figure: after the leader had ended its successor called in {:.1} s",
+        ended.elapsed().as_secs_f32()
+    );
+    assert_succeeded(&stage.wait_finished("retire"), 120);
+    each_once(&stage.calls(), &ids);
+    assert_monotone(&history.of("retire"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn r02_a_standby_ends_at_once_and_leaves_the_lease_alone() {
     let stage = stage("drainedstandby").await;
     let leader = replica(&stage, &[]);

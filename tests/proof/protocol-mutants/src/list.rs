@@ -297,8 +297,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a lease taken while its holder renews it",
         file: "src/runtime/election/decide.rs",
-        find: "Some(_) if now < self.over(lease, *first_seen) => Next::Read,",
-        replace: "Some(_) if now < *first_seen => Next::Read,",
+        find: "Some(_) if now < self.over(lease, *first_seen) => NextStep::Read,",
+        replace: "Some(_) if now < *first_seen => NextStep::Read,",
         found_by: &[Client],
     },
     Mistake {
@@ -318,7 +318,7 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a leader that believes in a lease which another one holds",
         file: "src/runtime/election/decide.rs",
-        find: "Some(holder) => return Next::Lost(Loss::Taken(holder.clone())),",
+        find: "Some(holder) => return NextStep::Lost(Loss::Taken(holder.clone())),",
         replace: "Some(_) => {}",
         found_by: &[Client],
     },
@@ -327,6 +327,13 @@ pub const MISTAKES: &[Mistake] = &[
         file: "src/leadership.rs",
         find: "!self.leave_by.is_over() && self.leadership.leads() && !barred()",
         replace: "!self.leave_by.is_over() && !barred()",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a call that leaves although something bars it",
+        file: "src/leadership.rs",
+        find: "self.barred.as_ref().is_some_and(|barred| barred());",
+        replace: "self.barred.as_ref().is_some_and(|barred| barred() && self.leave_by.is_over());",
         found_by: &[Client],
     },
     Mistake {
