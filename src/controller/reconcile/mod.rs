@@ -33,7 +33,7 @@ use crate::{
         account::delete_queue::PermitAnswer,
         backoff::backoff,
         object::{
-            decide::{Decision, Input, Next, decide_invalid, finished, prepare},
+            decide::{Decision, Input, Next, confirmed_deletion, decide_invalid, finished, prepare},
             report::status::is_finished,
             state::{
                 blocker::Blocker,
@@ -188,6 +188,7 @@ async fn decide_and_carry_out(
         calls_at(key, tracked, None);
         let ttl = live.spec.as_ref().ok().and_then(ttl);
         let decision = finished(&live.meta, &live.status, ttl, &now);
+        let decision = confirmed_deletion(decision, &mut lock(tracked).over_since, &now);
         return carry_out(context, None, live, tracked, decision).await;
     }
     let spec = live.spec.as_ref().map_err(Clone::clone);

@@ -48,6 +48,8 @@ pub struct Tracked {
     pub turn_asked: Option<Mono>,
     /// A task wakes it when IAM has answered.
     pub token_awaited: bool,
+    /// Since when the wall clock says that its `ttlSecondsAfterFinished` is over.
+    pub over_since: Option<Mono>,
     /// Its row in the gauges of objects. Dropping it takes the object out.
     pub counted: Option<Counted>,
     /// The object is gone. Outcomes of its calls go to the log and to events.

@@ -80,8 +80,15 @@ impl CallHistory {
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         visit(&mut self.swept);
         for call in self.by_id.values_mut() {
-            let LastCall { in_flight: _, overtaken: _, ended, on_its_way, not_found, claimed_elsewhere: _, missing_since } =
-                call;
+            let LastCall {
+                in_flight: _,
+                overtaken: _,
+                ended,
+                on_its_way,
+                not_found,
+                claimed_elsewhere: _,
+                missing_since,
+            } = call;
             let ended = ended.as_mut().map(|ended| &mut ended.at);
             let reads = [on_its_way.as_mut(), not_found.as_mut(), missing_since.as_mut()];
             ended.into_iter().chain(reads.into_iter().flatten()).for_each(&mut *visit);

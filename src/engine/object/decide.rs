@@ -12,7 +12,7 @@ mod stage;
 
 pub use self::{
     decision::{Decision, Input, Next},
-    rest::{decide_invalid, finished},
+    rest::{confirmed_deletion, decide_invalid, finished},
 };
 
 use self::draft::Draft;

@@ -10,15 +10,27 @@ use crate::{
         object::{
             report::{events, status},
             rules::record,
-            state::{ledger::Ledger, memory::Memory, spec::Meta},
+            state::{deadlines::AGREES, ledger::Ledger, memory::Memory, spec::Meta},
         },
-        time::Now,
+        time::{Mono, Now},
     },
 };
 
 /// The wall clock may be set meanwhile: a finished object is decided upon again after this at the
 /// latest.
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_hours(1);
+
+/// Lets a finished object be deleted only if two readings of the wall clock, [`AGREES`] apart, say that
+/// its time is over: a clock that jumps forward once deletes nothing. `over_since` keeps the first.
+#[must_use]
+pub fn confirmed_deletion(decision: Decision, over_since: &mut Option<Mono>, now: &Now) -> Decision {
+    if decision.next != Next::Delete {
+        *over_since = None;
+        return decision;
+    }
+    let at = *over_since.get_or_insert(now.mono) + AGREES;
+    if now.mono >= at { decision } else { Decision { wake: Some(at), ..Decision::rest() } }
+}
 
 /// Decides about an object whose stored spec the schema refuses: its status says so, and nothing is
 /// sent. An object that was never valid ends. One that was, and was edited, waits for another edit.

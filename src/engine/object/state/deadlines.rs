@@ -33,9 +33,9 @@ pub struct Passed {
     pub confirmed: bool,
 }
 
-/// How long the wall clock must say that a moment has passed before ids end for it. A clock that a
+/// How long the wall clock must say that a moment has passed before anything ends for it. A clock that a
 /// time server or a person set wrong is often corrected within seconds.
-const AGREES: Duration = Duration::from_secs(10);
+pub(in crate::engine::object) const AGREES: Duration = Duration::from_secs(10);
 
 /// How far the time that the cloud tells may be behind this machine's and still agree: its `Date`
 /// has seconds, and its clock may be a little wrong too.

@@ -82,7 +82,8 @@ impl Model {
         }
         let Call { owner, ids, .. } = &world.calls[c];
         let ids: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
-        if owner.is_some_and(|p| !world.processes[p].call_history.may_leave(&ids, &self.spec.meta.namespace)) {
+        if owner.is_some_and(|p| !world.processes[p].call_history.may_leave(&ids, &self.spec.meta.namespace))
+        {
             self.call_ended(world, c, &CallOutcome::NotSent(Unsent::Overtaken));
             world.calls.remove(c);
             return;

@@ -95,3 +95,20 @@ fn a_finished_object_says_that_an_edit_was_seen_and_goes_when_its_time_is_over()
         );
     }
 }
+
+#[test]
+fn x07_a_clock_that_jumps_forward_once_deletes_no_finished_object() {
+    let (delete, waits) = (Decision { next: Next::Delete, ..Decision::rest() }, Decision::rest());
+    let at = |seconds| Now { mono: then() + Duration::from_secs(seconds), wall: now().wall };
+    let mut since = None;
+    // What each reading says, seconds after the first, and whether the object is deleted.
+    for (says_over, seconds, deleted) in
+        [(true, 0, false), (false, 9, false), (true, 12, false), (true, 21, false), (true, 22, true)]
+    {
+        let says = if says_over { delete.clone() } else { waits.clone() };
+        let decision = confirmed_deletion(says, &mut since, &at(seconds));
+        assert_eq!(decision.next == Next::Delete, deleted, "{seconds}");
+        let again = (says_over && !deleted).then(|| since.unwrap() + Duration::from_secs(10));
+        assert_eq!(decision.wake, again, "{seconds}");
+    }
+}
