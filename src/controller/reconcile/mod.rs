@@ -29,7 +29,7 @@ use super::{
 use crate::{
     cloud::Current,
     engine::{
-        Mono,
+        Mono, Now,
         account::delete_queue::PermitAnswer,
         backoff::backoff,
         object::{
@@ -167,29 +167,7 @@ async fn decide_and_carry_out(
     context.count(&mut lock(tracked), live, &live.status);
     let now = context.clock.now();
     if is_finished(&live.status) {
-        let (unrecorded, calling) = {
-            let mut tracked = lock(tracked);
-            let calling = tracked.memory.as_ref().is_some_and(Memory::calls_in_flight);
-            let unrecorded = if calling { Vec::new() } else { tracked.unrecorded() };
-            if !calling {
-                // No later decision needs the memory.
-                tracked.memory = None;
-            }
-            tracked.turn_asked = None;
-            (unrecorded, calling)
-        };
-        // Another process ended the object while calls of this one were in flight.
-        for outcome in unrecorded {
-            outcome.publish(&context.events, key, "the object has ended");
-        }
-        if !calling {
-            context.progress.notify_waiters();
-        }
-        calls_at(key, tracked, None);
-        let ttl = live.spec.as_ref().ok().and_then(ttl);
-        let decision = finished(&live.meta, &live.status, ttl, &now);
-        let decision = confirmed_deletion(decision, &mut lock(tracked).over_since, &now);
-        return carry_out(context, None, live, tracked, decision).await;
+        return at_its_end(context, key, live, tracked, &now).await;
     }
     let spec = live.spec.as_ref().map_err(Clone::clone);
     let spec = spec.and_then(|spec| DeletionSpec::parse(spec, live.meta.clone()).map_err(|e| e.to_string()));
@@ -212,6 +190,35 @@ async fn decide_and_carry_out(
         return Pass::Backoff(None);
     };
     carry_out(context, Some(&handle), live, tracked, decision).await
+}
+
+/// Decides about an object that has ended. It needs no memory, but for calls that are in flight because another process ended
+/// it.
+async fn at_its_end(
+    context: &Arc<Context>,
+    key: &Key,
+    live: &LiveObject,
+    tracked: &Mutex<Tracked>,
+    now: &Now,
+) -> Pass {
+    let (decision, unrecorded) = {
+        let tracked = &mut *lock(tracked);
+        let calling = tracked.memory.as_ref().is_some_and(Memory::calls_in_flight);
+        let unrecorded = if calling { Vec::new() } else { tracked.unrecorded() };
+        if !calling {
+            tracked.memory = None;
+        }
+        tracked.turn_asked = None;
+        let ttl = live.spec.as_ref().ok().and_then(ttl);
+        let decision = finished(&live.meta, &live.status, ttl, now);
+        (confirmed_deletion(decision, &mut tracked.over_since, now), unrecorded)
+    };
+    for outcome in unrecorded {
+        outcome.publish(&context.events, key, "the object has ended");
+    }
+    context.progress.notify_waiters();
+    calls_at(key, tracked, None);
+    carry_out(context, None, live, tracked, decision).await
 }
 
 /// Decides about an object whose stored spec the schema refuses.

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use engine_purity::{
-    api::{InstanceDeletionSpec, NotFoundPolicy, SecretRef},
+    api::{InstanceDeletionSpec, Moment, NotFoundPolicy, SecretRef},
     engine::{
         InstanceId, Settings,
         object::state::spec::{DeletionSpec, Meta},
@@ -230,7 +230,7 @@ impl Configuration {
             not_found_policy: self.fail_not_found.then_some(NotFoundPolicy::Fail),
             backoff_limit_per_instance: Some(self.backoff_limit),
             active_deadline_seconds: self.deadline.map(|ticks| u32::from(ticks) * self.tick),
-            not_after: not_after.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
+            not_after: not_after.map(Moment),
             ttl_seconds_after_finished: None,
         };
         DeletionSpec::parse(&spec, Meta { generation: 1, ..Meta::default() }).map_err(|e| e.to_string())
