@@ -169,7 +169,7 @@ impl Account {
             }
             CallOutcome::Unknown { unavailable: true, .. } => rate.refused(SlowDown::Unavailable, now),
             CallOutcome::Unknown { .. } | CallOutcome::Refused { .. } | CallOutcome::NotSent(_) => {
-                rate.over()
+                rate.over();
             }
         }
         let delete_calls = &mut lock(&self.delete_calls);

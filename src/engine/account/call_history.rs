@@ -305,9 +305,9 @@ mod tests {
 
     #[test]
     fn s17_what_comes_in_between_decision_and_departure_stops_the_call() {
+        type Heard = fn(&mut CallHistory, Ended, &Settings);
         let settings = Settings::default();
         let heard = |effect| ended(then(), effect, None);
-        type Heard = fn(&mut CallHistory, Ended, &Settings);
         let table: [(Heard, bool); 9] = [
             (|calls, _, _| calls.saw(id(), &Seen::ShuttingDown, then()), false),
             (|calls, _, _| calls.saw(id(), &Seen::Terminated, then()), false),

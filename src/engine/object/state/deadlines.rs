@@ -275,10 +275,10 @@ mod tests {
 
     #[test]
     fn x07_only_two_readings_that_agree_confirm_that_a_moment_has_passed() {
+        type Readings = &'static [(u64, i64)];
         let mut spec = spec_of(1);
         spec.not_after = Some(Timestamp::from_second(1050).unwrap());
         // Readings as (monotonic, wall), and the last one's verdict: said, confirmed.
-        type Readings = &'static [(u64, i64)];
         let table: [(Readings, (bool, bool)); 7] = [
             (&[(10, 1050)], (true, false)),
             (&[(10, 1050), (19, 1059)], (true, false)),
