@@ -97,12 +97,7 @@ pub fn start(
 
 /// What this process has learned since the decision that bars the call of these ids, if anything. It is asked once more as the
 /// last thing before the request leaves.
-fn barred(
-    context: &Context,
-    account: &Account,
-    ids: &[InstanceId],
-    namespace: &Arc<str>,
-) -> Option<Unsent> {
+fn barred(context: &Context, account: &Account, ids: &[InstanceId], namespace: &Arc<str>) -> Option<Unsent> {
     if context.draining() {
         return Some(Unsent::Stopping);
     }
