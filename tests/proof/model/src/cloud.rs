@@ -9,6 +9,7 @@ use engine_purity::engine::{
 use crate::{
     Model,
     configuration::Configuration,
+    configuration::WALL_START,
     world::{CallState, Instance, Old, Process, World},
 };
 
@@ -215,9 +216,18 @@ impl Model {
         world.now = world.now + self.configuration.tick();
         if self.configuration.wall_moves() {
             // Beyond every limit: no rule can tell the difference.
-            world.wall = (world.wall + 1).min(WALL_END);
+            world.wall = (world.wall + 1).min(WALL_END.max(self.deadline_of(world)));
         }
         self.bury(world);
+    }
+
+    /// When the wall clock reaches the deadline of the object, in ticks from the start; 0 without one. It counts from the
+    /// first status of the object, which may come late.
+    fn deadline_of(&self, world: &World) -> u8 {
+        let started = world.object.as_ref().and_then(|object| object.stored.status.start_time.as_ref());
+        let (Some(started), Some(life)) = (started, self.configuration.deadline) else { return 0 };
+        let ticks = (started.0.as_second() - WALL_START) / i64::from(self.configuration.tick);
+        u8::try_from(ticks + i64::from(life)).unwrap_or(u8::MAX)
     }
 }
 
