@@ -248,8 +248,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a call that leaves although its id was seen on its way after the decision",
         file: "src/engine/account/call_history.rs",
-        find: "        !ids.iter().any(|id| self.get(*id).overtaken)",
-        replace: "        ids.iter().all(|id| self.get(*id).overtaken || self.get(*id) != LastCall::default())",
+        find: "!ids.iter().any(|id| self.own(*id).overtaken || overtakes(*id))",
+        replace: "!ids.iter().any(|id| self.own(*id).overtaken && overtakes(*id))",
         found_by: &[Tables],
     },
     Mistake {
