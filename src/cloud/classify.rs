@@ -20,7 +20,7 @@ impl HttpReply {
     /// The message of the reply, bounded and printable. `redact` removes secrets.
     fn message(&self, redact: &dyn Fn(&str) -> String) -> CloudMessage {
         let (code, message) = error_of(&self.body);
-        let limit = stated_limit(&message);
+        let limit = stated_limit(&message).map(Box::new);
         let message = if message.is_empty() { format!("HTTP {}", self.status.as_u16()) } else { message };
         CloudMessage {
             request_id: self.request_id.as_ref().map(|id| printable(&redact(id), 64)),

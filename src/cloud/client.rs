@@ -16,8 +16,8 @@ use reqwest::{
 use tokio::time::Instant;
 use tracing::debug;
 
-pub use self::call::FailedRead;
 use self::call::{Access, Caller, message_of, no_url};
+pub use self::call::{FailedRead, Sent};
 use super::{
     bodies::DeleteRequest,
     classify,
@@ -165,7 +165,7 @@ impl Client {
 
     /// Counts a read, if it was sent.
     fn read_ended<T>(&self, of: Operation, read: &Result<T, FailedRead>, started: Instant) {
-        if !read.as_ref().is_err_and(|failed| failed.not_sent) {
+        if !read.as_ref().is_err_and(|failed| failed.sent == Sent::NotTried) {
             self.metrics.called(of, read_outcome(read), started.elapsed());
         }
     }
@@ -227,7 +227,7 @@ impl Client {
                 message,
                 too_large: false,
                 unavailable: false,
-                not_sent: true,
+                sent: Sent::NotTried,
                 clock_set: false,
             });
         }

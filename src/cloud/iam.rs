@@ -138,6 +138,7 @@ impl Iam {
     }
 
     /// The same at once. Has IAM asked if there is no valid token, or if it is time for the next one.
+    #[must_use]
     pub fn current(&self, login: &Login, version: &str) -> TokenNow {
         let now = self.0.client.clock().mono();
         let state = &mut *lock(&self.0.state);
@@ -154,13 +155,12 @@ impl Iam {
             );
         }
         let under_way = state.asking.as_ref().filter(|(asked, _)| asked == version);
-        let answer = match under_way {
-            Some((_, answer)) => answer.clone(),
-            None => {
-                let answer = self.clone().ask_beside(login.clone(), version.to_owned());
-                state.asking = Some((version.to_owned(), answer.clone()));
-                answer
-            }
+        let answer = if let Some((_, answer)) = under_way {
+            answer.clone()
+        } else {
+            let answer = self.clone().ask_beside(login.clone(), version.to_owned());
+            state.asking = Some((version.to_owned(), answer.clone()));
+            answer
         };
         token.map_or(TokenNow::Asked(answer), |token| TokenNow::Given(Ok(token.given())))
     }
@@ -183,6 +183,7 @@ impl Iam {
     }
 
     /// Notes that the cloud refused the token of this version. Returns whether [`Self::token`] will bring another one.
+    #[must_use]
     pub fn refused(&self, version: &str) -> bool {
         let now = self.0.client.clock().mono();
         let mut state = self.0.state();
@@ -222,7 +223,7 @@ impl Tokens {
                     number: state.number,
                     version: version.to_owned(),
                     renew_at: asked + life * 4 / 5,
-                    ends_at: asked + (life - MARGIN.min(life / 20)),
+                    ends_at: asked + life.saturating_sub(MARGIN.min(life / 20)),
                 };
                 // Meanwhile the Secret may have changed, and its new version be asked for.
                 if state.asked(version) {
@@ -232,7 +233,7 @@ impl Tokens {
                 Ok(token.given())
             }
             Err(NoToken { trouble, message, wrong_password }) => {
-                let trouble = match (trouble, message.limit) {
+                let trouble = match (trouble, message.limit.as_deref()) {
                     // Others may use the same limit, so the whole window is waited for.
                     (Trouble::Throttled { retry_after: None }, Some(limit)) => {
                         Trouble::Throttled { retry_after: Some(limit.window.min(STATED)) }

@@ -15,7 +15,7 @@ pub struct CloudMessage {
     /// The cloud's message or the transport's, at most 256 bytes.
     pub text: String,
     /// The rate limit that the message states. It is parsed before secrets are removed from the text: a secret may be `1`.
-    pub limit: Option<Limit>,
+    pub limit: Option<Box<Limit>>,
 }
 
 /// Why a look did not read every id.

@@ -142,7 +142,7 @@ fn c07_a_stated_limit_is_found_in_any_body() {
         let CallOutcome::Refused { trouble, message, .. } = reply(429, &body) else { panic!("{body}") };
         assert_eq!(trouble, Trouble::Throttled { retry_after: None }, "{body}");
         let minute = std::time::Duration::from_mins(1);
-        assert_eq!(message.limit, Some(Limit { calls: 10, window: minute }), "{body}");
+        assert_eq!(message.limit.as_deref(), Some(&Limit { calls: 10, window: minute }), "{body}");
     }
 }
 

@@ -33,6 +33,15 @@ pub struct Access<'a> {
     pub credential: &'a Credential,
 }
 
+/// Whether a request was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was, as far as is known.
+    Yes,
+    /// It was not, because the cloud refused its credential lately.
+    NotTried,
+}
+
 /// Why a read brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedRead {
@@ -44,8 +53,8 @@ pub struct FailedRead {
     pub too_large: bool,
     /// The status was 503: the account should be called more slowly.
     pub unavailable: bool,
-    /// The request was not sent, because the cloud refused its credential lately.
-    pub not_sent: bool,
+    /// Whether the request was sent.
+    pub sent: Sent,
     /// The time that requests are signed with was wrong and has been corrected: the same request may succeed now.
     pub clock_set: bool,
 }
@@ -90,7 +99,7 @@ impl Caller {
             message,
             too_large: false,
             unavailable,
-            not_sent: false,
+            sent: Sent::Yes,
             clock_set: self.set_clock(access, response),
         }
     }
@@ -152,7 +161,7 @@ impl Caller {
                 message: message_of(&failed, &|text| self.redact(access, text), cap),
                 too_large: matches!(failed.error, ExchangeError::TooLarge | ExchangeError::NoRoom),
                 unavailable: false,
-                not_sent: not_tried.is_some(),
+                sent: if not_tried.is_some() { Sent::NotTried } else { Sent::Yes },
                 clock_set: false,
             }
         })

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clock::Clock,
     cloud::{
-        client::{Client, FailedRead, Page},
+        client::{Client, FailedRead, Page, Sent},
         credential::{Credential, CredentialProblem, CredentialSource},
         endpoint::Endpoint,
     },
@@ -124,14 +124,14 @@ impl Fetcher {
     fn failed(&self, error: FailedRead, call: &Call, credential: &Credential, rate: &ReadRate) -> FailedCall {
         let now = self.clock.mono();
         let renewed = !call.renewed
-            && !error.not_sent
+            && error.sent == Sent::Yes
             && error.trouble == Trouble::CredentialsRejected
             && (error.clock_set || self.source.refused(credential));
         if error.trouble == Trouble::Forbidden && matches!(call.request, ReadRequest::List { .. }) {
             *lock(&self.no_list) = Some((credential.version.clone(), now + LIST_AGAIN));
         }
         let secret_version = Some(credential.version.clone());
-        if error.not_sent {
+        if error.sent == Sent::NotTried {
             rate.rate().give_back(1);
             let FailedRead { trouble, message, .. } = error;
             return FailedCall::not_sent(LookFailure { trouble, message, secret_version });
@@ -149,7 +149,7 @@ impl Fetcher {
 fn slow_down(rate: &mut Rate, error: &FailedRead, now: Mono) -> Trouble {
     match error.trouble {
         Trouble::Throttled { retry_after } => {
-            let limit = error.message.limit;
+            let limit = error.message.limit.as_deref().copied();
             rate.refused(SlowDown::TooManyRequests { retry_after, limit }, now);
             Trouble::Throttled { retry_after: rate.closed(now) }
         }

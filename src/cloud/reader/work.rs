@@ -111,7 +111,7 @@ impl Worker {
                 let call = async move {
                     // A panic fails its own read and no other.
                     let made = AssertUnwindSafe(fetcher.make(&call, rate)).catch_unwind().await;
-                    (call, made.unwrap_or_else(|_| Err(FailedCall::cut_off())))
+                    (call, made.unwrap_or(Err(FailedCall::cut_off())))
                 };
                 Some(call.boxed())
             }

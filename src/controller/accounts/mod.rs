@@ -163,7 +163,7 @@ impl Account {
         match outcome {
             CallOutcome::Accepted { .. } => rate.accepted(),
             CallOutcome::Refused { trouble: Trouble::Throttled { retry_after }, message, .. } => {
-                let (retry_after, limit) = (*retry_after, message.limit);
+                let (retry_after, limit) = (*retry_after, message.limit.as_deref().copied());
                 rate.refused(SlowDown::TooManyRequests { retry_after, limit }, now);
                 closed_for = rate.closed(now);
             }
