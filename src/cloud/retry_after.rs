@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 
-use crate::engine::account::rate::Limit;
+use crate::engine::outcome::Limit;
 
 /// Bound on a wait that the cloud asks for: it may end earlier than announced, and one call an hour costs nothing.
 const LONGEST: Duration = Duration::from_hours(1);

@@ -19,7 +19,6 @@ mod run;
 mod state;
 mod watch;
 
-pub use accounts::is_of_kubernetes;
 pub use api_server::{
     failure::Unavailable,
     key::Key,

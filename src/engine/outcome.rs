@@ -2,8 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use super::{account::rate::Limit, id::InstanceId};
+use super::id::InstanceId;
 use crate::api::ReadyReason;
+
+/// A limit that a refusal states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limit {
+    /// How many calls the cloud grants in one window.
+    pub calls: u32,
+    /// The length of a window.
+    pub window: Duration,
+}
 
 /// What the cloud said about a call, bounded and printable, for records and messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Parses values of flags; an error says what to write instead.
 
-use crate::controller::is_of_kubernetes;
+use crate::scope::is_of_kubernetes;
 
 /// A region and its URL, as `REGION=URL`.
 #[derive(Clone, Debug, PartialEq, Eq)]

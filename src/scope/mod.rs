@@ -1,4 +1,4 @@
-//! The objects that a process works on: its shard.
+//! The objects that a process works on: its shard; and which Secrets are none of its business.
 
 pub mod selector;
 
@@ -51,6 +51,15 @@ impl Scope {
     pub fn selector(&self) -> &Selector {
         &self.selector
     }
+}
+
+/// Whether Kubernetes itself defines a type of Secrets: those below `kubernetes.io`, and `bootstrap.kubernetes.io/token`.
+#[must_use]
+pub fn is_of_kubernetes(secret_type: &str) -> bool {
+    let domain = secret_type.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    ["kubernetes.io", "k8s.io"]
+        .iter()
+        .any(|own| domain.strip_suffix(own).is_some_and(|below| below.is_empty() || below.ends_with('.')))
 }
 
 #[cfg(test)]

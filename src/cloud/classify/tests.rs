@@ -1,7 +1,7 @@
 //! Tables of replies and what they mean.
 
 use super::*;
-use crate::engine::{account::rate::Limit, state::Live};
+use crate::engine::{outcome::Limit, state::Live};
 
 fn heard(status: u16, body: &str) -> HttpReply {
     HttpReply {

@@ -17,7 +17,6 @@ use std::{
 
 use tracing::{info, warn};
 
-pub use self::secrets::is_of_kubernetes;
 use self::{
     governors::{Deletes, Governor, Governors, Pace},
     schedule::AccountSchedule,

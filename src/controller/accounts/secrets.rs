@@ -18,6 +18,7 @@ use crate::{
         time::Mono,
     },
     lock::lock,
+    scope::is_of_kubernetes,
 };
 
 /// The source of the credentials in one Secret.
@@ -72,15 +73,6 @@ fn unsuited(given: Option<&str>, demanded: Option<&str>) -> Option<String> {
             "it does not have the type that --secret-type demands; create it anew with the type {demanded}"
         )
     })
-}
-
-/// Whether Kubernetes itself defines a type of Secrets: those below `kubernetes.io`, and `bootstrap.kubernetes.io/token`.
-#[must_use]
-pub fn is_of_kubernetes(secret_type: &str) -> bool {
-    let domain = secret_type.split('/').next().unwrap_or_default().to_ascii_lowercase();
-    ["kubernetes.io", "k8s.io"]
-        .iter()
-        .any(|own| domain.strip_suffix(own).is_some_and(|below| below.is_empty() || below.ends_with('.')))
 }
 
 impl SecretSource {

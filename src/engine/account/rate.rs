@@ -6,7 +6,7 @@ mod tests;
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::engine::time::Mono;
+use crate::engine::{outcome::Limit, time::Mono};
 
 /// The lowest rate: one call in ten seconds.
 const SLOWEST: f64 = 0.1;
@@ -74,15 +74,6 @@ pub enum SlowDown {
 impl SlowDown {
     /// 429 that says no more than that.
     pub const UNEXPLAINED: Self = Self::TooManyRequests { retry_after: None, limit: None };
-}
-
-/// A limit that a refusal states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Limit {
-    /// How many calls the cloud grants in one window.
-    pub calls: u32,
-    /// The length of a window.
-    pub window: Duration,
 }
 
 /// The rate of one kind of call at one account.
