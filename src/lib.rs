@@ -8,7 +8,7 @@
 //! - [`scope`]: which objects this process works on;
 //! - [`controller`]: carries out the decisions; the only place where Kubernetes and the cloud meet;
 //! - [`runtime`]: the process: flags, logs, health, metrics, leader election, signals;
-//! - [`clock`], [`random`], [`leadership`], [`lock`] and [`metrics`]: what all of these share.
+//! - [`clock`], [`random`], [`leadership`], [`lock`], [`metrics`], [`supervise`] and [`text`]: what all of these share.
 
 pub mod api;
 pub mod clock;
@@ -21,3 +21,5 @@ pub mod metrics;
 pub mod random;
 pub mod runtime;
 pub mod scope;
+pub mod supervise;
+pub mod text;

@@ -21,15 +21,17 @@ named! {
         SecretForbidden,
         /// The Secret holds no usable set of credentials.
         SecretInvalid,
+        /// The API server does not answer the read of the Secret.
+        ApiServerUnavailable,
         /// The cloud, or IAM, answers 401.
         CredentialsRejected,
         /// The cloud answers 403.
         Forbidden,
         /// The cloud answers 429, to this object or to another one of the same account.
         Throttled,
-        /// Timeout, reset, no connection or 5xx; also when the API server does not answer the read of the Secret.
+        /// Timeout, reset, no connection or 5xx.
         CloudUnreachable,
-        /// What answers is not this API.
+        /// What answers is not this API, or no host has the name of the region's endpoint.
         EndpointMisconfigured,
         /// `--allowed-region` does not name the region; nothing is read or sent.
         RegionNotAllowed,
@@ -41,6 +43,8 @@ named! {
         StateUnknown,
         /// The record of the next calls would not fit into the API server's store; nothing is sent.
         StatusTooLarge,
+        /// This version of the controller can't decode the object, as after a rollback; nothing is sent.
+        Undecodable,
         /// Every instance is gone.
         AllTerminated,
         /// Every instance is gone, and the cloud knew none of them; nothing was deleted.
@@ -81,6 +85,7 @@ impl ReadyReason {
             Self::SecretNotFound
             | Self::SecretForbidden
             | Self::SecretInvalid
+            | Self::ApiServerUnavailable
             | Self::CredentialsRejected
             | Self::Forbidden
             | Self::Throttled
@@ -90,7 +95,8 @@ impl ReadyReason {
             | Self::TooManyAccounts
             | Self::RequestRefused
             | Self::StateUnknown
-            | Self::StatusTooLarge => ReasonKind::Hindered,
+            | Self::StatusTooLarge
+            | Self::Undecodable => ReasonKind::Hindered,
             Self::AllTerminated | Self::NothingFound => ReasonKind::GoodEnd,
             Self::Failed | Self::DeadlineExceeded | Self::Expired | Self::InvalidSpec => ReasonKind::BadEnd,
         }
@@ -122,6 +128,7 @@ impl ReadyReason {
             Self::SecretNotFound
             | Self::SecretForbidden
             | Self::SecretInvalid
+            | Self::ApiServerUnavailable
             | Self::CredentialsRejected
             | Self::Forbidden
             | Self::Throttled
@@ -132,6 +139,7 @@ impl ReadyReason {
             | Self::RequestRefused
             | Self::StateUnknown
             | Self::StatusTooLarge
+            | Self::Undecodable
             | Self::NothingFound
             | Self::Failed
             | Self::DeadlineExceeded
@@ -152,6 +160,9 @@ impl ReadyReason {
                 "grant the controller's ServiceAccount the verb get on it, or use a namespace where it has that"
             }
             Self::SecretInvalid => "correct the Secret; it is read again within 15 s",
+            Self::ApiServerUnavailable => {
+                "nothing to do if it passes; else check the API server, and the controller's connection to it"
+            }
             Self::CredentialsRejected => {
                 "put valid credentials into the Secret; it is read again within 15 s (a token lives for 24 h, and for one project)"
             }
@@ -185,6 +196,9 @@ impl ReadyReason {
                 "to try again, create a new InstanceDeletion with the failed ids and a later notAfter"
             }
             Self::InvalidSpec => "correct the spec, or delete this object and create a valid one",
+            Self::Undecodable => {
+                "install the version of the controller that wrote the record, or a later one"
+            }
         }
     }
 }

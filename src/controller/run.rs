@@ -33,7 +33,7 @@ pub async fn run(
 ) -> Result<(), WatchError> {
     let namespaces = scope.watches();
     let (first_list, first_lists) = mpsc::unbounded_channel();
-    tokio::spawn(all_listed(namespaces.len(), first_lists, ready));
+    let listed = tokio::spawn(all_listed(namespaces.len(), first_lists, ready));
     let mut watches = JoinSet::new();
     for namespace in namespaces {
         let selector = scope.selector().clone();
@@ -52,6 +52,8 @@ pub async fn run(
             }
             Err(WatchError)
         }
+        // Only a panic is an error. Without this task the process would never be ready.
+        Err(_) = listed => Err(WatchError),
         // Not before the watches, since the context can add keys as long as it lives.
         () = queue.run(&context) => Err(WatchError),
         () = stopped => Ok(()),

@@ -232,6 +232,8 @@ pub enum Trouble {
     SecretForbidden,
     /// The Secret holds no usable credentials.
     SecretInvalid,
+    /// The API server does not answer the read of the Secret.
+    ApiServerUnavailable,
     /// 401.
     CredentialsRejected,
     /// 403 from the cloud.
@@ -276,6 +278,7 @@ impl Trouble {
             Self::SecretNotFound => ReadyReason::SecretNotFound,
             Self::SecretForbidden => ReadyReason::SecretForbidden,
             Self::SecretInvalid => ReadyReason::SecretInvalid,
+            Self::ApiServerUnavailable => ReadyReason::ApiServerUnavailable,
             Self::CredentialsRejected => ReadyReason::CredentialsRejected,
             Self::Forbidden => ReadyReason::Forbidden,
             Self::Throttled { .. } => ReadyReason::Throttled,
@@ -300,6 +303,7 @@ impl Trouble {
             Self::SecretNotFound
             | Self::SecretForbidden
             | Self::SecretInvalid
+            | Self::ApiServerUnavailable
             | Self::RegionNotAllowed
             | Self::TooManyAccounts
             | Self::RequestRefused => "refused",
@@ -324,7 +328,7 @@ impl Trouble {
             | Self::RegionNotAllowed
             | Self::TooManyAccounts
             | Self::RequestRefused => Retry::Slow,
-            Self::CloudUnreachable => Retry::Backoff,
+            Self::CloudUnreachable | Self::ApiServerUnavailable => Retry::Backoff,
             Self::Throttled { .. } => Retry::Governor,
         }
     }

@@ -199,6 +199,20 @@ async fn k06_no_answer_to_a_read_of_the_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn k05_an_api_server_that_does_not_answer_for_a_secret_is_not_told_as_a_cloud_that_does_not() {
+    let (stage, gateway, _controller) = behind_gateway("secretunanswered", &[]).await;
+    let failing = gateway.script(Rule::on(secrets).unsent().times(6).fail(503, &[]));
+    let ids = instances(&stage, 60);
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let object = stage.wait_reason("retire", "ApiServerUnavailable");
+    let message = condition(&object, "Ready").2;
+    assert!(message.contains("the API server does not answer for Secret"), "{message}");
+    assert!(stage.cloud.log().is_empty());
+    failing.wait_hits(6);
+    ends_with_one_call_each(&stage, &ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn k22_an_object_that_waits_for_reads_writes_nothing() {
     let (stage, gateway, _controller) = behind_gateway("waits", &[]).await;
     let fault = Fault::on(Operation::ListInstances).reply_error(503, "APIGW.0613", "down");

@@ -114,7 +114,7 @@ impl FailedCall {
         Self::not_sent(own_failure(trouble, "it said so earlier"))
     }
 
-    /// A call that ended in a panic.
+    /// A call that a panic cut off.
     pub fn cut_off() -> Self {
         Self::not_sent(own_failure(Trouble::CloudUnreachable, "the read was cut off"))
     }

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-use super::look::{Look, LookHandler, Reading};
+use super::{
+    call::FailedCall,
+    look::{Look, LookHandler, Reading},
+};
 use crate::engine::{InstanceId, outcome::LookFailure, settings::READ_SIZE};
 
 /// Time without a new look after which a read leaves though it is not full. Objects that start together arrive within it.
@@ -45,7 +48,8 @@ struct OpenLook {
     /// Ids whose read is not over.
     left: usize,
     failure: Option<LookFailure>,
-    handler: Box<dyn LookHandler>,
+    /// `None` once it was told of the end.
+    handler: Option<Box<dyn LookHandler>>,
 }
 
 /// Ids of one look that wait for a read, and that no earlier look waits for; never empty.
@@ -103,7 +107,7 @@ impl Coalescer {
             self.last_came = Some(now);
             self.waiting.push_back(Waiting { ids: ids.into_iter(), came: now, due, _room: room });
         }
-        let open = OpenLook { left, failure: None, handler };
+        let open = OpenLook { left, failure: None, handler: Some(handler) };
         if left == 0 {
             open.end();
         } else {
@@ -144,8 +148,8 @@ impl Coalescer {
     /// Tells a reading to these looks.
     pub fn tell(&mut self, looks: &[LookId], reading: &Reading) {
         for look in looks {
-            if let Some(open) = self.open.get_mut(look) {
-                guarded(|| open.handler.reading(reading));
+            if let Some(handler) = self.open.get_mut(look).and_then(|open| open.handler.as_mut()) {
+                guarded(|| handler.reading(reading));
             }
         }
     }
@@ -181,8 +185,24 @@ impl Coalescer {
 }
 
 impl OpenLook {
-    fn end(self) {
-        guarded(|| self.handler.ended(self.failure));
+    fn end(mut self) {
+        let failure = self.failure.take();
+        self.tell(failure);
+    }
+
+    fn tell(&mut self, failure: Option<LookFailure>) {
+        if let Some(handler) = self.handler.take() {
+            guarded(|| handler.ended(failure));
+        }
+    }
+}
+
+impl Drop for OpenLook {
+    /// Ends a look that a panic of the reader cuts off: its object would wait for it for ever.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.tell(Some(FailedCall::cut_off().failure));
+        }
     }
 }
 

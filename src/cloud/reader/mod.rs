@@ -21,6 +21,7 @@ mod work;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, mpsc};
+use tracing::error;
 
 use self::{
     fetch::Fetcher,
@@ -36,6 +37,7 @@ use crate::{
     clock::Clock,
     engine::{InstanceId, account::outage::Outage, outcome::Trouble},
     lock::lock,
+    supervise::caught,
 };
 
 /// Bound on the ids of scheduled looks that wait in a reader. All ids of an account may be due at once: without a bound
@@ -64,10 +66,17 @@ impl Reader {
         rate_of: RateOf,
         clock: Clock,
     ) -> Self {
-        let (looks, registered) = mpsc::unbounded_channel();
+        let (looks, mut registered) = mpsc::unbounded_channel();
         let outage = Arc::<Mutex<Outage>>::default();
-        let fetcher = Fetcher::new(client, endpoint, project, source, rate_of, clock);
-        tokio::spawn(Worker::new(fetcher, outage.clone()).run(registered));
+        let fetcher = Arc::new(Fetcher::new(client, endpoint, project, source, rate_of, clock));
+        let shared = outage.clone();
+        tokio::spawn(async move {
+            // A panic ends the looks that the worker had, each with a failure. The next worker serves those that come.
+            while caught(Worker::new(fetcher.clone(), shared.clone()).run(&mut registered)).await.is_none() {
+                error!(task = "reader", "a task panicked; the reads under way have failed, and others go on");
+                *lock(&shared) = Outage::default();
+            }
+        });
         Self { looks, room: Arc::new(Semaphore::new(ROOM as usize)), outage }
     }
 

@@ -308,6 +308,24 @@ async fn t06_pages_are_followed_to_their_end_and_not_in_circles() {
 }
 
 #[tokio::test]
+async fn a_reader_that_panics_fails_its_looks_and_serves_those_that_come_after() {
+    let server = serve(Script::Reply(Box::new(list))).await;
+    let (good, first) = (rate_of(1000.0), std::sync::atomic::AtomicBool::new(true));
+    let rate_of: RateOf = Arc::new(move |identity| {
+        assert!(!first.swap(false, std::sync::atomic::Ordering::SeqCst), "a bug in the reader's own task");
+        good(identity)
+    });
+    let endpoint = Endpoint::parse(&server.url, true).unwrap();
+    let (client, project) = (Arc::new(client(30)), "p".repeat(32));
+    let reader = Reader::spawn(client, endpoint, project, Arc::new(Fixed), rate_of, Clock::start());
+    let answer = reader.look(ids(0..3)).await.unwrap();
+    assert_eq!(answer.failure.unwrap().message.text, "the read was cut off");
+    let answer = reader.look(ids(0..3)).await.unwrap();
+    assert_eq!((answer.failure, answer.readings.len()), (None, 3));
+    assert!(!reader.silent());
+}
+
+#[tokio::test]
 async fn one_instance_that_can_not_be_read_keeps_no_other_from_it() {
     let server = serve(Script::Reply(Box::new(|request| {
         let bad = InstanceId::from_u128(900).to_string();

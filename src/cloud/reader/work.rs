@@ -1,7 +1,6 @@
 //! The task of one reader: takes looks in, makes calls, and hands out what they bring.
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -30,6 +29,7 @@ use crate::{
         outcome::LookFailure,
     },
     lock::lock,
+    supervise::caught,
 };
 
 /// Bound on the calls of one reader in flight. The default of `--read-rate`, ten a second, needs ten where the cloud takes
@@ -51,13 +51,13 @@ pub struct Worker {
 
 impl Worker {
     /// A reader without looks.
-    pub fn new(fetcher: Fetcher, outage: Arc<Mutex<Outage>>) -> Self {
+    pub fn new(fetcher: Arc<Fetcher>, outage: Arc<Mutex<Outage>>) -> Self {
         let (coalescer, queue) = Default::default();
-        Self { fetcher: Arc::new(fetcher), coalescer, queue, outage, unanswered: 0 }
+        Self { fetcher, coalescer, queue, outage, unanswered: 0 }
     }
 
     /// Works until the last handle is gone and every look is over.
-    pub async fn run(mut self, mut registered: UnboundedReceiver<Look>) {
+    pub async fn run(mut self, registered: &mut UnboundedReceiver<Look>) {
         let mut calls = FuturesUnordered::new();
         // One call at a time waits for its turn. Which one it is, is decided when the turn has come.
         let mut turn = Fuse::terminated();
@@ -110,7 +110,7 @@ impl Worker {
                 let fetcher = self.fetcher.clone();
                 let call = async move {
                     // A panic fails its own read and no other.
-                    let made = AssertUnwindSafe(fetcher.make(&call, rate)).catch_unwind().await;
+                    let made = caught(fetcher.make(&call, rate)).await;
                     (call, made.unwrap_or(Err(FailedCall::cut_off())))
                 };
                 Some(call.boxed())

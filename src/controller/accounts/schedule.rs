@@ -53,6 +53,13 @@ impl AccountSchedule {
         !state.schedule.is_empty() && !std::mem::replace(&mut state.carried_out, true)
     }
 
+    /// Starts over with nothing, after the task that carries the schedule out panicked. Returns what was on its way, by object.
+    pub fn clear(&self) -> Looks<Key> {
+        let state = &mut *lock(&self.state);
+        state.carried_out = false;
+        state.schedule.clear()
+    }
+
     /// The next step of the task that carries the schedule out.
     pub fn step(&self, now: Mono, random: impl FnOnce() -> u64) -> Step {
         let state = &mut *lock(&self.state);

@@ -101,10 +101,8 @@ impl SecretSource {
             Ok(Some(text)) => text,
             Ok(None) => return Err(problem(Trouble::SecretNotFound, "", None)),
             Err(SecretError::Forbidden) => return Err(problem(Trouble::SecretForbidden, "", None)),
-            // The user did not cause this: it is the same trouble as an unreachable cloud, with another message.
             Err(SecretError::Unavailable(why)) => {
-                let text = format!("the Secret could not be read from the API server: {why}");
-                return Err(problem(Trouble::CloudUnreachable, &text, None));
+                return Err(problem(Trouble::ApiServerUnavailable, &why.to_string(), None));
             }
         };
         // The decoder's error may quote the data, so it is not passed on.

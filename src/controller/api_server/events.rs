@@ -3,28 +3,22 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client, Resource,
-    runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter},
-};
-use tokio::sync::mpsc;
-use tracing::debug;
+use kube::{Client, Resource};
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{debug, error};
 
-use super::key::Key;
+use super::{key::Key, recorder::Recorder};
 use crate::{
-    api::{CONTROLLER_NAME, InstanceDeletion},
+    api::InstanceDeletion,
     engine::object::report::events::Event,
     metrics::{Counters, Registry, counters},
+    supervise::caught,
 };
 
 /// Most events that wait to be published; further ones are dropped.
 const QUEUE: usize = 256;
-/// Most events that one recorder publishes: kube keeps each for six minutes, some KB, to count its repetitions.
-const KEPT: usize = 100;
 /// Bounds one request: kube has no response timeout of its own.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Most characters of a note. The API server refuses a note of more than 1,024 bytes.
-const NOTE: usize = 1000;
 
 /// How the publication of an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,28 +76,22 @@ impl Events {
     pub fn start(client: Client) -> Self {
         let metrics = EventMetrics::default();
         let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
-        let instance = std::env::var("HOSTNAME").ok();
-        let reporter = Reporter { controller: CONTROLLER_NAME.to_owned(), instance };
         let counted = metrics.clone();
         tokio::spawn(async move {
-            let mut recorder = Recorder::new(client.clone(), reporter.clone());
-            let mut kept = 0;
+            let mut recorder = Recorder::new(client);
             while let Some((object, event)) = waiting.recv().await {
-                if kept == KEPT {
-                    recorder = Recorder::new(client.clone(), reporter.clone());
-                    kept = 0;
-                }
-                kept += 1;
-                let event = kube_event(event);
-                match tokio::time::timeout(DEADLINE, recorder.publish(&event, &object)).await {
-                    Ok(Ok(())) => {
+                match caught(timeout(DEADLINE, recorder.publish(&event, &object))).await {
+                    Some(Ok(Ok(()))) => {
                         counted.count(EventResult::Stored);
                         continue;
                     }
-                    Ok(Err(error)) => {
+                    Some(Ok(Err(error))) => {
                         debug!(reason = event.reason, %error, "event not stored; it is dropped");
                     }
-                    Err(_) => debug!(reason = event.reason, "event not stored in time; it is dropped"),
+                    Some(Err(_)) => debug!(reason = event.reason, "event not stored in time; it is dropped"),
+                    None => {
+                        error!(reason = event.reason, "the publication of an event panicked; it is dropped")
+                    }
                 }
                 counted.count(EventResult::Failed);
             }
@@ -137,20 +125,47 @@ impl Events {
     }
 }
 
-fn kube_event(event: Event) -> KubeEvent {
-    KubeEvent {
-        type_: if event.warning { EventType::Warning } else { EventType::Normal },
-        reason: event.reason.to_owned(),
-        note: Some(event.note.chars().take(NOTE).collect()),
-        action: event.action,
-        secondary: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use http::{Request, Response};
+    use kube::client::Body;
+
     use super::*;
-    use crate::metrics::testing::scraped;
+    use crate::{
+        api::EventReason,
+        metrics::testing::{sample, scraped},
+    };
+
+    #[tokio::test]
+    async fn a_publication_that_panics_costs_its_event_and_no_other() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let number = asked.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert!(number > 0, "a bug");
+                let stored = r#"{"metadata":{"name":"e"},"eventTime":null}"#;
+                Ok::<_, std::convert::Infallible>(Response::new(Body::from(stored.as_bytes().to_vec())))
+            }
+        });
+        let events = Events::start(Client::new(service, "default"));
+        let key = Key { namespace: "fleet".into(), name: "retire".into() };
+        let told = |result: &str| {
+            let text = scraped(|registry| events.register(registry));
+            sample(&text, &format!("events_total{{result=\"{result}\"}}"))
+        };
+        for action in ["a", "b"] {
+            events.publish(&key, "u", Event::new(EventReason::Stuck, action.to_owned(), "note".to_owned()));
+        }
+        while told("stored") + told("failed") < 2.0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((told("stored"), told("failed")), (1.0, 1.0));
+    }
 
     #[test]
     fn every_result_is_a_row_from_the_start_and_no_other_comes() {

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use kube::core::Status;
 
+use crate::text::bounded;
+
 /// A request that did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -54,9 +56,4 @@ impl Failure {
             Self::Unavailable(unavailable) => unavailable,
         }
     }
-}
-
-/// The first 256 characters: the body of an error may be a whole page.
-pub fn bounded(text: &str) -> String {
-    text.chars().take(256).collect()
 }

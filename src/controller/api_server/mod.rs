@@ -4,6 +4,8 @@ pub mod events;
 pub mod failure;
 pub mod key;
 pub mod reads;
+mod recorder;
 pub mod request_metrics;
 pub mod requests;
+pub mod undecodable;
 pub mod writes;

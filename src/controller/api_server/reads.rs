@@ -10,14 +10,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    failure::{Failure, Unavailable, bounded},
+    failure::{Failure, Unavailable},
     key::Key,
     request_metrics::ApiCall,
     requests::{ApiServer, instance_deletions},
+    undecodable::Undecodable,
 };
 use crate::{
     api::{InstanceDeletionSpec, InstanceDeletionStatus},
     engine::object::state::spec::{HOLD, Meta, REQUESTED_AT},
+    text::bounded,
 };
 
 /// Most characters of a request to look that are kept: as many as the status holds.
@@ -52,9 +54,9 @@ pub enum ReadError {
     /// The API server did not return it; a later read may succeed.
     #[error("the API server did not return the object: {0}")]
     Unavailable(Unavailable),
-    /// Its metadata or its status can't be decoded. Without the record nothing can be sent for it.
+    /// Its metadata or its status can't be decoded.
     #[error("the object can't be decoded: {0}")]
-    Undecodable(String),
+    Undecodable(Box<Undecodable>),
 }
 
 /// Why a Secret could not be read.
@@ -109,7 +111,7 @@ struct Envelope<'a> {
 impl LiveObject {
     /// Decodes the body of an answer. A spec that can't be decoded leaves the record readable.
     pub(super) fn decode(key: &Key, text: &str) -> Result<Self, ReadError> {
-        let undecodable = |e: String| ReadError::Undecodable(bounded(&e));
+        let undecodable = |e: String| ReadError::Undecodable(Box::new(Undecodable::of(&e, text)));
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|e| undecodable(e.to_string()))?;
         let status_text = envelope.status.map_or("", RawValue::get);
         let status = match status_text {

@@ -10,10 +10,10 @@ use kube::{
 use tokio::time::Instant;
 
 use super::{
-    failure::{Failure, Unavailable, bounded},
+    failure::{Failure, Unavailable},
     request_metrics::{ApiCall, RequestMetrics},
 };
-use crate::{api::InstanceDeletion, leadership::Leadership};
+use crate::{api::InstanceDeletion, leadership::Leadership, text::bounded};
 
 /// Bounds one request: kube has no response timeout of its own for ordinary calls.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -32,21 +32,21 @@ pub enum WriteError {
 /// The body of a write. It borrows all of it, since a status may take a megabyte.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Replacement<'a> {
+struct Replacement<'a, S> {
     api_version: &'a str,
     kind: &'a str,
     metadata: Precondition<'a>,
-    status: &'a InstanceDeletionStatus,
+    status: &'a S,
 }
 
 /// The object that is written, at the version that was read.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Precondition<'a> {
-    name: &'a str,
-    namespace: &'a str,
-    uid: &'a str,
-    resource_version: &'a str,
+pub(super) struct Precondition<'a> {
+    pub name: &'a str,
+    pub namespace: &'a str,
+    pub uid: &'a str,
+    pub resource_version: &'a str,
 }
 
 impl ApiServer {
@@ -85,23 +85,34 @@ impl ApiServer {
         read: &LiveObject,
         status: &InstanceDeletionStatus,
     ) -> Result<String, WriteError> {
+        let at = Precondition {
+            name: &read.key.name,
+            namespace: &read.key.namespace,
+            uid: &read.uid,
+            resource_version: &read.resource_version,
+        };
+        self.put(&read.key, at, status).await
+    }
+
+    /// Stores a status in place of the one of this version. Returns the object as it is stored now.
+    pub(super) async fn put(
+        &self,
+        key: &Key,
+        at: Precondition<'_>,
+        status: &impl Serialize,
+    ) -> Result<String, WriteError> {
         let body = Replacement {
             api_version: &InstanceDeletion::api_version(&()),
             kind: &InstanceDeletion::kind(&()),
-            metadata: Precondition {
-                name: &read.key.name,
-                namespace: &read.key.namespace,
-                uid: &read.uid,
-                resource_version: &read.resource_version,
-            },
+            metadata: at,
             status,
         };
         let body = serde_json::to_vec(&body).map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
-        let request = instance_deletions(&read.key.namespace)
-            .replace_subresource("status", &read.key.name, &PostParams::default(), body)
+        let request = instance_deletions(&key.namespace)
+            .replace_subresource("status", &key.name, &PostParams::default(), body)
             .map_err(|e| WriteError::Unavailable(Unavailable::new(&e)))?;
         self.check_lead()?;
-        acknowledged(&read.key, self.text(ApiCall::Status, request).await)
+        acknowledged(key, self.text(ApiCall::Status, request).await)
     }
 
     /// Deletes an object if it is still the one that was read, unchanged.

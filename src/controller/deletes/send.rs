@@ -1,10 +1,9 @@
 //! Makes the delete calls of a wave, each in a task of its own, beside the reconcile that stored the intent.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
-use futures::FutureExt;
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     cloud::Credential,
@@ -21,10 +20,11 @@ use crate::{
             memory::CallEnd,
             wave::{Batch, Wave},
         },
-        outcome::{CallOutcome, CloudMessage, Trouble, Unsent},
+        outcome::{CallOutcome, CloudMessage, Effect, Trouble, Unsent},
     },
     leadership::DepartureGuard,
     lock::lock,
+    supervise::caught,
 };
 
 /// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. Returns false and
@@ -89,8 +89,10 @@ pub fn start(
         let departure = departure.clone();
         tokio::spawn(async move {
             // A call that panics must not stay in flight for ever. Whether the request left is unknown then.
-            let outcome = AssertUnwindSafe(call.make(departure)).catch_unwind().await;
-            call.ended(&outcome.unwrap_or_else(|_| cut_off()));
+            let outcome = caught(call.make(departure)).await.unwrap_or_else(cut_off);
+            if caught(async { call.ended(&outcome) }).await.is_none() {
+                call.forget_object();
+            }
         });
     }
 }
@@ -194,6 +196,30 @@ impl DeleteCall {
                 context.wake(&handle.key);
             }
         }
+    }
+}
+
+impl DeleteCall {
+    /// Forgets what this process knows of the object, as a restart does, since entering an outcome panicked half-way. The
+    /// record keeps the intent, so the outcome is unknown until reads tell.
+    fn forget_object(&self) {
+        let Self { context, handle, batch, .. } = self;
+        let (namespace, name) = (&handle.key.namespace, &handle.key.name);
+        error!(
+            namespace,
+            name,
+            batch = batch.number,
+            "an outcome was lost in a panic; the instances are read"
+        );
+        let ids = batch.ids();
+        lock(&handle.account.call_history).release(&ids, context.clock.mono(), |_| Some(Effect::Unknown));
+        {
+            let mut tracked = lock(&handle.tracked);
+            if tracked.uid == handle.uid {
+                tracked.memory = None;
+            }
+        }
+        context.wake(&handle.key);
     }
 }
 

@@ -52,6 +52,15 @@ impl ObjectRow {
     }
 }
 
+impl ObjectRow {
+    /// The row of an object that this version can't decode: nothing is known of it.
+    #[must_use]
+    pub fn undecodable() -> Self {
+        let hindrance = Some(ReadyReason::Undecodable);
+        Self { hindrance, ..Self::of(&InstanceDeletionStatus::default(), None) }
+    }
+}
+
 fn instances(sum: &Summary, phase: InstancePhase) -> u32 {
     match phase {
         InstancePhase::Pending => sum.pending,

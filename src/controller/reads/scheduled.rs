@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
+use tracing::error;
 
 use super::requested;
 use crate::{
@@ -11,15 +12,41 @@ use crate::{
         api_server::key::Key,
         state::{context::Context, objects::ObjectHandle},
     },
-    engine::{InstanceId, account::schedule::Watch},
+    engine::{InstanceId, account::schedule::Watch, object::state::memory::LookEnd},
     lock::lock,
+    supervise::{AGAIN, caught},
 };
 
 /// Enters the accepted instances of an object into the account's schedule, and starts the task that carries it out.
 pub fn watch(context: &Arc<Context>, handle: &ObjectHandle, watch: &Watch) {
     let account = &handle.account;
     if account.schedule.watch(&handle.key, watch, context.clock.mono()) {
-        tokio::spawn(carry_out(context.clone(), account.clone()));
+        let (context, account) = (context.clone(), account.clone());
+        tokio::spawn(async move {
+            if caught(carry_out(context.clone(), account.clone())).await.is_none() {
+                error!(
+                    task = "schedule",
+                    "a task panicked; the objects of its account enter their looks anew"
+                );
+                sleep(AGAIN).await;
+                start_over(&context, &account);
+            }
+        });
+    }
+}
+
+/// Forgets the looks of a schedule whose task panicked. Each object enters what it has on its way again in its next pass,
+/// which starts another task.
+fn start_over(context: &Context, account: &Account) {
+    for (key, ids) in account.schedule.clear() {
+        let now = context.clock.now();
+        if let Some(tracked) = context.objects.find(&key)
+            && let Some(memory) = &mut lock(&tracked).memory
+        {
+            let (settings, random) = (&context.settings, context.random.jitter());
+            memory.look_answered(&ids, LookEnd { failure: None, now: &now, settings, random });
+        }
+        context.enqueue(key);
     }
 }
 

@@ -3,12 +3,11 @@
 mod carry_out;
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::FutureExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -18,6 +17,8 @@ use super::{
     api_server::{
         key::Key,
         reads::{LiveObject, ReadError},
+        undecodable::Undecodable,
+        writes::WriteError,
     },
     deletes::{send, submit::wake_after},
     metrics::{Reconciled, WaveResult},
@@ -27,6 +28,7 @@ use super::{
     },
 };
 use crate::{
+    api::ReadyReason,
     cloud::Current,
     engine::{
         Mono, Now,
@@ -34,7 +36,7 @@ use crate::{
         backoff::backoff,
         object::{
             decide::{Decision, Input, Next, confirmed_deletion, decide_invalid, finished, prepare},
-            report::status::is_finished,
+            report::{events::Event, status::is_finished},
             state::{
                 blocker::Blocker,
                 memory::Memory,
@@ -43,6 +45,7 @@ use crate::{
         },
     },
     lock::lock,
+    supervise::caught,
 };
 
 /// Most passes over one object before its worker takes the next object of the queue.
@@ -52,8 +55,7 @@ const PASSES: usize = 8;
 /// that is gone or that another process works on now. An error or a panic affects no other object.
 pub async fn reconcile(context: &Arc<Context>, key: &Key) -> Option<Duration> {
     let started = Instant::now();
-    let guarded = AssertUnwindSafe(passes(context, key)).catch_unwind().await;
-    let (result, again) = guarded.unwrap_or_else(|_| {
+    let (result, again) = caught(passes(context, key)).await.unwrap_or_else(|| {
         error!(namespace = key.namespace, name = key.name, "reconcile panicked; retrying after a backoff");
         (Reconciled::Panicked, Some(after_failure(context, key, None)))
     });
@@ -127,11 +129,31 @@ async fn read(context: &Context, key: &Key) -> Result<Box<LiveObject>, Pass> {
             warn!(namespace, name, error = %why, "the object was not read; retrying");
             Err(Pass::Backoff(why.retry_after))
         }
-        Err(ReadError::Undecodable(why)) => {
-            error!(namespace, name, error = why, "the object can't be decoded; nothing is sent for it");
+        Err(ReadError::Undecodable(object)) => {
+            tell_undecodable(context, key, &object).await;
             Err(Pass::At(context.clock.mono() + context.settings.retry_max))
         }
     }
+}
+
+/// Says of an object that this version can't decode: in the log, in the gauges, on the object, and by an event when the object
+/// does not say so yet.
+async fn tell_undecodable(context: &Context, key: &Key, object: &Undecodable) {
+    let (namespace, name) = (&key.namespace, &key.name);
+    error!(namespace, name, error = object.why, "the object can't be decoded; nothing is sent for it");
+    context.count_undecodable(&mut lock(&context.objects.get(key)));
+    let told = context.api.tell_undecodable(key, object, Time(context.clock.wall())).await;
+    match told {
+        // Someone else writes it: the next pass tries again.
+        Ok(false) | Err(WriteError::Conflict | WriteError::Gone) => return,
+        Ok(true) => {}
+        Err(WriteError::Unavailable(why)) => {
+            warn!(namespace, name, error = %why, "that the object can't be decoded was not said on it");
+        }
+    }
+    let (reason, note) = (ReadyReason::Undecodable.as_str(), object.message());
+    let event = Event { warning: true, reason, action: "Decode".to_owned(), note };
+    context.events.publish(key, &object.uid, event);
 }
 
 /// Decides about an object that the selector no longer matches: records the outcomes of its calls, starts nothing new, and

@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response, StatusCode};
 use kube::client::Body;
 use serde_json::json;

@@ -126,6 +126,13 @@ impl Context {
         }
     }
 
+    /// Counts an object that this version can't decode, until it is gone.
+    pub(in crate::controller) fn count_undecodable(&self, tracked: &mut Tracked) {
+        if !tracked.gone {
+            self.object_gauges.enter(&mut tracked.counted, ObjectRow::undecodable());
+        }
+    }
+
     /// Adds an object to the work queue. May be called under any lock.
     pub(in crate::controller) fn enqueue(&self, key: Key) {
         // Sending fails only after the queue has ended, and the process ends with the queue.

@@ -22,13 +22,11 @@ use self::{
     listing::{Fingerprint, Listing},
     relist::renewed,
 };
-use super::{
-    api_server::{failure::bounded, key::Key},
-    state::context::Context,
-};
+use super::{api_server::key::Key, state::context::Context};
 use crate::{
     api::InstanceDeletion,
     scope::{Scope, Selector},
+    text::bounded,
 };
 
 /// Objects in one page of the list: each may carry an annotation of 256 KiB.

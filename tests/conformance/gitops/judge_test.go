@@ -92,12 +92,13 @@ func goodEnd(t *testing.T, reason, finished string) row {
 
 // troubles are the reasons of Ready while something stands in the way.
 var troubles = []string{"SecretNotFound", "SecretForbidden", "SecretInvalid", "CredentialsRejected", "Forbidden", "Throttled",
-	"CloudUnreachable", "EndpointMisconfigured", "RegionNotAllowed", "TooManyAccounts", "RequestRefused"}
+	"ApiServerUnavailable", "CloudUnreachable", "EndpointMisconfigured", "RegionNotAllowed", "TooManyAccounts", "RequestRefused"}
 
 func phases(t *testing.T) []row {
 	rows := []row{
 		open(t, "Pending", "Planning"), open(t, "Pending", "Deleting"), open(t, "Planning", "Planning"),
 		open(t, "Deleting", "Deleting"), open(t, "Deleting", "StateUnknown"), open(t, "Deleting", "StatusTooLarge"),
+		open(t, "Deleting", "Undecodable"),
 		open(t, "Throttled", "Throttled"),
 		atRest(t, "Planned", "Planned"), atRest(t, "Suspended", "Suspended"),
 		goodEnd(t, "AllTerminated", "Succeeded"), goodEnd(t, "NothingFound", "NothingFound"),

@@ -129,6 +129,13 @@ impl<K: Ord + Clone> Schedule<K> {
         self.objects.remove(key);
     }
 
+    /// Forgets everything. Returns the objects that were watched, with their open instances.
+    pub fn clear(&mut self) -> Looks<K> {
+        self.age_groups.clear();
+        let ids = |watched: Watched| watched.open.iter().map(|one| one.id).collect();
+        std::mem::take(&mut self.objects).into_iter().map(|(key, watched)| (key, ids(watched))).collect()
+    }
+
     /// Enters the answer to a look at `asked`; `ended` are those that have come to their end.
     pub fn answered(&mut self, key: &K, asked: &[InstanceId], ended: &[InstanceId]) {
         let Some(watched) = self.objects.get_mut(key) else { return };

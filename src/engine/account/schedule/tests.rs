@@ -64,6 +64,9 @@ fn nothing_on_its_way_is_never_looked_at() {
     gone.forget(&"a");
     gone.watch(&"b", &Watch::default(), at(1));
     assert!(gone.is_empty());
+    let mut cleared = since_start(&[("a", 2), ("b", 1)]);
+    assert_eq!(cleared.clear(), BTreeMap::from([("a", vec![id(0), id(1)]), ("b", vec![id(2)])]));
+    assert!(cleared.is_empty() && cleared.next().is_none());
     assert_eq!((gone.next(), size(&gone.take(at(9), 1))), (None, 0));
 }
 

@@ -344,6 +344,7 @@ fn trouble(spec: &DeletionSpec, blocker: &Blocker, progress: Option<&str>) -> St
         Trouble::SecretNotFound => format!("Secret {} does not exist", spec.secret),
         Trouble::SecretForbidden => format!("the controller may not read Secret {}", spec.secret),
         Trouble::SecretInvalid => format!("Secret {} is not usable", spec.secret),
+        Trouble::ApiServerUnavailable => format!("the API server does not answer for Secret {}", spec.secret),
         Trouble::CredentialsRejected => {
             format!("the cloud rejects the credentials in Secret {}", spec.secret)
         }

@@ -306,6 +306,7 @@ fn every_trouble_names_what_it_is_about() {
         (Trouble::CredentialsRejected, "the cloud rejects the credentials in Secret clouddc"),
         (Trouble::Forbidden, "the credentials in Secret clouddc lack a permission"),
         (Trouble::Throttled { retry_after: None }, "the cloud asks to slow down"),
+        (Trouble::ApiServerUnavailable, "the API server does not answer for Secret clouddc"),
         (Trouble::CloudUnreachable, "the cloud in region ap-southeast-3 does not answer as it should"),
         (Trouble::EndpointMisconfigured, "the endpoint of region ap-southeast-3 is not CloudDC's"),
         (Trouble::RequestRefused, "the cloud refuses the request"),
