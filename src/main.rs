@@ -6,21 +6,24 @@ use clap::Parser;
 use instance_deletion_controller::{
     api::{CONTROLLER_NAME, crd_yaml},
     clock::Clock,
-    cloud::{Client, ClientOptions},
+    cloud::{Client, ClientOptions, Endpoints},
     controller::{ApiServer, Context, Options, listable, run},
     leadership::Leadership,
     random::Random,
     runtime::{
         args::{Cli, Command, RunArgs},
+        cluster::{self, check_proxies},
         election::Election,
-        health,
-        health::Health,
-        logs,
-        metrics::Metrics,
+        health::{self, Health},
+        logs::{self, Logs},
+        metrics::{self, Metrics},
         panics::Panics,
+        server::Server,
         signals::cancel_on_signal,
     },
+    text::without_passwords,
 };
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -32,14 +35,13 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Crd) => crd_yaml().map(|yaml| print!("{yaml}")).map_err(Into::into),
+        Some(Command::Crd) => print_crd(),
         Some(Command::Run(args)) => start(&args),
         None => start(&cli.run),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            // Logging may not have started yet, so the error also goes to stderr as plain text.
             eprintln!("{CONTROLLER_NAME}: {error}");
             ExitCode::FAILURE
         }
@@ -48,27 +50,45 @@ fn main() -> ExitCode {
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-fn start(args: &RunArgs) -> Result<(), Error> {
+fn print_crd() -> Result<ExitCode, Error> {
+    print!("{}", crd_yaml()?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the controller. Returns an error only before logging has started: from then on, errors are log lines.
+fn start(args: &RunArgs) -> Result<ExitCode, Error> {
     let endpoints = args.check()?;
-    logs::init(args.log_format, &args.log_level)?;
-    let panics = Panics::count();
+    check_proxies(|name| std::env::var(name).ok())?;
+    let logs = logs::init(args.log_format, &args.log_level)?;
+    let panics = Panics::watch();
+    let ended = serve(args, endpoints, &logs, &panics);
+    if let Err(error) = &ended {
+        error!(error = without_passwords(&error.to_string()), "ended");
+    }
+    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn serve(args: &RunArgs, endpoints: Endpoints, logs: &Logs, panics: &Panics) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
-        cancel_on_signal(stop.clone())?;
+        // What the process cannot do without: it ends when one of them does, which only a panic makes them do.
+        let mut vital = JoinSet::new();
+        vital.spawn(cancel_on_signal(stop.clone())?);
         let cloud = Client::new(&ClientOptions {
             request_timeout: args.request_timeout,
             ca_file: args.ca_file.clone(),
             user_agent: format!("{CONTROLLER_NAME}/{}", env!("CARGO_PKG_VERSION")),
             no_proxy: false,
         })?;
-        let mut config = kube::Config::infer().await?;
-        // The callers retry: they know the cause of a failure and their own deadline.
-        config.default_retry = false;
+        let client = cluster::client().await?;
+        let (probes, scrapes) =
+            (Server::bind(args.health_listen, "probes").await?, Server::bind(args.listen, "metrics").await?);
+        let health = Health::unready("starting");
+        vital.spawn(probes.run(health::probes(health.clone(), stop.clone())));
         let (scope, clock, random) = (args.scope(), Clock::start(), Random::system());
-        let own = args.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = kube::Client::try_from(config)?;
         let (election, leadership) = if args.leader_elect {
+            let own = args.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
             let elected = Election::new(client.clone(), own, &scope, clock.clone(), random.clone());
             let (election, leadership) = elected.ok_or("the system gives no random numbers")?;
             (Some(election), leadership)
@@ -86,32 +106,35 @@ fn start(args: &RunArgs) -> Result<(), Error> {
         };
         let (context, added) =
             Context::new(ApiServer::new(client.clone()), Arc::new(cloud), options, &scope);
-        let health = Health::unready("waiting for the first list of InstanceDeletions");
         let metrics = Metrics::new(|registry| {
+            logs.register(registry);
             panics.register(registry);
             health.register(registry);
             leadership.register(registry, election.as_ref().map_or("", Election::lease));
             context.register(registry);
         });
-        health::serve(args.listen, health.clone(), metrics, stop.clone()).await?;
+        vital.spawn(scrapes.run(metrics::scrapes(metrics)));
         info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?scope.namespaces(), selector = %scope.selector(), "started");
+        health.set(Some("waiting for the first list of InstanceDeletions"));
         let listed = health.clone();
         let ready = move || {
             info!("ready");
             listed.set(None);
         };
         let work = run(context, scope.clone(), added, ready, stop.clone());
-        let ended: Result<(), Error> = match election {
-            None => work.await.map_err(Into::into),
-            Some(election) => match election.lead(&health, listable(client, scope), work, &stop).await {
-                Ok(done) => done.unwrap_or(Ok(())).map_err(Into::into),
-                Err(lost) => Err(lost.into()),
-            },
+        let work = async {
+            match election {
+                None => work.await.map_err(Error::from),
+                Some(election) => {
+                    let led = election.lead(&health, listable(client, scope), work, &stop).await?;
+                    led.unwrap_or(Ok(())).map_err(Into::into)
+                }
+            }
         };
-        if let Err(error) = &ended {
-            error!(%error, "ended");
+        tokio::select! {
+            ended = work => ended,
+            Some(_) = vital.join_next() => Err("a task that the process cannot do without panicked".into()),
         }
-        ended
     });
     // Do not wait for blocking tasks: a DNS lookup may take long, and a process that lost its lease must end.
     runtime.shutdown_background();

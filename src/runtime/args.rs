@@ -49,10 +49,10 @@ pub enum LogFormat {
 /// Flags of `run`. A duration is a number with a unit: 300ms, 5s, 2m, 1h.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Base URL of a region's CloudDC API, instead of https://clouddc.REGION.myhuaweicloud.com; repeatable.
+    /// Base URL of a region's CloudDC API, instead of https://clouddc.REGION.myhuaweicloud.com (.eu for eu-west-101); repeatable.
     #[arg(long, env, value_name = "REGION=URL", value_parser = values::region_url, value_delimiter = ',')]
     endpoint: Vec<RegionUrl>,
-    /// Base URL of a region's IAM, instead of https://iam.REGION.myhuaweicloud.com; repeatable. Only Secrets with a password need it.
+    /// Base URL of a region's IAM, instead of https://iam.REGION.myhuaweicloud.com (.eu for eu-west-101); repeatable. Only Secrets with a password need it.
     #[arg(long, env, value_name = "REGION=URL", value_parser = values::region_url, value_delimiter = ',')]
     iam_endpoint: Vec<RegionUrl>,
     /// Region that objects may name; repeatable. Default: every region. An object of another region says RegionNotAllowed, and
@@ -66,7 +66,7 @@ pub struct RunArgs {
     /// Accept http:// in --endpoint and --iam-endpoint. Anyone on the network can then read tokens and passwords: for tests only.
     #[arg(long, env)]
     allow_insecure_endpoint: bool,
-    /// PEM file with root certificates to trust for the cloud's endpoints, in addition to the system's.
+    /// PEM file with root certificates to trust for the cloud's endpoints, in addition to the system's. It is read again when it changes.
     #[arg(long, env, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Namespace to work on; repeatable. Default: all namespaces.
@@ -75,9 +75,12 @@ pub struct RunArgs {
     /// Label selector of the objects to work on, such as team=fleet,tier!=prod. Default: all objects.
     #[arg(long, env, value_name = "LABELS", default_value = "")]
     selector: Selector,
-    /// Address and port that serve /healthz, /readyz and /metrics. Port 0 takes a free port and logs it.
+    /// Address and port that serve /metrics. Port 0 takes a free port and logs it.
     #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Address and port that serve /healthz and /readyz, for the kubelet alone. Port 0 takes a free port and logs it.
+    #[arg(long, env, value_name = "ADDR", default_value = "0.0.0.0:8081")]
+    pub health_listen: SocketAddr,
     /// Elect one leader among the processes with the same --namespace and --selector. Safety does not depend on it: two
     /// processes that work at the same time only repeat each other's reads.
     #[arg(long, env, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]

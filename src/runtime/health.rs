@@ -1,10 +1,6 @@
-//! `/healthz` and `/readyz`, and the server for them and for `/metrics`.
+//! `/healthz` and `/readyz`.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use prometheus_client::{
@@ -12,19 +8,9 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::gauge::ConstGauge,
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
-use super::{
-    connections::Bounded,
-    metrics::{Metrics, scrape},
-};
 use crate::metrics::Registry;
-
-/// Connections at once, and the life of each: a probe takes milliseconds, and several probers at once are rare.
-const AT_ONCE: usize = 32;
-const LIFE: Duration = Duration::from_secs(5);
 
 /// Whether the process is ready, and if not, why.
 #[derive(Debug)]
@@ -62,29 +48,15 @@ impl Collector for Health {
     }
 }
 
-/// Binds the address and serves it until the process ends. Returns the bound address and logs it.
+/// What answers probes.
 ///
 /// `/healthz` answers 200 as long as the process schedules tasks at all. `/readyz` answers 200 from when every watch has its
 /// first list until `stop` is cancelled. Both are served during the drain: a process that records its last calls is alive.
-pub async fn serve(
-    address: SocketAddr,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    info!("listening on {bound}");
-    let router = Router::new()
+pub fn probes(health: Arc<Health>, stop: CancellationToken) -> Router {
+    Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .with_state((health, stop))
-        .route("/metrics", get(scrape).with_state(metrics));
-    tokio::spawn(async move {
-        // Errors concern single connections; the process continues.
-        let _ = axum::serve(Bounded::new(listener, AT_ONCE, LIFE), router).await;
-    });
-    Ok(bound)
 }
 
 async fn ready(State((health, stop)): State<(Arc<Health>, CancellationToken)>) -> (StatusCode, String) {
@@ -98,80 +70,48 @@ async fn ready(State((health, stop)): State<(Arc<Health>, CancellationToken)>) -
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
     };
+    use tower::ServiceExt;
 
     use super::*;
+    use crate::metrics::testing::{sample, scraped};
 
-    fn none() -> Arc<Metrics> {
-        Metrics::new(|_| ())
-    }
-
-    async fn get(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.unwrap();
-        reply
+    async fn asked(router: &Router, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 1 << 10).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     #[tokio::test]
     async fn ready_only_when_it_is() {
         let health = Health::unready("waiting for the first list");
-        let stop = CancellationToken::new();
-        let address =
-            serve("127.0.0.1:0".parse().unwrap(), health.clone(), none(), stop.clone()).await.unwrap();
-        let reply = get(address, "/healthz").await;
-        assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("\r\n\r\nok\n"), "{reply}");
-        let reply = get(address, "/readyz").await;
-        assert!(
-            reply.starts_with("HTTP/1.1 503") && reply.ends_with("waiting for the first list\n"),
-            "{reply}"
-        );
+        let router = probes(health.clone(), CancellationToken::new());
+        let told = || sample(&scraped(|registry| health.register(registry)), "ready");
+        assert_eq!(asked(&router, "/healthz").await, (200, "ok\n".to_owned()));
+        assert_eq!(asked(&router, "/readyz").await, (503, "waiting for the first list\n".to_owned()));
+        assert_eq!(told(), 0.0);
         health.set(None);
-        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        assert_eq!(asked(&router, "/readyz").await, (200, "ok\n".to_owned()));
+        assert_eq!(told(), 1.0);
         health.set(Some("the watch is lost"));
-        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
-        for path in ["/metrics/x", "/", "/healthz/x"] {
-            assert!(get(address, path).await.starts_with("HTTP/1.1 404"), "{path}");
+        assert_eq!(asked(&router, "/readyz").await, (503, "the watch is lost\n".to_owned()));
+        for path in ["/metrics", "/", "/healthz/x"] {
+            assert_eq!(asked(&router, path).await.0, 404, "{path}");
         }
     }
 
     #[tokio::test]
-    async fn metrics_are_there_and_say_whether_it_is_ready() {
-        let health = Health::unready("waiting for the first list");
-        let metrics = Metrics::new(|registry| health.register(registry));
-        let stop = CancellationToken::new();
-        let address = serve("127.0.0.1:0".parse().unwrap(), health.clone(), metrics, stop).await.unwrap();
-        assert!(get(address, "/metrics").await.ends_with("instance_deletion_ready 0\n"));
-        health.set(None);
-        let reply = get(address, "/metrics").await;
-        assert!(
-            reply.starts_with("HTTP/1.1 200") && reply.ends_with("instance_deletion_ready 1\n"),
-            "{reply}"
-        );
-    }
-
-    #[tokio::test]
     async fn a_stopping_process_is_alive_and_not_ready() {
-        let health = Health::unready("waiting for the first list");
-        let stop = CancellationToken::new();
-        let address =
-            serve("127.0.0.1:0".parse().unwrap(), health.clone(), none(), stop.clone()).await.unwrap();
+        let (health, stop) = (Health::unready("waiting for the first list"), CancellationToken::new());
+        let router = probes(health.clone(), stop.clone());
         stop.cancel();
         health.set(None);
-        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
-        let reply = get(address, "/readyz").await;
-        assert!(reply.starts_with("HTTP/1.1 503") && reply.ends_with("stopping\n"), "{reply}");
-    }
-
-    #[tokio::test]
-    async fn an_address_in_use_is_an_error() {
-        let serve = |address| serve(address, Health::unready("x"), none(), CancellationToken::new());
-        let taken = serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        assert_eq!(serve(taken).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+        assert_eq!(asked(&router, "/healthz").await.0, 200);
+        assert_eq!(asked(&router, "/readyz").await, (503, "stopping\n".to_owned()));
     }
 }

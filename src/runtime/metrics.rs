@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Router,
     extract::State,
     http::{
         HeaderMap, StatusCode,
         header::{ACCEPT, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
+    routing::get,
 };
 use prometheus_client::{
     encoding::{prometheus_text, text},
@@ -54,8 +56,13 @@ impl Metrics {
     }
 }
 
+/// What answers scrapes.
+pub fn scrapes(metrics: Arc<Metrics>) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state(metrics)
+}
+
 /// Answers a scrape in OpenMetrics if the scraper accepts it, as Prometheus does, and in Prometheus' text format otherwise.
-pub async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let open_metrics = accepted.into_iter().any(|value| value.contains("application/openmetrics-text"));
     let told = timeout(DEADLINE, async {

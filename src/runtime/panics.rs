@@ -1,31 +1,51 @@
-//! Counts panics in all threads and tasks: nothing else tells of a task that panicked.
+//! Logs and counts panics in all threads and tasks. What a panic hits is taken up again, or the process ends
+//! ([`crate::supervise`]).
 
-use std::panic;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    panic::{self, PanicHookInfo},
+};
+
+use tracing::error;
 
 use crate::metrics::{Counter, Registry};
 
-/// The number of panics since [`Panics::count`].
+/// Most characters of a panic's message and of its backtrace in the log.
+const TEXT: usize = 1000;
+
+/// The number of panics since [`Panics::watch`].
 #[derive(Clone, Debug, Default)]
 pub struct Panics {
     counter: Counter,
 }
 
 impl Panics {
-    /// Installs a hook that counts panics of all threads and then calls the previous hook.
+    /// Logs and counts panics of all threads from now on, in place of the standard text on stderr: a write to stderr may
+    /// wait for ever.
     #[must_use]
-    pub fn count() -> Self {
+    pub fn watch() -> Self {
         let panics = Self::default();
-        let (counter, before) = (panics.counter.clone(), panic::take_hook());
-        panic::set_hook(Box::new(move |info| {
-            counter.inc();
-            before(info);
-        }));
+        let counts = panics.clone();
+        panic::set_hook(Box::new(move |info| counts.panicked(info)));
         panics
+    }
+
+    fn panicked(&self, info: &PanicHookInfo<'_>) {
+        self.counter.inc();
+        let bounded = |text: &str| text.chars().take(TEXT).collect::<String>();
+        let text = info.payload_as_str().map(bounded);
+        let at = info.location().map(ToString::to_string);
+        // Only with RUST_BACKTRACE.
+        let backtrace = Backtrace::capture();
+        let backtrace =
+            (backtrace.status() == BacktraceStatus::Captured).then(|| bounded(&backtrace.to_string()));
+        error!(panic = text, at, backtrace, "panicked; this is a bug");
     }
 
     /// Registers the counter `panics`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("panics", "Panics, all of them caught: the process goes on", self.counter.clone());
+        let help = "Panics: what they hit is taken up again, or the process ends";
+        registry.register("panics", help, self.counter.clone());
     }
 }
 
@@ -36,13 +56,17 @@ mod tests {
 
     #[test]
     fn a_panic_that_is_caught_is_counted() {
-        let panics = Panics::count();
-        let counted = || sample(&scraped(|registry| panics.register(registry)), "panics_total");
-        let before = counted();
+        let panics = Panics::default();
+        // Other tests that fail meanwhile still tell why.
+        let (counts, before) = (panics.clone(), panic::take_hook());
+        panic::set_hook(Box::new(move |info| {
+            counts.panicked(info);
+            before(info);
+        }));
         for _ in 0..3 {
             assert!(std::thread::spawn(|| panic!("counted")).join().is_err());
         }
         // Other tests may panic meanwhile.
-        assert!(counted() >= before + 3.0);
+        assert!(sample(&scraped(|registry| panics.register(registry)), "panics_total") >= 3.0);
     }
 }

@@ -1,24 +1,27 @@
 //! The signals that end the process.
 
+use std::convert::Infallible;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Cancels the token at the first SIGTERM or SIGINT. A second signal ends the process at once with the exit code that a shell
+/// Makes the work that cancels the token at the first SIGTERM or SIGINT. A second signal ends the process at once with the exit code that a shell
 /// reports (128 plus the signal's number: 143 or 130); calls in flight are then as after a crash.
-pub fn cancel_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+pub fn cancel_on_signal(
+    stop: CancellationToken,
+) -> std::io::Result<impl Future<Output = Infallible> + Send + 'static> {
     // Register the handlers before returning: no later signal may take the default action.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
+    Ok(async move {
         let first = next(&mut terminate, &mut interrupt).await;
         info!(signal = name(first), "stopping");
         stop.cancel();
         let second = next(&mut terminate, &mut interrupt).await;
         warn!(signal = name(second), "stopped a second time; ending at once");
-        std::process::exit(128 + second.as_raw_value());
-    });
-    Ok(())
+        std::process::exit(128 + second.as_raw_value())
+    })
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {
@@ -53,7 +56,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let stop = CancellationToken::new();
-            cancel_on_signal(stop.clone()).unwrap();
+            tokio::spawn(cancel_on_signal(stop.clone()).unwrap());
             println!("\nwaiting");
             stop.cancelled().await;
             println!("\nstopped");

@@ -84,7 +84,7 @@ async fn versions(api: &Api<InstanceDeletion>) -> BTreeMap<String, String> {
 
 /// How long objects with calls to make waited for a worker, by the controller's own histogram.
 fn waits(controller: &Controller) -> String {
-    let metrics = http_get(controller.health(), "/metrics");
+    let metrics = http_get(controller.metrics(), "/metrics");
     let name = "instance_deletion_workqueue_queue_duration_seconds_bucket{";
     let rows =
         metrics.lines().filter_map(|line| line.strip_prefix(name)).filter(|row| row.contains("\"calls\""));
@@ -109,7 +109,7 @@ fn waits(controller: &Controller) -> String {
 
 /// Objects that a controller has read, by its own count.
 fn counted(controller: &Controller) -> usize {
-    let metrics = http_get(controller.health(), "/metrics");
+    let metrics = http_get(controller.metrics(), "/metrics");
     let objects = metrics.lines().filter(|line| line.starts_with("instance_deletion_objects{"));
     objects.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
 }

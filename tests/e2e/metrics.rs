@@ -18,7 +18,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,tex
 
 /// Reads `/metrics`: the head of the reply, and its body.
 fn scrape(controller: &Controller, accept: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(controller.health()).unwrap();
+    let mut stream = TcpStream::connect(controller.metrics()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     write!(stream, "GET /metrics HTTP/1.0\r\nAccept: {accept}\r\n\r\n").unwrap();
     let mut reply = String::new();

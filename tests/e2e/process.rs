@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clouddc_simulator::{Fault, Operation, Stage as Moment};
@@ -40,6 +40,124 @@ async fn it_says_whether_it_is_healthy_and_ready() {
     assert!(http_get(refused.health(), "/readyz").starts_with("HTTP/1.1 503"));
     // The process must end although its first list is never answered.
     assert_eq!(refused.terminate(Duration::from_secs(20)).unwrap(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_ask_nothing_keep_no_probe_and_no_scrape_waiting() {
+    let stage = stage("idle").await;
+    let controller = stage.controller(&[]).unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        for address in [controller.health(), controller.metrics()] {
+            idle.extend((0..100).map(|_| TcpStream::connect(address).unwrap()));
+        }
+        for (address, path) in [(controller.health(), "/healthz"), (controller.metrics(), "/metrics")] {
+            let started = Instant::now();
+            assert!(http_get(address, path).starts_with("HTTP/1.1 200"), "{path}");
+            assert!(started.elapsed() < Duration::from_secs(1), "{path}: {:?}", started.elapsed());
+        }
+    }
+    // The port of the probes tells nothing else, and the port that others may reach answers no probe.
+    assert!(http_get(controller.health(), "/metrics").starts_with("HTTP/1.1 404"));
+    assert!(http_get(controller.metrics(), "/healthz").starts_with("HTTP/1.1 404"));
+}
+
+/// A process whose log goes to a pipe that is full and that nobody reads.
+struct Unread {
+    process: std::process::Child,
+    _pipe: std::io::PipeReader,
+}
+
+impl Unread {
+    fn start(flags: &[String], kubeconfig: &std::path::Path) -> Self {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        // The capacity of a pipe (man 7 pipe): from now on every write waits.
+        writer.write_all(&[b'x'; 65536]).unwrap();
+        let mut command = Command::new(binary());
+        command.arg("run").args(flags).env("KUBECONFIG", kubeconfig).stderr(writer);
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            command.env_remove(proxy).env_remove(proxy.to_lowercase());
+        }
+        Self { process: command.spawn().unwrap(), _pipe: reader }
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        let status = until("it ends", || self.process.try_wait().unwrap());
+        status.code()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_up_no_work_no_probe_and_no_end() {
+    let stage = stage("unread").await;
+    let (health, metrics) = (free_port(), free_port());
+    let mut flags = stage.quick_flags();
+    flags.extend(
+        ["--health-listen", &health, "--listen", &metrics, "--log-level", "debug"].map(str::to_owned),
+    );
+    let mut controller = Unread::start(&flags, stage.kubeconfig());
+    let ids = instances(&stage, 1200);
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 1200);
+    each_once(&stage.calls(), &ids);
+    assert!(http_get(&health, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(http_get(&metrics, "/metrics").contains("instance_deletion_log_lines_lost_total "));
+    let pid = controller.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(controller.ended(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_nobody_reads_ends_the_process_all_the_same() {
+    let flags = ["--health-listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"].map(str::to_owned);
+    let mut controller = Unread::start(&flags, std::path::Path::new("/nowhere/kubeconfig"));
+    assert_eq!(controller.ended(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_error_at_the_start_shows_the_password_of_a_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let proxied = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {
+            "server": "https://127.0.0.1:1", "proxy-url": "ftp://somebody:proxy-password@proxy.example",
+        }}],
+        "users": [{"name": "c", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    });
+    std::fs::write(&kubeconfig, proxied.to_string()).unwrap();
+    let table = [
+        (
+            "HTTPS_PROXY",
+            "socks5://somebody:proxy-password@proxy.example:1080",
+            "HTTPS_PROXY has the scheme socks5",
+        ),
+        ("https_proxy", "http://somebody:proxy-password@proxy example", "https_proxy is not a proxy's URL"),
+        ("NO_PROXY", "", "unsupported protocol"),
+    ];
+    for (variable, value, expected) in table {
+        let mut command = Command::new(binary());
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            command.env_remove(proxy).env_remove(proxy.to_lowercase());
+        }
+        command.args(["run", "--health-listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+        let output = command.env("KUBECONFIG", &kubeconfig).env(variable, value).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{variable}: {said}");
+        assert!(said.contains(expected) && !said.contains("proxy-password"), "{variable}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +257,16 @@ async fn s10_objects_that_cannot_be_read_harm_no_other() {
     stage.apply(&Manifest::new("whole", &others)).unwrap();
     assert_succeeded(&stage.wait_finished("whole"), 60);
     each_once(&stage.calls(), &others);
-    assert_eq!(stage.get("record")["status"], json!({"phase": "Exploding"}), "left as it is");
+    // It is said on the object too, and all else of the record is left as it is.
+    let told = stage.get("record");
+    let (status, reason, message) = condition(&told, "Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Undecodable"), "{message}");
+    assert!(message.contains("Exploding"), "{message}");
+    assert_eq!(told["status"]["phase"], "Exploding");
+    let metrics = http_get(controller.metrics(), "/metrics");
+    assert!(metrics.contains("instance_deletion_objects_hindered{reason=\"Undecodable\"} 1"), "{metrics}");
+    let events = stage.kubectl(&["get", "events", "-o", "json"]).unwrap();
+    assert_eq!(events.matches("\"reason\": \"Undecodable\"").count(), 1, "{events}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,6 +287,20 @@ async fn l04_an_account_that_hangs_delays_no_other() {
     stage.apply(&Manifest::new("other", &ids)).unwrap();
     assert_succeeded(&stage.wait_finished("other"), 60);
     assert!(gate.held() >= 8, "they still hang");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_with_the_longest_name_has_events() {
+    let stage = stage("longname").await;
+    let _controller = stage.controller(&[]).unwrap();
+    let name = format!("{}-retire", "a".repeat(246));
+    stage.apply(&Manifest::new(&name, &instances(&stage, 1))).unwrap();
+    assert_succeeded(&stage.wait_finished(&name), 1);
+    let field = format!("regarding.name={name}");
+    until("its end is told", || {
+        let told = stage.kubectl(&["get", "events.events.k8s.io", "--field-selector", &field, "-o", "json"]);
+        told.is_ok_and(|told| told.contains("\"Succeeded\"")).then_some(())
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

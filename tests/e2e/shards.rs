@@ -112,7 +112,7 @@ async fn k09_an_object_that_leaves_a_shard_and_comes_back_is_worked_on_again() {
     let stage = stage_with("returned", Options { end: EndTime::Never, ..options() }).await;
     let controller = stage.controller(&["--selector", "team=a"]).unwrap();
     let counts = |line: &str| {
-        let metrics = http_get(controller.health(), "/metrics");
+        let metrics = http_get(controller.metrics(), "/metrics");
         metrics
             .lines()
             .any(|other| other == format!("instance_deletion_objects{{phase=\"Deleting\"}} {line}"))

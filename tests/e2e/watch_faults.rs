@@ -97,6 +97,19 @@ async fn k08_a_new_object_is_found_although_the_watch_is_silent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn k08_a_watch_whose_answer_never_begins_is_opened_again() {
+    let stage = stage_with("unbegun", options()).await;
+    let gateway = Gateway::start(&stage).await;
+    let silent = gateway.script(Rule::on(watches).unsent().times(1).hang());
+    let _controller = stage.controller_through(&gateway.kubeconfig, &[]).unwrap();
+    silent.wait_hits(1);
+    let started = Instant::now();
+    a_new_object_ends(&stage, "retire");
+    // The next full list would come ten minutes later.
+    println!("found {} s after the watch was asked for", started.elapsed().as_secs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn k09_an_event_that_is_lost_is_made_up_for_by_the_next_list() {
     let (stage, gateway, _controller) = behind_gateway("lost", &[]).await;
     a_new_object_ends(&stage, "before");

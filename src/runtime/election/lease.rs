@@ -10,6 +10,7 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 
 use super::decide::{Lease, Write};
+use crate::text::bounded;
 
 /// Why a request had no known effect.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +142,7 @@ async fn within<T>(
             Err(LeaseError::Conflict)
         }
         Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Err(LeaseError::Gone),
-        Ok(Err(error)) => Err(LeaseError::Failed(error.to_string().chars().take(256).collect())),
+        Ok(Err(error)) => Err(LeaseError::Failed(bounded(&error.to_string()))),
         Err(_) => Err(LeaseError::Failed(format!("no answer within {:.1} s", limit.as_secs_f32()))),
     }
 }

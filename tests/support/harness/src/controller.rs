@@ -16,6 +16,7 @@ const STARTS_WITHIN: Duration = Duration::from_mins(1);
 pub struct Controller {
     process: Supervised,
     health: String,
+    metrics: String,
 }
 
 impl Controller {
@@ -47,7 +48,7 @@ impl Controller {
         let log = folder.join(format!("controller-{}.log", STARTED.fetch_add(1, Ordering::SeqCst)));
         command
             .arg("run")
-            .args(["--listen", "127.0.0.1:0", "--log-format", "text"])
+            .args(["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--log-format", "text"])
             .args(flags)
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_BACKTRACE", "1");
@@ -56,17 +57,26 @@ impl Controller {
         }
         command.envs(environment.iter().copied());
         let mut process = Supervised::spawn(command, &log)?;
-        let health = process.wait_line(STARTS_WITHIN, |line| {
-            let (_, address) = line.split_once("listening on ")?;
-            Some(address.split_whitespace().next()?.trim_matches('"').to_owned())
-        })?;
-        Ok(Self { process, health })
+        let mut listens = |for_what: &str| {
+            process.wait_line(STARTS_WITHIN, |line| {
+                let (_, rest) = line.split_once("listening on ")?;
+                rest.strip_suffix(for_what)?.split_whitespace().next().map(str::to_owned)
+            })
+        };
+        let (health, metrics) = (listens(" for probes")?, listens(" for metrics")?);
+        Ok(Self { process, health, metrics })
     }
 
     /// Where it answers `/healthz` and `/readyz`: `127.0.0.1:PORT`.
     #[must_use]
     pub fn health(&self) -> &str {
         &self.health
+    }
+
+    /// Where it answers `/metrics`: `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn metrics(&self) -> &str {
+        &self.metrics
     }
 
     /// Process id.
