@@ -16,8 +16,8 @@ use reqwest::{
 use tokio::time::Instant;
 use tracing::debug;
 
-use self::call::{Access, Caller, message_of, no_url};
 pub use self::call::{FailedRead, Sent};
+use self::call::{Access, Caller, message_of, no_url, trouble_of};
 use super::{
     bodies::DeleteRequest,
     classify,
@@ -139,24 +139,20 @@ impl Client {
             request
         });
         let redact = |text: &str| self.caller.redact(access, text);
-        let unreachable = Trouble::CloudUnreachable;
         match self.caller.exchange("DeleteInstances", ids.len(), request, access, REPLY_CAP).await {
             Ok(response) => {
                 self.caller.set_clock(access, &response);
                 classify::deleted(&response, ids, &redact, self.caller.clock.wall())
             }
             Err(failed) => {
-                let message = message_of(&failed, &redact, REPLY_CAP);
+                let (trouble, message) = (trouble_of(&failed), message_of(&failed, &redact, REPLY_CAP));
                 match failed.error {
                     ExchangeError::TooLate => CallOutcome::NotSent(Unsent::TooLate),
-                    ExchangeError::NotTried(why) => {
-                        CallOutcome::Refused { refusal: Refusal::Whole, trouble: why.trouble, message }
-                    }
-                    ExchangeError::NotSent(_) => {
-                        CallOutcome::Refused { refusal: Refusal::Whole, trouble: unreachable, message }
+                    ExchangeError::NotTried(_) | ExchangeError::NotSent(_) | ExchangeError::NoSuchHost(_) => {
+                        CallOutcome::Refused { refusal: Refusal::Whole, trouble, message }
                     }
                     ExchangeError::Unknown(_) | ExchangeError::TooLarge | ExchangeError::NoRoom => {
-                        CallOutcome::Unknown { trouble: unreachable, unavailable: false, message }
+                        CallOutcome::Unknown { trouble, unavailable: false, message }
                     }
                 }
             }
@@ -296,7 +292,7 @@ impl Client {
         redact: &(dyn Fn(&str) -> String + Sync),
     ) -> Result<(Secret, Vec<u8>), NoToken> {
         let unreachable = |failed: FailedExchange| NoToken {
-            trouble: Trouble::CloudUnreachable,
+            trouble: trouble_of(&failed),
             message: message_of(&failed, redact, REPLY_CAP),
             wrong_password: false,
         };

@@ -82,12 +82,12 @@ impl Endpoints {
         self.allowed.is_empty() || self.allowed.iter().any(|allowed| allowed == region)
     }
 
-    /// CloudDC in a region, by default `https://clouddc.{region}.myhuaweicloud.com` (vendor: region table of the SDK).
+    /// CloudDC in a region, by default `https://clouddc.{region}.{domain}` with the domain of [`domain`].
     pub fn of(&self, region: &str) -> Result<Endpoint, EndpointError> {
         of(&self.clouddc, "clouddc", region)
     }
 
-    /// IAM in a region, by default `https://iam.{region}.myhuaweicloud.com` (vendor: region table of the SDK).
+    /// IAM in a region, by default `https://iam.{region}.{domain}` with the domain of [`domain`].
     pub fn iam(&self, region: &str) -> Result<Endpoint, EndpointError> {
         of(&self.iam, "iam", region)
     }
@@ -106,7 +106,15 @@ fn of(overrides: &HashMap<String, Endpoint>, service: &str, region: &str) -> Res
     if !label {
         return Err(EndpointError::Region(region.to_owned()));
     }
-    Endpoint::parse(&format!("https://{service}.{region}.myhuaweicloud.com"), false)
+    Endpoint::parse(&format!("https://{service}.{region}.{}", domain(region)), false)
+}
+
+/// The domain of a region (vendor: region tables of the SDKs, such as `iam_region.py`): the European site has its own.
+fn domain(region: &str) -> &'static str {
+    match region {
+        "eu-west-101" => "myhuaweicloud.eu",
+        _ => "myhuaweicloud.com",
+    }
 }
 
 #[cfg(test)]
@@ -143,6 +151,18 @@ mod tests {
         let same = Endpoint::parse("HTTPS://X.example:443/", false).unwrap();
         assert_eq!(same, Endpoint::parse("https://x.example", false).unwrap());
         assert_eq!(Endpoint::parse("https://x/y/", false).unwrap().to_string(), "https://x/y");
+    }
+
+    #[test]
+    fn a_region_of_another_site_has_the_domain_of_that_site() {
+        let endpoints = Endpoints::default();
+        for (region, domain) in
+            [("eu-west-101", "eu"), ("eu-west-0", "com"), ("ap-southeast-3", "com"), ("nowhere-1", "com")]
+        {
+            let host = format!("{region}.myhuaweicloud.{domain}");
+            assert_eq!(endpoints.of(region).unwrap().to_string(), format!("https://clouddc.{host}"));
+            assert_eq!(endpoints.iam(region).unwrap().to_string(), format!("https://iam.{host}"));
+        }
     }
 
     #[test]

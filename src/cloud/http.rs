@@ -1,24 +1,41 @@
 //! The HTTP client: TLS roots, no redirects, no retries, and a cap on each reply.
 
-use std::{path::PathBuf, sync::OnceLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 use futures::{FutureExt, future::BoxFuture};
 use reqwest::{
     Certificate, Request,
+    dns::Resolve,
     header::{ACCEPT_ENCODING, HeaderMap, HeaderValue},
     redirect::Policy,
 };
 
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+use tracing::{info, warn};
+
 use super::{
     credential::Secret,
+    dns::{NoSuchHost, SystemResolver},
     guarded_body::TooLate,
     reply_body::{NoRoom, ReplyRoom},
     transport::{ExchangeError, HttpReply, HttpTransport},
 };
+use crate::{lock::lock, text::without_passwords};
 
 /// Bound on the time to connect. It is below any sensible total deadline, so that a timeout while connecting is known as one
 /// that sent nothing.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Time between two reads of `--ca-file`. The kubelet takes a minute to update a mounted file, so this adds little.
+const REREAD: Duration = Duration::from_secs(10);
+/// Limit for such a read.
+const READ: Duration = Duration::from_secs(1);
 
 /// Settings of the HTTP client.
 #[derive(Clone, Debug)]
@@ -49,40 +66,128 @@ pub enum ClientError {
     Client(String),
 }
 
-/// The HTTP client.
+/// The HTTP client. It trusts what `--ca-file` holds now: the file of a mounted Secret or ConfigMap changes.
 pub struct Http {
-    client: reqwest::Client,
+    options: ClientOptions,
+    resolver: Arc<dyn Resolve>,
+    current: Mutex<Current>,
     room: ReplyRoom,
+}
+
+/// The client in use.
+struct Current {
+    client: reqwest::Client,
+    /// What `--ca-file` held when the client was made.
+    pem: Vec<u8>,
+    /// When the file was last read.
+    read: Instant,
+    /// Why it can't be used, as was logged last.
+    told: Option<String>,
 }
 
 impl Http {
     /// Makes the client.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
-        // This client decompresses nothing, so the cap on the bytes read bounds what a reply may become. The header asks
-        // proxies not to compress; a reply that is compressed all the same does not parse as JSON.
-        let identity = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
-        let mut builder = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT.min(options.request_timeout / 2))
-            .http1_only()
-            .user_agent(&options.user_agent)
-            .default_headers(identity);
-        if options.no_proxy {
-            builder = builder.no_proxy();
-        }
-        if let Some(file) = &options.ca_file {
-            let roots = |why: String| ClientError::Roots { file: file.clone(), why };
-            let pem = std::fs::read(file).map_err(|e| roots(e.to_string()))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| roots(e.to_string()))?;
-            if certificates.is_empty() {
-                return Err(roots("it holds no certificate".to_owned()));
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        let client = builder.build().map_err(|e| ClientError::Client(chain(&e)))?;
-        Ok(Self { client, room: ReplyRoom::default() })
+        Self::resolving(options, Arc::new(SystemResolver))
     }
+
+    /// Makes a client that resolves host names in this way.
+    pub(super) fn resolving(
+        options: &ClientOptions,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, ClientError> {
+        let pem = match &options.ca_file {
+            Some(file) => std::fs::read(file).map_err(|e| roots_error(file, &e))?,
+            None => Vec::new(),
+        };
+        let client = client(options, &pem, resolver.clone())?;
+        let current = Current { client, pem, read: Instant::now(), told: None };
+        let (options, current) = (options.clone(), Mutex::new(current));
+        Ok(Self { options, resolver, current, room: ReplyRoom::default() })
+    }
+
+    /// The client; a new one if `--ca-file` has changed. Connections of the one before end with their requests.
+    async fn client(&self) -> reqwest::Client {
+        let file = {
+            let mut current = lock(&self.current);
+            match &self.options.ca_file {
+                Some(file) if current.read.elapsed() >= REREAD => {
+                    current.read = Instant::now();
+                    file.clone()
+                }
+                _ => return current.client.clone(),
+            }
+        };
+        self.reread(file).await;
+        lock(&self.current).client.clone()
+    }
+
+    /// Reads `--ca-file` again. If it can't be used, the certificates that were read before stay in use.
+    async fn reread(&self, file: PathBuf) {
+        let from = file.clone();
+        // On a thread of its own, and bounded: a mount may hang.
+        let pem = timeout(READ, spawn_blocking(move || std::fs::read(from))).await;
+        let pem = match pem {
+            Ok(Ok(pem)) => pem.map_err(|error| roots_error(&file, &error)),
+            Ok(Err(_)) | Err(_) => Err(roots_error(&file, &"it was not read in time")),
+        };
+        let current = &mut *lock(&self.current);
+        let made = match pem {
+            Ok(pem) if pem == current.pem => Ok(None),
+            Ok(pem) => client(&self.options, &pem, self.resolver.clone()).map(|client| Some((client, pem))),
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok(changed) => {
+                current.told = None;
+                if let Some((client, pem)) = changed {
+                    info!(file = %file.display(), "--ca-file has changed; its certificates are used from now on");
+                    (current.client, current.pem) = (client, pem);
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if current.told.as_ref() != Some(&error) {
+                    warn!(error, "the certificates that were read before stay in use");
+                    current.told = Some(error);
+                }
+            }
+        }
+    }
+}
+
+fn roots_error(file: &Path, why: &dyn std::fmt::Display) -> ClientError {
+    ClientError::Roots { file: file.to_owned(), why: why.to_string() }
+}
+
+/// A client that trusts the certificates of `--ca-file` too.
+fn client(
+    options: &ClientOptions,
+    pem: &[u8],
+    resolver: Arc<dyn Resolve>,
+) -> Result<reqwest::Client, ClientError> {
+    // This client decompresses nothing, so the cap on the bytes read bounds what a reply may become. The header asks
+    // proxies not to compress; a reply that is compressed all the same does not parse as JSON.
+    let identity = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+    let mut builder = reqwest::Client::builder()
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT.min(options.request_timeout / 2))
+        .dns_resolver(resolver)
+        .http1_only()
+        .user_agent(&options.user_agent)
+        .default_headers(identity);
+    if options.no_proxy {
+        builder = builder.no_proxy();
+    }
+    if let Some(file) = &options.ca_file {
+        let certificates = Certificate::from_pem_bundle(pem).map_err(|e| roots_error(file, &e))?;
+        if certificates.is_empty() {
+            return Err(roots_error(file, &"it holds no certificate"));
+        }
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(|e| ClientError::Client(chain(&e)))
 }
 
 impl HttpTransport for Http {
@@ -92,7 +197,7 @@ impl HttpTransport for Http {
         cap: usize,
         request_id: &'a OnceLock<String>,
     ) -> BoxFuture<'a, Result<HttpReply, ExchangeError>> {
-        exchange(&self.client, request, (cap, &self.room), request_id).boxed()
+        async move { exchange(&self.client().await, request, (cap, &self.room), request_id).await }.boxed()
     }
 }
 
@@ -130,6 +235,9 @@ fn error_of(error: &reqwest::Error) -> ExchangeError {
         if cause.is::<TooLate>() {
             return ExchangeError::TooLate;
         }
+        if let Some(NoSuchHost(host)) = cause.downcast_ref() {
+            return ExchangeError::NoSuchHost(host.clone());
+        }
         source = cause.source();
     }
     // Only a failure to connect proves that nothing was sent.
@@ -140,7 +248,7 @@ fn error_of(error: &reqwest::Error) -> ExchangeError {
     }
 }
 
-/// An error with its causes, without the URL.
+/// An error with its causes, without the URL and without the password of a proxy.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut next = error.source();
@@ -151,7 +259,7 @@ fn chain(error: &dyn std::error::Error) -> String {
         text += &cause.to_string();
         next = cause.source();
     }
-    if text.is_empty() { "the request failed".to_owned() } else { text }
+    if text.is_empty() { "the request failed".to_owned() } else { without_passwords(&text) }
 }
 
 #[cfg(test)]
@@ -178,6 +286,26 @@ c/29AKdAGWkFW+ZKFXqRLvr/GlAY\n\
         let file = directory.path().join("roots.pem");
         std::fs::write(&file, text).unwrap();
         Http::new(&ClientOptions { ca_file: Some(file), ..options(1) })
+    }
+
+    #[tokio::test]
+    async fn further_roots_are_read_again_and_stay_in_use_when_the_file_is_broken() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("roots.pem");
+        std::fs::write(&file, ROOT).unwrap();
+        let http = Http::new(&ClientOptions { ca_file: Some(file.clone()), ..options(1) }).unwrap();
+        let changed = format!("# changed\n{ROOT}");
+        for (text, in_use) in [("", ROOT), ("roots", ROOT), (&changed, &changed), ("", &changed)] {
+            std::fs::write(&file, text).unwrap();
+            http.reread(file.clone()).await;
+            let current = lock(&http.current);
+            assert_eq!(String::from_utf8_lossy(&current.pem), in_use, "{text:?}");
+            assert_eq!(current.told.is_some(), text != changed, "{text:?}: {:?}", current.told);
+        }
+        std::fs::remove_file(&file).unwrap();
+        http.reread(file).await;
+        assert_eq!(String::from_utf8_lossy(&lock(&http.current).pem), changed);
     }
 
     #[test]

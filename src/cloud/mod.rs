@@ -8,6 +8,7 @@ mod bodies;
 mod classify;
 mod client;
 mod credential;
+mod dns;
 mod endpoint;
 mod guarded_body;
 mod http;

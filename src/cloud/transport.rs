@@ -36,6 +36,8 @@ pub enum ExchangeError {
     NotTried(NotTried),
     /// There was no connection, so nothing was sent.
     NotSent(String),
+    /// No host has this name, so nothing was sent.
+    NoSuchHost(String),
     /// It was too late to send, so nothing was sent.
     TooLate,
     /// The request may have been sent.

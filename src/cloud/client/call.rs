@@ -151,19 +151,13 @@ impl Caller {
         access: Access<'_>,
         cap: usize,
     ) -> Result<HttpReply, FailedRead> {
-        self.exchange(operation, ids, request, access, cap).await.map_err(|failed| {
-            let not_tried = match &failed.error {
-                ExchangeError::NotTried(why) => Some(why.trouble),
-                _ => None,
-            };
-            FailedRead {
-                trouble: not_tried.unwrap_or(Trouble::CloudUnreachable),
-                message: message_of(&failed, &|text| self.redact(access, text), cap),
-                too_large: matches!(failed.error, ExchangeError::TooLarge | ExchangeError::NoRoom),
-                unavailable: false,
-                sent: if not_tried.is_some() { Sent::NotTried } else { Sent::Yes },
-                clock_set: false,
-            }
+        self.exchange(operation, ids, request, access, cap).await.map_err(|failed| FailedRead {
+            trouble: trouble_of(&failed),
+            message: message_of(&failed, &|text| self.redact(access, text), cap),
+            too_large: matches!(failed.error, ExchangeError::TooLarge | ExchangeError::NoRoom),
+            unavailable: false,
+            sent: if matches!(failed.error, ExchangeError::NotTried(_)) { Sent::NotTried } else { Sent::Yes },
+            clock_set: false,
         })
     }
 
@@ -230,11 +224,25 @@ impl Caller {
     }
 }
 
+/// What an exchange that brought no whole reply says about the cloud.
+pub fn trouble_of(failed: &FailedExchange) -> Trouble {
+    match &failed.error {
+        ExchangeError::NotTried(why) => why.trouble,
+        ExchangeError::NoSuchHost(_) => Trouble::EndpointMisconfigured,
+        ExchangeError::NotSent(_)
+        | ExchangeError::TooLate
+        | ExchangeError::Unknown(_)
+        | ExchangeError::TooLarge
+        | ExchangeError::NoRoom => Trouble::CloudUnreachable,
+    }
+}
+
 /// The message about an exchange that brought no whole reply.
 pub fn message_of(failed: &FailedExchange, redact: &dyn Fn(&str) -> String, cap: usize) -> CloudMessage {
     let text = match &failed.error {
         ExchangeError::NotSent(why) | ExchangeError::Unknown(why) => why.clone(),
         ExchangeError::NotTried(why) => return why.message.clone(),
+        ExchangeError::NoSuchHost(host) => format!("no host has the name {host}"),
         ExchangeError::TooLate => "not sent: too late".to_owned(),
         ExchangeError::NoRoom => "replies to other calls take all of the memory for replies".to_owned(),
         ExchangeError::TooLarge => format!("the reply is larger than {} MiB", cap >> 20),

@@ -22,6 +22,7 @@ use crate::{
     clock::Deadline,
     cloud::{
         credential::{AccessKey, Authorization, Identity, Signed},
+        dns::NoSuchHost,
         tests::{
             client, server,
             server::{Script, serve},
@@ -75,6 +76,44 @@ async fn a_delete_call_is_what_the_vendor_documents() {
     assert!(request.ends_with(
         r#"{"instance_id_set":["00000000-0000-0000-0000-000000000000","00000000-0000-0000-0000-000000000001"]}"#
     ));
+}
+
+/// A DNS without names, or one that fails.
+struct Dns(fn(String) -> Box<dyn std::error::Error + Send + Sync>);
+
+impl reqwest::dns::Resolve for Dns {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        std::future::ready(Err((self.0)(name.as_str().to_owned()))).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_exist_is_a_wrong_endpoint_and_a_dns_that_fails_is_not() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let endpoint = Endpoint::parse("https://clouddc.nowhere-1.example", false).unwrap();
+    let none: Dns = Dns(|name| NoSuchHost(name).into());
+    let fails: Dns = Dns(|_| "Temporary failure in name resolution".into());
+    let table = [
+        (none, Trouble::EndpointMisconfigured, "no host has the name clouddc.nowhere-1.example"),
+        (fails, Trouble::CloudUnreachable, "Temporary failure"),
+    ];
+    for (dns, expected, says) in table {
+        let http = Http::resolving(&crate::cloud::tests::options(5), Arc::new(dns)).unwrap();
+        let client = Client::over(http, Duration::from_secs(5), Clock::start());
+        let reply = client.delete_instances(&endpoint, PROJECT, &credential(), &ids(2), soon()).await;
+        let CallOutcome::Refused { refusal: Refusal::Whole, trouble, message } = reply else {
+            panic!("{reply:?}")
+        };
+        assert!(trouble == expected && message.text.contains(says), "{trouble:?}: {}", message.text);
+        let failed = client.list_instances(&endpoint, PROJECT, &credential(), &ids(2)).await.unwrap_err();
+        assert!(failed.trouble == expected && failed.message.text.contains(says), "{failed:?}");
+        let secret = |text: &str| Secret::parse(text.as_bytes()).unwrap();
+        let login =
+            Login { username: secret("user"), password: secret("password"), domain: secret("domain") };
+        let asked = client.obtain_token(&endpoint, &login, Vec::new()).await;
+        let Err(NoToken { trouble, message, .. }) = asked else { panic!("a token") };
+        assert!(trouble == expected && message.text.contains(says), "{trouble:?}: {}", message.text);
+    }
 }
 
 /// All that comes until the other side closes.
