@@ -87,6 +87,28 @@ async fn c25_a_certificate_that_is_not_right_is_said_and_nothing_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn c25_a_ca_file_that_changes_is_read_again() {
+    let stage = stage("tlsrotated").await;
+    let (before, after) = (authority("before"), authority("after"));
+    let roots = stage.control_plane.folder().join(format!("{}-roots.pem", stage.namespace));
+    std::fs::write(&roots, &before.pem).unwrap();
+    let front = Front::tls(&stage, server(&after, "127.0.0.1", 2120)).await;
+    let endpoint = format!("ap-southeast-3=https://{}", front.address);
+    let controller =
+        stage.controller(&["--endpoint", &endpoint, "--ca-file", &roots.display().to_string()]).unwrap();
+    let ids = instances(&stage, 3);
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    stage.wait_reason("retire", "CloudUnreachable");
+    // As the kubelet does it: a new file in place of the old one.
+    let new = roots.with_extension("new");
+    std::fs::write(&new, &after.pem).unwrap();
+    std::fs::rename(&new, &roots).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 3);
+    each_once(&stage.calls(), &ids);
+    assert!(controller.log().contains("--ca-file has changed"), "{}", controller.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn c25_a_certificate_that_is_no_longer_right_at_the_call_keeps_it_from_being_sent() {
     let stage = stage("tlscall").await;
     let (known, unknown) = (authority("known"), authority("unknown"));
