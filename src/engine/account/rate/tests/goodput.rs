@@ -81,6 +81,8 @@ enum Event {
     /// All that so many calls need is there.
     Prepared(usize, usize),
     Leaves(usize),
+    /// At the server, which grants or refuses it then.
+    Arrives(usize),
     Hears(usize, Outcome),
 }
 
@@ -98,10 +100,12 @@ struct Caller {
     looks: bool,
 }
 
-/// Delays of this run, in milliseconds: of whoever is handed its turn, and of an outcome.
+/// Delays of this run, in milliseconds: of whoever is handed its turn, of a call on its way to the server, and
+/// of its outcome.
 #[derive(Clone, Copy)]
 struct Delays {
     turn: (u64, u64),
+    call: (u64, u64),
     outcome: (u64, u64),
 }
 
@@ -149,6 +153,9 @@ impl Run {
 
     /// splitmix64.
     fn draw(&mut self, (least, most): (u64, u64)) -> Duration {
+        if most == 0 {
+            return Duration::ZERO;
+        }
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -275,6 +282,10 @@ impl Run {
                     }
                 }
                 Event::Leaves(caller) => {
+                    let way = self.draw(self.delays.call);
+                    self.at(now + way, Event::Arrives(caller));
+                }
+                Event::Arrives(caller) => {
                     let outcome = server.call(now).map_err(|stated| stated.map(|l| (l.calls, l.window)));
                     let counted = u32::from(now >= begin);
                     *(if outcome.is_ok() { &mut granted } else { &mut refused }) += counted;
@@ -328,6 +339,18 @@ const MINUTES: [u32; 2] = [4, 30];
 
 /// The worst for each server, whoever calls, against what L5 promises.
 fn judge(name: &str, ceiling: f64, kinds: &[Callers], delays: Delays, table: &[(&str, f64, Grants)]) {
+    judge_by(0.9, name, ceiling, kinds, delays, table);
+}
+
+/// The same against another least goodput.
+fn judge_by(
+    least: f64,
+    name: &str,
+    ceiling: f64,
+    kinds: &[Callers],
+    delays: Delays,
+    table: &[(&str, f64, Grants)],
+) {
     let mut report = String::new();
     let mut good = true;
     for ((server, rate, make), minutes) in table.iter().flat_map(|row| MINUTES.map(|minutes| (row, minutes)))
@@ -337,7 +360,7 @@ fn judge(name: &str, ceiling: f64, kinds: &[Callers], delays: Delays, table: &[(
             let (used, share) = Run::new(ceiling, kind, delays, seed).run(&mut *make(), *rate, minutes);
             (goodput, refused) = (goodput.min(used), refused.max(share));
         }
-        good &= goodput >= 0.9 && refused <= 0.05;
+        good &= goodput >= least && refused <= 0.05;
         let line = format!(
             "{name}, {server}, {minutes} min: {goodput:.3} of what is granted is used, {refused:.3} of all calls are refused"
         );
@@ -347,11 +370,15 @@ fn judge(name: &str, ceiling: f64, kinds: &[Callers], delays: Delays, table: &[(
     assert!(good, "{report}");
 }
 
-const AT_ONCE: Delays = Delays { turn: (0, 0), outcome: (0, 0) };
+const AT_ONCE: Delays = Delays { turn: (0, 0), call: (0, 0), outcome: (0, 0) };
 /// A live read, a Secret and an intent lie between a turn and its call.
-const LATE: Delays = Delays { turn: (2, 10), outcome: (200, 1000) };
+const LATE: Delays = Delays { turn: (2, 10), call: (0, 0), outcome: (200, 1000) };
 /// The same of an API server that is busy.
-const BUSY: Delays = Delays { turn: (20, 400), outcome: (200, 1000) };
+const BUSY: Delays = Delays { turn: (20, 400), call: (0, 0), outcome: (200, 1000) };
+/// Latency that varies from call to call, before the server sees a call and after.
+const JITTER: Delays = Delays { turn: (2, 10), call: (0, 400), outcome: (0, 400) };
+/// The same after the server has seen the call.
+const LATE_REPLIES: Delays = Delays { turn: (2, 10), call: (0, 0), outcome: (0, 400) };
 /// A look takes so long, in milliseconds: it waits for others, and for its turn.
 const LOOK: (u64, u64) = (200, 3000);
 /// So long counts a look.
@@ -381,4 +408,22 @@ fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_the_api_server_is_busy() 
     let objects = [Callers::Objects(10), Callers::Looking(10), Callers::Looking(80)];
     judge("deletes through a busy API server", 2.0, &objects, BUSY, &DELETES);
     judge("reads through a busy API server", 10.0, &[Callers::Reads(8), Callers::Reads(64)], BUSY, &READS);
+}
+
+#[test]
+fn c07_goodput_is_nine_tenths_of_an_unknown_limit_when_replies_take_longer_at_random() {
+    let objects = [Callers::Objects(1), Callers::Objects(10), Callers::Looking(10)];
+    judge("deletes with late replies", 2.0, &objects, LATE_REPLIES, &DELETES);
+    judge("reads with late replies", 10.0, &[Callers::Reads(8), Callers::Reads(64)], LATE_REPLIES, &READS);
+}
+
+/// The least goodput where the time of a call on its way varies by 0.4 s: 0.65 of a limit of one call at a time.
+///
+/// Such a server refuses a call that arrives sooner than a second after the one before. Two calls that leave 1.27 s apart arrive
+/// within a second in one of twenty cases, so a caller that keeps to 5 % refusals gets 0.75 at most at one call a second, and
+/// less above that. The pace keeps half of these refusals, and with them some of the goodput.
+#[test]
+fn c07_few_calls_are_refused_when_calls_take_longer_at_random() {
+    let objects = [Callers::Objects(1), Callers::Objects(10), Callers::Looking(10)];
+    judge_by(0.65, "deletes with jitter", 2.0, &objects, JITTER, &DELETES);
 }
