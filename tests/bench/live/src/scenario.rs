@@ -94,6 +94,8 @@ pub struct Scenario {
     pub listing: bool,
     /// Limits; a run under them is cut off after [`SETTLING`] and [`MEASURED`], others go on to the end of all.
     pub throttle: Option<Throttle>,
+    /// Each reply is delayed at random, by no more than this.
+    pub reply_delay: Duration,
     /// Flags of the controller beside those that name its cloud.
     pub flags: &'static [&'static str],
     /// What must hold.
@@ -118,6 +120,7 @@ impl Scenario {
             vanish: false,
             listing: true,
             throttle: None,
+            reply_delay: Duration::ZERO,
             flags: UNHURRIED,
             musts: &[
                 (Figure::DeleteCalls, Bound::Least),
@@ -181,46 +184,70 @@ impl Scenario {
             musts: &[(Figure::ReadGoodput, Bound::AtLeast(0.9)), (Figure::ReadRefusals, Bound::AtMost(5.0))],
             ..deletes.clone()
         };
-        let row =
-            |of: &Self, name, about, throttle| Self { name, about, throttle: Some(throttle), ..of.clone() };
-        vec![
-            row(
-                &deletes,
+        let mut all = vec![
+            deletes.under(
                 "second",
                 "80 objects × 200 ids; 1 delete/s and 5 reads/s in windows of a second, without a hint",
                 Throttle::second(),
             ),
-            row(
-                &deletes,
+            deletes.under(
                 "bucket",
                 "80 objects × 200 ids; 1 delete/s and 5 reads/s from a bucket that holds one call, without a hint",
                 Throttle::bucket(),
             ),
-            row(
-                &deletes,
+            deletes.under(
                 "minute",
                 "80 objects × 200 ids; 60 deletes and 300 reads in windows of a minute, with the vendor's message",
                 Throttle::minute(),
             ),
-            row(
-                &reads,
+            reads.under(
                 "second-reads",
                 "20 objects × 200 ids of an account that may not list; limits as in `second`",
                 Throttle::second(),
             ),
-            row(
-                &reads,
+            reads.under(
                 "bucket-reads",
                 "20 objects × 200 ids of an account that may not list; limits as in `bucket`",
                 Throttle::bucket(),
             ),
-            row(
-                &reads,
+            reads.under(
                 "minute-reads",
                 "20 objects × 200 ids of an account that may not list; limits as in `minute`",
                 Throttle::minute(),
             ),
+        ];
+        all.extend(Self::late(&deletes));
+        all
+    }
+
+    /// More delete calls than are granted, to a cloud whose replies take longer at random.
+    fn late(deletes: &Self) -> [Self; 2] {
+        let late = Self {
+            reply_delay: Duration::from_millis(400),
+            musts: &[
+                (Figure::DeleteGoodput, Bound::AtLeast(0.75)),
+                (Figure::DeleteRefusals, Bound::AtMost(5.0)),
+                (Figure::ReadRefusals, Bound::AtMost(5.0)),
+            ],
+            ..deletes.clone()
+        };
+        [
+            late.under(
+                "second-late",
+                "as `second`, and each reply comes up to 0.4 s later at random",
+                Throttle::second(),
+            ),
+            late.under(
+                "bucket-late",
+                "as `bucket`, and each reply comes up to 0.4 s later at random",
+                Throttle::bucket(),
+            ),
         ]
+    }
+
+    /// This scenario under these limits.
+    fn under(&self, name: &'static str, about: &'static str, throttle: Throttle) -> Self {
+        Self { name, about, throttle: Some(throttle), ..self.clone() }
     }
 
     /// Whether all of it runs until every instance is gone.
@@ -244,6 +271,7 @@ impl Scenario {
             vanish_after: self.vanish.then_some(Duration::ZERO),
             delete_limit: self.throttle.as_ref().map(|throttle| throttle.delete.clone()),
             read_limit: self.throttle.as_ref().map(|throttle| throttle.read.clone()),
+            reply_delay: self.reply_delay,
             ..Options::default()
         }
     }

@@ -91,6 +91,10 @@ pub(crate) struct Cli {
     #[arg(long, value_parser = parse_duration, default_value = "0s")]
     visibility_lag: Duration,
 
+    /// Each reply is delayed at random, by no more than this
+    #[arg(long, value_parser = parse_duration, default_value = "0s")]
+    reply_delay: Duration,
+
     /// Refuse to delete running instances
     #[arg(long)]
     keep_running: bool,
@@ -203,6 +207,7 @@ impl Cli {
             end: if self.end_never { EndTime::Never } else { self.end_random.clone().unwrap_or_else(fixed) },
             vanish_after: self.vanish_after,
             visibility_lag: self.visibility_lag,
+            reply_delay: self.reply_delay,
             running_deletable: !self.keep_running,
             error_deletable: !self.keep_error,
             last_page: match self.last_page {

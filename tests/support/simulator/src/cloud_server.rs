@@ -120,6 +120,10 @@ async fn handle(
         entry.error_code.clone_from(&answered.error_code);
         entry.returned_ids.clone_from(&answered.returned);
     });
+    let delay = shared.reply_delay(seq);
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     if let Some(met) = &met {
         met.pass(Stage::AfterEffect, met.fault.delay_after).await;
         if met.fault.drop_connection == Some(Stage::AfterEffect) {

@@ -27,6 +27,8 @@ pub struct Options {
     pub vanish_after: Option<Duration>,
     /// For how long reads go on showing the state before an accepted delete call.
     pub visibility_lag: Duration,
+    /// Each reply is delayed at random, by no more than this.
+    pub reply_delay: Duration,
     /// Whether a running instance may be deleted: the SDKs' state diagrams say yes, the newest one of the
     /// documentation does not.
     pub running_deletable: bool,
@@ -73,6 +75,7 @@ impl Default for Options {
             end: EndTime::Fixed(Duration::from_secs(20)),
             vanish_after: None,
             visibility_lag: Duration::ZERO,
+            reply_delay: Duration::ZERO,
             running_deletable: true,
             error_deletable: true,
             last_page: LastPage::Null,

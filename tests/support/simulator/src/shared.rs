@@ -13,6 +13,7 @@ use crate::{
     issued_tokens::IssuedTokens,
     log::Log,
     options::{LastPage, Options, UnauthorizedCode},
+    random::Random,
     rate_limit::{Limiter, RateLimit},
     tokens::Tokens,
     users::Users,
@@ -93,6 +94,12 @@ impl Shared {
         let clock = Clock::new(options.clock_offset_seconds);
         let state = Mutex::new(State::new(&options, clock.started_unix_ms()));
         Self { clock, log: Log::new(), options, state }
+    }
+
+    /// How long the reply to this request is delayed.
+    pub(crate) fn reply_delay(&self, request: u64) -> Duration {
+        let mut random = Random::for_name(self.options.seed, "reply", request);
+        self.options.reply_delay.mul_f64(random.unit())
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
