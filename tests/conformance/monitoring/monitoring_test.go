@@ -108,8 +108,8 @@ func TestEachAlertLeadsToWhatToDo(t *testing.T) {
 		if !slices.Contains(headings, "### "+alert.name) {
 			t.Errorf("%s has no heading of %s", alert.name, runbookFile)
 		}
-		if want := runbook + "#" + strings.ToLower(alert.name); alert.annotations["runbook_url"] != want {
-			t.Errorf("%s leads to %q", alert.name, alert.annotations["runbook_url"])
+		if want := runbook + "#" + strings.ToLower(alert.name); alert.annotations["runbook"] != want {
+			t.Errorf("%s leads to %q", alert.name, alert.annotations["runbook"])
 		}
 	}
 }

@@ -128,7 +128,10 @@ fn every_flag_is_a_value_and_becomes_an_argument_that_the_program_takes() {
         assert!(args.iter().any(|arg| given(&arg)), "--{flag}: {args:?}");
     }
     assert_eq!(args.iter().filter(|arg| arg.starts_with("--namespace=")).count(), 2);
-    assert_eq!(container["ports"][0]["containerPort"], 8081, "of flags.listen");
+    assert_eq!(container["ports"][0]["containerPort"], 9090, "of flags.listen");
+    assert_eq!(container["ports"][1]["containerPort"], 9091, "of flags.healthListen");
+    let policy = &of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"];
+    assert_eq!(policy[0]["ports"], json!([{"protocol": "TCP", "port": 9090}]), "metrics alone: {policy}");
     // The program looks for a cluster and finds none. With an unknown flag it would have ended before that.
     let mut program = Command::new(binary());
     program.args(&args).env_clear().env("KUBECONFIG", "/nowhere/kubeconfig");
@@ -162,12 +165,29 @@ fn values_of_a_wrong_type_or_name_are_refused_with_their_place() {
         ("policy.protected={\"Namespace.x\":\"y\"}", "Namespace.x"),
         ("networkPolicy.egressPorts=[]", "/networkPolicy/egressPorts"),
         ("terminationGracePeriodSeconds=10", "/terminationGracePeriodSeconds"),
+        ("monitoring.runbookURL=\"docs/alerts\"", "/monitoring/runbookURL"),
         ("nonsense=1", "'nonsense'"),
     ];
     for (value, place) in table {
         let said = rendered(shared(), &["--set-json", value]).expect_err(value);
         assert!(said.contains("schema") && said.contains(place), "{value}: {said}");
     }
+}
+
+#[test]
+fn alerts_lead_to_the_address_of_the_runbooks_and_metrics_are_for_whom_the_values_say() {
+    let address = "https://docs.example/respond-to-alerts";
+    let values = format!("monitoring.enabled=true,monitoring.runbookURL={address}");
+    let objects =
+        rendered(shared(), &["--set", &values, "--set-json", "networkPolicy.metricsFrom=[]"]).unwrap();
+    let rules = of_kind(&objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"].clone();
+    for rule in rules.as_array().unwrap() {
+        let name = rule["alert"].as_str().unwrap();
+        let annotations = &rule["annotations"];
+        assert_eq!(annotations["runbook_url"], format!("{address}#{}", name.to_lowercase()));
+        assert!(annotations["runbook"].is_null(), "{name}");
+    }
+    assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"], json!([]), "nobody");
 }
 
 #[test]

@@ -37,6 +37,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{ regexFind "[0-9]+$" (.Values.flags.listen | default "8080") }}
 {{- end -}}
 
+{{/* Of flags.healthListen, 0.0.0.0:8081 by default. */}}
+{{- define "healthPort" -}}
+{{ regexFind "[0-9]+$" (.Values.flags.healthListen | default "8081") }}
+{{- end -}}
+
 {{/* A flag for each value. allow-insecure-endpoint is the one that takes none. */}}
 {{- define "args" -}}
 - run
