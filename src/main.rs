@@ -21,6 +21,7 @@ use instance_deletion_controller::{
         server::Server,
         signals::cancel_on_signal,
     },
+    scope::Scope,
     text::without_passwords,
 };
 use tokio::task::JoinSet;
@@ -87,14 +88,7 @@ fn serve(args: &RunArgs, endpoints: Endpoints, logs: &Logs, panics: &Panics) -> 
         let health = Health::unready("starting");
         vital.spawn(probes.run(health::probes(health.clone(), stop.clone())));
         let (scope, clock, random) = (args.scope(), Clock::start(), Random::system());
-        let (election, leadership) = if args.leader_elect {
-            let own = args.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-            let elected = Election::new(client.clone(), own, &scope, clock.clone(), random.clone());
-            let (election, leadership) = elected.ok_or("the system gives no random numbers")?;
-            (Some(election), leadership)
-        } else {
-            (None, Leadership::always())
-        };
+        let (election, leadership) = election(args, &client, &scope, &clock, &random)?;
         let options = Options {
             settings: args.settings(),
             rates: (args.delete_rate, args.read_rate),
@@ -139,4 +133,21 @@ fn serve(args: &RunArgs, endpoints: Endpoints, logs: &Logs, panics: &Panics) -> 
     // Do not wait for blocking tasks: a DNS lookup may take long, and a process that lost its lease must end.
     runtime.shutdown_background();
     ended
+}
+
+/// The election that this process takes part in, if any, and whether it leads.
+fn election(
+    args: &RunArgs,
+    client: &kube::Client,
+    scope: &Scope,
+    clock: &Clock,
+    random: &Random,
+) -> Result<(Option<Election>, Leadership), Error> {
+    if !args.leader_elect {
+        return Ok((None, Leadership::always()));
+    }
+    let own = args.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let elected = Election::new(client.clone(), own, scope, clock.clone(), random.clone());
+    let (election, leadership) = elected.ok_or("the system gives no random numbers")?;
+    Ok((Some(election), leadership))
 }

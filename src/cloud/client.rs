@@ -16,8 +16,8 @@ use reqwest::{
 use tokio::time::Instant;
 use tracing::debug;
 
-pub use self::call::{FailedRead, Sent};
 use self::call::{Access, Caller, message_of, no_url, trouble_of};
+pub use self::call::{FailedRead, Sent};
 use super::{
     bodies::DeleteRequest,
     classify,

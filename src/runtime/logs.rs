@@ -82,7 +82,7 @@ impl Lost {
 impl Collector for Lost {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let lines = ConstCounter::new(self.lines());
-        let help = "Log lines that were lost, since nobody reads them fast enough or they can't be written";
+        let help = "Log lines that were lost, since nobody reads them fast enough or they can't be written.";
         lines.encode(encoder.encode_descriptor("log_lines_lost", help, None, lines.metric_type())?)
     }
 }
