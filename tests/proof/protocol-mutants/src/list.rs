@@ -52,8 +52,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "compare-and-swap without version",
         file: "src/controller/api_server/writes.rs",
-        find: "                resource_version: &read.resource_version,\n            },\n            status,",
-        replace: "                resource_version: \"\",\n            },\n            status,",
+        find: "            resource_version: &read.resource_version,\n        };\n        self.put(&read.key, at, status).await",
+        replace: "            resource_version: \"\",\n        };\n        self.put(&read.key, at, status).await",
         found_by: &[Simulation],
     },
     Mistake {
@@ -339,8 +339,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a status written without the lease",
         file: "src/controller/api_server/writes.rs",
-        find: "        self.check_lead()?;\n        acknowledged(&read.key, self.text(ApiCall::Status, request).await)\n",
-        replace: "        acknowledged(&read.key, self.text(ApiCall::Status, request).await)\n",
+        find: "        self.check_lead()?;\n        acknowledged(key, self.text(ApiCall::Status, request).await)\n",
+        replace: "        acknowledged(key, self.text(ApiCall::Status, request).await)\n",
         found_by: &[Client],
     },
     Mistake {
