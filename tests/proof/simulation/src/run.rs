@@ -1,6 +1,9 @@
 //! One run: chaos, healing, the end, silence, judgement.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use clouddc_simulator::EndTime;
 use serde_json::Value;
@@ -186,6 +189,10 @@ fn heal(sim: &Arc<Sim>) {
     sim.at(|state, moment| {
         state.record.healed = Some(moment);
         state.faults.on = false;
+        // While a process's clock says that a deadline has not passed, nothing ends for it.
+        for process in &state.processes {
+            process.wall_off.store(0, Ordering::SeqCst);
+        }
     });
     for namespace in 0..NAMESPACES.len() {
         users::secret(sim, namespace, SecretAct::Restore);
