@@ -5,11 +5,6 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
-use super::{
-    key::Key,
-    requests::ApiServer,
-    writes::{Precondition, WriteError},
-};
 use crate::{api::ReadyReason, text::bounded};
 
 /// An object whose metadata or status can't be decoded. Without the record nothing can be sent for it.
@@ -19,7 +14,7 @@ pub struct Undecodable {
     pub why: String,
     /// Empty if it is not there.
     pub uid: String,
-    resource_version: String,
+    pub(super) resource_version: String,
     generation: Option<i64>,
     /// The status as it is stored.
     status: Map<String, Value>,
@@ -56,7 +51,7 @@ impl Undecodable {
 
     /// The stored status, with a condition `Ready` that says so. `None` if it says so already, if the object has ended, or if
     /// it holds no conditions that could be changed.
-    fn told(&self, now: Time) -> Option<Map<String, Value>> {
+    pub(super) fn told(&self, now: Time) -> Option<Map<String, Value>> {
         let mut status = self.status.clone();
         let conditions = status.entry("conditions").or_insert_with(|| json!([])).as_array_mut()?;
         let is = |condition: &Value, type_: &str| condition["type"] == type_;
@@ -79,26 +74,6 @@ impl Undecodable {
         conditions.retain(|c| !is(c, "Ready"));
         conditions.insert(0, ready);
         Some(status)
-    }
-}
-
-impl ApiServer {
-    /// Says on an object that this version can't decode it, and leaves all else of its status as it is. Returns whether it
-    /// had to be said.
-    pub async fn tell_undecodable(
-        &self,
-        key: &Key,
-        object: &Undecodable,
-        now: Time,
-    ) -> Result<bool, WriteError> {
-        let Some(status) = object.told(now) else { return Ok(false) };
-        let at = Precondition {
-            name: &key.name,
-            namespace: &key.namespace,
-            uid: &object.uid,
-            resource_version: &object.resource_version,
-        };
-        self.put(key, at, &status).await.map(|_| true)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writes of a status, and the deletion of a finished object: each only if the object is the one that was read, unchanged.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Resource,
     api::{DeleteParams, PostParams, Preconditions},
@@ -12,6 +13,7 @@ use super::{
     reads::LiveObject,
     request_metrics::ApiCall,
     requests::{ApiServer, instance_deletions},
+    undecodable::Undecodable,
 };
 use crate::api::{InstanceDeletion, InstanceDeletionStatus};
 
@@ -42,11 +44,11 @@ struct Replacement<'a, S> {
 /// The object that is written, at the version that was read.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Precondition<'a> {
-    pub name: &'a str,
-    pub namespace: &'a str,
-    pub uid: &'a str,
-    pub resource_version: &'a str,
+struct Precondition<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    uid: &'a str,
+    resource_version: &'a str,
 }
 
 impl ApiServer {
@@ -80,6 +82,24 @@ impl ApiServer {
         self.put_status(read, status).await.map(drop)
     }
 
+    /// Says on an object that this version can't decode it, and leaves all else of its status as it is. Returns whether it
+    /// had to be said.
+    pub async fn tell_undecodable(
+        &self,
+        key: &Key,
+        object: &Undecodable,
+        now: Time,
+    ) -> Result<bool, WriteError> {
+        let Some(status) = object.told(now) else { return Ok(false) };
+        let at = Precondition {
+            name: &key.name,
+            namespace: &key.namespace,
+            uid: &object.uid,
+            resource_version: &object.resource_version,
+        };
+        self.put(key, at, &status).await.map(|_| true)
+    }
+
     async fn put_status(
         &self,
         read: &LiveObject,
@@ -95,7 +115,7 @@ impl ApiServer {
     }
 
     /// Stores a status in place of the one of this version. Returns the object as it is stored now.
-    pub(super) async fn put(
+    async fn put(
         &self,
         key: &Key,
         at: Precondition<'_>,
