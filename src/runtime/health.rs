@@ -91,13 +91,13 @@ mod tests {
     async fn ready_only_when_it_is() {
         let health = Health::unready("waiting for the first list");
         let router = probes(health.clone(), CancellationToken::new());
-        let told = || sample(&scraped(|registry| health.register(registry)), "ready");
+        let told = || sample(&scraped(|registry| health.register(registry)), "ready").to_string();
         assert_eq!(asked(&router, "/healthz").await, (200, "ok\n".to_owned()));
         assert_eq!(asked(&router, "/readyz").await, (503, "waiting for the first list\n".to_owned()));
-        assert_eq!(told(), 0.0);
+        assert_eq!(told(), "0");
         health.set(None);
         assert_eq!(asked(&router, "/readyz").await, (200, "ok\n".to_owned()));
-        assert_eq!(told(), 1.0);
+        assert_eq!(told(), "1");
         health.set(Some("the watch is lost"));
         assert_eq!(asked(&router, "/readyz").await, (503, "the watch is lost\n".to_owned()));
         for path in ["/metrics", "/", "/healthz/x"] {

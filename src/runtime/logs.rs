@@ -278,16 +278,17 @@ mod tests {
         let (began, begun) = std::sync::mpsc::channel();
         let to = Buffer::default();
         let (mut writer, logs) = writer(Unread { opened, began, to: to.clone() });
-        let lost = || sample(&scraped(|registry| logs.register(registry)), "log_lines_lost_total");
+        let lost =
+            || sample(&scraped(|registry| logs.register(registry)), "log_lines_lost_total").to_string();
         writer.write_all(b"first\n").unwrap();
         begun.recv().unwrap();
         for _ in 0..WAITING {
             writer.write_all(b"waits\n").unwrap();
         }
-        assert_eq!(lost(), 0.0);
+        assert_eq!(lost(), "0");
         writer.write_all(b"lost\n").unwrap();
         writer.write_all(b"lost\n").unwrap();
-        assert_eq!(lost(), 2.0);
+        assert_eq!(lost(), "2");
         drop(open);
         // Writes what waits.
         drop(logs);
@@ -309,11 +310,11 @@ mod tests {
 
     #[test]
     fn lines_that_can_not_be_written_are_counted() {
-        let (mut writer, Logs { lost, _writes }) = writer(Closed);
+        let (mut writer, Logs { lost, _writes: writes }) = writer(Closed);
         writer.write_all(b"one\n").unwrap();
         writer.write_all(b"two\n").unwrap();
         // Waits until both were tried.
-        drop(_writes);
+        drop(writes);
         assert_eq!(lost.lines(), 2);
     }
 

@@ -175,8 +175,7 @@ async fn k24_ten_thousand_objects_at_the_start_and_three_that_never_end_delay_no
         f64::from(u32::try_from(peak / 1024).unwrap()) * 1024.0 / 1e6
     );
     println!("figure: objects with calls to make waited for a worker, {}", waits(&controller));
-    let calls: Vec<_> = stage.calls().split_off(before);
-    let of_good: Vec<_> = calls.into_iter().filter(useful).collect();
+    let of_good: Vec<_> = stage.calls().split_off(before).into_iter().filter(useful).collect();
     each_once(&of_good, &good.concat());
 
     for (name, reason) in [("a-failing", "CloudUnreachable"), ("a-throttled", "Throttled")] {

@@ -72,7 +72,7 @@ impl Unread {
     fn start(flags: &[String], kubeconfig: &std::path::Path) -> Self {
         let (reader, mut writer) = std::io::pipe().unwrap();
         // The capacity of a pipe (man 7 pipe): from now on every write waits.
-        writer.write_all(&[b'x'; 65536]).unwrap();
+        writer.write_all(&vec![b'x'; 65536]).unwrap();
         let mut command = Command::new(binary());
         command.arg("run").args(flags).env("KUBECONFIG", kubeconfig).stderr(writer);
         for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {

@@ -90,7 +90,7 @@ impl Events {
                     }
                     Some(Err(_)) => debug!(reason = event.reason, "event not stored in time; it is dropped"),
                     None => {
-                        error!(reason = event.reason, "the publication of an event panicked; it is dropped")
+                        error!(reason = event.reason, "the publication of an event panicked; it is dropped");
                     }
                 }
                 counted.count(EventResult::Failed);

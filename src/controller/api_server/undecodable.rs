@@ -51,7 +51,7 @@ impl Undecodable {
 
     /// The stored status, with a condition `Ready` that says so. `None` if it says so already, if the object has ended, or if
     /// it holds no conditions that could be changed.
-    pub(super) fn told(&self, now: Time) -> Option<Map<String, Value>> {
+    pub(super) fn told(&self, now: &Time) -> Option<Map<String, Value>> {
         let mut status = self.status.clone();
         let conditions = status.entry("conditions").or_insert_with(|| json!([])).as_array_mut()?;
         let is = |condition: &Value, type_: &str| condition["type"] == type_;
@@ -100,23 +100,23 @@ mod tests {
             json!({"type": "Ready", "status": "False", "reason": "Deleting", "lastTransitionTime": "then"});
         let reconciling = json!({"type": "Reconciling", "status": "True"});
         let status = json!({"phase": "Exploding", "instances": [row], "conditions": [reconciling, before]});
-        let told = object(&status).told(now()).unwrap();
+        let told = object(&status).told(&now()).unwrap();
         assert_eq!((&told["phase"], &told["instances"]), (&status["phase"], &status["instances"]));
         let conditions = told["conditions"].as_array().unwrap();
         assert_eq!((conditions.len(), &conditions[1]), (2, &reconciling));
         let ready = &conditions[0];
         assert_eq!((&ready["reason"], &ready["lastTransitionTime"]), (&json!("Undecodable"), &json!("then")));
         assert!(ready["message"].as_str().unwrap().contains("Exploding"), "{ready}");
-        assert_eq!(object(&Value::Object(told)).told(now()), None, "said already");
+        assert_eq!(object(&Value::Object(told)).told(&now()), None, "said already");
     }
 
     #[test]
     fn it_is_said_on_an_object_without_conditions_and_not_on_one_that_ended() {
-        let told = object(&json!({"phase": "Exploding"})).told(now()).unwrap();
+        let told = object(&json!({"phase": "Exploding"})).told(&now()).unwrap();
         assert_eq!(told["conditions"][0]["lastTransitionTime"], "2027-01-15T08:00:00Z");
         let ended = json!({"conditions": [{"type": "Finished", "status": "True"}]});
-        assert_eq!(object(&ended).told(now()), None);
-        assert_eq!(object(&json!({"conditions": 3})).told(now()), None);
+        assert_eq!(object(&ended).told(&now()), None);
+        assert_eq!(object(&json!({"conditions": 3})).told(&now()), None);
         let bare = Undecodable::of("no object", "[");
         assert!(bare.uid.is_empty());
     }

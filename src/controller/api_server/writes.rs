@@ -88,7 +88,7 @@ impl ApiServer {
         &self,
         key: &Key,
         object: &Undecodable,
-        now: Time,
+        now: &Time,
     ) -> Result<bool, WriteError> {
         let Some(status) = object.told(now) else { return Ok(false) };
         let at = Precondition {

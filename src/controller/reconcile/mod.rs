@@ -142,7 +142,7 @@ async fn tell_undecodable(context: &Context, key: &Key, object: &Undecodable) {
     let (namespace, name) = (&key.namespace, &key.name);
     error!(namespace, name, error = object.why, "the object can't be decoded; nothing is sent for it");
     context.count_undecodable(&mut lock(&context.objects.get(key)));
-    let told = context.api.tell_undecodable(key, object, Time(context.clock.wall())).await;
+    let told = context.api.tell_undecodable(key, object, &Time(context.clock.wall())).await;
     match told {
         // Someone else writes it: the next pass tries again.
         Ok(false) | Err(WriteError::Conflict | WriteError::Gone) => return,
