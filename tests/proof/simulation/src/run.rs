@@ -189,9 +189,9 @@ fn heal(sim: &Arc<Sim>) {
     sim.at(|state, moment| {
         state.record.healed = Some(moment);
         state.faults.on = false;
-        // While a process's clock says that a deadline has not passed, nothing ends for it.
+        // While a process's clock says that a deadline has not passed, nothing ends for it: one that is behind is set right.
         for process in &state.processes {
-            process.wall_off.store(0, Ordering::SeqCst);
+            process.wall_off.fetch_max(0, Ordering::SeqCst);
         }
     });
     for namespace in 0..NAMESPACES.len() {
