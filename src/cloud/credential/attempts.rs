@@ -34,7 +34,7 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 /// Records that are not used are removed when there are more than this.
 const MANY: usize = 256;
 
-/// What the vendor locks.
+/// A user or an access key: the vendor locks it after a few refusals.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// A user of IAM, which is one for all regions.
@@ -53,7 +53,7 @@ impl Owner {
     }
 }
 
-/// What tells one password or key from another without holding it.
+/// A digest that tells one password or key from another. It does not hold the secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
 
@@ -83,7 +83,7 @@ impl Fingerprint {
 /// Why a request is not sent.
 #[derive(Clone, Debug)]
 pub struct NotTried {
-    /// What stands in the way.
+    /// The trouble that keeps the request from being sent.
     pub trouble: Trouble,
     /// What the cloud said to the request that found out, or this process's own words.
     pub message: CloudMessage,
