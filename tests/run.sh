@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace: the end-to-end tests, which mostly wait, beside everything else. Prints last what each
 # suite took, the ten slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the
-# simulations covered, and the counts of tests. NO_SKIPS=1 makes a skipped test a failure.
+# simulations covered, what failed, and the counts of tests. NO_SKIPS=1 makes a skipped test a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 logs=$(mktemp -d)

@@ -1,7 +1,15 @@
 # Reads the log of a test run: prints what each suite took, the ten slowest tests, and what was skipped and why. With
-# counts=1, the counts alone. A test that finds that it can't run here prints "skipped: " and the reason, and passes.
+# counts=1, what failed and the counts: a reader of the last lines alone knows which test to look at. A test that finds that it
+# can't run here prints "skipped: " and the reason, and passes.
 /^ *Running / { suite = $2 }
 /^ *Doc-tests / { suite = $2 " documentation" }
+# The first lines of what a failed test printed stand under its name once its suite has ended.
+/^failures:$/ { in_failures = 1; printed_by = "" }
+/^successes:$/ || /^test result: / { in_failures = 0; printed_by = "" }
+in_failures && /^---- .* stdout ----$/ { printed_by = $2 }
+in_failures && printed_by && NF && lines[printed_by]++ < 25 { printed[printed_by] = printed[printed_by] "  " substr($0, 1, 500) "\n" }
+/^test .* \.\.\. FAILED/ { failures[++failed_tests] = $2 }
+/^ *--- FAIL: / { failures[++failed_tests] = $3 }
 /^test .* \.\.\. (ok|FAILED) <[0-9.]+s>$/ {
   seconds = $NF; gsub(/[<>s]/, "", seconds)
   slow[++tests] = sprintf("%8.1f s  %s", seconds, $2)
@@ -23,6 +31,7 @@ END {
   passed += in_go["passed"]; failed += in_go["failed"]; ignored += in_go["skipped"]
   suites = suites sprintf("%8.1f s %5d passed %3d failed  tests/conformance (Go)\n", of_go, in_go["passed"], in_go["failed"])
   if (counts) {
+    for (i = 1; i <= failed_tests; i++) printf "failed: %s\n%s", failures[i], printed[failures[i]]
     printf "%d passed, %d failed, %d skipped\n", passed - skipped, failed, ignored + skipped
     exit no_skips && ignored + skipped > 0
   }
