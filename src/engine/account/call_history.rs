@@ -224,6 +224,13 @@ impl CallHistory {
         claims
     }
 
+    /// The number of ids that something is known of, and of claims.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let Self { by_id, claims, swept: _ } = self;
+        by_id.len() + claims.len()
+    }
+
     /// Whether it holds no call and nothing that is on its way. What is left then, series of not-found reads, may be lost: they
     /// begin again.
     #[must_use]

@@ -117,6 +117,11 @@ impl AgeGroup {
         Self { from, all: from, scouts: from, finishers: from, out: BTreeSet::new(), drawn: 0, ended: 0 }
     }
 
+    /// One, and the scouts that are asked.
+    pub fn entries(&self) -> usize {
+        1 + self.out.len()
+    }
+
     /// When a group is due; `None` if there is nothing in it to look at.
     pub fn due(&self, group: Group, size: Size, Bounds { min, max }: Bounds) -> Option<SignedMoment> {
         if size.of(group) == 0 {

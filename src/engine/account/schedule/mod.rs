@@ -95,6 +95,14 @@ impl<K: Ord + Clone> Schedule<K> {
         self.objects.is_empty()
     }
 
+    /// The number of instances and age groups that are kept.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let Self { objects, age_groups, bounds: _ } = self;
+        let instances: usize = objects.values().map(|watched| watched.open.len()).sum();
+        instances + age_groups.iter().map(AgeGroup::entries).sum::<usize>()
+    }
+
     /// Takes what an object has on its way now, in place of what it had.
     pub fn watch(&mut self, key: &K, watch: &Watch, now: Mono) {
         if watch.on_their_way.is_empty() {

@@ -55,6 +55,7 @@ pub fn observe(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut Call
     observe_bisection(read, memory);
     observe_spec(spec, memory, now.mono);
     learn_calls(read, memory, call_history);
+    memory.forget_calls(ledger);
     forget_unread(ledger, memory);
     let calls = last_call::gather(ledger, memory, call_history, &spec.meta.namespace);
     count_not_found(&calls, memory);

@@ -68,6 +68,17 @@ pub enum Finding {
 }
 
 impl Bisection {
+    /// The number of ids that are kept, each as often as it is.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let Self { parts, halved, waiting, given_up, unknown, bad_request_at: _, learned: _ } = self;
+        let halved = halved.iter().map(|halved| halved.untested.len() + halved.refused_alone.len());
+        parts.iter().map(Vec::len).chain(halved).sum::<usize>()
+            + waiting.len()
+            + given_up.len()
+            + unknown.len()
+    }
+
     /// Notes that a call was refused without names. An accepted call of the account since `recent`
     /// proves that the request of a batch of one is good.
     pub fn refused(

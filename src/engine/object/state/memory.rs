@@ -53,6 +53,17 @@ impl OwnCall {
         }
     }
 
+    /// Whether its request may have left: its number is not used again.
+    #[must_use]
+    pub fn may_have_left(&self) -> bool {
+        match &self.state {
+            CallState::InFlight => true,
+            CallState::Ended { outcome, .. } | CallState::Recorded { outcome, .. } => {
+                !matches!(outcome, CallOutcome::NotSent(_))
+            }
+        }
+    }
+
     /// Attempts of an id that were recorded before this call.
     #[must_use]
     pub fn attempts_before(&self, id: InstanceId) -> Option<u32> {
@@ -143,9 +154,11 @@ pub struct Memory {
     /// Looks sent before this do not count for a call: the object allowed no calls then, or this
     /// process did not know it.
     pub gate: Mono,
-    /// Calls of this process, by batch number.
+    /// Calls of this process, by batch number: those that are not recorded, and those that an open row names.
     pub calls: BTreeMap<u32, OwnCall>,
-    /// Batches that another process stored: their claim, and when their call is over at the latest.
+    /// The highest number of the calls that may have left and are in `calls` no more.
+    made: u32,
+    /// Batches that another process stored and an open row names: their claim, and when their call is over at the latest.
     foreign: BTreeMap<u32, (Option<String>, Mono)>,
     /// What stands in the way of looks.
     pub look_trouble: Option<Blocker>,
@@ -182,6 +195,7 @@ impl Memory {
             asked_since: now,
             gate: now,
             calls: BTreeMap::new(),
+            made: 0,
             foreign: BTreeMap::new(),
             look_trouble: None,
             unread: BTreeSet::new(),
@@ -194,6 +208,14 @@ impl Memory {
             suspended_at: None,
             wall_ahead: i64::MAX,
         }
+    }
+
+    /// The number of entries that come and go, of everything that is kept beside the observations. However long the object
+    /// waits, they stay few.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let Self { calls, foreign, unread, refused, bisection, .. } = self;
+        calls.len() + foreign.len() + unread.len() + refused.len() + bisection.entries()
     }
 
     /// Starts over with empty observations if the ids of the object are others than before.

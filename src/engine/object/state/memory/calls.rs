@@ -1,5 +1,7 @@
 //! The course of a call of this process, from its claim to its record.
 
+use std::collections::BTreeSet;
+
 use super::{CallEnd, CallState, Memory, OwnCall, RefusedId};
 use crate::{
     api::FailureReason,
@@ -18,14 +20,27 @@ impl Memory {
     /// of this process that may have left. A record that was set back shows some of them no more.
     #[must_use]
     pub fn next_batch(&self, ledger: &Ledger) -> u32 {
-        let unsent = |call: &OwnCall| match &call.state {
-            CallState::InFlight => false,
-            CallState::Ended { outcome, .. } | CallState::Recorded { outcome, .. } => {
-                matches!(outcome, CallOutcome::NotSent(_))
+        let made = self.calls.iter().rev().find(|(_, call)| call.may_have_left()).map(|(number, _)| *number);
+        ledger.next_batch().max(made.unwrap_or(0).max(self.made).saturating_add(1))
+    }
+
+    /// Forgets recorded calls, and batches of other processes, that no open row names: no rule asks for them. An object that is
+    /// refused every few minutes for weeks needs no more memory than on its first day. A wave is forgotten as a whole.
+    pub(in crate::engine::object) fn forget_calls(&mut self, ledger: &Ledger) {
+        let open = ledger.rows.iter().filter(|row| !row.progress.ended());
+        let named: BTreeSet<u32> = open.filter_map(|row| row.progress.batch()).collect();
+        let recorded = |call: &OwnCall| matches!(call.state, CallState::Recorded { .. });
+        let unrecorded = self.calls.values().filter(|call| !recorded(call)).map(|call| call.claim.clone());
+        let open_waves: BTreeSet<String> = unrecorded.collect();
+        let Self { calls, made, foreign, .. } = self;
+        calls.retain(|number, call| {
+            let kept = open_waves.contains(&call.claim) || named.contains(number);
+            if !kept && call.may_have_left() {
+                *made = (*made).max(*number);
             }
-        };
-        let made = self.calls.iter().rev().find(|(_, call)| !unsent(call)).map_or(0, |(number, _)| *number);
-        ledger.next_batch().max(made.saturating_add(1))
+            kept
+        });
+        foreign.retain(|number, _| named.contains(number));
     }
 
     /// Notes the calls of a wave, before its intent is written.

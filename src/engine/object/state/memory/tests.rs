@@ -77,6 +77,47 @@ fn a_recorded_call_keeps_its_outcome_and_no_ids() {
 }
 
 #[test]
+fn a_recorded_call_is_forgotten_once_no_open_row_names_it() {
+    let refused = || CallOutcome::Refused {
+        refusal: Refusal::Whole,
+        trouble: Trouble::Forbidden,
+        message: CloudMessage::default(),
+    };
+    let recorded = |outcome| CallState::Recorded { at: then(), outcome };
+    let ended = || CallState::Ended { at: then(), outcome: refused() };
+    let unsent = || CallOutcome::NotSent(Unsent::TooLate);
+    let accepted = || Progress::Accepted { batch: Some(7), resent: false };
+    let over = || Progress::Terminated { batch: Some(7), ended_at: None };
+    // What the row says, how far the call is, whether it is kept, and the number of the next batch.
+    let table = [
+        (Progress::Pending, recorded(refused()), false, 8),
+        (Progress::Pending, recorded(unsent()), false, 1),
+        (Progress::Pending, ended(), true, 8),
+        (Progress::Pending, CallState::InFlight, true, 8),
+        (Progress::Submitted { batch: 7 }, recorded(refused()), true, 8),
+        (accepted(), recorded(refused()), true, 8),
+        (over(), recorded(refused()), false, 8),
+        (Progress::Submitted { batch: 8 }, recorded(refused()), false, 9),
+    ];
+    for (progress, state, kept, next) in table {
+        let mut case = Case::new(progress.clone()).own(state.clone());
+        case.ledger.batches.clear();
+        case.memory.observe_foreign(3, None, then());
+        case.memory.forget_calls(&case.ledger);
+        let what = format!("{progress:?} {state:?}");
+        assert_eq!(case.memory.calls.contains_key(&7), kept, "{what}");
+        assert_eq!(case.memory.next_batch(&case.ledger), next, "{what}");
+        assert_eq!(case.memory.entries(), usize::from(kept), "the other process's batch is named by no row");
+    }
+    // What one call of a wave came to says something about the others.
+    let mut case = Case::pending().own(recorded(refused()));
+    let other = OwnCall { claim: "mine".into(), ids: vec![(case.id(), 0)], state: CallState::InFlight };
+    case.memory.calls.insert(8, other);
+    case.memory.forget_calls(&case.ledger);
+    assert_eq!(case.memory.calls.len(), 2);
+}
+
+#[test]
 fn a_look_is_open_from_when_it_was_asked_for_until_it_is_answered() {
     let mut case = Case::pending();
     let id = case.id();
