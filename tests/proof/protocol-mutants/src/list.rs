@@ -399,6 +399,27 @@ pub const MISTAKES: &[Mistake] = &[
         replace: "if memory.waits_for_secret() && facts.spec.dry_run {",
         found_by: &[Tables],
     },
+    Mistake {
+        name: "calls remembered for ever",
+        file: "src/engine/object/rules/observe.rs",
+        find: "    memory.forget_calls(ledger);",
+        replace: "    let _ = &memory;",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "the number of a forgotten call used again",
+        file: "src/engine/object/state/memory/calls.rs",
+        find: "made.unwrap_or(0).max(self.made)",
+        replace: "made.unwrap_or(0)",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a call forgotten while another of its wave is open",
+        file: "src/engine/object/state/memory/calls.rs",
+        find: "let kept = open_waves.contains(&call.claim) || named.contains(number);",
+        replace: "let kept = !matches!(call.state, CallState::Recorded { .. }) || named.contains(number);",
+        found_by: &[Tables],
+    },
 ];
 
 #[cfg(test)]
