@@ -234,8 +234,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a batch number used twice after a restore",
         file: "src/engine/object/state/memory/calls.rs",
-        find: "ledger.next_batch().max(made.saturating_add(1))",
-        replace: "ledger.next_batch().max(made.min(1))",
+        find: "ledger.next_batch().max(made.unwrap_or(0).max(self.made).saturating_add(1))",
+        replace: "ledger.next_batch().max(made.unwrap_or(0).max(self.made).min(1))",
         found_by: &[Tables],
     },
     Mistake {
@@ -409,8 +409,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "the number of a forgotten call used again",
         file: "src/engine/object/state/memory/calls.rs",
-        find: "made.unwrap_or(0).max(self.made)",
-        replace: "made.unwrap_or(0)",
+        find: "                *made = (*made).max(*number);",
+        replace: "                *made = (*made).min(*number);",
         found_by: &[Tables],
     },
     Mistake {
