@@ -78,6 +78,12 @@ impl Client {
         Ok(Self::over(Http::new(options)?, options.request_timeout, Clock::start()))
     }
 
+    /// The number of users and keys whose last attempts are remembered.
+    #[must_use]
+    pub fn credentials(&self) -> usize {
+        self.caller.attempts.entries()
+    }
+
     /// A client over another transport: a simulation's.
     #[must_use]
     pub fn over(transport: impl HttpTransport, request_timeout: Duration, clock: Clock) -> Self {

@@ -28,6 +28,9 @@ pub use api_server::{
 };
 pub use drain::drain;
 pub use reconcile::reconcile;
-pub use run::{WatchError, run};
-pub use state::context::{Context, Options};
+pub use run::{WatchError, run, sweep};
+pub use state::{
+    context::{Context, Options},
+    sizes::Sizes,
+};
 pub use watch::listable;

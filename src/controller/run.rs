@@ -64,8 +64,8 @@ pub async fn run(
     ended
 }
 
-/// Drops what no object needs any more, every now and then.
-async fn sweep(context: &Context) -> Infallible {
+/// Drops what no object needs any more, every minute. [`run`] does it already.
+pub async fn sweep(context: &Context) -> Infallible {
     loop {
         sleep(SWEPT_EVERY).await;
         context.accounts.sweep();

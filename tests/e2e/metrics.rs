@@ -285,6 +285,8 @@ async fn prometheus_takes_it_and_the_rules_and_the_dashboard_name_what_is_there(
     let controller = stage.controller(&[]).unwrap();
     let (head, text) = scrape(&controller, "*/*");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    // The first call downloads and builds it where that was not done before, and says so.
+    let _ = monitoring(&["tool", "promtool", "--version"], "");
     assert_eq!(monitoring(&["tool", "promtool", "check", "metrics"], &text), "");
     let (head, text) = scrape(&controller, OPEN_METRICS);
     assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");

@@ -170,6 +170,11 @@ impl Attempts {
         Self { clock, records: Mutex::default() }
     }
 
+    /// The number of users and keys.
+    pub fn entries(&self) -> usize {
+        lock(&self.records).len()
+    }
+
     /// Waits until a credential may be tried. The caller reports how the attempt ended; one that is dropped says nothing.
     pub async fn admit(&self, owner: Owner, credential: Fingerprint) -> Result<Attempt<'_>, NotTried> {
         let turn = match self.verdict(&owner, &credential, false) {

@@ -132,6 +132,16 @@ impl Governors {
         governor
     }
 
+    /// The number of names of identities, and of objects in the queues of their governors.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize) {
+        let by_identity = lock(&self.by_identity);
+        let mut all: Vec<_> = by_identity.values().filter_map(|named| named.governor.upgrade()).collect();
+        all.sort_by_key(Arc::as_ptr);
+        all.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        (by_identity.len(), all.iter().map(|governor| lock(&governor.deletes).delete_queue.entries()).sum())
+    }
+
     /// Forgets the names of identities whose governor has left, or that no account has had for a while.
     pub fn sweep(&self, now: Mono) {
         lock(&self.by_identity)

@@ -25,7 +25,10 @@ use self::{
 use crate::{
     clock::Clock,
     cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader},
-    controller::api_server::{key::Key, requests::ApiServer},
+    controller::{
+        api_server::{key::Key, requests::ApiServer},
+        state::sizes::Sizes,
+    },
     engine::{
         Settings,
         account::{
@@ -338,6 +341,25 @@ impl Accounts {
             pace,
             delete_calls,
         })
+    }
+
+    /// How many entries are kept of accounts. Holds no account for longer than a moment: one that is held counts as used.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        let of_accounts = |accounts: &HashMap<AccountKey, Kept>| {
+            (accounts.len(), accounts.values().map(|kept| kept.account.schedule.entries()).sum())
+        };
+        let (accounts, scheduled) = of_accounts(&lock(&self.by_key));
+        let (identities, queued) = self.governors.sizes();
+        Sizes {
+            accounts,
+            identities,
+            queued,
+            call_history: lock(&self.call_history).values().map(|history| lock(history).entries()).sum(),
+            scheduled,
+            credentials: self.client.credentials(),
+            ..Sizes::default()
+        }
     }
 
     /// Drops the accounts that no object has used for a while, and what they alone needed. Called every [`SWEPT_EVERY`].

@@ -39,6 +39,11 @@ impl AccountSchedule {
         self.changed.notify_one();
     }
 
+    /// The number of instances and age groups on it.
+    pub fn entries(&self) -> usize {
+        lock(&self.state).schedule.entries()
+    }
+
     /// Forgets an object.
     pub fn forget(&self, key: &Key) {
         lock(&self.state).schedule.forget(key);

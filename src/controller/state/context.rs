@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::objects::{Objects, Tracked};
+use super::{
+    objects::{Objects, Tracked},
+    sizes::{self, Sizes},
+};
 use crate::{
     api::InstanceDeletionStatus,
     clock::{Clock, Deadline},
@@ -104,7 +107,8 @@ impl Context {
     }
 
     /// Registers all metrics of the controller and its clients.
-    pub fn register(&self, registry: &mut Registry) {
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        sizes::register(self, registry);
         self.object_gauges.register(registry);
         self.metrics.register(registry);
         self.queue_metrics.register(registry);
@@ -112,6 +116,13 @@ impl Context {
         self.api.metrics().register(registry);
         self.accounts.client().metrics().register(registry);
         RateGauges(self.accounts.governors().clone()).register(registry);
+    }
+
+    /// How many entries are kept now.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        let (objects, object_entries) = self.objects.sizes();
+        Sizes { objects, object_entries, ..self.accounts.sizes() }
     }
 
     /// Counts an object by its status, until it is gone.

@@ -2,4 +2,5 @@
 
 pub mod context;
 pub mod objects;
+pub mod sizes;
 pub mod unrecorded;

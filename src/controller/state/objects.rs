@@ -103,6 +103,14 @@ impl Objects {
         lock(&self.by_key).keys().cloned().collect()
     }
 
+    /// The number of objects, and of the entries that are kept of them.
+    pub fn sizes(&self) -> (usize, usize) {
+        let all: Vec<_> = lock(&self.by_key).values().cloned().collect();
+        let entries =
+            |tracked: &Arc<Mutex<Tracked>>| lock(tracked).memory.as_ref().map_or(0, Memory::entries);
+        (all.len(), all.iter().map(entries).sum())
+    }
+
     /// Forgets an object that is gone. Returns the outcomes of its calls that no acknowledged write holds.
     pub fn forget(&self, key: &Key) -> Vec<UnrecordedOutcome> {
         let removed = lock(&self.by_key).remove(key);

@@ -156,6 +156,13 @@ impl<K: Clone + Eq + std::hash::Hash> DeleteQueue<K> {
         answer
     }
 
+    /// The number of objects that wait, and of those that hold a grant.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let Self { waiting, granted, keep: _ } = self;
+        waiting.len() + granted.len()
+    }
+
     /// When a waiting object goes on: with ids to send, when its turn comes; with its turn near, as soon as it has looked at
     /// them. `None` for any other.
     #[must_use]

@@ -106,7 +106,7 @@ impl<K: Ord + Clone> Schedule<K> {
     /// Takes what an object has on its way now, in place of what it had.
     pub fn watch(&mut self, key: &K, watch: &Watch, now: Mono) {
         if watch.on_their_way.is_empty() {
-            self.objects.remove(key);
+            self.forget(key);
             return;
         }
         let answered = self.answered_meanwhile(key, &watch.on_their_way);
@@ -135,6 +135,9 @@ impl<K: Ord + Clone> Schedule<K> {
     /// Forgets an object.
     pub fn forget(&mut self, key: &K) {
         self.objects.remove(key);
+        if self.objects.is_empty() {
+            self.age_groups.clear();
+        }
     }
 
     /// Forgets everything. Returns the objects that were watched, with their open instances.
@@ -163,8 +166,21 @@ impl<K: Ord + Clone> Schedule<K> {
         }
         watched.open.retain(|one| ended.binary_search(&one.id).is_err());
         if watched.open.is_empty() {
-            self.objects.remove(key);
+            self.forget(key);
         }
+    }
+
+    /// Drops the age groups that no instance is in any more. They are few, but would become more for as long as instances come.
+    fn drop_empty_groups(&mut self) {
+        let mut used = vec![false; self.age_groups.len()];
+        for one in self.objects.values().flat_map(|watched| &watched.open) {
+            if let Some(used) = age_group::of(&self.age_groups, one.accepted).and_then(|at| used.get_mut(at))
+            {
+                *used = true;
+            }
+        }
+        let mut used = used.into_iter();
+        self.age_groups.retain(|_| used.next().unwrap_or(true));
     }
 
     /// When the next look is due; `None` if nothing is on its way, or all of it is being looked at.
@@ -192,6 +208,7 @@ impl<K: Ord + Clone> Schedule<K> {
     #[must_use]
     pub fn take(&mut self, now: Mono, random: u64) -> Looks<K> {
         age_group::merge(&mut self.age_groups, now);
+        self.drop_empty_groups();
         let bounds = self.bounds;
         let mut selection = Selection::open(&mut self.objects, &self.age_groups, Sample::new(random));
         let now = SignedMoment::at(now);

@@ -9,6 +9,7 @@
 //! - [`process`]: a process; [`machines`] and [`users`]: what happens to processes and to objects;
 //! - [`record`]: what happened; [`trace`]: the same as text; [`judge`]: whether it was right; [`recorded`]: versions for other
 //!   judges;
+//! - [`weeks`]: weeks without faults;
 //! - [`run`]: one run; [`campaign`]: many; [`crash_points`]: runs in which a process dies after each of its effects in turn.
 
 pub mod api_wire;
@@ -29,6 +30,7 @@ pub mod sim;
 pub mod trace;
 pub mod users;
 pub mod watching;
+pub mod weeks;
 
 /// The command that replays a seed.
 #[must_use]

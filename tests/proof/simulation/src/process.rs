@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use instance_deletion_controller::{
     clock::Clock,
     cloud::{Client, Endpoints},
-    controller::{ApiServer, Context, Key, Options, reconcile},
+    controller::{ApiServer, Context, Key, Options, reconcile, sweep},
     engine::Mono,
     leadership::Leadership,
     random::Random as ControllerRandom,
@@ -37,7 +37,7 @@ pub fn start(sim: &Arc<Sim>) -> usize {
     let (life, lives) = watch::channel(Life::Running);
     let (events, watched) = mpsc::unbounded_channel();
     let wall_off = Arc::new(AtomicI64::new(0));
-    let handle = Handle { life, wall_off: wall_off.clone(), events, driver: None };
+    let handle = Handle { life, wall_off: wall_off.clone(), events, driver: None, context: Weak::new() };
     let number = sim.enter(handle);
     let clock = {
         let sim = Arc::downgrade(sim);
@@ -75,13 +75,18 @@ pub fn start(sim: &Arc<Sim>) -> usize {
         work: JoinSet::new(),
     };
     let listing = tokio::spawn(list_again_and_again(sim.clone(), number));
+    let shared = Arc::downgrade(&driver.context);
     let task = tokio::spawn(async move {
-        driver.drive(watched, added).await;
+        let context = driver.context.clone();
+        tokio::select! {
+            () = driver.drive(watched, added) => {}
+            never = sweep(&context) => match never {},
+        }
         listing.abort();
     });
     sim.with(|state| {
         if let Some(handle) = state.processes.get_mut(number) {
-            handle.driver = Some(task.abort_handle());
+            (handle.driver, handle.context) = (Some(task.abort_handle()), shared);
         }
     });
     number

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use clouddc_simulator::InMemoryCloud;
 use fake_api_server::{MemoryApiServer, Place};
-use instance_deletion_controller::controller::Key;
+use instance_deletion_controller::controller::{Context, Key};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use tokio::{
@@ -55,6 +55,8 @@ pub struct Handle {
     pub events: mpsc::UnboundedSender<WatchEvent>,
     /// Its driver.
     pub driver: Option<AbortHandle>,
+    /// What its reconciles share.
+    pub context: Weak<Context>,
 }
 
 /// Texts of the objects that were sent last: most objects are read more than once.

@@ -82,6 +82,11 @@ impl MemoryApiServer {
         &self.history
     }
 
+    /// Forgets all versions but the current ones.
+    pub fn forget_history(&mut self) {
+        self.history.clear();
+    }
+
     /// The current object; none if it does not exist.
     #[must_use]
     pub fn get(&self, place: &Place) -> Option<&Arc<Value>> {
