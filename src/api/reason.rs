@@ -187,13 +187,13 @@ impl ReadyReason {
             Self::StatusTooLarge => "remove large annotations or split it into smaller objects",
             Self::NothingFound => "check spec.region and spec.projectID",
             Self::Failed => {
-                "see status.failures; to try again, create a new InstanceDeletion with the failed ids"
+                "status.failures says why, and status.instances which; to try again, create a new InstanceDeletion with the ids that are Failed there"
             }
             Self::DeadlineExceeded => {
-                "look at the cloud; to try again, create a new InstanceDeletion with the failed ids"
+                "look at the cloud; to try again, create a new InstanceDeletion with the ids that are Failed in status.instances"
             }
             Self::Expired => {
-                "to try again, create a new InstanceDeletion with the failed ids and a later notAfter"
+                "to try again, create a new InstanceDeletion with the ids that are Failed in status.instances, and a later notAfter"
             }
             Self::InvalidSpec => "correct the spec, or delete this object and create a valid one",
             Self::Undecodable => {

@@ -40,7 +40,7 @@ fn spec(project: usize, secret: &str) -> DeletionSpec {
 }
 
 impl Accounts {
-    fn sizes(&self) -> [usize; 3] {
+    fn counts(&self) -> [usize; 3] {
         let names = self.governors.in_force().identities;
         [lock(&self.by_key).len(), lock(&self.call_history).len(), names]
     }
@@ -67,10 +67,10 @@ async fn accounts_leave_within_ten_minutes_after_the_last_object() {
         let account = accounts.of(&format!("ns-{}", n % 100), &spec(n, &format!("secret-{n}"))).unwrap();
         assert_eq!(account.credentials.read().now_or_never().map(|_| ()), None);
     }
-    assert!(accounts.sizes()[0] <= MOST, "{:?}", accounts.sizes());
+    assert!(accounts.counts()[0] <= MOST, "{:?}", accounts.counts());
     let used = accounts.of("fleet", &spec(7, "used")).unwrap();
     accounts.sweeps(Duration::from_mins(10)).await;
-    assert_eq!(accounts.sizes(), [1, 1, 1], "accounts, call histories, governors");
+    assert_eq!(accounts.counts(), [1, 1, 1], "accounts, call histories, governors");
     assert!(tasks() <= before + 1, "{} tasks", tasks());
     assert!(Arc::ptr_eq(&used, &accounts.of("fleet", &spec(7, "used")).unwrap()));
 }
@@ -85,12 +85,12 @@ async fn what_is_known_of_calls_outlives_the_account() {
     drop(account);
     // It counts for ten times --settle, which is five minutes.
     accounts.sweeps(Duration::from_mins(5)).await;
-    assert_eq!(accounts.sizes()[1], 1);
+    assert_eq!(accounts.counts()[1], 1);
     let again = accounts.of("fleet", &spec(7, "used")).unwrap();
     assert!(lock(&again.call_history).get(id, "fleet").ended.is_some());
     drop(again);
     accounts.sweeps(Duration::from_mins(10)).await;
-    assert_eq!(accounts.sizes(), [0, 0, 0]);
+    assert_eq!(accounts.counts(), [0, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +109,7 @@ async fn objects_beyond_the_bound_wait_and_say_so_until_others_leave() {
     for n in 0..MOST {
         held.push(accounts.of(&format!("ns-{}", n % 100), &spec(n, "secret")).unwrap());
     }
-    assert_eq!(accounts.sizes()[0], MOST);
+    assert_eq!(accounts.counts()[0], MOST);
     assert_eq!(trouble(&accounts.of("modest", &spec(1, "secret")).unwrap()), Some(Trouble::TooManyAccounts));
     held.clear();
     assert_eq!(trouble(&accounts.of("modest", &spec(1, "secret")).unwrap()), None, "others left");

@@ -223,7 +223,8 @@ impl Prepared<'_> {
             Course::Finished => finished(&spec.meta, status, spec.ttl, now),
             Course::Leaving => {
                 let stage = stage::suspended(&draft.outcomes, &facts);
-                draft.into_decision(&facts, &stage, Next::Wait, Due::default())
+                let due = Due { outstanding: true, ..Due::default() };
+                draft.into_decision(&facts, &stage, Next::Wait, due)
             }
             Course::Plan => conclude_plan(draft, &facts),
             Course::LastLook(since) => conclude_last_look(draft, &facts, since),
@@ -253,12 +254,15 @@ fn conclude_plan(mut draft: Draft<'_>, facts: &Facts<'_>) -> Decision {
             let decision = draft.into_decision(facts, &Stage::Planned(plan), Next::Wait, due);
             return Decision { wake: None, ..decision };
         }
-        Planning::Asked => {}
-        Planning::Look(ids) => match blocked_until(trouble.as_ref(), now.mono) {
-            Some(until) => due.wake_at(until),
-            None if may_start => due.ids = ids,
-            None => {}
-        },
+        Planning::Asked => due.outstanding = true,
+        Planning::Look(ids) => {
+            due.outstanding = true;
+            match blocked_until(trouble.as_ref(), now.mono) {
+                Some(until) => due.wake_at(until),
+                None if may_start => due.ids = ids,
+                None => {}
+            }
+        }
     }
     draft.into_decision(facts, &Stage::Planning(trouble), Next::Wait, due)
 }
@@ -270,7 +274,7 @@ fn conclude_last_look(mut draft: Draft<'_>, facts: &Facts<'_>, since: Mono) -> D
         draft.moved = true;
         return draft.into_decision(facts, &Stage::Ended(Some(Cutoff::Deadline)), Next::Wait, Due::default());
     };
-    let mut due = Due::default();
+    let mut due = Due { outstanding: last.waiting > 0, ..Due::default() };
     if draft.input.may_start {
         due.ids = last.look;
     }
@@ -332,7 +336,7 @@ fn looks_due(draft: &Draft<'_>, facts: &Facts<'_>, work: &OpenWork) -> Due {
     let Input { spec, status, now, may_start, .. } = draft.input;
     let memory = facts.memory;
     let blocked = Blocked::of(memory, now.mono);
-    let mut due = Due::default();
+    let mut due = Due { outstanding: true, ..Due::default() };
     if blocked.look.is_none() && may_start {
         let started = status.start_time.as_ref().map(|time| time.0);
         let requested = status::look_requested(&spec.meta, status);

@@ -122,6 +122,11 @@ impl AgeGroup {
         1 + self.out.len()
     }
 
+    /// Whether its last look was so long ago that its instances would be due, if it had any.
+    pub fn is_of_the_past(&self, now: SignedMoment, Bounds { max, .. }: Bounds) -> bool {
+        [self.all, self.scouts, self.finishers].into_iter().all(|last| last.plus(max) < now)
+    }
+
     /// When a group is due; `None` if there is nothing in it to look at.
     pub fn due(&self, group: Group, size: Size, Bounds { min, max }: Bounds) -> Option<SignedMoment> {
         if size.of(group) == 0 {

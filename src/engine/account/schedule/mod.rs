@@ -135,9 +135,6 @@ impl<K: Ord + Clone> Schedule<K> {
     /// Forgets an object.
     pub fn forget(&mut self, key: &K) {
         self.objects.remove(key);
-        if self.objects.is_empty() {
-            self.age_groups.clear();
-        }
     }
 
     /// Forgets everything. Returns the objects that were watched, with their open instances.
@@ -170,8 +167,9 @@ impl<K: Ord + Clone> Schedule<K> {
         }
     }
 
-    /// Drops the age groups that no instance is in any more. They are few, but would become more for as long as instances come.
-    fn drop_empty_groups(&mut self) {
+    /// Drops the age groups that no instance is in any more, and whose last look says nothing about the next one. They are few,
+    /// but would become more for as long as instances come.
+    fn drop_empty_groups(&mut self, now: SignedMoment) {
         let mut used = vec![false; self.age_groups.len()];
         for one in self.objects.values().flat_map(|watched| &watched.open) {
             if let Some(used) = age_group::of(&self.age_groups, one.accepted).and_then(|at| used.get_mut(at))
@@ -179,8 +177,9 @@ impl<K: Ord + Clone> Schedule<K> {
                 *used = true;
             }
         }
-        let mut used = used.into_iter();
-        self.age_groups.retain(|_| used.next().unwrap_or(true));
+        let (mut used, bounds) = (used.into_iter(), self.bounds);
+        self.age_groups
+            .retain(|age_group| used.next().unwrap_or(true) || !age_group.is_of_the_past(now, bounds));
     }
 
     /// When the next look is due; `None` if nothing is on its way, or all of it is being looked at.
@@ -208,7 +207,7 @@ impl<K: Ord + Clone> Schedule<K> {
     #[must_use]
     pub fn take(&mut self, now: Mono, random: u64) -> Looks<K> {
         age_group::merge(&mut self.age_groups, now);
-        self.drop_empty_groups();
+        self.drop_empty_groups(SignedMoment::at(now));
         let bounds = self.bounds;
         let mut selection = Selection::open(&mut self.objects, &self.age_groups, Sample::new(random));
         let now = SignedMoment::at(now);

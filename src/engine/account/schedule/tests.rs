@@ -264,3 +264,31 @@ fn age_groups_stay_few_however_long_instances_keep_coming() {
     }
     assert!(schedule.age_groups.len() < 60, "{}", schedule.age_groups.len());
 }
+
+#[test]
+fn age_groups_do_not_become_more_for_as_long_as_instances_come() {
+    let mut schedule = schedule();
+    // One instance stays on its way, and another one ends every hour.
+    let waits = |age: u64| of_age(age, 0..1);
+    let mut most = Vec::new();
+    for hour in 0..21 * 24 {
+        let now = at(hour * 3600);
+        schedule.watch(&"waits", &waits(hour * 3600), now);
+        schedule.watch(&"comes", &of_age(0, 1..2), now);
+        let _ = idle_until(&mut schedule, at(hour * 3600 + 600));
+        schedule.forget(&"comes");
+        let _ = idle_until(&mut schedule, at(hour * 3600 + 3_599));
+        most.push(schedule.entries());
+    }
+    assert_eq!((most[1], most.last()), (2, Some(&2)), "one instance and its group: {most:?}");
+}
+
+#[test]
+fn an_instance_that_comes_back_is_not_looked_at_again_at_once() {
+    let mut schedule = since_start(&[("back", 1)]);
+    let first = idle_until(&mut schedule, at(600));
+    schedule.forget(&"back");
+    let last = first.last().unwrap().0;
+    schedule.watch(&"back", &of_age(last + 1, 0..1), at(last + 1));
+    assert!(schedule.next().unwrap() > at(last + 1), "its group remembers the look before");
+}

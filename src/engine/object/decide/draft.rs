@@ -13,7 +13,7 @@ use crate::{
                 events,
                 events::Event,
                 status,
-                status::{Stage, Stuck},
+                status::{Remarks, Stage, Stuck},
             },
             rules::{facts::Facts, first_write, poll::Due},
             state::ledger::Ledger,
@@ -48,9 +48,11 @@ impl Draft<'_> {
         let ended = matches!(stage, Stage::Ended(_));
         let stuck = if ended { None } else { stage::stuck(&ledger, before.start_time.as_ref(), facts) };
         let long_wait = stage::long_wait(stage, before, now, settings);
+        let look_outstanding = due.outstanding;
+        let remarks = Remarks { next_action: long_wait.as_ref(), stuck: stuck.as_ref(), look_outstanding };
         let render = |ledger: &Ledger| InstanceDeletionStatus {
             passed: memory.deadlines.record(),
-            ..status::status(spec, ledger, stage, before, now, (long_wait.as_ref(), stuck.as_ref()))
+            ..status::status(spec, ledger, stage, before, now, remarks)
         };
 
         let plain = render(&outcomes);
@@ -105,7 +107,7 @@ impl Draft<'_> {
         const BATCH: usize = 96;
         const MESSAGES: usize = 16 * 1024;
         let Input { spec, status: before, now, other_bytes, .. } = self.input;
-        let status = status::status(spec, ledger, stage, before, now, (None, None));
+        let status = status::status(spec, ledger, stage, before, now, Remarks::default());
         let written = serde_json::to_vec(&status).map_or(usize::MAX, |bytes| bytes.len());
         let open = ledger.rows.iter().filter(|row| !row.progress.ended()).count();
         let growth = open * ROW + ledger.batches.len() * BATCH + MESSAGES;

@@ -10,7 +10,7 @@ use crate::{
     engine::{
         object::{
             report::status::{Hindrance, Stage, Stuck},
-            rules::facts::Facts,
+            rules::facts::{Facts, RowFacts},
             state::{
                 blocker::Blocker,
                 deadlines::Passed,
@@ -23,8 +23,12 @@ use crate::{
 };
 
 /// The stage of an object that is suspended, or about to be deleted. A trouble with looks matters
-/// only where something is looked at: ids that a call may have named.
+/// only where something is looked at: ids that a call may have named, and none of an object that is
+/// about to be deleted.
 pub(super) fn suspended(outcomes: &Ledger, facts: &Facts<'_>) -> Stage {
+    if facts.spec.meta.leaving {
+        return Stage::Suspended(None);
+    }
     let named = |p: &Progress| matches!(p, Progress::Submitted { .. } | Progress::Accepted { .. });
     let looking = outcomes.rows.iter().any(|row| named(&row.progress));
     Stage::Suspended(facts.memory.look_trouble.clone().filter(|_| looking))
@@ -74,12 +78,13 @@ pub(super) fn stuck(ledger: &Ledger, started: Option<&Time>, facts: &Facts<'_>) 
     if spec.suspend || spec.dry_run || spec.meta.leaving || open_for < after || resumed_lately {
         return None;
     }
-    let mut open = facts.open_rows(ledger);
-    let first = open.next()?;
+    let is_accepted = |row: &RowFacts<'_>| matches!(row.row.progress, Progress::Accepted { .. });
+    let first = facts.open_rows(ledger).find(is_accepted).or_else(|| facts.open_rows(ledger).next())?;
     let seen = first.observation.last.as_ref();
     let seen = seen.map_or_else(|| "not read yet".to_owned(), |(seen, _)| seen.to_string());
     let example = format!("{} ({seen})", first.row.id);
-    Some(Stuck { count: 1 + open.count(), example, after })
+    let accepted = facts.open_rows(ledger).filter(is_accepted).count();
+    Some(Stuck { count: facts.open_rows(ledger).count(), accepted, example, after })
 }
 
 /// `nextActionTime`, for waits longer than `--poll-max`. It stays until the wait is over, so that

@@ -14,7 +14,7 @@ use crate::{
         object::{
             report::status::tests::ready,
             state::{
-                memory::{CallState, OwnCall},
+                memory::{CallState, LookEnd, OwnCall},
                 spec::{Meta, tests::meta},
             },
             tests::case::{Case, MICRO, case_of, just_before, then},
@@ -317,31 +317,40 @@ fn a_wave_that_can_not_be_made_leaves_the_looks_alone() {
 }
 
 #[test]
-fn a_request_to_look_is_answered_by_one_look_and_one_write() {
+fn a_request_to_look_is_answered_by_one_look_and_one_write_once_it_was_made() {
     let mut case = case_of(1);
     let status = {
         let submits = decided(&mut case_of(1).seen(Live::Running, just_before(then())), &Asked::default());
         submits.write.unwrap()
     };
-    let mut decide = |requested: Option<&str>, status: &InstanceDeletionStatus| {
+    let decide = |case: &mut Case, requested: Option<&str>, status: &InstanceDeletionStatus| {
         case.spec.meta.requested_at = requested.map(str::to_owned);
         case.memory.next_poll = then() + SECOND;
-        decided(&mut case, &Asked { status: status.clone(), ..Asked::default() })
+        decided(case, &Asked { status: status.clone(), ..Asked::default() })
     };
-    assert!(decide(None, &status).look.is_empty(), "not yet");
-    let looks = decide(Some("first"), &status);
-    assert_eq!(looks.look.len(), 1);
-    let status = looks.write.unwrap();
+    assert!(decide(&mut case, None, &status).look.is_empty(), "not yet");
+    let looks = decide(&mut case, Some("first"), &status);
+    assert_eq!((looks.look.len(), looks.write), (1, None), "it is to be made");
+    case.memory.asked(&[case.id()], then());
+    let waits = decide(&mut case, Some("first"), &status);
+    assert_eq!((waits.look.len(), waits.write), (0, None), "it is under way");
+    let settings = case.settings;
+    let answered = LookEnd { failure: None, now: &now(), settings: &settings, random: 0 };
+    let mut case = case.seen(Live::Running, then() + MICRO);
+    case.memory.look_answered(&[case.id()], answered);
+    let status = decide(&mut case, Some("first"), &status).write.unwrap();
     assert_eq!(status.last_handled_reconcile_at.as_deref(), Some("first"));
-    let after = decide(Some("first"), &status);
+    let after = decide(&mut case, Some("first"), &status);
     assert_eq!((after.look.len(), after.write), (0, None), "once");
-    let removed = decide(None, &status);
+    let removed = decide(&mut case, None, &status);
     assert_eq!(
         (removed.look.len(), removed.write),
         (0, None),
         "an annotation that is taken away asks for nothing"
     );
-    assert!(!decide(Some("second"), &status).look.is_empty());
+    let now = Now { mono: then() + SECOND, wall: now().wall };
+    case.spec.meta.requested_at = Some("second".into());
+    assert!(!decided(&mut case, &Asked { status, now, ..Asked::default() }).look.is_empty());
 }
 
 #[test]
@@ -356,7 +365,11 @@ fn a_request_to_look_has_a_plan_made_anew_and_opens_no_end() {
     assert_eq!(again.look, case.spec.ids);
     let planning = again.write.unwrap();
     assert_eq!(planning.phase, Some(crate::api::Phase::Planning));
-    assert_eq!(planning.last_handled_reconcile_at.as_deref(), Some("now"));
+    assert_eq!(planning.last_handled_reconcile_at, None, "nothing was looked at for it");
+    let mut case = case.seen(Live::Running, later.mono + MICRO);
+    let anew = decided(&mut case, &Asked { status: planning, now: later, ..Asked::default() }).write.unwrap();
+    assert_eq!(anew.phase, Some(crate::api::Phase::Planned));
+    assert_eq!(anew.last_handled_reconcile_at.as_deref(), Some("now"));
 
     let end = ready("AllTerminated");
     let ended = InstanceDeletionStatus { observed_generation: Some(1), ..end };

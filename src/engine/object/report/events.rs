@@ -33,11 +33,10 @@ impl Event {
 /// Tells that ids are open for longer than `--stuck-after`.
 #[must_use]
 pub fn stuck(stuck: &Stuck) -> Event {
-    let Stuck { count, example, after } = stuck;
+    let Stuck { count, example, after, .. } = stuck;
     let after = after.as_secs();
-    let note = format!(
-        "{count} instances have had no end for {after} s, such as {example}; ask the vendor, looking goes on"
-    );
+    let advice = stuck.advice();
+    let note = format!("{count} instances have had no end for {after} s, such as {example}; {advice}");
     Event::new(EventReason::Stuck, "Look".to_owned(), note)
 }
 
@@ -239,7 +238,7 @@ mod tests {
     #[test]
     fn stuck_ids_are_told_with_an_example() {
         let after = std::time::Duration::from_mins(90);
-        let event = stuck(&Stuck { count: 3, example: "x (stopped)".into(), after });
+        let event = stuck(&Stuck { count: 3, accepted: 3, example: "x (stopped)".into(), after });
         assert_eq!(
             event.note,
             "3 instances have had no end for 5400 s, such as x (stopped); ask the vendor, looking goes on"

@@ -52,10 +52,23 @@ pub enum Stage {
 pub struct Stuck {
     /// How many.
     pub count: usize,
-    /// One of them, with what the last read of it showed.
+    /// How many of them the cloud has accepted.
+    pub accepted: usize,
+    /// One of them, an accepted one if there is one, with what the last read of it showed.
     pub example: String,
     /// `--stuck-after`.
     pub after: Duration,
+}
+
+/// What a status says beside the record and the stage.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remarks<'a> {
+    /// The end of a long wait.
+    pub next_action: Option<&'a Time>,
+    /// Ids that are open for long.
+    pub stuck: Option<&'a Stuck>,
+    /// A person asked for a look that has not been made.
+    pub look_outstanding: bool,
 }
 
 /// Why a deletion does not go on as it should.
@@ -92,11 +105,11 @@ pub fn status(
     stage: &Stage,
     before: &InstanceDeletionStatus,
     now: &Now,
-    (long_wait, stuck): (Option<&Time>, Option<&Stuck>),
+    remarks: Remarks<'_>,
 ) -> InstanceDeletionStatus {
     let summary = ledger.summary();
     let mut headline = headline(spec, ledger, stage, &summary);
-    if let Some(stuck) = stuck {
+    if let Some(stuck) = remarks.stuck {
         headline.message += &stuck.message();
     }
     let mut status = InstanceDeletionStatus {
@@ -106,8 +119,12 @@ pub fn status(
         completion_time: before.completion_time.clone(),
         progress: Some(progress(&summary)),
         summary: Some(summary),
-        next_action_time: long_wait.cloned(),
-        last_handled_reconcile_at: handled(&spec.meta, before),
+        next_action_time: remarks.next_action.cloned(),
+        last_handled_reconcile_at: if remarks.look_outstanding {
+            before.last_handled_reconcile_at.clone()
+        } else {
+            last_request(&spec.meta, before)
+        },
         plan: match stage {
             Stage::Planned(plan) => Some(plan.clone()),
             _ => None,
@@ -161,7 +178,6 @@ pub fn invalid_spec(
         status.summary = Some(summary);
     }
     status.observed_generation = Some(meta.generation);
-    status.last_handled_reconcile_at = handled(meta, before);
     status.phase = Some(headline.phase);
     status.next_action_time = None;
     if headline.phase.is_end() {
@@ -176,7 +192,7 @@ pub fn invalid_spec(
 pub fn observed(before: &InstanceDeletionStatus, meta: &Meta) -> InstanceDeletionStatus {
     let mut status = before.clone();
     status.observed_generation = Some(meta.generation);
-    status.last_handled_reconcile_at = handled(meta, before);
+    status.last_handled_reconcile_at = last_request(meta, before);
     for condition in &mut status.conditions {
         condition.observed_generation = Some(meta.generation);
     }
@@ -184,18 +200,25 @@ pub fn observed(before: &InstanceDeletionStatus, meta: &Meta) -> InstanceDeletio
 }
 
 /// The last request to look.
-fn handled(meta: &Meta, before: &InstanceDeletionStatus) -> Option<String> {
+fn last_request(meta: &Meta, before: &InstanceDeletionStatus) -> Option<String> {
     meta.requested_at.clone().or_else(|| before.last_handled_reconcile_at.clone())
 }
 
 /// Whether someone asked to look since the status was written.
 #[must_use]
 pub fn look_requested(meta: &Meta, before: &InstanceDeletionStatus) -> bool {
-    handled(meta, before) != before.last_handled_reconcile_at
+    last_request(meta, before) != before.last_handled_reconcile_at
 }
 
+/// Why no new delete call is made.
 fn stopped_by(spec: &DeletionSpec) -> String {
-    if spec.meta.held { format!("the annotation {HOLD} is there") } else { "spec.suspend is true".to_owned() }
+    if spec.meta.leaving {
+        "since the object is being deleted; its instances are not looked at any more".to_owned()
+    } else if spec.meta.held {
+        format!("while the annotation {HOLD} is there")
+    } else {
+        "while spec.suspend is true".to_owned()
+    }
 }
 
 /// What the phase and the conditions say. Reason and phase decide which conditions are True.
@@ -206,8 +229,10 @@ struct Headline {
 }
 
 fn headline(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summary) -> Headline {
-    let gone = summary.terminated + summary.not_found;
-    let mut progress = format!("{gone} of {} terminated", summary.total);
+    let mut progress = format!("{} of {} terminated", summary.terminated, summary.total);
+    if summary.not_found > 0 {
+        progress += &format!(", {} not found", summary.not_found);
+    }
     if summary.failed > 0 {
         progress += &format!(", {} failed", summary.failed);
     }
@@ -239,10 +264,11 @@ fn headline(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage, summary: &Summa
         Stage::Suspended(None) => (
             Phase::Suspended,
             ReadyReason::Suspended,
-            format!("{progress}; no new delete call while {}", stopped_by(spec)),
+            format!("{progress}; no new delete call {}", stopped_by(spec)),
         ),
         Stage::Suspended(Some(blocker)) => {
-            (Phase::Suspended, blocker.trouble.reason(), trouble(spec, blocker, Some(&progress)))
+            let lead = format!("{progress}; no new delete call {}", stopped_by(spec));
+            (Phase::Suspended, blocker.trouble.reason(), trouble(spec, blocker, Some(&lead)))
         }
         Stage::Deleting(None) => (Phase::Deleting, ReadyReason::Deleting, progress),
         Stage::Deleting(Some(hindrance)) => hindered(spec, hindrance, &progress),
@@ -285,12 +311,23 @@ impl Stuck {
     const SIGN: &str = " open for more than ";
 
     fn message(&self) -> String {
-        let Self { count, example, after } = self;
+        let Self { count, example, after, .. } = self;
         format!(
-            "; {count} instances{}{} s, such as {example}: ask the vendor, looking goes on",
+            "; {count} instances{}{} s, such as {example}: {}",
             Self::SIGN,
-            after.as_secs()
+            after.as_secs(),
+            self.advice()
         )
+    }
+
+    /// What a person can do.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self.accepted {
+            0 => "none of them is known to be accepted by the cloud".to_owned(),
+            accepted if accepted == self.count => "ask the vendor, looking goes on".to_owned(),
+            accepted => format!("the cloud has accepted {accepted} of them: ask the vendor, looking goes on"),
+        }
     }
 
     /// Whether a status says so already.
@@ -400,26 +437,33 @@ fn ended(
 
 fn ended_badly(ledger: &Ledger, summary: &Summary, cutoff: Option<Cutoff>) -> (Phase, ReadyReason, String) {
     let (total, failed) = (summary.total, summary.failed);
-    let over = ledger.failures.iter().find(|f| f.reason == FailureReason::DeadlineExceeded);
-    let (phase, reason, why) = match (over, cutoff) {
-        (Some(over), _) => (
+    let of =
+        |reason| ledger.failures.iter().filter(|row| row.reason == reason).map(|row| row.count).sum::<u32>();
+    let (over, expired) = (of(FailureReason::DeadlineExceeded), of(FailureReason::Expired));
+    let (phase, reason, mut why, of_it) = match cutoff {
+        _ if over > 0 => (
             Phase::DeadlineExceeded,
             ReadyReason::DeadlineExceeded,
             format!(
-                "{} of {total} instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud",
-                over.count
+                "{over} of {total} instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud"
             ),
+            over,
         ),
-        (None, Some(Cutoff::NotAfter)) => (
+        Some(Cutoff::NotAfter) => (
             Phase::Expired,
             ReadyReason::Expired,
-            format!("{failed} of {total} instances were not gone when notAfter had passed"),
+            format!("{expired} of {total} instances were not gone when notAfter had passed"),
+            expired,
         ),
-        (None, Some(Cutoff::Deadline) | None) => {
-            (Phase::Failed, ReadyReason::Failed, format!("{failed} of {total} instances failed"))
+        Some(Cutoff::Deadline) | None => {
+            (Phase::Failed, ReadyReason::Failed, format!("{failed} of {total} instances failed"), failed)
         }
     };
-    (phase, reason, format!("{why}, {}", ReadyReason::Failed.advice()))
+    let others = failed.saturating_sub(of_it);
+    if others > 0 {
+        why += &format!(", {others} failed for other reasons");
+    }
+    (phase, reason, format!("{why}; {}", reason.advice()))
 }
 
 /// The message of an object whose ids the cloud does not know.

@@ -95,7 +95,7 @@ pub fn verdict(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Verdict {
             Seen::Live(_) if row.attempts > spec.backoff_limit && refused.is_some() => {
                 Verdict::Spent(FailureReason::Conflict)
             }
-            Seen::Live(live) if row.attempts > spec.backoff_limit => Verdict::Spent(spent(row, *live)),
+            Seen::Live(_) if row.attempts > spec.backoff_limit => Verdict::Spent(spent(row)),
             Seen::Live(live) => Verdict::Send { live: *live, sent: *sent },
             Seen::ShuttingDown | Seen::Terminated | Seen::NotFound => Verdict::OnItsWay,
             Seen::Other(_) | Seen::Unreadable => Verdict::Unusable,
@@ -104,9 +104,10 @@ pub fn verdict(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Verdict {
     }
 }
 
-fn spent(row: &Row, live: Live) -> FailureReason {
-    match (&row.progress, live) {
-        (_, Live::Error) | (Progress::Accepted { .. }, _) => FailureReason::InstanceError,
+/// Why a row is given up whose attempts are used up. Only a deletion that was accepted can have failed at the cloud.
+fn spent(row: &Row) -> FailureReason {
+    match &row.progress {
+        Progress::Accepted { .. } => FailureReason::InstanceError,
         _ => FailureReason::NotAccepted,
     }
 }

@@ -29,6 +29,8 @@ pub struct Due {
     pub regular: bool,
     /// Ids that the account's schedule looks at.
     pub watch: Watch,
+    /// A person asked for a look at the ids, and it is not made yet.
+    pub outstanding: bool,
     /// When something is due next; none if nothing is looked at any more, or by the schedule alone.
     pub next: Option<Mono>,
 }
@@ -50,7 +52,7 @@ impl Due {
 /// - Ids that wait for their second not-found read are due when that read can count.
 /// - Ids next in line for a call are due at once.
 ///
-/// When a person `requested` a look, every id that a call may have named is due at once. In a
+/// When a person `requested` a look, every id that a call may have named is due at once, until it was looked at. In a
 /// suspended object only ids that a call may have named are due.
 #[must_use]
 pub fn due(
@@ -62,7 +64,7 @@ pub fn due(
 ) -> Due {
     let Facts { memory, settings, .. } = *facts;
     let now = facts.now.mono;
-    let mut due = Due { regular: requested || now >= memory.next_poll, ..Due::default() };
+    let mut due = Due { regular: now >= memory.next_poll, ..Due::default() };
     let waiting: HashSet<usize> = candidates.held.iter().chain(&candidates.unusable).copied().collect();
     let mut regular = Vec::new();
     for row_facts in facts.open_rows(ledger) {
@@ -71,29 +73,40 @@ pub fn due(
         // for again.
         let lost = observation.asked.map(|asked| asked + settings.request_timeout * 10);
         let looking = lost.filter(|lost| now < *lost);
+        let requested = requested && !observation.answered_since(memory.planning_since());
         if let Some(lost) = looking {
             due.wake_at(lost);
         }
         if on_schedule(row, observation) && !memory.unread(row.id) {
             let age = age(row, ledger, started, facts.now.wall);
             let asked = looking.is_some() || requested;
+            due.outstanding |= requested;
             due.watch.on_their_way.push(OnItsWay { id: row.id, age, asked });
             due.ids.extend(Some(row.id).filter(|_| requested && looking.is_none()));
             continue;
         }
         due.watch.others += 1;
         if looking.is_some() {
+            due.outstanding |= requested;
             continue;
         }
         if row_facts.calls.own_in_flight && !requested {
             continue;
         }
-        match look_of(&row_facts, waiting.contains(&position), facts) {
+        let look = look_of(&row_facts, waiting.contains(&position), facts);
+        if requested && matches!(look, LookTime::Regular) {
+            (due.outstanding, due.regular) = (true, true);
+        }
+        match look {
             LookTime::Never => {}
             LookTime::Now => due.ids.push(row.id),
             LookTime::At(at) => due.wake_at(at),
             LookTime::Regular => regular.push(row.id),
         }
+    }
+    if due.outstanding && due.ids.is_empty() && regular.is_empty() {
+        // The look under way was asked for before, and may wake nobody.
+        due.wake_at(now + settings.poll_min);
     }
     if !regular.is_empty() {
         if due.regular {
@@ -230,7 +243,7 @@ mod tests {
             let early = just_before(then());
             assert_eq!(ask(&case, &Candidates::default(), early), nothing(Some(then())), "{:?}", case.ledger);
             let (ids, next) = (vec![case.id()], Some(then() + poll_min));
-            let expected = Due { ids, regular: true, watch: others(1), next };
+            let expected = Due { ids, regular: true, watch: others(1), next, ..Due::default() };
             assert_eq!(ask(&case, &Candidates::default(), then()), expected, "{:?}", case.ledger);
         }
         let over = polled(Progress::Terminated { batch: None, ended_at: None }, then());

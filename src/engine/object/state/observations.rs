@@ -26,6 +26,13 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Whether a look at it that was asked for after this moment has been answered, with or without it.
+    #[must_use]
+    pub fn answered_since(&self, since: Mono) -> bool {
+        self.last.as_ref().is_some_and(|(_, sent)| *sent > since)
+            || self.missed.is_some_and(|asked| asked >= since)
+    }
+
     /// When the first read of the present series of not-found reads was sent; none if the newest
     /// read found the instance.
     #[must_use]

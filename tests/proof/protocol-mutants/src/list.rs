@@ -420,6 +420,27 @@ pub const MISTAKES: &[Mistake] = &[
         replace: "let kept = !matches!(call.state, CallState::Recorded { .. }) || named.contains(number);",
         found_by: &[Tables],
     },
+    Mistake {
+        name: "a request to look echoed before the look was made",
+        file: "src/engine/object/report/status.rs",
+        find: "last_handled_reconcile_at: if remarks.look_outstanding {",
+        replace: "last_handled_reconcile_at: if remarks.look_outstanding && spec.suspend {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an id that no reply accepted said to have failed at the cloud",
+        file: "src/engine/object/rules/look_first.rs",
+        find: "        Progress::Accepted { .. } => FailureReason::InstanceError,",
+        replace: "        Progress::Accepted { .. } | Progress::Submitted { .. } => FailureReason::InstanceError,",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "age groups kept for ever",
+        file: "src/engine/account/schedule/mod.rs",
+        find: "used.next().unwrap_or(true) || !age_group.is_of_the_past(now, bounds)",
+        replace: "used.next().unwrap_or(true) || !age_group.is_of_the_past(now, bounds) || bounds.max > bounds.min",
+        found_by: &[Tables],
+    },
 ];
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
     let (outcomes, ledger) = (case.ledger.clone(), case.ledger.clone());
     let draft = Draft { input, outcomes, ledger, moved: false, records: vec![], events: vec![] };
     let stage = Stage::Deleting(None);
-    let written = status::status(&case.spec, &case.ledger, &stage, &status, &now, (None, None));
+    let written = status::status(&case.spec, &case.ledger, &stage, &status, &now, Remarks::default());
     let written = serde_json::to_vec(&written).unwrap().len();
     let room = 2 * 64 + 96 + 16 * 1024;
     assert_eq!(draft.largest_bytes(&case.ledger, &stage), written + room + 1_000_000);

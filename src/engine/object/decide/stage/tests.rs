@@ -58,6 +58,35 @@ fn l07_ids_are_open_for_long_by_the_wall_clock_since_the_start_and_since_the_las
 }
 
 #[test]
+fn an_accepted_id_is_the_example_of_those_that_are_open_for_long() {
+    let said = |accepted: &[usize]| {
+        let mut case = case_of(3);
+        for position in accepted {
+            case.ledger.rows[*position].progress = Progress::Accepted { batch: None, resent: false };
+        }
+        let started = Time(now().wall - case.settings.stuck_after);
+        let stuck = case.judge(now(), |ledger, facts| stuck(ledger, Some(&started), facts)).unwrap();
+        (stuck.count, stuck.accepted, stuck.example)
+    };
+    let example = |position: usize| format!("{} (not read yet)", spec_of(3).ids[position]);
+    assert_eq!(said(&[]), (3, 0, example(0)));
+    assert_eq!(said(&[2]), (3, 1, example(2)));
+    assert_eq!(said(&[0, 1, 2]), (3, 3, example(0)));
+}
+
+#[test]
+fn an_object_that_is_being_deleted_does_not_name_what_stands_in_the_way_of_looks() {
+    for (leaving, blocked) in [(false, true), (true, false)] {
+        let mut case = case_of(1);
+        case.spec.meta.leaving = leaving;
+        case.ledger.rows[0].progress = Progress::Accepted { batch: None, resent: false };
+        case.memory.look_trouble = Some(blocker(then()));
+        let stage = case.judge(now(), |ledger, facts| suspended(ledger, facts));
+        assert_eq!(matches!(stage, Stage::Suspended(Some(_))), blocked, "{stage:?}");
+    }
+}
+
+#[test]
 fn a_long_wait_is_said_and_stays_said_until_it_is_over() {
     let settings = Settings::default();
     let stage = |retry_at| Stage::Deleting(Some(Hindrance::Trouble(blocker(retry_at))));

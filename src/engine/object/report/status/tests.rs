@@ -61,7 +61,7 @@ fn ledger(spec: &DeletionSpec) -> Ledger {
 
 /// Phase, `Ready`, its reason and message, and the conditions that are True.
 fn shown(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage) -> (Phase, String, String, Vec<String>) {
-    let status = status(spec, ledger, stage, &InstanceDeletionStatus::default(), &at(0), (None, None));
+    let status = status(spec, ledger, stage, &InstanceDeletionStatus::default(), &at(0), Remarks::default());
     let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
     let is_true = status.conditions.iter().filter(|c| c.status == "True").map(|c| c.type_.clone()).collect();
     // kstatus and Argo read the first that they know: all of them say the same.
@@ -71,7 +71,7 @@ fn shown(spec: &DeletionSpec, ledger: &Ledger, stage: &Stage) -> (Phase, String,
 }
 
 const UNREACHABLE: &str = "the cloud in region ap-southeast-3 does not answer as it should (APIGW.1 no, request r-1); nothing to do if it passes; else check the network, the region's endpoint and its certificate (--ca-file)";
-const PROGRESS: &str = "2 of 5 terminated";
+const PROGRESS: &str = "1 of 5 terminated, 1 not found";
 
 /// A stage, its phase, the reason and message of `Ready`, and the conditions that are True.
 type Shown<'a> = (Stage, Phase, &'a str, String, &'a [&'a str]);
@@ -128,10 +128,44 @@ fn an_object_that_sends_nothing_says_why() {
             Stage::Suspended(Some(slow())),
             Phase::Suspended,
             "CloudUnreachable",
-            format!("{progress}; {unreachable}"),
+            format!("{progress}; no new delete call while spec.suspend is true; {unreachable}"),
             &[],
         ),
     ]);
+}
+
+#[test]
+fn an_object_that_makes_no_call_says_what_keeps_it_from_it() {
+    let said = |edit: fn(&mut DeletionSpec)| {
+        let mut spec = DeletionSpec { suspend: true, ..spec_of(5) };
+        edit(&mut spec);
+        shown(&spec, &ledger(&spec), &Stage::Suspended(None)).2
+    };
+    let why = |text: &str| format!("{PROGRESS}; no new delete call {text}");
+    assert_eq!(said(|_| ()), why("while spec.suspend is true"));
+    assert_eq!(said(|spec| spec.meta.held = true), why("while the annotation clouddc.dev/hold is there"));
+    let leaving = why("since the object is being deleted; its instances are not looked at any more");
+    assert_eq!(said(|spec| spec.meta.leaving = true), leaving);
+    let leaves: fn(&mut DeletionSpec) = |spec| (spec.suspend, spec.meta.leaving) = (false, true);
+    assert_eq!(said(leaves), leaving);
+}
+
+#[test]
+fn a_request_to_look_is_echoed_once_it_was_made() {
+    let mut spec = spec_of(5);
+    spec.meta.requested_at = Some("second".into());
+    let before = InstanceDeletionStatus {
+        last_handled_reconcile_at: Some("first".into()),
+        ..InstanceDeletionStatus::default()
+    };
+    let echoed = |look_outstanding| {
+        let remarks = Remarks { look_outstanding, ..Remarks::default() };
+        status(&spec, &ledger(&spec), &Stage::Deleting(None), &before, &at(0), remarks)
+            .last_handled_reconcile_at
+    };
+    assert_eq!((echoed(true).as_deref(), echoed(false).as_deref()), (Some("first"), Some("second")));
+    let invalid = invalid_spec("it is not", None, &spec.meta, &before, &at(0));
+    assert_eq!(invalid.last_handled_reconcile_at.as_deref(), Some("first"), "nothing is looked at");
 }
 
 #[test]
@@ -226,19 +260,25 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
         ledger.fail(0, reason, None, &at(0));
         ledger
     };
+    let also_failed = |reason| {
+        let mut ledger = failed(reason);
+        ledger.rows[1].progress = Progress::Submitted { batch: 1 };
+        ledger.fail(1, FailureReason::Conflict, None, &at(0));
+        ledger
+    };
     let with_one_gone = || {
         let mut ledger = all(terminated());
         ledger.rows[4].progress = Progress::NotFound { batch: Some(1), ended_at: None };
         ledger
     };
     let nothing = "None of 5 ids is known in project 0123456789abcdef0123456789abcdef of region ap-southeast-3; nothing was deleted. Check region and project";
-    let again = "see status.failures; to try again, create a new InstanceDeletion with the failed ids";
+    let again = |reason: ReadyReason| format!("; {}", reason.advice());
     let end =
         "1 of 5 instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud";
     let gone = |n| format!("All 5 instances are gone, {n} of them not found at the cloud");
     let not_after = Some(Cutoff::NotAfter);
     let never = || Progress::NotFound { batch: None, ended_at: None };
-    let table: [(Ledger, Option<Cutoff>, Phase, &str, String); 7] = [
+    let table: [(Ledger, Option<Cutoff>, Phase, &str, String); 9] = [
         (all(terminated()), None, Phase::Succeeded, "AllTerminated", "All 5 instances are gone".into()),
         (with_one_gone(), not_after, Phase::Succeeded, "AllTerminated", gone(1)),
         (all(never()), None, Phase::Succeeded, "NothingFound", nothing.into()),
@@ -247,28 +287,45 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
             None,
             Phase::Failed,
             "Failed",
-            format!("1 of 5 instances failed, {again}"),
+            format!("1 of 5 instances failed{}", again(ReadyReason::Failed)),
         ),
         (
             failed(FailureReason::Conflict),
             Some(Cutoff::Deadline),
             Phase::Failed,
             "Failed",
-            format!("1 of 5 instances failed, {again}"),
+            format!("1 of 5 instances failed{}", again(ReadyReason::Failed)),
         ),
         (
             failed(FailureReason::DeadlineExceeded),
             Some(Cutoff::Deadline),
             Phase::DeadlineExceeded,
             "DeadlineExceeded",
-            format!("{end}, {again}"),
+            format!("{end}{}", again(ReadyReason::DeadlineExceeded)),
         ),
         (
             failed(FailureReason::Expired),
             not_after,
             Phase::Expired,
             "Expired",
-            format!("1 of 5 instances were not gone when notAfter had passed, {again}"),
+            format!("1 of 5 instances were not gone when notAfter had passed{}", again(ReadyReason::Expired)),
+        ),
+        (
+            also_failed(FailureReason::Expired),
+            not_after,
+            Phase::Expired,
+            "Expired",
+            format!(
+                "1 of 5 instances were not gone when notAfter had passed, 1 failed for other reasons{}",
+                again(ReadyReason::Expired)
+            ),
+        ),
+        (
+            also_failed(FailureReason::DeadlineExceeded),
+            Some(Cutoff::Deadline),
+            Phase::DeadlineExceeded,
+            "DeadlineExceeded",
+            format!("{end}, 1 failed for other reasons{}", again(ReadyReason::DeadlineExceeded)),
         ),
     ];
     for (ledger, cutoff, phase, reason, message) in table {
@@ -287,7 +344,7 @@ fn repeated_ids_and_failures_are_in_the_message() {
     let mut ledger = ledger(&spec);
     ledger.fail(0, FailureReason::Conflict, None, &at(0));
     let (_, _, message, _) = shown(&spec, &ledger, &Stage::Deleting(None));
-    assert_eq!(message, "2 of 5 terminated, 1 failed; 2 repeated ids in the spec count once");
+    assert_eq!(message, "1 of 5 terminated, 1 not found, 1 failed; 2 repeated ids in the spec count once");
     for row in &mut ledger.rows {
         row.progress = Progress::Terminated { batch: Some(1), ended_at: None };
     }
@@ -323,25 +380,26 @@ fn every_trouble_names_what_it_is_about() {
 fn times_are_set_once_and_conditions_keep_the_time_of_their_last_flip() {
     let spec = spec_of(5);
     let before = InstanceDeletionStatus::default();
-    let first = status(&spec, &ledger(&spec), &Stage::Deleting(None), &before, &at(0), (None, None));
+    let first = status(&spec, &ledger(&spec), &Stage::Deleting(None), &before, &at(0), Remarks::default());
     assert_eq!((first.start_time.clone(), first.completion_time.clone()), (Some(at(0).time()), None));
     let mut over = ledger(&spec);
     over.rows
         .iter_mut()
         .for_each(|row| row.progress = Progress::Terminated { batch: Some(1), ended_at: None });
-    let second = status(&spec, &over, &Stage::Ended(None), &first, &at(10), (None, None));
+    let second = status(&spec, &over, &Stage::Ended(None), &first, &at(10), Remarks::default());
     assert_eq!(
         (second.start_time.clone(), second.completion_time.clone()),
         (first.start_time, Some(at(10).time()))
     );
-    let third = status(&spec, &over, &Stage::Ended(None), &second, &at(20), (None, None));
+    let third = status(&spec, &over, &Stage::Ended(None), &second, &at(20), Remarks::default());
     assert_eq!(third, second, "nothing flips: nothing changes");
     let flipped: Vec<_> =
         second.conditions.iter().map(|c| (c.type_.as_str(), &c.last_transition_time)).collect();
     assert!(flipped.iter().all(|(_, time)| **time == at(10).time()), "{flipped:?}");
     for (suspend, dry_run) in [(true, false), (false, true)] {
         let spec = DeletionSpec { suspend, dry_run, ..spec_of(5) };
-        let waits = status(&spec, &ledger(&spec), &Stage::Suspended(None), &before, &at(0), (None, None));
+        let waits =
+            status(&spec, &ledger(&spec), &Stage::Suspended(None), &before, &at(0), Remarks::default());
         assert_eq!(waits.start_time, None, "it has not started");
     }
 }
@@ -349,16 +407,20 @@ fn times_are_set_once_and_conditions_keep_the_time_of_their_last_flip() {
 #[test]
 fn what_is_open_for_long_is_said_and_known_to_be_said() {
     let spec = spec_of(5);
-    let stuck = Stuck { count: 3, example: "x (stopped)".into(), after: Duration::from_mins(90) };
+    let stuck =
+        Stuck { count: 3, accepted: 3, example: "x (stopped)".into(), after: Duration::from_mins(90) };
     let before = InstanceDeletionStatus::default();
     let wait = at(600).time();
-    let said =
-        status(&spec, &ledger(&spec), &Stage::Deleting(None), &before, &at(0), (Some(&wait), Some(&stuck)));
+    let remarks = Remarks { next_action: Some(&wait), stuck: Some(&stuck), look_outstanding: false };
+    let said = status(&spec, &ledger(&spec), &Stage::Deleting(None), &before, &at(0), remarks);
     let message = &said.conditions[0].message;
     let end = "; 3 instances open for more than 5400 s, such as x (stopped): ask the vendor, looking goes on";
-    assert_eq!(*message, format!("2 of 5 terminated{end}"));
+    assert_eq!(*message, format!("1 of 5 terminated, 1 not found{end}"));
     assert_eq!(said.next_action_time, Some(wait));
     assert_eq!(said.progress.as_deref(), Some("2/5"), "gone, of all");
+    let advice = |accepted| Stuck { accepted, ..stuck.clone() }.advice();
+    assert_eq!(advice(0), "none of them is known to be accepted by the cloud");
+    assert_eq!(advice(2), "the cloud has accepted 2 of them: ask the vendor, looking goes on");
     assert!(Stuck::is_said(&said) && !Stuck::is_said(&before) && !Stuck::is_said(&ready("Deleting")));
     let mut elsewhere = said;
     elsewhere.conditions.retain(|c| c.type_ != "Ready");

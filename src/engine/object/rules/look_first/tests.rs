@@ -134,6 +134,32 @@ fn a_refused_id_waits_for_its_backoff_and_for_a_read_after_the_refusal() {
     assert_eq!(case.verdict(until), Verdict::Spent(FailureReason::NotAccepted));
 }
 
+#[test]
+fn an_id_whose_attempts_are_used_up_has_failed_at_the_cloud_only_if_it_was_accepted() {
+    let table = [
+        (Progress::Pending, Live::Running, FailureReason::NotAccepted),
+        // It was in error before the first call, and every reply left it out.
+        (Progress::Pending, Live::Error, FailureReason::NotAccepted),
+        (Progress::Submitted { batch: 7 }, Live::Error, FailureReason::NotAccepted),
+        (accepted(false), Live::Error, FailureReason::InstanceError),
+        (accepted(false), Live::Running, FailureReason::InstanceError),
+    ];
+    for (progress, live, reason) in table {
+        let state = CallState::Recorded { at: just_before(then()), outcome: refused_whole() };
+        let mut case = Case::new(progress.clone()).own(state).seen(live, then() + MICRO);
+        case.ledger.rows[0].attempts = case.spec.backoff_limit + 1;
+        assert_eq!(case.verdict(then() + MICRO), Verdict::Spent(reason), "{progress:?} {live:?}");
+    }
+}
+
+fn refused_whole() -> CallOutcome {
+    CallOutcome::Refused {
+        refusal: Refusal::Whole,
+        trouble: Trouble::RequestRefused,
+        message: CloudMessage::default(),
+    }
+}
+
 fn accepted(resent: bool) -> Progress {
     Progress::Accepted { batch: Some(7), resent }
 }
