@@ -112,7 +112,7 @@ async fn live(objects: usize, time: Duration) -> Course {
             delete(&sim, old);
         }
         sleep(gap).await;
-        let whole_days = (sim.now() - started).as_secs() / DAY.as_secs();
+        let whole_days = sim.now().saturating_sub(started).as_secs() / DAY.as_secs();
         if number < objects && whole_days > days.len() as u64 {
             days.push(kept(&context));
         }
