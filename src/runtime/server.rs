@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_that_ask_nothing_hold_up_none_that_asks() {
+    async fn x21_connections_that_ask_nothing_hold_up_none_that_asks() {
         let address = server().await;
         let mut idle = Vec::new();
         for _ in 0..20 {

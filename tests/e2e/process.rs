@@ -43,7 +43,7 @@ async fn it_says_whether_it_is_healthy_and_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_ask_nothing_keep_no_probe_and_no_scrape_waiting() {
+async fn x21_connections_that_ask_nothing_keep_no_probe_and_no_scrape_waiting() {
     let stage = stage("idle").await;
     let controller = stage.controller(&[]).unwrap();
     let mut idle = Vec::new();
@@ -99,7 +99,7 @@ fn free_port() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_holds_up_no_work_no_probe_and_no_end() {
+async fn x20_a_log_that_nobody_reads_holds_up_no_work_no_probe_and_no_end() {
     let stage = stage("unread").await;
     let (health, metrics) = (free_port(), free_port());
     let mut flags = stage.quick_flags();

@@ -88,7 +88,7 @@ impl reqwest::dns::Resolve for Dns {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_exist_is_a_wrong_endpoint_and_a_dns_that_fails_is_not() {
+async fn x28_a_host_that_does_not_exist_is_a_wrong_endpoint_and_a_dns_that_fails_is_not() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoint = Endpoint::parse("https://clouddc.nowhere-1.example", false).unwrap();
     let none: Dns = Dns(|name| NoSuchHost(name).into());

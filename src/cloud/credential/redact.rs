@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_of_another_tenant_garbles_nothing() {
+    fn x26_a_short_secret_of_another_tenant_garbles_nothing() {
         let known = RedactionList::default();
         let (short, long) = (secret("1"), secret("0123456789abcdef"));
         known.learn([&short, &secret("over ratelimit".replace(' ', "-").as_str()), &long]);

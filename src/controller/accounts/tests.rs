@@ -59,7 +59,7 @@ fn tasks() -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn accounts_leave_within_ten_minutes_after_the_last_object() {
+async fn x23_accounts_leave_within_ten_minutes_after_the_last_object() {
     let accounts = accounts(Endpoints::default());
     let before = tasks();
     for n in 0..20_000 {

@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_namespace_claims_counts_from_its_first_claim_and_is_not_renewed() {
+    fn x25_what_another_namespace_claims_counts_from_its_first_claim_and_is_not_renewed() {
         let settings = Settings::default();
         let mut calls = CallHistory::default();
         let mut now = then();

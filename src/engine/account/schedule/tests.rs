@@ -266,7 +266,7 @@ fn age_groups_stay_few_however_long_instances_keep_coming() {
 }
 
 #[test]
-fn age_groups_do_not_become_more_for_as_long_as_instances_come() {
+fn x24_age_groups_do_not_become_more_for_as_long_as_instances_come() {
     let mut schedule = schedule();
     // One instance stays on its way, and another one ends every hour.
     let waits = |age: u64| of_age(age, 0..1);

@@ -8,7 +8,7 @@ const OBJECTS: usize = 10_000;
 const TIME: Duration = Duration::from_hours(3 * 7 * 24);
 
 #[test]
-fn ten_thousand_objects_that_come_and_go_in_three_weeks_leave_nothing_behind() {
+fn x24_ten_thousand_objects_that_come_and_go_in_three_weeks_leave_nothing_behind() {
     let course = run(OBJECTS, TIME);
     let (first, last) = (course.days.first().unwrap(), course.days.last().unwrap());
     let rows =

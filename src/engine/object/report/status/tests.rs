@@ -260,12 +260,6 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
         ledger.fail(0, reason, None, &at(0));
         ledger
     };
-    let also_failed = |reason| {
-        let mut ledger = failed(reason);
-        ledger.rows[1].progress = Progress::Submitted { batch: 1 };
-        ledger.fail(1, FailureReason::Conflict, None, &at(0));
-        ledger
-    };
     let with_one_gone = || {
         let mut ledger = all(terminated());
         ledger.rows[4].progress = Progress::NotFound { batch: Some(1), ended_at: None };
@@ -278,7 +272,7 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
     let gone = |n| format!("All 5 instances are gone, {n} of them not found at the cloud");
     let not_after = Some(Cutoff::NotAfter);
     let never = || Progress::NotFound { batch: None, ended_at: None };
-    let table: [(Ledger, Option<Cutoff>, Phase, &str, String); 9] = [
+    let table: [(Ledger, Option<Cutoff>, Phase, &str, String); 7] = [
         (all(terminated()), None, Phase::Succeeded, "AllTerminated", "All 5 instances are gone".into()),
         (with_one_gone(), not_after, Phase::Succeeded, "AllTerminated", gone(1)),
         (all(never()), None, Phase::Succeeded, "NothingFound", nothing.into()),
@@ -310,23 +304,6 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
             "Expired",
             format!("1 of 5 instances were not gone when notAfter had passed{}", again(ReadyReason::Expired)),
         ),
-        (
-            also_failed(FailureReason::Expired),
-            not_after,
-            Phase::Expired,
-            "Expired",
-            format!(
-                "1 of 5 instances were not gone when notAfter had passed, 1 failed for other reasons{}",
-                again(ReadyReason::Expired)
-            ),
-        ),
-        (
-            also_failed(FailureReason::DeadlineExceeded),
-            Some(Cutoff::Deadline),
-            Phase::DeadlineExceeded,
-            "DeadlineExceeded",
-            format!("{end}, 1 failed for other reasons{}", again(ReadyReason::DeadlineExceeded)),
-        ),
     ];
     for (ledger, cutoff, phase, reason, message) in table {
         let (is_phase, is_reason, is_message, is_true) = shown(&spec, &ledger, &Stage::Ended(cutoff));
@@ -335,6 +312,33 @@ fn each_end_says_how_it_came_and_what_can_be_done() {
         let good = phase == Phase::Succeeded;
         let expected: &[&str] = if good { &["Ready", "Finished"] } else { &["Stalled", "Finished"] };
         assert_eq!(is_true, expected, "{message}");
+    }
+}
+
+#[test]
+fn an_end_by_a_deadline_counts_what_failed_for_other_reasons_apart() {
+    let spec = spec_of(5);
+    let table = [
+        (FailureReason::Expired, Cutoff::NotAfter, "1 of 5 instances were not gone when notAfter had passed"),
+        (
+            FailureReason::DeadlineExceeded,
+            Cutoff::Deadline,
+            "1 of 5 instances had no end when activeDeadlineSeconds had passed, and may still end at the cloud",
+        ),
+    ];
+    for (of_it, cutoff, says) in table {
+        let mut ledger = ledger(&spec);
+        for row in &mut ledger.rows {
+            row.progress = Progress::Submitted { batch: 1 };
+        }
+        for (position, reason) in
+            [of_it, FailureReason::Conflict, FailureReason::NotAccepted].into_iter().enumerate()
+        {
+            ledger.fail(position, reason, None, &at(0));
+        }
+        let (_, reason, message, _) = shown(&spec, &ledger, &Stage::Ended(Some(cutoff)));
+        let advice = ReadyReason::parse(&reason).unwrap().advice();
+        assert_eq!(message, format!("{says}, 2 failed for other reasons; {advice}"));
     }
 }
 

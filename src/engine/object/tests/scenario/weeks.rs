@@ -37,7 +37,7 @@ fn live(world: &mut World, time: Duration, mut answer: impl FnMut(&mut World, &B
 const DAY: Duration = Duration::from_hours(24);
 
 #[test]
-fn what_is_kept_of_an_object_that_is_refused_for_a_week_stays_as_it_is_after_a_day() {
+fn x24_what_is_kept_of_an_object_that_is_refused_for_a_week_stays_as_it_is_after_a_day() {
     let mut world = World::new(3);
     let answer = |world: &mut World, batch: &Batch| world.end(batch, &refused(Trouble::Forbidden));
     let calls = live(&mut world, DAY, answer);
@@ -54,7 +54,7 @@ fn what_is_kept_of_an_object_that_is_refused_for_a_week_stays_as_it_is_after_a_d
 }
 
 #[test]
-fn what_is_kept_of_an_object_whose_ids_fall_to_error_again_and_again_does_not_grow() {
+fn x24_what_is_kept_of_an_object_whose_ids_fall_to_error_again_and_again_does_not_grow() {
     let mut world = World::new(20);
     world.spec.backoff_limit = 1_000_000;
     let answer = |world: &mut World, batch: &Batch| {
