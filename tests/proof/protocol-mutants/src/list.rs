@@ -441,6 +441,62 @@ pub const MISTAKES: &[Mistake] = &[
         replace: "used.next().unwrap_or(true) || !age_group.is_of_the_past(now, bounds) || bounds.max > bounds.min",
         found_by: &[Tables],
     },
+    Mistake {
+        name: "accounts that nobody needs kept",
+        file: "src/controller/accounts/mod.rs",
+        find: "now - *kept.unused_since.get_or_insert(now) < UNUSED_FOR",
+        replace: "now - *kept.unused_since.get_or_insert(now) < UNUSED_FOR * 100",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a short secret of another tenant redacted",
+        file: "src/cloud/credential/redact.rs",
+        find: ".filter(|secret| secret.expose().len() >= LONG)",
+        replace: ".filter(|secret| secret.expose().len() + LONG > LONG)",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a panic ends the reads of an account",
+        file: "src/cloud/reader/mod.rs",
+        find: "            while caught(Worker::new(",
+        replace: "            if caught(Worker::new(",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "connections that ask nothing kept",
+        file: "src/runtime/server.rs",
+        find: "                oldest.abort();",
+        replace: "                drop(oldest);",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a name that does not exist taken for a resolver that fails",
+        file: "src/cloud/dns.rs",
+        find: "Err(error) if does_not_exist(&error) =>",
+        replace: "Err(error) if does_not_exist(&error) && name.as_str().is_empty() =>",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a list that brings nothing waited for",
+        file: "src/controller/watch/relist.rs",
+        find: "Err(_) if watch.lists => {",
+        replace: "Err(_) if watch.lists && every.is_zero() => {",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "replies beyond the memory of all",
+        file: "src/cloud/reply_body.rs",
+        find: "            let permit = room.take(more).ok_or(NoRoom)?;",
+        replace: "            let Some(permit) = room.take(more) else {\n                self.bytes.extend_from_slice(chunk);\n                return Ok(());\n            };",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "the name of an event longer than a name may be",
+        file: "src/controller/api_server/recorder.rs",
+        find: "    let most = NAME.saturating_sub(time.len());",
+        replace: "    let most = NAME;",
+        found_by: &[Client],
+    },
 ];
 
 #[cfg(test)]
