@@ -10,6 +10,8 @@
 //! - [`runtime`]: the process: flags, logs, health, metrics, leader election, signals;
 //! - [`clock`], [`random`], [`leadership`], [`lock`], [`metrics`], [`supervise`] and [`text`]: what all of these share.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod api;
 pub mod clock;
 pub mod cloud;

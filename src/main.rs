@@ -1,5 +1,7 @@
 //! Starts the process: arguments, crypto provider, clients, election, controller.
 
+#![warn(clippy::disallowed_methods)]
+
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;

@@ -3,14 +3,33 @@
 //! The panic hook of the process logs and counts the panic itself. A task that must not end in silence runs its work in
 //! [`caught`]; a task that the process cannot do without is waited for by `main`, which ends the process with it.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    time::Duration,
+};
 
 use futures::FutureExt;
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 use tracing::error;
 
 /// Wait after a panic of a task that takes its work up again: a panic that repeats must not fill the log.
 pub const AGAIN: Duration = Duration::from_secs(1);
+
+/// Does some work in a task of its own. A panic is logged with the name of the task, and comes to whoever waits for it.
+///
+/// Work that others wait for, or that is to go on, runs in [`caught`] inside.
+pub fn task<T: Send + 'static>(
+    what: &'static str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    #[expect(clippy::disallowed_methods, reason = "every other task is started here")]
+    tokio::spawn(async move {
+        AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+            error!(task = what, "a task panicked");
+            resume_unwind(panic)
+        })
+    })
+}
 
 /// Does some work. Returns `None` if it panics.
 ///
@@ -35,6 +54,12 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_of_a_task_comes_to_whoever_waits_for_it() {
+        assert_eq!(task("test", async { 7 }).await.unwrap(), 7);
+        assert!(task("test", async { panic!("expected by the test") }).await.unwrap_err().is_panic());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn work_that_panics_is_done_anew_a_second_later() {

@@ -29,6 +29,7 @@ use crate::{
         time::Mono,
     },
     lock::lock,
+    supervise,
 };
 
 /// Lifetime assumed of a token whose reply states none. Real tokens live 24 h.
@@ -169,7 +170,7 @@ impl Iam {
     fn ask_beside(self, login: Login, version: String) -> Shared<BoxFuture<'static, Given>> {
         let cut_off =
             problem(Trouble::CloudUnreachable, CloudMessage::default(), "the request was cut off", &version);
-        let task = tokio::spawn(async move {
+        let task = supervise::task("IAM", async move {
             let asked = AssertUnwindSafe(self.0.ask(&login, &version)).catch_unwind().await;
             asked.unwrap_or_else(|_| {
                 let text = "the request was cut off";

@@ -15,7 +15,7 @@ use super::{
     state::context::Context,
     watch::watch,
 };
-use crate::{engine::Mono, scope::Scope};
+use crate::{engine::Mono, scope::Scope, supervise};
 
 /// A watch ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub async fn run(
 ) -> Result<(), WatchError> {
     let namespaces = scope.watches();
     let (first_list, first_lists) = mpsc::unbounded_channel();
-    let listed = tokio::spawn(all_listed(namespaces.len(), first_lists, ready));
+    let listed = supervise::task("first lists", all_listed(namespaces.len(), first_lists, ready));
     let mut watches = JoinSet::new();
     for namespace in namespaces {
         let selector = scope.selector().clone();

@@ -37,7 +37,7 @@ use crate::{
     clock::Clock,
     engine::{InstanceId, account::outage::Outage, outcome::Trouble},
     lock::lock,
-    supervise::caught,
+    supervise::{self, caught},
 };
 
 /// Bound on the ids of scheduled looks that wait in a reader. All ids of an account may be due at once: without a bound
@@ -70,7 +70,7 @@ impl Reader {
         let outage = Arc::<Mutex<Outage>>::default();
         let fetcher = Arc::new(Fetcher::new(client, endpoint, project, source, rate_of, clock));
         let shared = outage.clone();
-        tokio::spawn(async move {
+        supervise::task("reader", async move {
             // A panic ends the looks that the worker had, each with a failure. The next worker serves those that come.
             while caught(Worker::new(fetcher.clone(), shared.clone()).run(&mut registered)).await.is_none() {
                 error!(task = "reader", "a task panicked; the reads under way have failed, and others go on");

@@ -12,7 +12,7 @@ use crate::{
     api::InstanceDeletion,
     engine::object::report::events::Event,
     metrics::{Counters, Registry, counters},
-    supervise::caught,
+    supervise::{self, caught},
 };
 
 /// Most events that wait to be published; further ones are dropped.
@@ -77,7 +77,7 @@ impl Events {
         let metrics = EventMetrics::default();
         let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(QUEUE);
         let counted = metrics.clone();
-        tokio::spawn(async move {
+        supervise::task("events", async move {
             let mut recorder = Recorder::new(client);
             while let Some((object, event)) = waiting.recv().await {
                 match caught(timeout(DEADLINE, recorder.publish(&event, &object))).await {

@@ -24,7 +24,7 @@ use crate::{
     },
     leadership::DepartureGuard,
     lock::lock,
-    supervise::caught,
+    supervise::{self, caught},
 };
 
 /// Claims the ids of a wave in this process and enters its calls as not sent, before the intent is written. Returns false and
@@ -87,7 +87,7 @@ pub fn start(
             credential: credential.clone(),
         };
         let departure = departure.clone();
-        tokio::spawn(async move {
+        supervise::task("delete call", async move {
             // A call that panics must not stay in flight for ever. Whether the request left is unknown then.
             let outcome = caught(call.make(departure)).await.unwrap_or_else(cut_off);
             if caught(async { call.ended(&outcome) }).await.is_none() {

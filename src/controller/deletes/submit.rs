@@ -25,6 +25,7 @@ use crate::{
     },
     leadership::DepartureGuard,
     lock::lock,
+    supervise::{self, caught},
 };
 
 /// What came of a wave.
@@ -130,8 +131,9 @@ pub fn wake_after(context: &Arc<Context>, handle: &ObjectHandle, answered: BoxFu
         return;
     }
     let (context, handle) = (context.clone(), handle.clone());
-    tokio::spawn(async move {
-        answered.await;
+    supervise::task("token", async move {
+        // Whatever became of the request, the object goes on.
+        let _ = caught(answered).await;
         lock(&handle.tracked).token_awaited = false;
         context.wake(&handle.key);
     });

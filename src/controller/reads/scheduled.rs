@@ -14,7 +14,7 @@ use crate::{
     },
     engine::{InstanceId, account::schedule::Watch, object::state::memory::LookEnd},
     lock::lock,
-    supervise::{AGAIN, caught},
+    supervise::{self, AGAIN, caught},
 };
 
 /// Enters the accepted instances of an object into the account's schedule, and starts the task that carries it out.
@@ -22,7 +22,7 @@ pub fn watch(context: &Arc<Context>, handle: &ObjectHandle, watch: &Watch) {
     let account = &handle.account;
     if account.schedule.watch(&handle.key, watch, context.clock.mono()) {
         let (context, account) = (context.clone(), account.clone());
-        tokio::spawn(async move {
+        supervise::task("schedule", async move {
             if caught(carry_out(context.clone(), account.clone())).await.is_none() {
                 error!(
                     task = "schedule",
