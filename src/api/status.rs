@@ -252,11 +252,11 @@ named! {
     /// Why an instance was given up.
     #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
     pub enum FailureReason {
-        /// The cloud refuses the deletion in the instance's present state.
+        /// The cloud refuses the deletion, although reads show the instance alive.
         Conflict,
         /// The cloud accepted the deletion, and it failed there.
         InstanceError,
-        /// The cloud calls the id invalid.
+        /// Given by earlier versions only: the cloud refused the id with a code that they took for a bad id.
         InvalidRequest,
         /// The cloud's replies accepted other ids of the calls and left this one out.
         NotAccepted,

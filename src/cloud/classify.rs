@@ -105,6 +105,7 @@ fn refusal(response: &HttpReply, sent: &[InstanceId]) -> Refusal {
     let code = response.code();
     let named = named(response, sent);
     let whole_batch = sent.len() > 1 && named.len() == sent.len();
+    let state_code = STATE_CODES.contains(&code.as_str());
     match (response.status.as_u16(), sent, named.is_empty()) {
         (409, _, false) => Refusal::Conflict(named),
         (409, [_], true) => Refusal::Conflict(sent.to_vec()),
@@ -113,10 +114,10 @@ fn refusal(response: &HttpReply, sent: &[InstanceId]) -> Refusal {
         (404, _, false) => Refusal::Missing(named),
         (404, [_], true) => Refusal::Missing(sent.to_vec()),
         (400, _, _) if code.starts_with("APIGW.") || starts_as_page(&response.body) => Refusal::Whole,
-        (400, _, false) if STATE_CODES.contains(&code.as_str()) => Refusal::Conflict(named),
-        (400, [_], true) if STATE_CODES.contains(&code.as_str()) => Refusal::Conflict(sent.to_vec()),
-        // A refusal that names all ids says no more than one that names none: the request may be at fault.
-        (400, _, false) if !whole_batch => Refusal::Invalid(named),
+        (400, [_], true) if state_code => Refusal::Conflict(sent.to_vec()),
+        // Each id was read alive lately. So whatever the code says of those that it names, their state is at fault. But a refusal
+        // that names all ids says no more than one that names none: the request may be at fault.
+        (400, _, false) if state_code || !whole_batch => Refusal::Conflict(named),
         (400 | 404, _, _) => Refusal::Unnamed,
         _ => Refusal::Whole,
     }

@@ -198,16 +198,14 @@ impl fmt::Display for CallOutcome {
 pub enum Refusal {
     /// Nothing: the account, the address or the request's form was refused, or the request never left.
     Whole,
-    /// One of several ids is bad, and the reply doesn't say which.
+    /// The reply names no id: the request is refused, or the state of one of its ids.
     Unnamed,
     /// One of several ids is in a state that allows no deletion, and the reply doesn't say which.
     UnnamedConflict,
     /// The service does not know these ids of the call. Perhaps they are gone.
     Missing(Vec<InstanceId>),
-    /// The present state of these ids of the call allows no deletion.
+    /// The reply names these ids of the call, and they were read alive: their present state allows no deletion.
     Conflict(Vec<InstanceId>),
-    /// The service calls these ids of the call bad.
-    Invalid(Vec<InstanceId>),
 }
 
 impl Refusal {
@@ -218,7 +216,6 @@ impl Refusal {
             Self::UnnamedConflict => Self::UnnamedConflict,
             Self::Missing(_) => Self::Missing(Vec::new()),
             Self::Conflict(_) => Self::Conflict(Vec::new()),
-            Self::Invalid(_) => Self::Invalid(Vec::new()),
         }
     }
 }
@@ -357,7 +354,7 @@ mod tests {
             refused(Refusal::Unnamed, form),
             refused(Refusal::UnnamedConflict, form),
             refused(Refusal::Missing(vec![id(1)]), form),
-            refused(Refusal::Invalid(vec![id(1)]), form),
+            refused(Refusal::Conflict(vec![id(1)]), form),
             CallOutcome::NotSent(Unsent::TooLate),
         ]
     }

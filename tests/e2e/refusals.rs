@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clouddc_simulator::{Fault, Operation, Stage as Moment};
 use harness::{Manifest, PROJECT, Stage, condition};
+use serde_json::json;
 
 use crate::{
     cloud_front::Front,
@@ -49,14 +50,53 @@ async fn c01_the_one_bad_id_of_fifty_is_found_in_thirteen_calls() {
     let fault = Fault::on(Operation::DeleteInstances).with_id(bad);
     stage.cloud.script(fault.reply_error(400, "iMetal.0001", "request parameter invalid/unsupported"));
     let _controller = stage.controller(&[]).unwrap();
-    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    stage.apply(&Manifest::new("retire", &ids).with("backoffLimitPerInstance", 0)).unwrap();
     let object = stage.wait_finished("retire");
     assert_eq!(object["status"]["phase"], "Failed");
     assert_eq!((count(&object, "Terminated"), phase_of(&object, bad)), (49, "Failed"));
-    assert_eq!(object["status"]["failures"][0]["reason"], "InvalidRequest");
+    let failure = &object["status"]["failures"][0];
+    assert_eq!((&failure["reason"], &failure["code"]), (&json!("Conflict"), &json!("iMetal.0001")));
     let calls = stage.calls();
     assert!(calls.len() <= 13, "{:?}", sizes(&calls));
     assert_eq!(stage.cloud.state(PROJECT, bad).unwrap(), "running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x17_an_id_that_reads_alive_is_sent_again_whatever_code_refuses_it() {
+    for (name, named) in [("unnamed", false), ("named", true)] {
+        let stage = stage(&format!("code-{name}")).await;
+        let ids = instances(&stage, 20);
+        let message = if named { format!("not now: [{}]", ids[4]) } else { "not now".to_owned() };
+        let fault = Fault::on(Operation::DeleteInstances).with_id(&ids[4]);
+        let fault = stage.cloud.script(fault.reply_error(400, "iMetal.0203", &message));
+        let _controller = stage.controller(&[]).unwrap();
+        stage.apply(&Manifest::new("retire", &ids).with("backoffLimitPerInstance", 40)).unwrap();
+        stage.wait("retire", "it is tried again alone", |object| {
+            let row = &object["status"]["instances"][4];
+            row["attempts"].as_u64() >= Some(2) && count(object, "Terminated") == 19
+        });
+        fault.remove();
+        assert_succeeded(&stage.wait_finished("retire"), 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x17_an_id_that_no_look_reads_is_named_and_never_sent() {
+    let stage = stage("no-look").await;
+    let ids = instances(&stage, 50);
+    let unread = &ids[31];
+    let gaps = stage.cloud.script(Fault::on(Operation::ListInstances).omit_id(unread));
+    let blank = Fault::on(Operation::ShowInstanceStatus).with_id(unread).reply_json(200, &json!({}));
+    let blank = stage.cloud.script(blank);
+    let _controller = stage.controller(&[]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    let object = stage.wait_reason("retire", "StateUnknown");
+    assert!(condition(&object, "Ready").2.contains(unread.as_str()), "{}", condition(&object, "Ready").2);
+    stage.wait("retire", "all others are gone", |object| count(object, "Terminated") == 49);
+    assert!(!named(&stage.calls()).contains_key(unread));
+    gaps.remove();
+    blank.remove();
+    assert_succeeded(&stage.wait_finished("retire"), 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,7 +104,7 @@ pub fn prepare<'a>(input: Input<'a>, memory: &'a mut Memory, call_history: &mut 
         call_history,
     );
 
-    let records = record::outcomes(&mut ledger, memory, now);
+    let records = record::outcomes(&mut ledger, memory);
     let outcomes = ledger.clone();
     let facts = Facts { spec, memory, calls: &calls, now, settings };
     let moved = record::observations(&mut ledger, &facts);
@@ -165,9 +165,9 @@ fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, passed: Option<Passed>) -> Cou
     if calling {
         let parts = memory.bisection.parts();
         if !memory.calls_in_flight() {
-            batches = batch::wave(&candidates, parts, batch_size, settings.parallel_calls);
+            batches = batch::wave(&candidates, &parts, batch_size, settings.parallel_calls);
         }
-        let calls = candidates.calls(parts, batch_size).min(settings.parallel_calls);
+        let calls = candidates.calls(&parts, batch_size).min(settings.parallel_calls);
         want = Some(Want { calls, ready: batches.len() }).filter(|want| want.calls > 0);
     }
     Course::Work(Box::new(OpenWork { passed, candidates, batches, want, batch_size }))
@@ -301,7 +301,7 @@ fn conclude_work(
     };
     if work.want.is_some() {
         let parts = memory.bisection.parts();
-        work.candidates.look_no_further(parts, looks, (work.batch_size, settings.parallel_calls));
+        work.candidates.look_no_further(&parts, looks, (work.batch_size, settings.parallel_calls));
     }
     let mut due = looks_due(&draft, facts, &work);
     if let Some(at) = answer.and_then(|answer| answer.asks_again(now.mono)) {

@@ -53,7 +53,7 @@ pub fn decide_invalid(
     }
     let ids: Vec<_> = status.instances.iter().filter_map(|row| InstanceId::parse(&row.id).ok()).collect();
     let mut ledger = Ledger::read(&ids, status);
-    let records = memory.map(|memory| record::outcomes(&mut ledger, memory, now)).unwrap_or_default();
+    let records = memory.map(|memory| record::outcomes(&mut ledger, memory)).unwrap_or_default();
     let mut events = memory.map(|memory| events::outcomes(memory, &records)).unwrap_or_default();
     let entered = Some(&ledger).filter(|_| !records.is_empty());
     let write = status::invalid_spec(why, entered, meta, status, now);

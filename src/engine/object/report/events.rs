@@ -99,7 +99,7 @@ fn told(number: u32, size: usize, outcome: &CallOutcome) -> Vec<(EventReason, St
             let what = match refusal {
                 Refusal::Whole => return Vec::new(),
                 Refusal::Unnamed | Refusal::UnnamedConflict => "without saying for which".to_owned(),
-                Refusal::Missing(ids) | Refusal::Conflict(ids) | Refusal::Invalid(ids) => {
+                Refusal::Missing(ids) | Refusal::Conflict(ids) => {
                     format!("for {} of them", ids.len())
                 }
             };
@@ -188,7 +188,7 @@ mod tests {
             "Batch 7 (3 instances) was refused for 1 of them (iMetal.0001: no); nothing was deleted by it";
         let lost = "The outcome of batch 7 (3 instances) is unknown (no); their states are read before anything is sent again";
         let one = vec![id(1)];
-        let table: [(CallOutcome, Vec<Said<'_>>); 11] = [
+        let table: [(CallOutcome, Vec<Said<'_>>); 10] = [
             (accepted(3, 0), vec![(false, "BatchAccepted", all)]),
             (accepted(2, 0), vec![(true, "BatchPartlyAccepted", some)]),
             (
@@ -201,8 +201,7 @@ mod tests {
             (refused(Refusal::Unnamed), vec![(true, "BatchRefused", unnamed)]),
             (refused(Refusal::UnnamedConflict), vec![(true, "BatchRefused", unnamed)]),
             (refused(Refusal::Missing(one.clone())), vec![(true, "BatchRefused", named)]),
-            (refused(Refusal::Conflict(one.clone())), vec![(true, "BatchRefused", named)]),
-            (refused(Refusal::Invalid(one)), vec![(true, "BatchRefused", named)]),
+            (refused(Refusal::Conflict(one)), vec![(true, "BatchRefused", named)]),
             (refused(Refusal::Whole), vec![]),
             (CallOutcome::NotSent(Unsent::TooLate), vec![]),
             (unknown, vec![(true, "BatchOutcomeUnknown", lost)]),

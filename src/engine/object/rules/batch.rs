@@ -61,7 +61,7 @@ pub fn candidates(ledger: &Ledger, facts: &Facts<'_>, batch_size: usize) -> Cand
     // While the calls of a wave run, the next wave is looked at and the one after it is lined up,
     // so that one write stores an outcome and the next intent.
     let enough = if facts.memory.calls_in_flight() { 2 * wave } else { wave };
-    let apart: HashSet<InstanceId> = facts.memory.bisection.parts().iter().flatten().copied().collect();
+    let apart: HashSet<InstanceId> = facts.memory.bisection.parts().into_iter().flatten().collect();
     let pending = |row: &Row| matches!(row.progress, Progress::Pending);
     let mut pending_left = ledger.rows.iter().filter(|row| pending(row)).count();
     for row_facts in facts.open_rows(ledger) {

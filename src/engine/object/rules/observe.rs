@@ -16,7 +16,6 @@ use crate::{
             outage::Evidence,
         },
         object::state::{
-            bisection::Finding,
             ledger::{Ledger, Progress},
             memory::Memory,
             spec::DeletionSpec,
@@ -80,7 +79,7 @@ fn observe_clocks(read: &LiveRead<'_>, memory: &mut Memory) {
     }
 }
 
-/// Takes ids that have ended, or that a look showed shutting down, out of the search for bad ids.
+/// Takes ids that have ended, or that a look showed shutting down, out of the bisection.
 fn observe_bisection(read: &LiveRead<'_>, memory: &mut Memory) {
     if !memory.bisection.active() {
         return;
@@ -90,9 +89,8 @@ fn observe_bisection(read: &LiveRead<'_>, memory: &mut Memory) {
     let rows = read.ledger.rows.iter().enumerate();
     let open = rows.filter(|(position, row)| !row.progress.ended() && !on_its_way(*position));
     let open = open.map(|(_, row)| row.id).collect();
-    if memory.bisection.observe(&open, read.evidence) == Finding::BadRequest {
-        memory.request_found_bad(None, read.now, read.settings);
-    }
+    let finding = memory.bisection.observe(&open, read.evidence);
+    memory.found(finding, None, read.now, read.settings);
 }
 
 /// Closes the gate for earlier looks while the spec allows no calls and when it changes, and notes

@@ -12,7 +12,7 @@ use crate::{
         outcome::{CallOutcome, Refusal},
         settings::Settings,
         state::{Live, Seen, StateText},
-        time::{Mono, Now},
+        time::Mono,
     },
 };
 
@@ -21,27 +21,14 @@ use crate::{
 ///
 /// Entering an outcome twice changes nothing: a write may have been applied although its reply was
 /// lost.
-pub fn outcomes(ledger: &mut Ledger, memory: &Memory, now: &Now) -> Vec<u32> {
+pub fn outcomes(ledger: &mut Ledger, memory: &Memory) -> Vec<u32> {
     let mut entered = Vec::new();
     for (number, call) in &memory.calls {
         let CallState::Ended { outcome, .. } = &call.state else { continue };
         entered.push(*number);
         enter(ledger, *number, call, outcome);
     }
-    if !memory.bisection.given_up().is_empty() {
-        given_up(ledger, memory, now);
-    }
     entered
-}
-
-/// Enters the ids that refusals showed to be bad.
-fn given_up(ledger: &mut Ledger, memory: &Memory, now: &Now) {
-    for position in 0..ledger.rows.len() {
-        let Some(row) = ledger.rows.get(position) else { continue };
-        if let Some((reason, message)) = memory.bisection.given_up().get(&row.id) {
-            ledger.fail(position, *reason, Some(message), now);
-        }
-    }
 }
 
 fn enter(ledger: &mut Ledger, number: u32, call: &OwnCall, outcome: &CallOutcome) {
@@ -178,11 +165,11 @@ fn shown(row_facts: &RowFacts<'_>, seen: &Seen, sent: Mono, facts: &Facts<'_>) -
     Shown::Progress { progress, used_attempt: unknown && after_call }
 }
 
-/// The attempts before a refused call that found the id missing, if the id now reads alive. The
-/// cloud then refused it for its state, which uses an attempt.
+/// The attempts before a call that was refused without a word about the state of the id, if the id
+/// now reads alive. The cloud then refused it for its state, which uses an attempt.
 fn alive_again(row: &Row, seen: &Seen, sent: Mono, memory: &Memory) -> Option<u32> {
     let refused = memory.refused.get(&row.id).filter(|refused| sent > refused.at)?;
-    refused.missing.filter(|_| matches!(seen, Seen::Live(_)))
+    refused.unexplained.filter(|_| matches!(seen, Seen::Live(_)))
 }
 
 /// Whether the instance is gone: two not-found reads in a row, `--settle` apart, both after the

@@ -1,31 +1,33 @@
-//! Bisection: finds the bad ids of a batch that the cloud refuses without naming them.
+//! Bisection: finds the ids for which the cloud refuses a batch without naming them.
 //!
-//! A refused batch is halved until each bad id is alone. A batch whose outcome stays unknown while
+//! A refused batch is halved until each such id is alone. A batch whose outcome stays unknown while
 //! other calls are accepted is halved too. All of this is memory only: after a restart the batch is
 //! sent whole, refused once more, and halved again.
+//!
+//! Each id of a call was read alive less than a minute before the call left. So an id that is
+//! refused alone, while the account's other calls are accepted, is in a state that allows no
+//! deletion now: it is sent again, alone, as often as attempts allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{
-    api::FailureReason,
-    engine::{
-        account::outage::Evidence, id::InstanceId, outcome::CloudMessage, settings::UNKNOWN_LIMIT, time::Mono,
-    },
+use crate::engine::{
+    account::outage::Evidence, id::InstanceId, outcome::CloudMessage, settings::UNKNOWN_LIMIT, time::Mono,
 };
 
-/// What is known of bad ids of one object.
+/// What is known of the refused batches of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bisection {
-    /// Ids that are sent apart from all others, each part in one call.
+    /// Parts of halved batches, each sent in one call.
     parts: Vec<Vec<InstanceId>>,
+    /// Ids that are sent alone, each with the number of accepted calls that the account had before
+    /// the one that proves its request good.
+    alone: BTreeMap<InstanceId, u64>,
     /// The refused batch that is being halved. Only one at a time: if its request is bad, so is
     /// that of any other.
     halved: Option<HalvedBatch>,
     /// Ids of other refused batches. They are sent again, whole, once the batch in `halved` is
     /// resolved.
     waiting: BTreeSet<InstanceId>,
-    /// Ids given up, and what the cloud said of each.
-    given_up: BTreeMap<InstanceId, (FailureReason, CloudMessage)>,
     /// How often a call that names the id was left unknown while other calls were accepted.
     unknown: BTreeMap<InstanceId, Unknown>,
     /// How many accepted calls the account had when the request was found bad.
@@ -39,8 +41,8 @@ pub struct Bisection {
 struct HalvedBatch {
     /// Ids that were only refused in a call of several ids.
     untested: BTreeSet<InstanceId>,
-    /// Ids that were refused alone, and what the cloud said.
-    refused_alone: BTreeMap<InstanceId, CloudMessage>,
+    /// Ids that were refused alone.
+    refused_alone: BTreeMap<InstanceId, RefusedAlone>,
     /// How many accepted calls the account had when the batch was refused. A later one proves that
     /// the request as such is good.
     accepted_before: u64,
@@ -58,36 +60,56 @@ struct Unknown {
     accepted: u64,
 }
 
+/// The refusal of a call that named one id alone, and did not say why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RefusedAlone {
+    /// Attempts of the id that were recorded before the call.
+    pub attempts: u32,
+    /// What the cloud said.
+    pub message: CloudMessage,
+}
+
 /// What the calls so far show of a refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing against the request: smaller calls tell which ids are bad.
+    /// Nothing against the request: smaller calls tell for which ids it is refused.
     Open,
-    /// The request is bad, not its ids. No id is given up, and no batch is halved.
+    /// The request is bad, not its ids. No id uses an attempt, and no batch is halved.
     BadRequest,
+    /// The request is good, and the cloud refuses these ids. They were read alive, so their state
+    /// allows no deletion now.
+    Conflicts(BTreeMap<InstanceId, RefusedAlone>),
 }
 
 impl Bisection {
     /// The number of ids that are kept, each as often as it is.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Self { parts, halved, waiting, given_up, unknown, bad_request_at: _, learned: _ } = self;
+        let Self { parts, alone, halved, waiting, unknown, bad_request_at: _, learned: _ } = self;
         let halved = halved.iter().map(|halved| halved.untested.len() + halved.refused_alone.len());
         parts.iter().map(Vec::len).chain(halved).sum::<usize>()
+            + alone.len()
             + waiting.len()
-            + given_up.len()
             + unknown.len()
     }
 
-    /// Notes that a call was refused without names. An accepted call of the account since `recent`
-    /// proves that the request of a batch of one is good.
+    /// Notes that a call was refused without names; `attempts` are those of its first id before
+    /// the call. An accepted call of the account since `recent` proves that the request of a batch
+    /// of one is good.
     pub fn refused(
         &mut self,
         ids: &[InstanceId],
-        message: &CloudMessage,
+        (attempts, message): (u32, &CloudMessage),
         evidence: Evidence,
         recent: Mono,
     ) -> Finding {
+        let refusal = || RefusedAlone { attempts, message: message.clone() };
+        if let [id] = ids
+            && let Some(accepted_before) = self.alone.get(id).copied()
+            && evidence.accepted > accepted_before
+        {
+            return self.judge([(*id, refusal())].into(), accepted_before, evidence);
+        }
         if self.bad_request_at == Some(evidence.accepted) {
             return Finding::BadRequest;
         }
@@ -99,13 +121,14 @@ impl Bisection {
             }
             (Some(halved), [id]) => {
                 halved.untested.remove(id);
-                halved.refused_alone.insert(*id, message.clone());
+                halved.refused_alone.insert(*id, refusal());
                 self.leave_parts(ids);
             }
             (None, [id]) => {
                 self.leave_parts(ids);
-                let refused_alone = BTreeMap::from([(*id, message.clone())]);
-                return self.judge(refused_alone, evidence.since(recent), evidence);
+                let lately = u64::from(evidence.since(recent));
+                let accepted_before = evidence.accepted.saturating_sub(lately);
+                return self.judge([(*id, refusal())].into(), accepted_before, evidence);
             }
             (Some(_), _) => self.halve(ids),
             (None, _) => {
@@ -134,6 +157,7 @@ impl Bisection {
     pub fn accepted(&mut self, ids: &[InstanceId], size: usize, evidence: Evidence) -> Finding {
         self.leave_parts(ids);
         for id in ids {
+            self.alone.remove(id);
             self.unknown.remove(id);
         }
         if let Some(halved) = &mut self.halved {
@@ -145,9 +169,9 @@ impl Bisection {
         self.conclude(evidence)
     }
 
-    /// Ends the bisection: no call is made any more. Ids that were given up stay so.
+    /// Ends the bisection: no call is made any more.
     pub fn stop(&mut self) {
-        *self = Self { given_up: std::mem::take(&mut self.given_up), ..Self::default() };
+        *self = Self::default();
     }
 
     /// Notes that a refusal named these ids of a call, and by that said something about each of
@@ -156,11 +180,6 @@ impl Bisection {
         self.leave_parts(named);
         self.resolve(|id| named.contains(id));
         self.conclude(evidence)
-    }
-
-    /// Gives an id up.
-    pub fn give_up(&mut self, id: InstanceId, reason: FailureReason, message: CloudMessage) {
-        self.given_up.insert(id, (reason, message));
     }
 
     /// Notes that the outcome of a call is unknown.
@@ -191,7 +210,8 @@ impl Bisection {
     /// Whether a batch is being halved, or ids are sent apart.
     #[must_use]
     pub fn active(&self) -> bool {
-        !self.parts.is_empty() || self.halved.is_some() || !self.waiting.is_empty()
+        let sent_apart = !self.parts.is_empty() || !self.alone.is_empty();
+        sent_apart || self.halved.is_some() || !self.waiting.is_empty()
     }
 
     /// Takes note of the ids that have not ended and that no look showed shutting down. What is
@@ -201,6 +221,7 @@ impl Bisection {
             part.retain(|id| open.contains(id));
         }
         self.parts.retain(|part| !part.is_empty());
+        self.alone.retain(|id, _| open.contains(id));
         self.waiting.retain(|id| open.contains(id));
         self.resolve(|id| !open.contains(id));
         self.conclude(evidence)
@@ -234,30 +255,31 @@ impl Bisection {
             }
             return Finding::Open;
         }
-        self.judge(halved.refused_alone, evidence.accepted > halved.accepted_before, evidence)
+        self.judge(halved.refused_alone, halved.accepted_before, evidence)
     }
 
-    /// Gives up ids that were refused alone, if the request is proven good.
+    /// Judges refusals of ids alone: an accepted call more than `accepted_before` proves that the
+    /// request is good.
     fn judge(
         &mut self,
-        refused_alone: BTreeMap<InstanceId, CloudMessage>,
-        request_is_good: bool,
+        refused_alone: BTreeMap<InstanceId, RefusedAlone>,
+        accepted_before: u64,
         evidence: Evidence,
     ) -> Finding {
-        if !request_is_good {
+        if evidence.accepted <= accepted_before {
             self.bad_request_at = Some(evidence.accepted);
             return Finding::BadRequest;
         }
-        for (id, message) in refused_alone {
-            self.give_up(id, FailureReason::InvalidRequest, message);
-        }
-        Finding::Open
+        // Among other ids each would have its call refused.
+        self.alone.extend(refused_alone.keys().map(|id| (*id, accepted_before)));
+        Finding::Conflicts(refused_alone)
     }
 
     /// Ids that are sent apart, each part in one call.
     #[must_use]
-    pub fn parts(&self) -> &[Vec<InstanceId>] {
-        &self.parts
+    pub fn parts(&self) -> Vec<Vec<InstanceId>> {
+        let alone = self.alone.keys().map(|id| vec![*id]);
+        self.parts.iter().cloned().chain(alone).collect()
     }
 
     /// Whether an id waits until the halved batch is resolved.
@@ -265,12 +287,6 @@ impl Bisection {
     pub fn holds(&self, id: InstanceId) -> bool {
         let alone = |halved: &HalvedBatch| halved.refused_alone.contains_key(&id);
         self.waiting.contains(&id) || self.halved.as_ref().is_some_and(alone)
-    }
-
-    /// Ids given up, with the reason and what the cloud said.
-    #[must_use]
-    pub fn given_up(&self) -> &BTreeMap<InstanceId, (FailureReason, CloudMessage)> {
-        &self.given_up
     }
 
     /// A batch size that the endpoint accepts, if it was found to refuse a larger one and nobody
@@ -287,238 +303,4 @@ impl Bisection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ids(n: usize) -> Vec<InstanceId> {
-        (1..=n).map(|i| InstanceId::from_u128(i as u128)).collect()
-    }
-
-    /// Sends a batch, and the parts that it is halved into, to a cloud that refuses a call without
-    /// names if `refuses` says so. Returns the number of calls and how it ended.
-    fn bisect(
-        bisection: &mut Bisection,
-        batch: &[InstanceId],
-        refuses: impl Fn(&[InstanceId]) -> bool,
-    ) -> (usize, Finding) {
-        let mut evidence = Evidence::default();
-        let mut to_send = vec![batch.to_vec()];
-        let (mut calls, mut last) = (0, Finding::Open);
-        while let Some(call) = to_send.pop() {
-            calls += 1;
-            last = if refuses(&call) {
-                bisection.refused(&call, &CloudMessage::default(), evidence, Mono::START)
-            } else {
-                evidence.accepted += 1;
-                evidence.last = Some(Mono::START);
-                bisection.accepted(&call, call.len(), evidence)
-            };
-            to_send = bisection.parts().to_vec();
-        }
-        (calls, last)
-    }
-
-    #[test]
-    fn c01_one_bad_id_costs_at_most_13_calls_at_each_position() {
-        for size in 2..=50 {
-            for bad in 0..size {
-                let all = ids(size);
-                let mut bisection = Bisection::default();
-                let (calls, _) = bisect(&mut bisection, &all, |call| call.contains(&all[bad]));
-                assert!(calls <= 13, "{calls} calls for position {bad} of {size}");
-                let found: Vec<_> = bisection.given_up().keys().copied().collect();
-                assert_eq!(found, [all[bad]]);
-                assert_eq!(bisection.take_learned(), None, "it was an id, not the size");
-            }
-        }
-    }
-
-    #[test]
-    fn c01_two_and_three_bad_ids_are_all_found_and_no_other() {
-        let all = ids(50);
-        for bad in [vec![0, 1], vec![0, 49], vec![24, 25], vec![3, 17, 44], vec![0, 1, 2]] {
-            let bad: Vec<_> = bad.into_iter().map(|position| all[position]).collect();
-            let mut bisection = Bisection::default();
-            let (calls, _) = bisect(&mut bisection, &all, |call| call.iter().any(|id| bad.contains(id)));
-            assert!(calls <= 1 + 12 * bad.len(), "{calls}");
-            assert!(bisection.given_up().keys().eq(&bad), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn c01_a_bad_request_is_no_bad_id_and_is_found_once() {
-        for size in [1, 2, 7, 50] {
-            let all = ids(size);
-            let mut bisection = Bisection::default();
-            let (calls, end) = bisect(&mut bisection, &all, |_| true);
-            assert_eq!((calls, end), (2 * size - 1, Finding::BadRequest), "{size}");
-            assert!(bisection.given_up().is_empty(), "nothing is marked");
-            let (calls, end) = bisect(&mut bisection, &all, |_| true);
-            assert_eq!((calls, end), (1, Finding::BadRequest), "no other batch is split");
-            // An accepted call of the account proves that it was not the request.
-            let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-            bisection.refused(&all, &CloudMessage::default(), evidence, Mono::START);
-            assert_eq!(bisection.parts().is_empty(), size == 1, "{size}");
-        }
-    }
-
-    #[test]
-    fn a_batch_of_one_is_bad_only_if_the_account_had_a_call_accepted_lately() {
-        let recent = Mono::at(std::time::Duration::from_secs(100));
-        let before = Mono::at(std::time::Duration::from_secs(99));
-        for (last, end, marked) in [
-            (None, Finding::BadRequest, 0),
-            (Some(before), Finding::BadRequest, 0),
-            (Some(recent), Finding::Open, 1),
-        ] {
-            let mut bisection = Bisection::default();
-            let evidence = Evidence { accepted: 3, last };
-            assert_eq!(
-                bisection.refused(&ids(1), &CloudMessage::default(), evidence, recent),
-                end,
-                "{last:?}"
-            );
-            assert_eq!(bisection.given_up().len(), marked, "{last:?}");
-        }
-    }
-
-    #[test]
-    fn c02_a_smaller_size_that_is_accepted_throughout_is_learned() {
-        let all = ids(50);
-        let mut bisection = Bisection::default();
-        let (_, _) = bisect(&mut bisection, &all, |call| call.len() > 20);
-        assert_eq!(bisection.take_learned(), Some(13));
-        assert_eq!(bisection.take_learned(), None);
-        assert!(bisection.given_up().is_empty());
-    }
-
-    #[test]
-    fn other_refused_batches_wait_for_the_one_that_is_halved() {
-        let all = ids(100);
-        let (first, second) = all.split_at(50);
-        let mut bisection = Bisection::default();
-        let evidence = Evidence::default();
-        bisection.refused(first, &CloudMessage::default(), evidence, Mono::START);
-        bisection.refused(second, &CloudMessage::default(), evidence, Mono::START);
-        assert!(second.iter().all(|id| bisection.holds(*id)));
-        assert_eq!(bisection.parts().len(), 2, "of the first alone");
-        let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-        bisection.accepted(&first[..25], 25, evidence);
-        bisection.accepted(&first[25..], 25, evidence);
-        assert!(!second.iter().any(|id| bisection.holds(*id)), "the first batch is resolved");
-    }
-
-    #[test]
-    fn an_outcome_left_unknown_five_times_while_others_are_accepted_is_halved_and_an_outage_is_not() {
-        let batch = ids(2);
-        let mut bisection = Bisection::default();
-        let mut evidence = Evidence::default();
-        for _ in 0..20 {
-            bisection.unknown(&batch, evidence);
-        }
-        assert!(bisection.parts().is_empty(), "nothing was accepted in between: the cloud was out");
-        for _ in 0..3 {
-            evidence.accepted += 1;
-            bisection.unknown(&batch, evidence);
-        }
-        assert!(bisection.parts().is_empty());
-        evidence.accepted += 1;
-        assert!(!bisection.active());
-        bisection.unknown(&batch, evidence);
-        assert_eq!(bisection.parts(), [vec![batch[0]], vec![batch[1]]]);
-        assert!(bisection.active());
-        for _ in 0..5 {
-            assert!(!bisection.too_often_unknown(batch[0]));
-            evidence.accepted += 1;
-            bisection.unknown(&batch[..1], evidence);
-        }
-        assert!(bisection.too_often_unknown(batch[0]));
-        assert!(!bisection.too_often_unknown(batch[1]));
-    }
-
-    #[test]
-    fn an_earlier_acceptance_proves_nothing_about_a_batch_of_several() {
-        let recent = Mono::at(std::time::Duration::from_secs(100));
-        let evidence = Evidence { accepted: 3, last: Some(recent) };
-        let batch = ids(2);
-        let mut bisection = Bisection::default();
-        let mut refused =
-            |ids: &[InstanceId]| bisection.refused(ids, &CloudMessage::default(), evidence, recent);
-        assert_eq!(refused(&batch), Finding::Open);
-        assert_eq!(refused(&batch[..1]), Finding::Open);
-        assert_eq!(refused(&batch[1..]), Finding::BadRequest, "nothing was accepted since the first refusal");
-        assert!(bisection.given_up().is_empty());
-    }
-
-    #[test]
-    fn c02_only_whole_calls_of_the_batch_itself_teach_a_size() {
-        let all = ids(90);
-        let (batch, foreign) = all.split_at(50);
-        let accepted = |n| Evidence { accepted: n, last: Some(Mono::START) };
-        let mut bisection = Bisection::default();
-        bisection.refused(batch, &CloudMessage::default(), accepted(0), Mono::START);
-        bisection.accepted(foreign, foreign.len(), accepted(1));
-        bisection.accepted(&batch[..25], 25, accepted(2));
-        bisection.accepted(&batch[25..], 25, accepted(3));
-        assert_eq!(bisection.take_learned(), Some(25), "not 40");
-
-        let mut bisection = Bisection::default();
-        bisection.refused(&batch[..4], &CloudMessage::default(), accepted(0), Mono::START);
-        bisection.accepted(&batch[..1], 2, accepted(1));
-        for n in 1..4 {
-            bisection.accepted(&batch[n..=n], 1, accepted(2));
-        }
-        assert_eq!(
-            bisection.take_learned(),
-            Some(1),
-            "a call of two that returned one says nothing about two"
-        );
-    }
-
-    #[test]
-    fn a_bisection_that_is_stopped_keeps_only_the_ids_given_up() {
-        let all = ids(4);
-        let mut bisection = Bisection::default();
-        bisection.give_up(all[3], FailureReason::Conflict, CloudMessage::default());
-        bisection.refused(&all[..2], &CloudMessage::default(), Evidence::default(), Mono::START);
-        bisection.refused(&all[2..3], &CloudMessage::default(), Evidence::default(), Mono::START);
-        assert!(bisection.active() && bisection.holds(all[2]) && !bisection.parts().is_empty());
-        bisection.stop();
-        assert!(!bisection.active() && !bisection.holds(all[2]) && bisection.parts().is_empty());
-        assert_eq!(bisection.given_up().keys().copied().collect::<Vec<_>>(), [all[3]]);
-    }
-
-    #[test]
-    fn ids_with_better_knowledge_leave_the_bisection() {
-        let all = ids(6);
-        let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-        let mut bisection = Bisection::default();
-        bisection.refused(&all[..4], &CloudMessage::default(), Evidence::default(), Mono::START);
-        bisection.refused(&all[4..], &CloudMessage::default(), Evidence::default(), Mono::START);
-        let open = [all[0], all[2], all[4]].into();
-        assert_eq!(bisection.observe(&open, evidence), Finding::Open);
-        assert_eq!(bisection.parts(), [vec![all[0]], vec![all[2]]]);
-        assert!(bisection.holds(all[4]) && !bisection.holds(all[5]));
-        // Of what is left one is accepted and one is gone: the batch is resolved, and no size is
-        // learned from it.
-        bisection.accepted(&all[..1], 1, evidence);
-        assert!(bisection.active());
-        bisection.observe(&[all[4]].into(), evidence);
-        assert!(!bisection.active());
-        assert_eq!(bisection.take_learned(), None);
-    }
-
-    #[test]
-    fn an_id_that_a_refusal_names_is_not_tested_and_an_id_refused_alone_waits() {
-        let all = ids(3);
-        let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-        let mut bisection = Bisection::default();
-        bisection.refused(&all, &CloudMessage::default(), Evidence::default(), Mono::START);
-        bisection.refused(&all[..1], &CloudMessage::default(), evidence, Mono::START);
-        assert!(bisection.holds(all[0]), "until the others are tested");
-        assert_eq!(bisection.named(&all[1..2], evidence), Finding::Open);
-        bisection.accepted(&all[2..], 1, evidence);
-        assert_eq!(bisection.given_up().keys().copied().collect::<Vec<_>>(), [all[0]]);
-        assert!(!bisection.active());
-    }
-}
+mod tests;

@@ -100,9 +100,9 @@ pub struct RefusedId {
     pub at: Mono,
     /// The id is not sent again before this.
     pub until: Mono,
-    /// If the service did not know the id: the attempts before the call. One more is used if the id
-    /// then reads alive.
-    pub missing: Option<u32>,
+    /// If the cloud did not say that the state is at fault: the attempts before the call. One more
+    /// is used if the id then reads alive.
+    pub unexplained: Option<u32>,
     /// What the cloud said.
     pub message: CloudMessage,
 }
@@ -172,7 +172,7 @@ pub struct Memory {
     pub ends_written: Option<Mono>,
     /// Refusals that concerned one id each.
     pub refused: BTreeMap<InstanceId, RefusedId>,
-    /// The search for bad ids in refused batches.
+    /// The search for the ids of refused batches that the cloud refuses.
     pub bisection: Bisection,
     /// The moments after which no new call is made.
     pub deadlines: Deadlines,

@@ -266,12 +266,7 @@ impl Model {
         }
         if budget.refusals > 0 {
             outcomes.extend((1..=all).map(Outcome::Conflict));
-            outcomes.extend([
-                Outcome::UnnamedConflict,
-                Outcome::Unnamed,
-                Outcome::Invalid(1),
-                Outcome::Throttled,
-            ]);
+            outcomes.extend([Outcome::UnnamedConflict, Outcome::Unnamed, Outcome::Throttled]);
         }
         outcomes
     }

@@ -139,10 +139,8 @@ fn spend(world: &mut World, c: usize, outcome: Outcome) {
         Outcome::Fails { .. } => budget.lost_calls -= 1,
         Outcome::Missing(_) => {}
         Outcome::Unnamed if bad => {}
-        Outcome::Conflict(_)
-        | Outcome::UnnamedConflict
-        | Outcome::Unnamed
-        | Outcome::Invalid(_)
-        | Outcome::Throttled => budget.refusals -= 1,
+        Outcome::Conflict(_) | Outcome::UnnamedConflict | Outcome::Unnamed | Outcome::Throttled => {
+            budget.refusals -= 1;
+        }
     }
 }

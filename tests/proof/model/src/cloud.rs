@@ -36,8 +36,6 @@ pub enum Outcome {
     UnnamedConflict,
     /// 400 naming none.
     Unnamed,
-    /// 400 naming these.
-    Invalid(u8),
     /// 429.
     Throttled,
 }
@@ -101,7 +99,6 @@ impl Model {
             Outcome::Conflict(mask) => whole(Refusal::Conflict(engine_ids(mask)), form),
             Outcome::UnnamedConflict => whole(Refusal::UnnamedConflict, form),
             Outcome::Unnamed => whole(Refusal::Unnamed, form),
-            Outcome::Invalid(mask) => whole(Refusal::Invalid(engine_ids(mask)), form),
             Outcome::Throttled => whole(Refusal::Whole, Trouble::Throttled { retry_after: None }),
         };
         if let CallState::Wire { left } = world.calls[c].state {

@@ -118,7 +118,7 @@ fn a_read_that_shows_it_shutting_down_is_an_acceptance_by_some_process() {
 fn a_refused_id_waits_for_its_backoff_and_for_a_read_after_the_refusal() {
     let until = then() + Duration::from_secs(9);
     let mut case = Case::pending();
-    let refused = RefusedId { at: then(), until, missing: None, message: CloudMessage::default() };
+    let refused = RefusedId { at: then(), until, unexplained: None, message: CloudMessage::default() };
     case.memory.refused.insert(case.id(), refused);
     let before = just_before(until);
     let mut case = case.seen(Live::Running, then());

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::engine::{
-    Mono,
+    Mono, Now,
     id::InstanceId,
     object::{
         state::memory::RefusedId,
@@ -17,7 +17,7 @@ const NOW: Now = Now { mono: Mono::START, wall: Timestamp::UNIX_EPOCH };
 
 impl Case {
     fn outcomes(&mut self) -> Vec<u32> {
-        outcomes(&mut self.ledger, &self.memory, &NOW)
+        outcomes(&mut self.ledger, &self.memory)
     }
 
     fn observations(&mut self) -> bool {
@@ -157,7 +157,7 @@ fn a_missing_id_that_reads_alive_after_its_refusal_used_an_attempt() {
     let run = |seen, sent, attempts| {
         let mut case = Case::new(submitted()).read(seen, sent);
         let refused =
-            RefusedId { at: then(), until: then(), missing: Some(1), message: CloudMessage::default() };
+            RefusedId { at: then(), until: then(), unexplained: Some(1), message: CloudMessage::default() };
         case.memory.refused.insert(case.spec.ids[0], refused);
         case.ledger.rows[0].attempts = attempts;
         (case.observations(), case.row().attempts)

@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::{CallEnd, CallState, Memory, OwnCall, RefusedId};
-use crate::{
-    api::FailureReason,
-    engine::{
-        backoff::backoff,
-        id::InstanceId,
-        object::state::{bisection::Finding, blocker::blocker, ledger::Ledger, wave::Wave},
-        outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
-        settings::{BATCH_SIZE, Settings},
-        time::{Mono, Now},
+use crate::engine::{
+    backoff::backoff,
+    id::InstanceId,
+    object::state::{
+        bisection::{Finding, RefusedAlone},
+        blocker::blocker,
+        ledger::Ledger,
+        wave::Wave,
     },
+    outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
+    settings::{BATCH_SIZE, Settings},
+    time::{Mono, Now},
 };
 
 impl Memory {
@@ -94,12 +96,38 @@ impl Memory {
             }
             CallOutcome::NotSent(_) => Finding::Open,
         };
-        if found == Finding::BadRequest {
-            let message = match outcome {
-                CallOutcome::Refused { message, .. } => Some(message.clone()),
-                CallOutcome::Accepted { .. } | CallOutcome::Unknown { .. } | CallOutcome::NotSent(_) => None,
-            };
-            self.request_found_bad(message, now, end.settings);
+        let message = match outcome {
+            CallOutcome::Refused { message, .. } => Some(message),
+            CallOutcome::Accepted { .. } | CallOutcome::Unknown { .. } | CallOutcome::NotSent(_) => None,
+        };
+        self.found(found, message, now, end.settings);
+    }
+
+    /// Enters what the bisection has found. `message` is what the cloud said to the last call.
+    pub(in crate::engine::object) fn found(
+        &mut self,
+        finding: Finding,
+        message: Option<&CloudMessage>,
+        now: &Now,
+        settings: &Settings,
+    ) {
+        // A bad request is retried slowly, without jitter; ids that are sent alone are few.
+        let random = 0;
+        match finding {
+            Finding::Open => {}
+            Finding::BadRequest => {
+                let message = message.cloned().unwrap_or_default();
+                let before = self.call_trouble.as_ref();
+                let blocker = blocker(Trouble::RequestRefused, message, before, None, now, settings, random);
+                self.call_trouble = Some(blocker);
+            }
+            Finding::Conflicts(ids) => {
+                for (id, RefusedAlone { attempts, message }) in ids {
+                    let wait = backoff(attempts, settings.retry_min, settings.retry_max, random);
+                    let (at, until) = (now.mono, now.mono + wait);
+                    self.refused.insert(id, RefusedId { at, until, unexplained: Some(attempts), message });
+                }
+            }
         }
     }
 
@@ -124,7 +152,8 @@ impl Memory {
             Refusal::Whole => Finding::Open,
             Refusal::Unnamed => {
                 let recent = Mono::at(now.mono.since_start().saturating_sub(settings.retry_max));
-                self.bisection.refused(&ids, message, evidence, recent)
+                let attempts = ids.first().map_or(0, attempts);
+                self.bisection.refused(&ids, (attempts, message), evidence, recent)
             }
             Refusal::UnnamedConflict => {
                 self.bisection.halve(&ids);
@@ -135,7 +164,7 @@ impl Memory {
                     let refused = RefusedId {
                         at: now.mono,
                         until: until(halvings),
-                        missing: None,
+                        unexplained: None,
                         message: message.clone(),
                     };
                     self.refused.insert(*id, refused);
@@ -146,16 +175,9 @@ impl Memory {
                 let missing = matches!(refusal, Refusal::Missing(_));
                 for id in named {
                     let before = attempts(id);
-                    let missing = missing.then_some(before);
-                    let refused =
-                        RefusedId { at: now.mono, until: until(before), missing, message: message.clone() };
+                    let (unexplained, message) = (missing.then_some(before), message.clone());
+                    let refused = RefusedId { at: now.mono, until: until(before), unexplained, message };
                     self.refused.insert(*id, refused);
-                }
-                self.bisection.named(named, evidence)
-            }
-            Refusal::Invalid(named) => {
-                for id in named {
-                    self.bisection.give_up(*id, FailureReason::InvalidRequest, message.clone());
                 }
                 self.bisection.named(named, evidence)
             }
@@ -172,20 +194,6 @@ impl Memory {
         let before = self.call_trouble.as_ref();
         self.call_trouble =
             Some(blocker(trouble, message, before, version, end.now, end.settings, end.random));
-    }
-
-    pub(in crate::engine::object) fn request_found_bad(
-        &mut self,
-        message: Option<CloudMessage>,
-        now: &Now,
-        settings: &Settings,
-    ) {
-        let message = message.unwrap_or_default();
-        // A bad request is retried slowly, without jitter.
-        let random = 0;
-        let before = self.call_trouble.as_ref();
-        let blocker = blocker(Trouble::RequestRefused, message, before, None, now, settings, random);
-        self.call_trouble = Some(blocker);
     }
 
     /// Whether the object waits until its Secret changes, or also for that.

@@ -258,7 +258,7 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
         };
         end(&mut case, &outcome);
         let refused = &case.memory.refused[&InstanceId::from_u128(1)];
-        assert_eq!((refused.at, refused.missing), (then(), None));
+        assert_eq!((refused.at, refused.unexplained), (then(), None));
         (refused.until - then()).as_millis()
     };
     assert_eq!([50, 25, 12, 6, 3, 2].map(waits), [500, 1000, 2000, 4000, 8000, 8000]);
@@ -266,7 +266,8 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
 
 #[test]
 fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
-    let refused = || RefusedId { at: then(), until: then(), missing: None, message: CloudMessage::default() };
+    let refused =
+        || RefusedId { at: then(), until: then(), unexplained: None, message: CloudMessage::default() };
     let whole = CallOutcome::Refused {
         refusal: Refusal::Whole,
         trouble: Trouble::Throttled { retry_after: None },
