@@ -128,9 +128,9 @@ pub struct InstanceDeletionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
 
-    /// What becomes of an id that the cloud never knew: Succeed (it is gone, as declared) or Fail (it is a mistake in the
-    /// manifest). An id that was accepted for deletion and then disappears is gone under both. An absent field means
-    /// Succeed.
+    /// What becomes of an id that the cloud does not know before a call names it: Succeed (it is gone, as declared) or Fail
+    /// (it is a mistake in the manifest). An id that was accepted for deletion, or seen shutting down, and then disappears
+    /// is gone under both. An absent field means Succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_found_policy: Option<NotFoundPolicy>,
 

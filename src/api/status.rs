@@ -217,7 +217,8 @@ pub struct InstanceStatus {
     /// True while the outcome of a further call for an accepted instance is not recorded yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resent: Option<bool>,
-    /// State that the cloud reported last, where the phase doesn't imply it.
+    /// State that the cloud reported last, where the phase doesn't imply it; of a NotFound instance that no call named, the
+    /// state in which it was seen before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub cloud_state: Option<String>,
@@ -260,7 +261,7 @@ named! {
         InvalidRequest,
         /// The cloud's replies accepted other ids of the calls and left this one out.
         NotAccepted,
-        /// The cloud never knew it, and the policy calls that a failure.
+        /// The cloud does not know it, no call deleted it, and the policy calls that a failure.
         NotFound,
         /// No reply ever told the outcome of its calls; it may still end at the cloud.
         OutcomeUnknown,

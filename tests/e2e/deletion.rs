@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clouddc_simulator::{EndTime, Fault, Operation, Options, Stage as Moment};
-use harness::{Manifest, condition, until};
+use harness::{Manifest, PROJECT, condition, until};
 use serde_json::Value;
 
 use crate::support::{assert_succeeded, count, each_once, instances, options, sizes, stage, stage_with};
@@ -153,6 +153,29 @@ async fn nothing_found_is_said_and_nothing_is_sent() {
         events.contains("NothingFound").then_some(events)
     });
     assert!(events.contains("Check region and project"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x18_what_was_seen_on_its_way_and_is_gone_was_known_also_to_a_successor() {
+    let stage = stage_with("seen", Options { end: EndTime::Never, ..options() }).await;
+    let ids = instances(&stage, 3);
+    for id in &ids {
+        stage.cloud.set_state(PROJECT, id, "shutting-down");
+    }
+    let controller = stage.controller(&[]).unwrap();
+    stage.apply(&Manifest::new("retire", &ids)).unwrap();
+    stage.wait("retire", "all seen on their way", |object| count(object, "Accepted") == 3);
+    drop(controller);
+    for id in &ids {
+        stage.cloud.remove(PROJECT, id);
+    }
+    let _successor = stage.controller(&[]).unwrap();
+    let object = stage.wait_finished("retire");
+    assert_eq!(count(&object, "NotFound"), 3);
+    assert_eq!(condition(&object, "Ready").1, "AllTerminated");
+    let message = condition(&object, "Ready").2;
+    assert_eq!(message, "All 3 instances are gone, 3 of them not found at the cloud");
+    assert!(stage.calls().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use crate::{
         object::state::{
             ledger::{Ledger, Progress, Row, count},
             memory::{CallState, Memory, OwnCall},
+            observations::Found,
         },
         outcome::{CallOutcome, Refusal},
         settings::Settings,
@@ -102,7 +103,7 @@ pub fn observations(ledger: &mut Ledger, facts: &Facts<'_>) -> bool {
         let Some((seen, sent)) = &row_facts.observation.last else { continue };
         let shown = shown(&row_facts, seen, *sent, facts);
         let alive_again = alive_again(row_facts.row, seen, *sent, facts.memory);
-        let seen = seen.clone();
+        let (seen, found) = (seen.clone(), row_facts.observation.found);
         if matches!(shown, Shown::NeverKnown) {
             ledger.fail(position, FailureReason::NotFound, None, facts.now);
             moved = true;
@@ -111,8 +112,13 @@ pub fn observations(ledger: &mut Ledger, facts: &Facts<'_>) -> bool {
         let Some(row) = ledger.rows.get_mut(position) else { continue };
         if let Shown::Progress { progress, used_attempt } = shown {
             row.attempts += u32::from(used_attempt);
-            row.progress = progress;
             moved = true;
+            if matches!(progress, Progress::NotFound { batch: None, .. }) {
+                row.cloud_state = known_as(row, found);
+                row.progress = progress;
+                continue;
+            }
+            row.progress = progress;
         }
         if let Some(before) = alive_again.filter(|before| row.attempts <= *before) {
             row.attempts = before + 1;
@@ -180,6 +186,15 @@ fn confirmed_not_found(row_facts: &RowFacts<'_>, settings: &Settings) -> bool {
         return false;
     };
     !calls.in_flight && *last - since >= settings.settle && calls.last_end().is_none_or(|ended| since > ended)
+}
+
+/// The last state of an instance that no call named and that is not found any more; none if the
+/// cloud never knew it.
+fn known_as(row: &Row, found: Option<Found>) -> Option<StateText> {
+    // After a restart no read is known, and the row tells.
+    let on_its_way = matches!(row.progress, Progress::Accepted { .. });
+    let recorded = on_its_way.then_some(Found::ShuttingDown);
+    found.or(recorded).map(Found::state).or_else(|| row.cloud_state.clone())
 }
 
 /// The state worth a place in the row: one that the progress doesn't imply.

@@ -84,7 +84,8 @@ pub struct Row {
     pub progress: Progress,
     /// Attempts that recorded outcomes have used.
     pub attempts: u32,
-    /// The last state that a read showed, where the progress doesn't imply it.
+    /// The last state that a read showed, where the progress doesn't imply it. On a `NotFound` row
+    /// that no call named, it tells that the cloud knew the instance.
     pub cloud_state: Option<StateText>,
 }
 
@@ -229,11 +230,12 @@ impl Ledger {
         self.rows.iter().all(|r| r.progress.ended())
     }
 
-    /// Whether the cloud ever knew one of the ids: a row that is not `NotFound`, or that a call
-    /// named.
+    /// Whether the cloud ever knew one of the ids: a row that is not `NotFound`, that a call named,
+    /// or whose instance a read found before.
     #[must_use]
     pub fn ever_known(&self) -> bool {
-        self.rows.iter().any(|r| !matches!(r.progress, Progress::NotFound { batch: None, .. }))
+        let unnamed = |row: &Row| matches!(row.progress, Progress::NotFound { batch: None, .. });
+        self.rows.iter().any(|row| !unnamed(row) || row.cloud_state.is_some())
     }
 
     /// Number of rows in each phase.
@@ -331,7 +333,7 @@ impl Row {
                 row.ended_at.clone_from(ended_at);
             }
         }
-        if !self.progress.ended() {
+        if !self.progress.ended() || matches!(self.progress, Progress::NotFound { batch: None, .. }) {
             row.cloud_state = self.cloud_state.as_ref().map(|s| s.as_str().to_owned());
         }
         row

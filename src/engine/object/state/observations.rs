@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::{
     id::InstanceId,
-    state::{Live, Seen},
+    state::{Live, Seen, StateText},
     time::Mono,
 };
 
@@ -23,6 +23,41 @@ pub struct Observation {
     /// Whether the record was read that says that the id is on its way although no call is known to
     /// have named it.
     recorded: bool,
+    /// How the last read that found the instance showed it; none if no read has found it.
+    pub found: Option<Found>,
+}
+
+/// How a read found an instance that may be sent, or not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// Alive.
+    Alive(Live),
+    /// In a state that this version does not know, or in which it may not be sent.
+    Other,
+    /// On its way.
+    ShuttingDown,
+}
+
+impl Found {
+    fn by(seen: &Seen) -> Option<Self> {
+        match seen {
+            Seen::Live(live) => Some(Self::Alive(*live)),
+            Seen::Other(_) => Some(Self::Other),
+            Seen::ShuttingDown => Some(Self::ShuttingDown),
+            // An end of its own, no instance, and no state.
+            Seen::Terminated | Seen::NotFound | Seen::Unreadable => None,
+        }
+    }
+
+    /// The state as the record has it.
+    #[must_use]
+    pub fn state(self) -> StateText {
+        StateText::new(&match self {
+            Self::Alive(live) => Seen::Live(live).to_string(),
+            Self::Other => "other".to_owned(),
+            Self::ShuttingDown => Seen::ShuttingDown.to_string(),
+        })
+    }
 }
 
 impl Observation {
@@ -83,7 +118,7 @@ impl Observations {
     #[must_use]
     pub fn at(&self, position: usize) -> &Observation {
         const NOTHING: &Observation =
-            &Observation { last: None, since: None, asked: None, missed: None, recorded: false };
+            &Observation { last: None, since: None, asked: None, missed: None, recorded: false, found: None };
         self.all.get(position).unwrap_or(NOTHING)
     }
 
@@ -141,6 +176,7 @@ impl Observations {
             Seen::Other(_) | Seen::Unreadable => observation.unusable_since().or(Some(sent)),
             Seen::Live(_) | Seen::ShuttingDown | Seen::Terminated => None,
         };
+        observation.found = Found::by(&seen).or(observation.found);
         observation.last = Some((seen, sent));
     }
 
@@ -164,7 +200,7 @@ impl Observations {
     #[cfg(any(test, feature = "model"))]
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         for observation in &mut self.all {
-            let Observation { last, since, asked, missed, recorded: _ } = observation;
+            let Observation { last, since, asked, missed, recorded: _, found: _ } = observation;
             let last = last.as_mut().map(|(_, sent)| sent);
             let others = [since.as_mut(), asked.as_mut(), missed.as_mut()];
             last.into_iter().chain(others.into_iter().flatten()).for_each(&mut *visit);

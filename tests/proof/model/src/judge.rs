@@ -181,6 +181,11 @@ impl Model {
             judge.require(finished.reason != "Succeeded" || existed, "S6", || {
                 "nothing was ever known".to_owned()
             });
+            let mut rows = before.stored.status.instances.iter();
+            let on_its_way = rows.any(|row| row.phase == InstancePhase::Accepted);
+            judge.require(finished.reason != "NothingFound" || !on_its_way, "S6", || {
+                "nothing was found, and an instance was on its way".to_owned()
+            });
         }
     }
 }

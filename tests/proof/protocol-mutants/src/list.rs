@@ -288,6 +288,13 @@ pub const MISTAKES: &[Mistake] = &[
         found_by: &[Tables],
     },
     Mistake {
+        name: "what was seen on its way called never known",
+        file: "src/engine/object/rules/record.rs",
+        find: "let recorded = on_its_way.then_some(Found::ShuttingDown);",
+        replace: "let recorded = on_its_way.then_some(Found::ShuttingDown).filter(|_| found.is_some());",
+        found_by: &[Tables],
+    },
+    Mistake {
         name: "a bad request marks every id",
         file: "src/engine/object/state/bisection.rs",
         find: "if evidence.accepted <= accepted_before {",

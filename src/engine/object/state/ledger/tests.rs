@@ -265,4 +265,11 @@ fn a_ledger_counts_its_phases_and_knows_whether_anything_was_ever_known() {
     assert_eq!(with(Progress::NotFound { batch: Some(1), ended_at: None }), (true, true));
     assert_eq!(with(Progress::Terminated { batch: None, ended_at: None }), (true, true));
     assert_eq!(with(Progress::Pending), (false, true));
+    let mut seen = empty(1);
+    seen.rows[0].progress = Progress::NotFound { batch: None, ended_at: None };
+    seen.rows[0].cloud_state = Some(StateText::new("shutting-down"));
+    let mut status = InstanceDeletionStatus::default();
+    seen.write(&mut status);
+    let ids = [seen.rows[0].id];
+    assert!(Ledger::read(&ids, &status).ever_known(), "x18: the record keeps that it was seen");
 }

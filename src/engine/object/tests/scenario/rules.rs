@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::engine::object::state::memory::CallState;
+use crate::{api::NotFoundPolicy, engine::object::state::memory::CallState};
 
 #[test]
 fn i03_fault_free_each_id_is_sent_once_in_full_batches() {
@@ -428,6 +428,52 @@ fn nothing_found_succeeds_with_a_warning_and_no_call() {
     assert_eq!(reason, "NothingFound");
     assert!(message.starts_with("None of 150 ids is known in project 0123"), "{message}");
     assert_eq!(world.status.phase, Some(Phase::Succeeded));
+}
+
+#[test]
+fn x18_what_was_seen_on_its_way_and_is_gone_was_known() {
+    for policy in [NotFoundPolicy::Succeed, NotFoundPolicy::Fail] {
+        for restarted in [false, true] {
+            let mut world = World::new(2);
+            world.spec.not_found_policy = policy;
+            world.cloud.values_mut().for_each(|seen| *seen = Seen::ShuttingDown);
+            world.run_to_rest(Duration::from_secs(30));
+            world.cloud.clear();
+            if restarted {
+                world.restart();
+            }
+            world.run_to_rest(Duration::from_mins(30));
+            let all_gone = "All 2 instances are gone, 2 of them not found at the cloud";
+            assert_eq!(world.ready(), ("AllTerminated".to_owned(), all_gone.to_owned()), "{policy:?}");
+            assert!(world.told.iter().all(|event| event.reason != "NothingFound"), "{policy:?}");
+            assert_eq!(world.status.instances[0].cloud_state.as_deref(), Some("shutting-down"));
+        }
+    }
+}
+
+#[test]
+fn x18_what_was_seen_alive_and_is_gone_before_a_call_was_known() {
+    for (policy, reason) in [(NotFoundPolicy::Succeed, "AllTerminated"), (NotFoundPolicy::Fail, "Failed")] {
+        for seen in [Seen::Live(Live::Stopped), Seen::from_state("reinstalling")] {
+            let mut world = World::new(2);
+            world.spec.not_found_policy = policy;
+            let gone = world.id(0);
+            world.cloud.remove(&world.id(1));
+            world.cloud.insert(gone, seen.clone());
+            // The object waits for its turn for longer than a look counts.
+            let decision = world.decide(0);
+            world.look(&decision.look, decision.regular);
+            world.cloud.clear();
+            world.pass(Duration::from_mins(1));
+            world.run_to_rest(Duration::from_mins(30));
+            assert!(world.calls.is_empty());
+            assert_eq!(world.ready().0, reason, "{seen:?}");
+            let state = if seen == Seen::Live(Live::Stopped) { "stopped" } else { "other" };
+            let expected = (policy == NotFoundPolicy::Succeed).then_some(state);
+            assert_eq!(world.status.instances[0].cloud_state.as_deref(), expected);
+            assert_eq!(world.status.instances[1].cloud_state, None, "no read ever found it");
+        }
+    }
 }
 
 #[test]

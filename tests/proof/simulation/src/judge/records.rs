@@ -1,6 +1,6 @@
 //! What may be recorded: S4, S5, S6, S7.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fake_api_server::Change;
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
         {
             honest(view, plan, put, before, &version.object, findings);
         }
-        succeeded(version, status, findings);
+        succeeded(view, version, before, findings);
     }
     complete(view, findings);
 }
@@ -112,7 +112,8 @@ fn honest(view: &View<'_>, plan: &Plan, put: &Put, before: &Value, object: &Valu
 }
 
 /// S6, of a whole object.
-fn succeeded(version: &Stored, status: &Value, findings: &mut Findings) {
+fn succeeded(view: &View<'_>, version: &Stored, before: &Value, findings: &mut Findings) {
+    let status = &version.object["status"];
     let finished = list(status, "/conditions").iter().find(|c| c["type"] == "Finished");
     let Some(finished) = finished.filter(|c| c["status"] == "True") else { return };
     let rows = list(status, "/instances");
@@ -124,10 +125,17 @@ fn succeeded(version: &Stored, status: &Value, findings: &mut Findings) {
     findings.check("S6", gone && !rows.is_empty(), || {
         format!("{} succeeded with an instance left", name(version))
     });
-    let known = rows.iter().any(|row| text(row, "/phase") == "Terminated" || row.get("batch").is_some());
+    let named = rows.iter().any(|row| text(row, "/phase") == "Terminated" || row.get("batch").is_some());
+    let ids: BTreeSet<&str> = rows.iter().map(|row| text(row, "/id")).collect();
+    let reads = view.seen.iter().filter(|((_, id), _)| ids.contains(id.as_str()));
+    let found = reads.flat_map(|(_, seen)| seen).any(|seen| !matches!(seen.state.as_str(), "" | "not found"));
     let nothing = text(finished, "/reason") == "NothingFound";
-    findings.check("S6", known || nothing, || {
+    findings.check("S6", named || found || nothing, || {
         format!("{} succeeded, and no instance was ever known", name(version))
+    });
+    let on_its_way = list(before, "/instances").iter().any(|row| text(row, "/phase") == "Accepted");
+    findings.check("S6", !nothing || !(named || on_its_way), || {
+        format!("{} says that nothing was found, and an instance was on its way", name(version))
     });
 }
 
