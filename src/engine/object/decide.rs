@@ -27,7 +27,7 @@ use super::{
         close,
         facts::Facts,
         last_call::CallFacts,
-        observe::{LiveRead, observe},
+        observe::{self, LiveRead, observe},
         plan::{Planning, plan},
         poll,
         poll::Due,
@@ -342,7 +342,9 @@ fn looks_due(draft: &Draft<'_>, facts: &Facts<'_>, work: &OpenWork) -> Due {
         let requested = status::look_requested(&spec.meta, status);
         due = poll::due(&draft.ledger, facts, &work.candidates, started, requested);
     }
-    let changes = [blocked.look, blocked.call, memory.deadlines.next(now.mono)];
+    let left_out = memory.bisection.leaves_out_at(observe::bisection_patience(facts.settings));
+    let left_out = left_out.filter(|at| *at > now.mono);
+    let changes = [blocked.look, blocked.call, memory.deadlines.next(now.mono), left_out];
     changes.into_iter().flatten().for_each(|at| due.wake_at(at));
     due
 }

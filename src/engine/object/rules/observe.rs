@@ -1,11 +1,13 @@
 //! The first step of a decision: this process takes note of a live read of the object.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
+    facts::Facts,
     last_call::{self, CallFacts},
+    look_first::{Verdict, verdict},
     poll,
 };
 use crate::{
@@ -15,6 +17,7 @@ use crate::{
             call_history::{CallHistory, Ended},
             outage::Evidence,
         },
+        id::InstanceId,
         object::state::{
             ledger::{Ledger, Progress},
             memory::Memory,
@@ -51,13 +54,13 @@ pub struct LiveRead<'a> {
 pub fn observe(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut CallHistory) -> Vec<CallFacts> {
     let LiveRead { spec, ledger, now, .. } = *read;
     observe_clocks(read, memory);
-    observe_bisection(read, memory);
     observe_spec(spec, memory, now.mono);
     learn_calls(read, memory, call_history);
     memory.forget_calls(ledger);
     forget_unread(ledger, memory);
     let calls = last_call::gather(ledger, memory, call_history, &spec.meta.namespace);
     count_not_found(&calls, memory);
+    observe_bisection(read, &calls, memory);
     calls
 }
 
@@ -79,18 +82,45 @@ fn observe_clocks(read: &LiveRead<'_>, memory: &mut Memory) {
     }
 }
 
-/// Takes ids that have ended, or that a look showed shutting down, out of the bisection.
-fn observe_bisection(read: &LiveRead<'_>, memory: &mut Memory) {
+/// Takes ids that have ended, or that a look showed shutting down, out of the bisection, and those
+/// that cannot be sent for a while.
+fn observe_bisection(read: &LiveRead<'_>, calls: &[CallFacts], memory: &mut Memory) {
+    let LiveRead { spec, ledger, evidence, now, settings, .. } = *read;
     if !memory.bisection.active() {
         return;
     }
-    let on_its_way =
-        |position: usize| matches!(memory.observation(position).last, Some((Seen::ShuttingDown, _)));
-    let rows = read.ledger.rows.iter().enumerate();
-    let open = rows.filter(|(position, row)| !row.progress.ended() && !on_its_way(*position));
-    let open = open.map(|(_, row)| row.id).collect();
-    let finding = memory.bisection.observe(&open, read.evidence);
-    memory.found(finding, None, read.now, read.settings);
+    let facts = Facts { spec, memory, calls, now, settings };
+    let open = facts.open_rows(ledger);
+    let open = open.filter(|row| !matches!(row.observation.last, Some((Seen::ShuttingDown, _))));
+    let open = open.map(|row| row.row.id).collect();
+    let unsendable = unsendable(ledger, &facts);
+    let finding = memory.bisection.observe(&open, evidence);
+    memory.found(finding, None, now, settings);
+    // While something blocks the whole object, it is not up to an id.
+    if memory.look_trouble.is_none() && memory.call_trouble.is_none() {
+        let patience = bisection_patience(settings);
+        let finding = memory.bisection.leave_out(&unsendable, patience, evidence, now.mono);
+        memory.found(finding, None, now, settings);
+    }
+}
+
+/// For how long a bisection waits for an id that cannot be sent. A call of unknown outcome, and the
+/// backoff of a small batch, take half of that.
+#[must_use]
+pub fn bisection_patience(settings: &Settings) -> Duration {
+    settings.settle * 2
+}
+
+/// The ids that a bisection waits for, and that cannot be sent now.
+fn unsendable(ledger: &Ledger, facts: &Facts<'_>) -> BTreeSet<InstanceId> {
+    let tested = facts.open_rows(ledger).filter(|row| facts.memory.bisection.tests(row.row.id));
+    let cannot = tested.filter(|row| match verdict(row, facts) {
+        Verdict::Send { .. } | Verdict::Held | Verdict::Spent(_) | Verdict::Ended => false,
+        Verdict::Look => row.observation.is_missed(),
+        Verdict::Busy => !row.calls.own_in_flight,
+        Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unusable => true,
+    });
+    cannot.map(|row| row.row.id).collect()
 }
 
 /// Closes the gate for earlier looks while the spec allows no calls and when it changes, and notes

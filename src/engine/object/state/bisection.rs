@@ -7,8 +7,14 @@
 //! Each id of a call was read alive less than a minute before the call left. So an id that is
 //! refused alone, while the account's other calls are accepted, is in a state that allows no
 //! deletion now: it is sent again, alone, as often as attempts allow.
+//!
+//! An id that cannot be sent for a while leaves the bisection, so that the others are judged without
+//! it. It is sent alone, and judged, when it can be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::engine::{
     account::outage::Evidence, id::InstanceId, outcome::CloudMessage, settings::UNKNOWN_LIMIT, time::Mono,
@@ -39,8 +45,9 @@ pub struct Bisection {
 /// A batch of two or more ids that was refused without names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct HalvedBatch {
-    /// Ids that were only refused in a call of several ids.
-    untested: BTreeSet<InstanceId>,
+    /// Ids that were only refused in a call of several ids, each with the moment since when it
+    /// cannot be sent, if it cannot.
+    untested: BTreeMap<InstanceId, Option<Mono>>,
     /// Ids that were refused alone.
     refused_alone: BTreeMap<InstanceId, RefusedAlone>,
     /// How many accepted calls the account had when the batch was refused. A later one proves that
@@ -87,10 +94,7 @@ impl Bisection {
     pub fn entries(&self) -> usize {
         let Self { parts, alone, halved, waiting, unknown, bad_request_at: _, learned: _ } = self;
         let halved = halved.iter().map(|halved| halved.untested.len() + halved.refused_alone.len());
-        parts.iter().map(Vec::len).chain(halved).sum::<usize>()
-            + alone.len()
-            + waiting.len()
-            + unknown.len()
+        parts.iter().map(Vec::len).chain(halved).sum::<usize>() + alone.len() + waiting.len() + unknown.len()
     }
 
     /// Notes that a call was refused without names; `attempts` are those of its first id before
@@ -115,7 +119,7 @@ impl Bisection {
         }
         self.bad_request_at = None;
         match (&mut self.halved, ids) {
-            (Some(halved), _) if !ids.iter().any(|id| halved.untested.contains(id)) => {
+            (Some(halved), _) if !ids.iter().any(|id| halved.untested.contains_key(id)) => {
                 self.waiting.extend(ids);
                 return Finding::Open;
             }
@@ -133,7 +137,7 @@ impl Bisection {
             (Some(_), _) => self.halve(ids),
             (None, _) => {
                 self.halved = Some(HalvedBatch {
-                    untested: ids.iter().copied().collect(),
+                    untested: ids.iter().map(|id| (*id, None)).collect(),
                     refused_alone: BTreeMap::new(),
                     accepted_before: evidence.accepted,
                     size: ids.len(),
@@ -161,7 +165,7 @@ impl Bisection {
             self.unknown.remove(id);
         }
         if let Some(halved) = &mut self.halved {
-            let own = ids.iter().filter(|id| halved.untested.remove(id)).count();
+            let own = ids.iter().filter_map(|id| halved.untested.remove(id)).count();
             if own > 0 && ids.len() == size {
                 halved.largest_accepted = halved.largest_accepted.max(size);
             }
@@ -230,10 +234,50 @@ impl Bisection {
     fn resolve(&mut self, resolved: impl Fn(&InstanceId) -> bool) {
         if let Some(halved) = &mut self.halved {
             let before = halved.untested.len() + halved.refused_alone.len();
-            halved.untested.retain(|id| !resolved(id));
+            halved.untested.retain(|id, _| !resolved(id));
             halved.refused_alone.retain(|id, _| !resolved(id));
             halved.all_accepted &= halved.untested.len() + halved.refused_alone.len() == before;
         }
+    }
+
+    /// Takes the ids that cannot be sent for `patience` out of the halved batch. `unsendable` are
+    /// those that cannot be sent now.
+    pub fn leave_out(
+        &mut self,
+        unsendable: &BTreeSet<InstanceId>,
+        patience: Duration,
+        evidence: Evidence,
+        now: Mono,
+    ) -> Finding {
+        let Some(halved) = &mut self.halved else { return Finding::Open };
+        for (id, since) in &mut halved.untested {
+            *since = unsendable.contains(id).then(|| since.unwrap_or(now));
+        }
+        let over = |since: &Option<Mono>| since.is_some_and(|since| now - since >= patience);
+        let left: Vec<_> = halved.untested.extract_if(.., |_, since| over(since)).map(|(id, _)| id).collect();
+        halved.all_accepted &= left.is_empty();
+        self.alone.extend(left.iter().map(|id| (*id, halved.accepted_before)));
+        self.leave_parts(&left);
+        self.conclude(evidence)
+    }
+
+    /// Whether an id is in the halved batch and was only refused in a call of several ids.
+    #[must_use]
+    pub fn tests(&self, id: InstanceId) -> bool {
+        self.halved.as_ref().is_some_and(|halved| halved.untested.contains_key(&id))
+    }
+
+    /// When the first id leaves the halved batch, if it cannot be sent until then.
+    #[must_use]
+    pub fn leaves_out_at(&self, patience: Duration) -> Option<Mono> {
+        let untested = self.halved.iter().flat_map(|halved| halved.untested.values());
+        untested.filter_map(|since| *since).min().map(|since| since + patience)
+    }
+
+    /// Visits every moment that is kept here.
+    #[cfg(any(test, feature = "model"))]
+    pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
+        self.halved.iter_mut().flat_map(|halved| halved.untested.values_mut()).flatten().for_each(visit);
     }
 
     fn leave_parts(&mut self, ids: &[InstanceId]) {

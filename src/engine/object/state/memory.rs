@@ -365,6 +365,7 @@ impl Memory {
         }
         self.foreign.values_mut().for_each(|(_, end)| visit(end));
         self.refused.values_mut().flat_map(|r| [&mut r.at, &mut r.until]).for_each(&mut *visit);
+        self.bisection.moments(visit);
         let troubles = [&mut self.look_trouble, &mut self.call_trouble].into_iter().flatten();
         troubles.map(|blocker| &mut blocker.retry_at).for_each(&mut *visit);
         self.ends_written.iter_mut().chain(self.suspended_at.as_mut()).for_each(&mut *visit);

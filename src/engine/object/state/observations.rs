@@ -75,6 +75,13 @@ impl Observation {
         self.since.filter(|_| matches!(self.last, Some((Seen::NotFound, _))))
     }
 
+    /// Whether the last look that was answered did not read the instance.
+    #[must_use]
+    pub fn is_missed(&self) -> bool {
+        let read = self.last.as_ref().map(|(_, sent)| *sent);
+        self.missed.is_some_and(|asked| read.is_none_or(|sent| sent < asked))
+    }
+
     /// Corrects the start of a series of not-found reads by what other objects know of it. Does
     /// nothing without a series.
     pub fn correct_not_found(&mut self, since: Option<Mono>) {

@@ -288,6 +288,13 @@ pub const MISTAKES: &[Mistake] = &[
         found_by: &[Tables],
     },
     Mistake {
+        name: "a bisection that waits for ids that cannot be judged",
+        file: "src/engine/object/rules/observe.rs",
+        find: "Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unusable => true,",
+        replace: "Verdict::Settling { .. } | Verdict::OnItsWay => true,\n        Verdict::Unusable => false,",
+        found_by: &[Tables],
+    },
+    Mistake {
         name: "what was seen on its way called never known",
         file: "src/engine/object/rules/record.rs",
         find: "let recorded = on_its_way.then_some(Found::ShuttingDown);",

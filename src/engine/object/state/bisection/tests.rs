@@ -250,3 +250,51 @@ fn an_id_that_a_refusal_names_is_not_tested_and_an_id_refused_alone_waits() {
     bisection.observe(&BTreeSet::new(), evidence);
     assert!(!bisection.active(), "all have ended");
 }
+
+#[test]
+fn x19_ids_that_cannot_be_sent_for_a_while_leave_the_halved_batch_and_are_judged_alone() {
+    let all = ids(6);
+    let patience = Duration::from_mins(1);
+    let at = |seconds| Mono::at(Duration::from_secs(seconds));
+    let accepted = |n| Evidence { accepted: n, last: Some(Mono::START) };
+    let mut bisection = Bisection::default();
+    bisection.refused(&all[..4], SAID, accepted(0), Mono::START);
+    bisection.refused(&all[4..], SAID, accepted(0), Mono::START);
+    let odd = BTreeSet::from([all[0], all[2]]);
+    let observe = |bisection: &mut Bisection, odd: &BTreeSet<_>, seconds| {
+        assert_eq!(bisection.leave_out(odd, patience, accepted(0), at(seconds)), Finding::Open);
+        bisection.parts()
+    };
+    let whole = [all[..2].to_vec(), all[2..4].to_vec()];
+    assert_eq!(observe(&mut bisection, &odd, 100), whole);
+    assert_eq!(bisection.leaves_out_at(patience), Some(at(160)));
+    assert_eq!(observe(&mut bisection, &BTreeSet::new(), 130), whole, "for a moment they could be sent");
+    assert_eq!(bisection.leaves_out_at(patience), None);
+    assert_eq!(observe(&mut bisection, &odd, 131), whole);
+    assert_eq!(observe(&mut bisection, &odd, 190), whole);
+    let apart = [vec![all[1]], vec![all[3]], vec![all[0]], vec![all[2]]];
+    assert_eq!(observe(&mut bisection, &odd, 191), apart);
+    assert!(bisection.holds(all[4]), "the others of the batch are still to be judged");
+    bisection.accepted(&all[1..2], 1, accepted(1));
+    bisection.accepted(&all[3..4], 1, accepted(2));
+    assert!(!bisection.holds(all[4]));
+    assert_eq!(bisection.take_learned(), None);
+    let found = bisection.refused(&all[..1], SAID, accepted(2), at(9_000));
+    assert_eq!(conflicts(found), all[..1], "an accepted call of its batch proves the request");
+}
+
+#[test]
+fn x19_a_batch_whose_ids_all_leave_holds_no_other_and_proves_nothing() {
+    let all = ids(4);
+    let mut bisection = Bisection::default();
+    let nothing = Evidence::default();
+    bisection.refused(&all[..2], SAID, nothing, Mono::START);
+    bisection.refused(&all[2..], SAID, nothing, Mono::START);
+    let odd = BTreeSet::from([all[0], all[1]]);
+    for _ in 0..2 {
+        assert_eq!(bisection.leave_out(&odd, Duration::ZERO, nothing, Mono::START), Finding::Open);
+    }
+    assert!(!bisection.holds(all[2]));
+    assert_eq!(bisection.refused(&all[..1], SAID, nothing, Mono::START), Finding::BadRequest);
+    assert_eq!(bisection.parts(), [vec![all[0]], vec![all[1]]], "it stays alone");
+}

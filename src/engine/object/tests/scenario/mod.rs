@@ -1,13 +1,17 @@
 //! Tests of whole decisions: the engine against a cloud and a record that the test holds in its
 //! hand.
 
+mod bisection;
 mod damaged;
 mod deadlines;
 mod outcomes;
 mod rules;
 mod weeks;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -55,6 +59,8 @@ struct World {
     cloud: HashMap<InstanceId, Seen>,
     /// Looks bring nothing.
     blind: bool,
+    /// Looks do not read these ids.
+    unread: HashSet<InstanceId>,
     waves: u32,
     writes: Vec<InstanceDeletionStatus>,
     looked: Vec<InstanceId>,
@@ -96,6 +102,7 @@ impl World {
             now: Mono::START + Duration::from_secs(1000),
             cloud,
             blind: false,
+            unread: HashSet::new(),
             waves: 0,
             writes: Vec::new(),
             looked: Vec::new(),
@@ -249,13 +256,14 @@ impl World {
         let now = Now { mono: self.now, wall: self.wall() };
         let memory = self.memory.as_mut().unwrap();
         let sent = self.now;
-        for id in ids.iter().filter(|_| !self.blind) {
+        for id in ids.iter().filter(|id| !self.blind && !self.unread.contains(id)) {
             let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
             self.call_history.saw(*id, &seen, sent);
             memory.saw(*id, seen, sent);
         }
         let trouble = Trouble::CloudUnreachable;
-        let failure = self.blind.then(|| LookFailure {
+        let read_nothing = !ids.is_empty() && ids.iter().all(|id| self.unread.contains(id));
+        let failure = (self.blind || read_nothing).then(|| LookFailure {
             trouble,
             message: CloudMessage::default(),
             secret_version: None,

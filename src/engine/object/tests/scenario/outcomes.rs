@@ -3,7 +3,7 @@
 use super::*;
 use crate::{api::FailureReason, engine::object::state::ledger::count};
 
-fn message(code: &str) -> CloudMessage {
+pub(super) fn message(code: &str) -> CloudMessage {
     CloudMessage {
         request_id: Some("r".into()),
         code: Some(code.into()),
@@ -12,20 +12,24 @@ fn message(code: &str) -> CloudMessage {
     }
 }
 
-fn refusal(refusal: Refusal, code: &str) -> CallOutcome {
+pub(super) fn refusal(refusal: Refusal, code: &str) -> CallOutcome {
     CallOutcome::Refused { refusal, trouble: Trouble::RequestRefused, message: message(code) }
 }
 
-fn members(batch: &Batch) -> Vec<InstanceId> {
+pub(super) fn members(batch: &Batch) -> Vec<InstanceId> {
     batch.ids()
 }
 
-fn reason(world: &World, position: usize) -> Option<FailureReason> {
+pub(super) fn reason(world: &World, position: usize) -> Option<FailureReason> {
     world.status.instances.get(position).and_then(|row| row.reason)
 }
 
 /// Runs on, with each call answered by `answer`; none: accepted.
-fn run_with(world: &mut World, cutoff: Duration, answer: impl Fn(&[InstanceId]) -> Option<CallOutcome>) {
+pub(super) fn run_with(
+    world: &mut World,
+    cutoff: Duration,
+    answer: impl Fn(&[InstanceId]) -> Option<CallOutcome>,
+) {
     let until = world.now + cutoff;
     while world.now < until {
         let (wave, wake) = world.run();
@@ -114,79 +118,6 @@ fn c02_a_smaller_size_is_learned_from_a_batch_that_was_too_large() {
     });
     assert_eq!(world.status.phase, Some(Phase::Succeeded));
     assert_eq!(world.learned, Some(13));
-}
-
-#[test]
-fn x17_an_id_that_is_refused_for_no_stated_reason_and_then_no_more_is_deleted() {
-    for refusals in [1, 3, 8] {
-        let mut world = World::new(120);
-        let locked = world.id(7);
-        let left = std::cell::Cell::new(refusals);
-        run_with(&mut world, Duration::from_mins(30), |ids| {
-            let refuses = ids.contains(&locked) && left.get() > 0;
-            left.set(left.get() - usize::from(refuses));
-            refuses.then(|| refusal(Refusal::Unnamed, "iMetal.0203"))
-        });
-        assert_eq!(world.status.phase, Some(Phase::Succeeded), "{refusals}");
-    }
-}
-
-type Answer<'a> = &'a dyn Fn(Vec<InstanceId>) -> CallOutcome;
-
-#[test]
-fn x17_an_id_that_is_refused_for_no_stated_reason_while_it_is_on_its_way_is_accepted() {
-    let unnamed = |_| refusal(Refusal::Unnamed, "iMetal.0203");
-    let named = |ids: Vec<_>| refusal(Refusal::Conflict(ids), "iMetal.0203");
-    let answers: [(&str, Answer<'_>); 2] = [("unnamed", &unnamed), ("named", &named)];
-    for (name, answer) in answers {
-        for others in [0, 4] {
-            let mut world = World::new(1 + others);
-            world.spec.backoff_limit = 1;
-            let id = world.id(0);
-            let (wave, _) = world.run();
-            let ids = world.spec.ids.clone();
-            world.end(
-                &wave.unwrap().batches[0],
-                &CallOutcome::Accepted { ids, foreign: 0, message: CloudMessage::default() },
-            );
-            (1..=others).for_each(|p| drop(world.cloud.insert(world.id(p), Seen::Terminated)));
-            let again = loop {
-                match world.run() {
-                    (Some(wave), _) => break wave,
-                    (None, wake) => world.now = wake.unwrap(),
-                }
-            };
-            // By now the cloud has begun, and refuses a further deletion with a code of its own.
-            world.cloud.insert(id, Seen::ShuttingDown);
-            world.end(&again.batches[0], &answer(vec![id]));
-            world.run_to_rest(Duration::from_mins(10));
-            assert_eq!((world.calls.len(), world.phase(0)), (2, InstancePhase::Accepted), "{name} {others}");
-            world.finish_all();
-            world.run_to_rest(Duration::from_hours(1));
-            assert_eq!(world.status.phase, Some(Phase::Succeeded), "{name} {others}");
-        }
-    }
-}
-
-#[test]
-fn x17_an_id_that_is_refused_alone_for_hours_holds_up_nothing_and_ends_in_conflict() {
-    let mut world = World::new(1_000);
-    world.spec.backoff_limit = 20;
-    let locked = world.id(500);
-    let started = world.now;
-    run_with(&mut world, Duration::from_hours(6), |ids| {
-        ids.contains(&locked).then(|| refusal(Refusal::Unnamed, "iMetal.0001"))
-    });
-    let last = world.status.instances.iter().enumerate().filter(|(position, _)| *position != 500);
-    let last = last.filter_map(|(_, row)| row.ended_at.as_ref().map(|at| at.0)).max().unwrap();
-    let first = world.status.start_time.as_ref().unwrap().0;
-    assert!(last.duration_since(first).as_secs() < 60, "the others: {}", last.duration_since(first));
-    assert_eq!(reason(&world, 500), Some(FailureReason::Conflict), "no call was accepted for half an hour");
-    assert!(world.now - started > Duration::from_mins(30));
-    let alone = world.calls.iter().filter(|call| members(call) == [locked]).count();
-    assert_eq!(alone, 21, "once and twenty attempts more");
-    assert_eq!(world.calls.len(), 20 + 12 + 20);
-    assert_ne!(world.ready().0, "RequestRefused");
 }
 
 #[test]
