@@ -255,7 +255,7 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "an invalid edit drops the outcomes of calls",
         file: "src/engine/object/decide/rest.rs",
-        find: "memory.map(|memory| record::outcomes(&mut ledger, memory, now)).unwrap_or_default();",
+        find: "memory.map(|memory| record::outcomes(&mut ledger, memory)).unwrap_or_default();",
         replace: "memory.map(|_| Vec::new()).unwrap_or_default();\n    ledger.batches.clear();",
         found_by: &[Tables],
     },
