@@ -39,7 +39,8 @@ named! {
         TooManyAccounts,
         /// The cloud refuses the request as such; no instance is marked.
         RequestRefused,
-        /// For ten times `--settle`, an instance has had no readable state, or a state that allows neither sending nor ending.
+        /// For `--settle`, reads of an instance have failed while others succeeded; or for ten times `--settle`, it has had
+        /// no readable state, or a state that allows neither sending nor ending. All other instances go on.
         StateUnknown,
         /// The record of the next calls would not fit into the API server's store; nothing is sent.
         StatusTooLarge,

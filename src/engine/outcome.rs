@@ -307,6 +307,25 @@ impl Trouble {
         }
     }
 
+    /// Whether one instance may be the reason why a read of it fails, while reads of others succeed.
+    #[must_use]
+    pub fn may_be_of_one_instance(self) -> bool {
+        match self {
+            // A permission may be granted for some servers alone, and a gateway may take offence at one path.
+            Self::CloudUnreachable | Self::RequestRefused | Self::Forbidden | Self::EndpointMisconfigured => {
+                true
+            }
+            Self::SecretNotFound
+            | Self::SecretForbidden
+            | Self::SecretInvalid
+            | Self::ApiServerUnavailable
+            | Self::CredentialsRejected
+            | Self::Throttled { .. }
+            | Self::RegionNotAllowed
+            | Self::TooManyAccounts => false,
+        }
+    }
+
     /// Whether another version of the Secret may end it. Then the Secret is read every
     /// [`super::settings::SECRET_REREAD`].
     #[must_use]

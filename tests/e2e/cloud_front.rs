@@ -35,6 +35,8 @@ struct Shared {
     spoiling: Mutex<Option<Spoiling>>,
     most: AtomicUsize,
     refused: AtomicUsize,
+    cutting: Mutex<Option<(usize, Cut)>>,
+    cuts: AtomicUsize,
     requests: AtomicUsize,
     /// Headers of the requests so far.
     heads: Mutex<Vec<HeaderMap>>,
@@ -58,6 +60,17 @@ pub enum Spoilt {
     Endless,
     /// A reply of this status, with these headers and this body.
     Other(u16, Vec<(&'static str, String)>, Vec<u8>),
+}
+
+/// What happens to a request whose request line is too long. It does not reach the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A reply of this status, with a page for people.
+    Reply(u16),
+    /// The connection is closed without a reply.
+    Close,
+    /// Nothing, for as long as anyone waits.
+    Hang,
 }
 
 struct Spoiling {
@@ -89,6 +102,8 @@ impl Front {
             spoiling: Mutex::new(None),
             most: AtomicUsize::new(usize::MAX),
             refused: AtomicUsize::new(0),
+            cutting: Mutex::new(None),
+            cuts: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             heads: Mutex::new(Vec::new()),
         });
@@ -140,6 +155,17 @@ impl Front {
         self.shared.most.store(ids, Ordering::SeqCst);
     }
 
+    /// Cuts off requests whose request line takes more than so many bytes.
+    pub fn cut_above(&self, bytes: usize, how: Cut) {
+        *self.shared.cutting.lock().unwrap() = Some((bytes, how));
+        self.shared.cuts.store(0, Ordering::SeqCst);
+    }
+
+    /// How many requests were cut off for that.
+    pub fn cuts(&self) -> usize {
+        self.shared.cuts.load(Ordering::SeqCst)
+    }
+
     /// How many delete calls were refused for that.
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
@@ -159,6 +185,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sha
 async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, axum::Error> {
     shared.requests.fetch_add(1, Ordering::SeqCst);
     let (parts, body) = request.into_parts();
+    let line = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri).len();
+    let cutting = *shared.cutting.lock().unwrap();
+    if let Some((_, how)) = cutting.filter(|(most, _)| line > *most) {
+        shared.cuts.fetch_add(1, Ordering::SeqCst);
+        return cut(how).await;
+    }
     let body = to_bytes(Body::new(body), 1 << 20).await?;
     let mut headers = parts.headers;
     shared.heads.lock().unwrap().push(headers.clone());
@@ -190,6 +222,19 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     };
     let builder = headers.into_iter().fold(builder.status(status), |b, (name, value)| b.header(name, value));
     builder.body(body).map_err(axum::Error::new)
+}
+
+async fn cut(how: Cut) -> Result<Response<Body>, axum::Error> {
+    match how {
+        Cut::Reply(status) => {
+            let builder = Response::builder().status(status).header("Connection", "close");
+            let page = builder.header("Content-Type", "text/html").body(Body::from("<html>too long</html>"));
+            page.map_err(axum::Error::new)
+        }
+        // A service that fails closes its connection.
+        Cut::Close => Err(axum::Error::new(std::io::Error::other("cut off"))),
+        Cut::Hang => std::future::pending().await,
+    }
 }
 
 impl Shared {

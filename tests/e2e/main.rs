@@ -44,6 +44,7 @@ mod support;
 mod throttling;
 mod tls;
 mod two_controllers;
+mod unreadable;
 mod user_roles;
 mod users;
 mod watch_faults;

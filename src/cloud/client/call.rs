@@ -38,6 +38,8 @@ pub struct Access<'a> {
 pub enum Sent {
     /// It was, as far as is known.
     Yes,
+    /// It was not, because there was no connection.
+    NoConnection,
     /// It was not, because the cloud refused its credential lately.
     NotTried,
 }
@@ -156,7 +158,13 @@ impl Caller {
             message: message_of(&failed, &|text| self.redact(access, text), cap),
             too_large: matches!(failed.error, ExchangeError::TooLarge | ExchangeError::NoRoom),
             unavailable: false,
-            sent: if matches!(failed.error, ExchangeError::NotTried(_)) { Sent::NotTried } else { Sent::Yes },
+            sent: match failed.error {
+                ExchangeError::NotTried(_) => Sent::NotTried,
+                ExchangeError::NotSent(_) | ExchangeError::NoSuchHost(_) | ExchangeError::TooLate => {
+                    Sent::NoConnection
+                }
+                ExchangeError::Unknown(_) | ExchangeError::TooLarge | ExchangeError::NoRoom => Sent::Yes,
+            },
             clock_set: false,
         })
     }

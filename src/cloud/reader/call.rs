@@ -44,6 +44,34 @@ impl ReadRequest {
     }
 }
 
+impl ReadRequest {
+    /// The ids that the call is to read.
+    pub fn wanted(&self) -> &[InstanceId] {
+        match self {
+            Self::List { missing, .. } => missing,
+            Self::Show(id) => std::slice::from_ref(id),
+        }
+    }
+}
+
+/// Why a call is made, and so what its failure says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It reads instances that others like it read before. If the cloud does not answer, that may be an outage.
+    Read,
+    /// It finds out whether the cloud answers a list of one id. If it does not answer, that is an outage.
+    Scout {
+        /// The other ids of the list that failed.
+        rest: Vec<InstanceId>,
+        /// How many lists failed before. With none, `rest` is read as a whole next, else in parts.
+        failed: usize,
+    },
+    /// It reads a part of what failed as a whole, although the cloud answers lists: its ids may be why it fails.
+    Part,
+    /// It reads an instance whose own read failed lately.
+    Suspect,
+}
+
 /// One call.
 #[derive(Debug)]
 pub struct Call {
@@ -51,6 +79,8 @@ pub struct Call {
     pub read: ReadId,
     /// What it asks for.
     pub request: ReadRequest,
+    /// Why.
+    pub purpose: Purpose,
     /// When it could have been made, had the rate allowed it.
     pub ready: Instant,
     /// The call was refused for a credential or a clock that has been renewed since.
@@ -62,8 +92,18 @@ pub struct Call {
 
 impl Call {
     /// A call that could be made at `ready`.
-    pub fn new(read: ReadId, request: ReadRequest, ready: Instant) -> Self {
-        Self { read, request, ready, renewed: false, probe: false, throttled: 0 }
+    pub fn new(read: ReadId, request: ReadRequest, purpose: Purpose, ready: Instant) -> Self {
+        Self { read, request, purpose, ready, renewed: false, probe: false, throttled: 0 }
+    }
+
+    /// What the end of this call says about the cloud. That ids which are suspected can't be read says nothing, unless
+    /// the cloud answers nothing else either.
+    pub fn contact(&self, end: &Result<Fetched, FailedCall>) -> Contact {
+        let contact = end.as_ref().map_or_else(|failed| failed.contact, |_| Contact::Answered);
+        match (&self.purpose, contact) {
+            (Purpose::Part | Purpose::Suspect, Contact::Silent) if !self.probe => Contact::NotSent,
+            (_, contact) => contact,
+        }
     }
 
     /// Whether the call is made once more after this failure.
@@ -88,6 +128,17 @@ pub struct Fetched {
     pub next: Option<String>,
 }
 
+/// What may be the cause of a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The reply was larger than its cap: fewer ids may fit.
+    ReplySize,
+    /// One of its ids, or the length of the request. It may also be neither.
+    Ids,
+    /// Nothing that fewer ids would change.
+    Other,
+}
+
 /// A call that brought no reading.
 #[derive(Debug)]
 pub struct FailedCall {
@@ -95,8 +146,8 @@ pub struct FailedCall {
     pub failure: LookFailure,
     /// What the failure says about the cloud.
     pub contact: Contact,
-    /// The reply was larger than its cap: fewer ids may fit.
-    pub too_large: bool,
+    /// What may be the cause.
+    pub cause: Cause,
     /// The credential or the clock that the call was refused for has been renewed: the same call may succeed now.
     pub renewed: bool,
 }
@@ -104,7 +155,7 @@ pub struct FailedCall {
 impl FailedCall {
     /// A call that was not sent.
     pub fn not_sent(failure: LookFailure) -> Self {
-        Self { failure, contact: Contact::NotSent, too_large: false, renewed: false }
+        Self { failure, contact: Contact::NotSent, cause: Cause::Other, renewed: false }
     }
 
     /// A call that was not sent, since the cloud asks for this long a wait. The cloud's message may have answered another

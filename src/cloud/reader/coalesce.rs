@@ -35,7 +35,7 @@ pub struct Target {
     pub read: bool,
 }
 
-/// A read that is over.
+/// Targets whose read is over.
 pub struct Finished {
     /// What was to be read.
     pub targets: Vec<Target>,
@@ -154,7 +154,7 @@ impl Coalescer {
         }
     }
 
-    /// Notes that a read is over, and ends the looks that wait for no other.
+    /// Notes that the read of some targets is over, and ends the looks that wait for no other.
     pub fn over(&mut self, finished: Finished) {
         let Finished { targets, failure } = finished;
         for Target { looks, read, .. } in targets {
@@ -162,7 +162,7 @@ impl Coalescer {
                 let Some(open) = self.open.get_mut(&look) else { continue };
                 open.left -= 1;
                 if !read {
-                    open.failure.clone_from(&failure);
+                    open.missed(failure.as_ref());
                 }
                 if open.left == 0
                     && let Some(open) = self.open.remove(&look)
@@ -185,6 +185,14 @@ impl Coalescer {
 }
 
 impl OpenLook {
+    /// Notes why an id was not read. What stands in the way of all ids is told rather than what may be due to one.
+    fn missed(&mut self, failure: Option<&LookFailure>) {
+        let of_all = |failure: &LookFailure| !failure.trouble.may_be_of_one_instance();
+        if !self.failure.as_ref().is_some_and(of_all) {
+            self.failure = failure.cloned();
+        }
+    }
+
     fn end(mut self) {
         let failure = self.failure.take();
         self.tell(failure);

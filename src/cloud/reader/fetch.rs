@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    call::{Call, FailedCall, Fetched, ReadRequest},
+    call::{Call, Cause, FailedCall, Fetched, ReadRequest},
     look::{Reading, own_failure},
     read_rate::{RateOf, ReadRate},
 };
@@ -72,7 +72,9 @@ impl Fetcher {
             rate.rate().give_back(1);
             let secret_version = Some(credential.version);
             let failure = own_failure(Trouble::Forbidden, "listing was forbidden earlier");
-            return Err(FailedCall::not_sent(LookFailure { secret_version, ..failure }));
+            // As if it had been refused now: single instances may be readable.
+            let failed = FailedCall::not_sent(LookFailure { secret_version, ..failure });
+            return Err(FailedCall { cause: Cause::Ids, ..failed });
         }
         let sent = rate.leave(&self.clock).await;
         self.client.metrics().read_waited(call.ready.elapsed());
@@ -137,11 +139,16 @@ impl Fetcher {
             return FailedCall::not_sent(LookFailure { trouble, message, secret_version });
         }
         let trouble = slow_down(&mut rate.rate(), &error, now);
-        let FailedRead { message, too_large, .. } = error;
+        let FailedRead { message, too_large, sent, .. } = error;
         // A reply above its cap is an answer.
         let contact = if too_large { Contact::Answered } else { Contact::of_trouble(trouble) };
+        let cause = match sent {
+            Sent::Yes if too_large => Cause::ReplySize,
+            Sent::Yes if trouble.may_be_of_one_instance() => Cause::Ids,
+            Sent::Yes | Sent::NoConnection | Sent::NotTried => Cause::Other,
+        };
         let failure = LookFailure { trouble, message, secret_version };
-        FailedCall { failure, contact, too_large, renewed }
+        FailedCall { failure, contact, cause, renewed }
     }
 }
 

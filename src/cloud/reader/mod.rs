@@ -5,15 +5,18 @@
 //! 1. [`coalesce`] gathers looks into reads of up to 100 ids.
 //! 2. [`read_queue`] holds the calls of the reads that have begun, in the order in which the reads began.
 //! 3. [`read_rate`] grants one call after the other, in the order in which the readers of one identity ask.
-//! 4. [`fetch`] makes a call. Its readings go to each look that wants them at once, through [`LookHandler::reading`]; there
+//! 4. [`fetch`] makes a call. [`read`] says what follows from its end: a list that fails is split. Its readings go to each look that wants them at once, through [`LookHandler::reading`]; there
 //!    is no other way from a reply to an object.
 
 mod call;
 mod coalesce;
 mod fetch;
+mod list_size;
 mod look;
+mod read;
 mod read_queue;
 mod read_rate;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod work;

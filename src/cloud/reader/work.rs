@@ -16,11 +16,12 @@ use tokio::{
 };
 
 use super::{
-    call::{Call, FailedCall, Fetched, ReadRequest},
+    call::{Call, Cause, FailedCall, Fetched, Purpose, ReadRequest},
     coalesce::{Coalescer, Finished},
     fetch::Fetcher,
     look::Look,
-    read_queue::{HOPELESS, ReadQueue},
+    read::HOPELESS,
+    read_queue::{Opening, ReadQueue},
     read_rate::ReadRate,
 };
 use crate::{
@@ -47,13 +48,15 @@ pub struct Worker {
     outage: Arc<Mutex<Outage>>,
     /// Calls in a row that the cloud did not answer.
     unanswered: usize,
+    /// Outages found since the cloud answered last: one for each probe that failed.
+    outages: usize,
 }
 
 impl Worker {
     /// A reader without looks.
     pub fn new(fetcher: Arc<Fetcher>, outage: Arc<Mutex<Outage>>) -> Self {
         let (coalescer, queue) = Default::default();
-        Self { fetcher, coalescer, queue, outage, unanswered: 0 }
+        Self { fetcher, coalescer, queue, outage, unanswered: 0, outages: 0 }
     }
 
     /// Works until the last handle is gone and every look is over.
@@ -91,7 +94,10 @@ impl Worker {
     fn next(&mut self) -> Option<Call> {
         let ready = self.ready().filter(|ready| *ready <= Instant::now())?;
         if self.queue.ready().is_none() {
-            self.queue.begin(self.coalescer.take(), ready);
+            // In an outage, every other probe names one id alone: it is perhaps an id of the list why that fails.
+            let scout = self.outages > 0 && self.outages.is_multiple_of(2);
+            let opening = if scout { Opening::Scout } else { Opening::List };
+            self.queue.begin(self.coalescer.take(), opening, ready);
         }
         self.queue.next()
     }
@@ -131,20 +137,21 @@ impl Worker {
 
     /// Hands out what a call brought, and queues what follows from it.
     fn ended(&mut self, call: Call, end: Result<Fetched, FailedCall>) {
-        let contact = end.as_ref().map_or_else(|failed| failed.contact, |_| Contact::Answered);
+        let contact = call.contact(&end);
         lock(&self.outage).ended(contact);
         match contact {
-            Contact::Answered => self.unanswered = 0,
+            Contact::Answered => (self.unanswered, self.outages) = (0, 0),
             Contact::Silent => self.unanswered += 1,
             Contact::NotSent => {}
         }
         for reading in end.iter().flat_map(|fetched| &fetched.readings) {
             self.coalescer.tell(self.queue.read(&call, reading.id), reading);
         }
-        let outage = end.as_ref().err().filter(|_| self.is_outage(&call, contact));
+        let outage = end.as_ref().err().filter(|failed| self.is_outage(&call, failed));
         let outage = outage.map(|failed| failed.failure.clone());
         self.queue.ended(call, end);
         if let Some(failure) = outage {
+            self.outages += 1;
             self.give_up(&failure);
         }
         for finished in self.queue.finished() {
@@ -152,11 +159,15 @@ impl Worker {
         }
     }
 
-    /// Whether this end shows that the cloud answers nothing. One instance may be the reason why a call for it fails, so
-    /// that takes several calls in a row.
-    fn is_outage(&self, call: &Call, contact: Contact) -> bool {
-        let list = matches!(call.request, ReadRequest::List { .. });
-        contact == Contact::Silent && call.probe && (list || self.unanswered >= HOPELESS)
+    /// Whether this failure of a probe shows that the cloud answers nothing. One instance may be the reason why a call for
+    /// it fails: that takes a list of another one alone, or several calls in a row.
+    fn is_outage(&self, call: &Call, failed: &FailedCall) -> bool {
+        let shows = match (&call.request, &call.purpose) {
+            (_, Purpose::Scout { .. }) => true,
+            (ReadRequest::List { .. }, _) => failed.cause == Cause::Other || self.outages > 0,
+            (ReadRequest::Show(_), _) => self.unanswered >= HOPELESS,
+        };
+        failed.contact == Contact::Silent && call.probe && shows
     }
 
     /// Ends every look with the failure of a probe: each would otherwise wait for one of its own, up to

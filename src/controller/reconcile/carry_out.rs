@@ -82,10 +82,16 @@ pub async fn carry_out(
     wrote(context, live, tracked, write.as_ref(), (&records, holds_ends), events);
     if let Some(handle) = handle.filter(|_| !look.is_empty()) {
         let now = context.clock.mono();
-        if let Some(memory) = &mut lock(tracked).memory {
-            memory.looking(&look, regular, now, &context.settings);
+        let looks = match &mut lock(tracked).memory {
+            Some(memory) => {
+                memory.looking(&look, regular, now, &context.settings);
+                <[_; 2]>::from(memory.readable(look))
+            }
+            None => [look, Vec::new()],
+        };
+        for ids in looks.into_iter().filter(|ids| !ids.is_empty()) {
+            requested::register(context, handle, ids);
         }
-        requested::register(context, handle, look);
     }
     if let Some(handle) = handle {
         scheduled::watch(context, handle, &watch);

@@ -249,12 +249,16 @@ fn conclude_plan(mut draft: Draft<'_>, facts: &Facts<'_>) -> Decision {
     draft.moved = false;
     let trouble = memory.look_trouble.clone();
     let mut due = Due::default();
-    match plan(spec, memory, memory.planning_since()) {
+    match plan(facts, memory.planning_since()) {
         Planning::Done(plan) => {
             let decision = draft.into_decision(facts, &Stage::Planned(plan), Next::Wait, due);
             return Decision { wake: None, ..decision };
         }
         Planning::Asked => due.outstanding = true,
+        Planning::Wait(at) => {
+            due.outstanding = true;
+            due.wake_at(at);
+        }
         Planning::Look(ids) => {
             due.outstanding = true;
             match blocked_until(trouble.as_ref(), now.mono) {

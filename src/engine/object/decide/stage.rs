@@ -17,6 +17,7 @@ use crate::{
                 ledger::{Ledger, Progress},
             },
         },
+        outcome::CloudMessage,
         settings::{PATIENCE, Settings},
         time::Now,
     },
@@ -56,16 +57,39 @@ pub(super) fn working(
     Stage::Deleting(trouble.cloned().map(Hindrance::Trouble).or_else(|| state_unknown(ledger, facts)))
 }
 
-/// Ids that for ten times `--settle` had no state that allows sending or ending.
+/// Most ids of unknown state that a message names: enough to ask the vendor about, and few enough for
+/// a message.
+const NAMED: usize = 5;
+/// Most characters of what the cloud said about one of them.
+const SAID: usize = 80;
+
+/// Ids that for ten times `--settle` had no state that allows sending or ending, and ids that looks
+/// have not read for `--settle`.
 fn state_unknown(ledger: &Ledger, facts: &Facts<'_>) -> Option<Hindrance> {
-    let patience = facts.settings.settle * PATIENCE;
-    let mut unknown = facts.open_rows(ledger).filter(|row| {
-        row.observation.unusable_since().is_some_and(|since| facts.now.mono - since >= patience)
-    });
-    let first = unknown.next()?;
-    let seen = first.observation.last.as_ref().map_or_else(String::new, |(seen, _)| seen.to_string());
-    let example = format!("{} ({seen})", first.row.id);
-    Some(Hindrance::StateUnknown { count: 1 + unknown.count(), example })
+    let (mut count, mut named) = (0, Vec::new());
+    for row in facts.open_rows(ledger) {
+        if let Some(why) = unknown_state(&row, facts) {
+            count += 1;
+            if named.len() < NAMED {
+                named.push(format!("{} ({why})", row.row.id));
+            }
+        }
+    }
+    (count > 0).then(|| Hindrance::StateUnknown { count, named: named.join(", ") })
+}
+
+/// Why the state of an instance is unknown, if it is for so long that a person should know.
+fn unknown_state(row: &RowFacts<'_>, facts: &Facts<'_>) -> Option<String> {
+    let Facts { memory, now, settings, .. } = *facts;
+    if let Some(unreadable) = memory.waits_alone(row.row.id) {
+        let CloudMessage { code, text, .. } = &*unreadable.message;
+        let said = format!("{} {text}", code.as_deref().unwrap_or_default());
+        let said: String = said.trim().chars().take(SAID).collect();
+        return (now.mono - unreadable.since >= settings.settle).then(|| format!("its read fails: {said}"));
+    }
+    let since = row.observation.unusable_since()?;
+    let seen = row.observation.last.as_ref().map_or_else(String::new, |(seen, _)| seen.to_string());
+    (now.mono - since >= settings.settle * PATIENCE).then_some(seen)
 }
 
 /// Ids that are open for longer than `--stuck-after`. They all wait since the object's start; a

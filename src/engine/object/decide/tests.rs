@@ -293,7 +293,7 @@ fn ids_in_an_odd_state_for_long_are_counted_and_named() {
     assert_eq!(at(&mut case, patience.saturating_sub(MICRO)).0, "Deleting");
     let (reason, message) = at(&mut case, patience);
     assert_eq!(reason, "StateUnknown");
-    let what = "2 instances are in a state that allows neither sending nor ending, such as";
+    let what = "2 instances can't be read or are in a state that allows neither sending nor ending, such as";
     assert!(message.contains(&format!("{what} {} (reinstalling)", case.spec.ids[1])), "{message}");
 }
 

@@ -76,12 +76,12 @@ pub struct Remarks<'a> {
 pub enum Hindrance {
     /// Something stands in the way.
     Trouble(Blocker),
-    /// Ids whose state allows neither sending nor ending.
+    /// Ids that can't be read, or whose state allows neither sending nor ending.
     StateUnknown {
         /// How many.
         count: usize,
-        /// One of them, with its state.
-        example: String,
+        /// The first of them, each with its state.
+        named: String,
     },
     /// The status that would record a full reply would not fit into the API server's store.
     StatusTooLarge {
@@ -357,11 +357,11 @@ fn hindered(spec: &DeletionSpec, hindrance: &Hindrance, progress: &str) -> (Phas
             };
             (phase, blocker.trouble.reason(), trouble(spec, blocker, Some(progress)))
         }
-        Hindrance::StateUnknown { count, example } => (
+        Hindrance::StateUnknown { count, named } => (
             Phase::Deleting,
             ReadyReason::StateUnknown,
             format!(
-                "{progress}; {count} instances are in a state that allows neither sending nor ending, such as {example}; {}",
+                "{progress}; {count} instances can't be read or are in a state that allows neither sending nor ending, such as {named}; {}",
                 ReadyReason::StateUnknown.advice()
             ),
         ),

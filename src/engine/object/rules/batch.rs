@@ -98,7 +98,7 @@ impl Candidates {
             Verdict::Send { live, sent } => {
                 self.ready.push(Ready { position, id: row.id, live, look_sent: sent });
             }
-            Verdict::Look | Verdict::Settling { .. } | Verdict::Busy if away => {}
+            Verdict::Look | Verdict::Unreadable | Verdict::Settling { .. } | Verdict::Busy if away => {}
             Verdict::Look if observation.asked.is_some() => {
                 self.asked += 1;
                 self.unready.insert(row.id);
@@ -111,7 +111,7 @@ impl Candidates {
                 self.held.push(position);
                 self.held_until = Some(self.held_until.map_or(until, |held| held.min(until)));
             }
-            Verdict::Busy | Verdict::Held => self.held.push(position),
+            Verdict::Busy | Verdict::Held | Verdict::Unreadable => self.held.push(position),
             Verdict::Unusable => self.unusable.push(position),
             // Waits for its second not-found read, or for the write that takes it out.
             Verdict::OnItsWay => {}

@@ -37,6 +37,8 @@ pub enum Verdict {
     },
     /// The id needs a look first.
     Look,
+    /// The last look did not read the id, though it read others: it waits for its own next look.
+    Unreadable,
     /// A call that may have named the id ended lately: no read before this moment allows another
     /// call.
     Settling {
@@ -100,6 +102,7 @@ pub fn verdict(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Verdict {
             Seen::ShuttingDown | Seen::Terminated | Seen::NotFound => Verdict::OnItsWay,
             Seen::Other(_) | Seen::Unreadable => Verdict::Unusable,
         },
+        _ if memory.waits_alone(row.id).is_some() => Verdict::Unreadable,
         _ => Verdict::Look,
     }
 }

@@ -1,6 +1,9 @@
 //! The first step of a decision: this process takes note of a live read of the object.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -8,7 +11,6 @@ use super::{
     facts::Facts,
     last_call::{self, CallFacts},
     look_first::{Verdict, verdict},
-    poll,
 };
 use crate::{
     api::InstanceDeletionStatus,
@@ -57,7 +59,7 @@ pub fn observe(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut Call
     observe_spec(spec, memory, now.mono);
     learn_calls(read, memory, call_history);
     memory.forget_calls(ledger);
-    forget_unread(ledger, memory);
+    forget_unreadable(ledger, memory);
     let calls = last_call::gather(ledger, memory, call_history, &spec.meta.namespace);
     count_not_found(&calls, memory);
     observe_bisection(read, &calls, memory);
@@ -118,7 +120,7 @@ fn unsendable(ledger: &Ledger, facts: &Facts<'_>) -> BTreeSet<InstanceId> {
         Verdict::Send { .. } | Verdict::Held | Verdict::Spent(_) | Verdict::Ended => false,
         Verdict::Look => row.observation.is_missed(),
         Verdict::Busy => !row.calls.own_in_flight,
-        Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unusable => true,
+        Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unusable | Verdict::Unreadable => true,
     });
     cannot.map(|row| row.row.id).collect()
 }
@@ -171,18 +173,13 @@ fn learn_calls(read: &LiveRead<'_>, memory: &mut Memory, call_history: &mut Call
     }
 }
 
-/// Forgets unread ids that no longer wait for a scheduled read.
-fn forget_unread(ledger: &Ledger, memory: &mut Memory) {
-    if memory.unread.is_empty() {
+/// Forgets unreadable ids that have ended, and so are looked at no more.
+fn forget_unreadable(ledger: &Ledger, memory: &mut Memory) {
+    if memory.unreadable.is_empty() {
         return;
     }
-    let mut left = BTreeSet::new();
-    for (position, row) in ledger.rows.iter().enumerate() {
-        if memory.unread.contains(&row.id) && poll::on_schedule(row, memory.observation(position)) {
-            left.insert(row.id);
-        }
-    }
-    memory.unread = left;
+    let open: HashSet<_> = ledger.rows.iter().filter(|row| !row.progress.ended()).map(|row| row.id).collect();
+    memory.unreadable.retain(|id| open.contains(&id));
 }
 
 /// Counts each series of not-found reads from its first read after the last call ended. Other

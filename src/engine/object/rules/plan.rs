@@ -1,10 +1,11 @@
 //! The *plan* rule: what a deletion would do, for objects with `dryRun: true`.
 
+use super::facts::Facts;
 use crate::{
     api::PlanStatus,
     engine::{
         id::InstanceId,
-        object::state::{ledger::count, memory::Memory, spec::DeletionSpec},
+        object::state::{ledger::count, unreadable::Unreadable},
         state::Seen,
         time::Mono,
     },
@@ -20,16 +21,22 @@ pub enum Planning {
     Look(Vec<InstanceId>),
     /// Looks are under way.
     Asked,
+    /// Looks did not read some ids. They are looked at again at this moment.
+    Wait(Mono),
     /// Every id was looked at.
     Done(PlanStatus),
 }
 
 /// Makes the plan from looks that were sent after `since`, the moment at which this process first
-/// saw the present spec.
+/// saw the present spec. Of an id that looks have not read for `--settle`, although they read others,
+/// the plan says that nothing is known.
 #[must_use]
-pub fn plan(spec: &DeletionSpec, memory: &Memory, since: Mono) -> Planning {
+pub fn plan(facts: &Facts<'_>, since: Mono) -> Planning {
+    let Facts { spec, memory, now, settings, .. } = *facts;
     let mut look = Vec::new();
     let mut asked = false;
+    let mut wait: Option<Mono> = None;
+    let given_up = |unreadable: &Unreadable| now.mono - unreadable.since >= settings.settle;
     let mut plan = PlanStatus {
         total: count(spec.ids.len()),
         to_delete: 0,
@@ -53,13 +60,20 @@ pub fn plan(spec: &DeletionSpec, memory: &Memory, since: Mono) -> Planning {
                 Seen::Terminated | Seen::NotFound => plan.gone += 1,
                 Seen::Other(_) | Seen::Unreadable => plan.unknown += 1,
             },
-            _ => look.push(*id),
+            _ => match memory.waits_alone(*id) {
+                Some(unreadable) if given_up(unreadable) => plan.unknown += 1,
+                Some(unreadable) if unreadable.retry_at > now.mono => {
+                    wait = Some(wait.map_or(unreadable.retry_at, |at| at.min(unreadable.retry_at)));
+                }
+                Some(_) | None => look.push(*id),
+            },
         }
     }
-    match (asked, look.is_empty()) {
-        (_, false) => Planning::Look(look),
-        (true, true) => Planning::Asked,
-        (false, true) => Planning::Done(plan),
+    match (look.is_empty(), asked, wait) {
+        (false, ..) => Planning::Look(look),
+        (true, true, _) => Planning::Asked,
+        (true, false, Some(at)) => Planning::Wait(at),
+        (true, false, None) => Planning::Done(plan),
     }
 }
 
@@ -69,18 +83,21 @@ mod tests {
     use crate::engine::{
         object::{
             state::spec::tests::spec_of,
-            tests::case::{Case, MICRO, then},
+            tests::case::{Case, MICRO, at, case_of, then},
         },
         state::{Live, StateText},
     };
 
-    fn seen(states: &[Seen], sent: Mono) -> (DeletionSpec, Memory) {
-        let spec = spec_of(states.len() as u128);
-        let mut memory = Memory::new(&spec, Mono::START);
-        for (id, seen) in spec.ids.iter().zip(states) {
-            memory.saw(*id, seen.clone(), sent);
+    fn seen(states: &[Seen], sent: Mono) -> Case {
+        let mut case = case_of(states.len() as u128);
+        for (id, seen) in case.spec.ids.iter().zip(states) {
+            case.memory.saw(*id, seen.clone(), sent);
         }
-        (spec, memory)
+        case
+    }
+
+    fn planned(mut case: Case, since: Mono) -> Planning {
+        case.judge(at(then()), |_, facts| plan(facts, since))
     }
 
     #[test]
@@ -99,41 +116,40 @@ mod tests {
             Seen::ShuttingDown,
             Seen::ShuttingDown,
         ];
-        let (spec, memory) = seen(&states, then() + MICRO);
+        let case = seen(&states, then() + MICRO);
         let expected = PlanStatus {
             total: 11,
             to_delete: 4,
             on_their_way: 3,
             gone: 2,
             unknown: 2,
-            ids: [0, 3, 7, 8].map(|n: usize| spec.ids[n].to_string()).to_vec(),
+            ids: [0, 3, 7, 8].map(|n: usize| case.spec.ids[n].to_string()).to_vec(),
         };
-        assert_eq!(plan(&spec, &memory, then()), Planning::Done(expected));
+        assert_eq!(planned(case, then()), Planning::Done(expected));
     }
 
     #[test]
     fn the_first_twenty_are_named() {
-        let (spec, memory) = seen(&vec![Seen::Live(Live::Running); 21], then() + MICRO);
-        let Planning::Done(plan) = plan(&spec, &memory, then()) else { panic!("it is not done") };
-        assert_eq!(
-            (plan.to_delete, plan.ids.len(), plan.ids[19].clone()),
-            (21, 20, spec.ids[19].to_string())
-        );
+        let case = seen(&vec![Seen::Live(Live::Running); 21], then() + MICRO);
+        let id = case.spec.ids[19].to_string();
+        let Planning::Done(plan) = planned(case, then()) else { panic!("it is not done") };
+        assert_eq!((plan.to_delete, plan.ids.len(), plan.ids[19].clone()), (21, 20, id));
     }
 
     #[test]
     fn only_looks_that_were_sent_after_the_spec_was_seen_count() {
         let look = |sent: Mono| {
             let case = Case::pending().seen(Live::Running, sent);
-            plan(&case.spec, &case.memory, then())
+            planned(case, then())
         };
         assert_eq!(look(then()), Planning::Look(spec_of(1).ids));
         assert!(matches!(look(then() + MICRO), Planning::Done(_)));
-        let (spec, mut memory) = seen(&[Seen::Terminated, Seen::Terminated], then() + MICRO);
-        memory.asked(&spec.ids[..1], then());
-        assert_eq!(plan(&spec, &memory, then()), Planning::Asked, "one look is under way");
-        let (spec, mut memory) = seen(&[Seen::Terminated, Seen::Terminated], then());
-        memory.asked(&spec.ids[..1], then());
-        assert_eq!(plan(&spec, &memory, then()), Planning::Look(vec![spec.ids[1]]));
+        let asked = |sent: Mono| {
+            let mut case = seen(&[Seen::Terminated, Seen::Terminated], sent);
+            case.memory.asked(&case.spec.ids[..1], then());
+            planned(case, then())
+        };
+        assert_eq!(asked(then() + MICRO), Planning::Asked, "one look is under way");
+        assert_eq!(asked(then()), Planning::Look(vec![spec_of(2).ids[1]]));
     }
 }

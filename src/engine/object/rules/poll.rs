@@ -51,6 +51,7 @@ impl Due {
 ///   they are not: the end of the call wakes the object.
 /// - Ids that wait for their second not-found read are due when that read can count.
 /// - Ids next in line for a call are due at once.
+/// - Ids that looks could not read are due at their own next look, whatever else they wait for.
 ///
 /// When a person `requested` a look, every id that a call may have named is due at once, until it was looked at. In a
 /// suspended object only ids that a call may have named are due.
@@ -77,7 +78,7 @@ pub fn due(
         if let Some(lost) = looking {
             due.wake_at(lost);
         }
-        if on_schedule(row, observation) && !memory.unread(row.id) {
+        if on_schedule(row, observation) && memory.unreadable(row.id).is_none() {
             let age = age(row, ledger, started, facts.now.wall);
             let asked = looking.is_some() || requested;
             due.outstanding |= requested;
@@ -97,10 +98,12 @@ pub fn due(
         if requested && matches!(look, LookTime::Regular) {
             (due.outstanding, due.regular) = (true, true);
         }
+        due.outstanding |= requested && matches!(look, LookTime::Own(_));
         match look {
             LookTime::Never => {}
             LookTime::Now => due.ids.push(row.id),
-            LookTime::At(at) => due.wake_at(at),
+            LookTime::Own(at) if requested || at <= now => due.ids.push(row.id),
+            LookTime::At(at) | LookTime::Own(at) => due.wake_at(at),
             LookTime::Regular => regular.push(row.id),
         }
     }
@@ -130,6 +133,8 @@ enum LookTime {
     Never,
     Now,
     At(Mono),
+    /// At this moment, or when a person asks for a look.
+    Own(Mono),
     /// With the regular look.
     Regular,
 }
@@ -143,6 +148,9 @@ fn look_of(row_facts: &RowFacts<'_>, waits: bool, facts: &Facts<'_>) -> LookTime
     // Once a deadline has passed every open id is looked at, also in a suspended object.
     if pending && facts.spec.suspend && facts.memory.deadlines.passed().is_none() {
         return LookTime::Never;
+    }
+    if let Some(unreadable) = facts.memory.waits_alone(row.id) {
+        return LookTime::Own(unreadable.retry_at);
     }
     match confirm_at {
         Some(at) if facts.now.mono < at => LookTime::At(at),

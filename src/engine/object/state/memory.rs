@@ -6,18 +6,16 @@
 
 mod calls;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     bisection::Bisection,
     blocker::{Blocker, blocker},
     deadlines::Deadlines,
     ledger::Ledger,
-    observations::{Observation, Observations},
+    observations::{Answered, Observation, Observations},
     spec::DeletionSpec,
+    unreadable::{Missed, Unreadable, UnreadableIds},
 };
 use crate::{
     api::BatchStatus,
@@ -25,7 +23,7 @@ use crate::{
         account::outage::Evidence,
         id::InstanceId,
         outcome::{CallOutcome, CloudMessage, LookFailure},
-        settings::{READ_SIZE, Settings},
+        settings::Settings,
         state::Seen,
         time::{Mono, Now},
     },
@@ -162,8 +160,8 @@ pub struct Memory {
     foreign: BTreeMap<u32, (Option<String>, Mono)>,
     /// What stands in the way of looks.
     pub look_trouble: Option<Blocker>,
-    /// Accepted ids that the last look at them did not read, at most [`READ_SIZE`].
-    pub(in crate::engine::object) unread: BTreeSet<InstanceId>,
+    /// Ids that the last look at them did not read.
+    pub(in crate::engine::object) unreadable: UnreadableIds,
     /// What stands in the way of delete calls.
     pub call_trouble: Option<Blocker>,
     /// When the next regular look is due.
@@ -198,7 +196,7 @@ impl Memory {
             made: 0,
             foreign: BTreeMap::new(),
             look_trouble: None,
-            unread: BTreeSet::new(),
+            unreadable: UnreadableIds::default(),
             call_trouble: None,
             next_poll: now,
             ends_written: None,
@@ -214,8 +212,8 @@ impl Memory {
     /// waits, they stay few.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Self { calls, foreign, unread, refused, bisection, .. } = self;
-        calls.len() + foreign.len() + unread.len() + refused.len() + bisection.entries()
+        let Self { calls, foreign, unreadable, refused, bisection, .. } = self;
+        calls.len() + foreign.len() + unreadable.len() + refused.len() + bisection.entries()
     }
 
     /// Starts over with empty observations if the ids of the object are others than before.
@@ -289,25 +287,36 @@ impl Memory {
 
     /// Notes the end of a look; [`Self::saw`] has noted its readings before.
     ///
-    /// A failure blocks the object until the ids that the look did not read have been read, even if
-    /// it read others.
+    /// A look that read nothing blocks the object, and so does one that an account's trouble cut off.
+    /// Ids that a look missed while it read others are unreadable: they wait for their own next look,
+    /// and block nothing.
     pub fn look_answered(&mut self, ids: &[InstanceId], end: LookEnd<'_>) {
-        let missed = self.observations.answered(ids);
+        let Answered { read, missed } = self.observations.answered(ids);
         let LookEnd { failure, now, settings, random } = end;
-        self.unread.retain(|id| !ids.contains(id) || missed.contains(id));
-        match failure {
-            Some(LookFailure { trouble, message, secret_version }) => {
-                for id in missed {
-                    if self.unread.len() < READ_SIZE {
-                        self.unread.insert(id);
-                    }
-                }
-                let before = self.look_trouble.as_ref();
-                self.look_trouble =
-                    Some(blocker(trouble, message, before, secret_version, now, settings, random));
-            }
-            None if self.unread.is_empty() => self.look_trouble = None,
-            None => {}
+        self.unreadable.read(&read);
+        let Some(LookFailure { trouble, message, secret_version }) = failure else {
+            return self.reads_go_on(&read, now.mono);
+        };
+        let each = Missed { message: &message, now: now.mono, settings, random };
+        let of_instances = trouble.may_be_of_one_instance();
+        if of_instances && !read.is_empty() {
+            self.unreadable.missed(&missed, each);
+            return self.reads_go_on(&read, now.mono);
+        }
+        // That ids can't be read which could not be read before says nothing about others.
+        let known = of_instances && self.look_trouble.is_none() && self.unreadable.hold_all(&missed);
+        self.unreadable.nothing_read(&missed, each);
+        if !known {
+            let before = self.look_trouble.as_ref();
+            self.look_trouble =
+                Some(blocker(trouble, message, before, secret_version, now, settings, random));
+        }
+    }
+
+    /// Ends the trouble of looks, if one has read something.
+    fn reads_go_on(&mut self, read: &[InstanceId], now: Mono) {
+        if !read.is_empty() && self.look_trouble.take().is_some() {
+            self.unreadable.start_over(now);
         }
     }
 
@@ -318,10 +327,24 @@ impl Memory {
         self.observations.is_news(id, seen)
     }
 
-    /// Whether an accepted id must be read before the trouble of looks is over.
+    /// What is known of an id that looks do not read.
     #[must_use]
-    pub fn unread(&self, id: InstanceId) -> bool {
-        self.look_trouble.is_some() && self.unread.contains(&id)
+    pub fn unreadable(&self, id: InstanceId) -> Option<&Unreadable> {
+        self.unreadable.get(id)
+    }
+
+    /// What is known of an id that looks do not read although they read others: it waits for its own
+    /// next look. While looks read nothing, all ids wait together.
+    #[must_use]
+    pub fn waits_alone(&self, id: InstanceId) -> Option<&Unreadable> {
+        if self.look_trouble.is_some() { None } else { self.unreadable.get(id) }
+    }
+
+    /// Splits ids to look at into those that can be read, as far as is known, and the unreadable
+    /// ones: they are looked at apart, since such a look may take long.
+    #[must_use]
+    pub fn readable(&self, ids: Vec<InstanceId>) -> (Vec<InstanceId>, Vec<InstanceId>) {
+        ids.into_iter().partition(|id| self.waits_alone(*id).is_none())
     }
 
     /// When this process first saw the present generation and request of the object. A plan rests
@@ -357,6 +380,7 @@ impl Memory {
     /// are equal to every rule.
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
         self.observations.moments(visit);
+        self.unreadable.moments(visit);
         for call in self.calls.values_mut() {
             match &mut call.state {
                 CallState::Ended { at, .. } | CallState::Recorded { at, .. } => visit(at),

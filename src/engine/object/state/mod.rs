@@ -8,4 +8,5 @@ pub mod ledger;
 pub mod memory;
 pub mod observations;
 pub mod spec;
+pub mod unreadable;
 pub mod wave;

@@ -98,6 +98,15 @@ impl Observation {
     }
 }
 
+/// The ids of a look that is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// Those that were read since the look was asked for.
+    pub read: Vec<InstanceId>,
+    /// The others.
+    pub missed: Vec<InstanceId>,
+}
+
 /// The observations of an object, in the order of its spec.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Observations {
@@ -187,20 +196,22 @@ impl Observations {
         observation.last = Some((seen, sent));
     }
 
-    /// Notes the end of a look at these ids. Returns those that it did not read.
-    pub fn answered(&mut self, ids: &[InstanceId]) -> Vec<InstanceId> {
-        let mut unread = Vec::new();
+    /// Notes the end of a look at these ids.
+    pub fn answered(&mut self, ids: &[InstanceId]) -> Answered {
+        let mut answered = Answered::default();
         for id in ids {
             let Some(observation) = self.of(*id) else { continue };
             let asked = observation.asked.take();
             let read =
                 observation.last.as_ref().is_some_and(|(_, sent)| asked.is_none_or(|asked| *sent >= asked));
-            if !read {
+            if read {
+                answered.read.push(*id);
+            } else {
                 observation.missed = asked.max(observation.missed);
-                unread.push(*id);
+                answered.missed.push(*id);
             }
         }
-        unread
+        answered
     }
 
     /// Visits every moment that is kept here.

@@ -525,6 +525,34 @@ pub const MISTAKES: &[Mistake] = &[
         replace: "    let most = NAME;",
         found_by: &[Client],
     },
+    Mistake {
+        name: "one id that can't be read taken for an outage",
+        file: "src/engine/object/state/memory.rs",
+        find: "        if of_instances && !read.is_empty() {",
+        replace: "        if of_instances && read.is_empty() {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an id that can't be read keeps a rest from being sent",
+        file: "src/engine/object/rules/look_first.rs",
+        find: "        _ if memory.waits_alone(row.id).is_some() => Verdict::Unreadable,\n",
+        replace: "        _ if memory.waits_alone(row.id).is_some() && row.attempts > 0 => Verdict::Unreadable,\n",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a list that fails given up instead of split",
+        file: "src/cloud/reader/read.rs",
+        find: "            (Cause::Ids, Purpose::Read | Purpose::Suspect) if !single => self.scout(missing, 1),\n",
+        replace: "            (Cause::Ids, Purpose::Read | Purpose::Suspect) if !single && self.answered => {\n                self.scout(missing, 1);\n            }\n",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "an id that could not be read put into lists again",
+        file: "src/cloud/reader/suspects.rs",
+        find: "is_some_and(|until| *until > now)",
+        replace: "is_some_and(|until| *until < now)",
+        found_by: &[Client],
+    },
 ];
 
 #[cfg(test)]

@@ -175,7 +175,7 @@ fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
     let closing =
         |waiting, blocker| Stage::Closing { cutoff: Cutoff::NotAfter, waiting, doubted: false, blocker };
     let closed = format!("{progress}; notAfter has passed and no new delete call is made");
-    let stuck = Hindrance::StateUnknown { count: 2, example: "x (odd)".into() };
+    let stuck = Hindrance::StateUnknown { count: 2, named: "x (odd)".into() };
     check(vec![
         (Stage::Deleting(None), Phase::Deleting, "Deleting", progress.into(), &["Reconciling"]),
         (
@@ -199,7 +199,7 @@ fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
             Phase::Deleting,
             "StateUnknown",
             format!(
-                "{progress}; 2 instances are in a state that allows neither sending nor ending, such as x (odd); ask the vendor, looking goes on"
+                "{progress}; 2 instances can't be read or are in a state that allows neither sending nor ending, such as x (odd); ask the vendor, looking goes on"
             ),
             &["Reconciling"],
         ),

@@ -398,35 +398,66 @@ impl Looks {
 
     /// A look at these ids that reads the first `read` of them.
     fn look(&mut self, ids: std::ops::Range<usize>, read: usize) {
+        self.look_with(ids, read, Trouble::CloudUnreachable);
+    }
+
+    fn look_with(&mut self, ids: std::ops::Range<usize>, read: usize, trouble: Trouble) {
         let ids: Vec<_> = ids.map(|n| self.id(n)).collect();
         let memory = &mut self.0.memory;
         memory.asked(&ids, then());
         for id in &ids[..read] {
             memory.saw(*id, Seen::ShuttingDown, then() + MICRO);
         }
-        let trouble = Trouble::CloudUnreachable;
         let failure = LookFailure { trouble, message: CloudMessage::default(), secret_version: None };
         let failure = Some(failure).filter(|_| read < ids.len());
         let end = LookEnd { failure, now: &at(then()), settings: &self.0.settings, random: 0 };
         memory.look_answered(&ids, end);
     }
 
-    fn unread(&self) -> Vec<usize> {
-        (0..self.0.spec.ids.len()).filter(|n| self.0.memory.unread(self.id(*n))).collect()
+    fn unreadable(&self) -> Vec<usize> {
+        (0..self.0.spec.ids.len()).filter(|n| self.0.memory.unreadable(self.id(*n)).is_some()).collect()
+    }
+
+    fn blocked(&self) -> bool {
+        self.0.memory.look_trouble.is_some()
     }
 }
 
 #[test]
-fn a_trouble_of_looks_is_over_when_what_was_not_read_is() {
+fn what_a_look_missed_while_it_read_others_blocks_nothing() {
     let mut looks = Looks::at(10);
     looks.look(0..5, 3);
-    assert_eq!(looks.unread(), [3, 4]);
-    looks.look(5..10, 5);
-    assert!(looks.0.memory.look_trouble.is_some(), "others were read");
-    looks.look(3..4, 1);
-    assert_eq!(looks.unread(), [4]);
-    looks.look(4..10, 6);
-    assert_eq!((looks.0.memory.look_trouble.is_none(), looks.unread()), (true, vec![]));
+    assert_eq!((looks.blocked(), looks.unreadable()), (false, vec![3, 4]));
+    looks.look(3..5, 0);
+    assert!(!looks.blocked(), "it was known that they can't be read");
+    looks.look(5..6, 0);
+    assert!(looks.blocked(), "of this one that was not known");
+    assert_eq!(looks.0.memory.waits_alone(looks.id(3)), None, "all wait together");
+    looks.look(3..5, 0);
+    assert!(looks.blocked(), "nothing was read");
+    looks.look(6..8, 1);
+    assert_eq!((looks.blocked(), looks.unreadable()), (false, vec![3, 4, 5, 7]));
+    looks.look(3..8, 5);
+    assert_eq!((looks.blocked(), looks.unreadable()), (false, vec![]));
+}
+
+#[test]
+fn what_cuts_off_an_account_s_reads_blocks_though_some_were_made() {
+    for (trouble, blocks) in [
+        (Trouble::CredentialsRejected, true),
+        (Trouble::Throttled { retry_after: None }, true),
+        (Trouble::SecretNotFound, true),
+        (Trouble::Forbidden, false),
+        (Trouble::RequestRefused, false),
+        (Trouble::EndpointMisconfigured, false),
+        (Trouble::CloudUnreachable, false),
+    ] {
+        let mut looks = Looks::at(3);
+        looks.look_with(0..3, 1, trouble);
+        assert_eq!((looks.blocked(), looks.unreadable()), (blocks, vec![1, 2]), "{trouble:?}");
+        looks.look(0..1, 1);
+        assert!(!looks.blocked(), "{trouble:?}");
+    }
 }
 
 #[test]
@@ -434,20 +465,16 @@ fn of_an_outage_one_call_is_remembered() {
     let mut looks = Looks::at(300);
     looks.look(0..90, 0);
     looks.look(80..300, 0);
-    assert_eq!(looks.unread().len(), READ_SIZE);
+    assert_eq!(looks.unreadable().len(), crate::engine::settings::READ_SIZE);
     looks.look(0..100, 100);
-    assert!(looks.0.memory.look_trouble.is_none());
+    assert_eq!((looks.blocked(), looks.unreadable()), (false, vec![]));
 }
 
 #[test]
-fn an_id_that_is_not_waited_for_any_more_keeps_no_trouble_up() {
+fn an_id_that_has_ended_is_forgotten() {
     let mut looks = Looks::at(3);
     looks.look(0..3, 1);
     looks.0.ledger.rows[1].progress = Progress::Terminated { batch: None, ended_at: None };
     looks.0.observe(then());
-    assert_eq!(looks.unread(), [2]);
-    looks.0.ledger.rows[2].progress = Progress::Submitted { batch: 7 };
-    looks.0.observe(then());
-    looks.look(0..1, 1);
-    assert!(looks.0.memory.look_trouble.is_none());
+    assert_eq!(looks.unreadable(), [2]);
 }

@@ -5,6 +5,7 @@ mod bisection;
 mod damaged;
 mod deadlines;
 mod outcomes;
+mod reads;
 mod rules;
 mod weeks;
 
@@ -59,8 +60,8 @@ struct World {
     cloud: HashMap<InstanceId, Seen>,
     /// Looks bring nothing.
     blind: bool,
-    /// Looks do not read these ids.
-    unread: HashSet<InstanceId>,
+    /// Ids whose own read always fails.
+    unreadable: HashSet<InstanceId>,
     waves: u32,
     writes: Vec<InstanceDeletionStatus>,
     looked: Vec<InstanceId>,
@@ -102,7 +103,7 @@ impl World {
             now: Mono::START + Duration::from_secs(1000),
             cloud,
             blind: false,
-            unread: HashSet::new(),
+            unreadable: HashSet::new(),
             waves: 0,
             writes: Vec::new(),
             looked: Vec::new(),
@@ -241,7 +242,7 @@ impl World {
         };
         if !ids.is_empty() {
             self.look(&ids, false);
-            let over = |id: &InstanceId| self.cloud.get(id).is_none_or(Seen::is_an_end) && !self.blind;
+            let over = |id: &InstanceId| self.cloud.get(id).is_none_or(Seen::is_an_end) && self.reads(id);
             let over: Vec<_> = ids.iter().copied().filter(over).collect();
             self.schedule.answered(&(), &ids, &over);
         }
@@ -256,19 +257,21 @@ impl World {
         let now = Now { mono: self.now, wall: self.wall() };
         let memory = self.memory.as_mut().unwrap();
         let sent = self.now;
-        for id in ids.iter().filter(|id| !self.blind && !self.unread.contains(id)) {
+        let (read, missed): (Vec<_>, Vec<_>) =
+            ids.iter().partition(|id| !self.blind && !self.unreadable.contains(id));
+        for id in read {
             let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
             self.call_history.saw(*id, &seen, sent);
             memory.saw(*id, seen, sent);
         }
         let trouble = Trouble::CloudUnreachable;
-        let read_nothing = !ids.is_empty() && ids.iter().all(|id| self.unread.contains(id));
-        let failure = (self.blind || read_nothing).then(|| LookFailure {
-            trouble,
-            message: CloudMessage::default(),
-            secret_version: None,
-        });
+        let message = CloudMessage { text: "HTTP 500".to_owned(), ..CloudMessage::default() };
+        let failure = (!missed.is_empty()).then_some(LookFailure { trouble, message, secret_version: None });
         memory.look_answered(ids, LookEnd { failure, now: &now, settings: &SETTINGS, random: 0 });
+    }
+
+    fn reads(&self, id: &InstanceId) -> bool {
+        !self.blind && !self.unreadable.contains(id)
     }
 
     fn start(&mut self, wave: &Wave) {
