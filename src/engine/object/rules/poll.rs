@@ -48,7 +48,8 @@ impl Due {
 ///   `status.startTime`, for their age.
 /// - Ids that a call may have named otherwise (`Submitted`, or `Accepted` with a further attempt of
 ///   unknown outcome) are due every `--poll-min` until they end. While this process makes that call
-///   they are not: the end of the call wakes the object.
+///   they are not: the end of the call wakes the object. Nor are they after a call that certainly
+///   deleted nothing: an object that is refused for weeks would read them all the time.
 /// - Ids that wait for their second not-found read are due when that read can count.
 /// - Ids next in line for a call are due at once.
 /// - Ids that looks could not read are due at their own next look, whatever else they wait for.
@@ -94,7 +95,7 @@ pub fn due(
         if row_facts.calls.own_in_flight && !requested {
             continue;
         }
-        let look = look_of(&row_facts, waiting.contains(&position), facts);
+        let look = look_of(&row_facts, ledger, waiting.contains(&position), facts);
         if requested && matches!(look, LookTime::Regular) {
             (due.outstanding, due.regular) = (true, true);
         }
@@ -141,10 +142,14 @@ enum LookTime {
 
 /// When the object looks at an id that is not on the schedule. `waits`: the id waits for a call, or
 /// has no usable state.
-fn look_of(row_facts: &RowFacts<'_>, waits: bool, facts: &Facts<'_>) -> LookTime {
+fn look_of(row_facts: &RowFacts<'_>, ledger: &Ledger, waits: bool, facts: &Facts<'_>) -> LookTime {
     let RowFacts { row, observation, .. } = *row_facts;
     let confirm_at = observation.not_found_since().map(|since| since + facts.settings.settle);
-    let pending = matches!(row.progress, Progress::Pending);
+    // A call that certainly deleted nothing leaves nothing to look for.
+    let pending = match row.progress {
+        Progress::Submitted { batch } => ledger.had_no_effect(batch),
+        ref other => matches!(other, Progress::Pending),
+    };
     // Once a deadline has passed every open id is looked at, also in a suspended object.
     if pending && facts.spec.suspend && facts.memory.deadlines.passed().is_none() {
         return LookTime::Never;
@@ -416,6 +421,16 @@ mod tests {
         let mut accepted = polled(ACCEPTED, then());
         accepted.spec.suspend = true;
         assert_eq!(ask(&accepted, &Candidates::default(), then()).watch.on_their_way.len(), 1);
+    }
+
+    #[test]
+    fn after_a_call_that_deleted_nothing_an_id_is_not_looked_at_until_it_is_in_line_again() {
+        let looked = |no_effect| {
+            let mut case = polled(SUBMITTED, then()).batch("mine", None);
+            case.ledger.batches[0].no_effect = no_effect;
+            !ask(&case, &Candidates::default(), then()).ids.is_empty()
+        };
+        assert_eq!((looked(None), looked(Some(true))), (true, false));
     }
 
     #[test]

@@ -553,6 +553,13 @@ pub const MISTAKES: &[Mistake] = &[
         replace: "is_some_and(|until| *until < now)",
         found_by: &[Client],
     },
+    Mistake {
+        name: "an id read all the time after a call that deleted nothing",
+        file: "src/engine/object/rules/poll.rs",
+        find: "        Progress::Submitted { batch } => ledger.had_no_effect(batch),",
+        replace: "        Progress::Submitted { batch } => ledger.had_no_effect(batch) && ledger.rows.is_empty(),",
+        found_by: &[Tables],
+    },
 ];
 
 #[cfg(test)]

@@ -42,10 +42,16 @@ fn x24_what_is_kept_of_an_object_that_is_refused_for_a_week_stays_as_it_is_after
     let answer = |world: &mut World, batch: &Batch| world.end(batch, &refused(Trouble::Forbidden));
     let calls = live(&mut world, DAY, answer);
     let first = kept(&mut world);
+    world.looked.clear();
     let later = live(&mut world, 6 * DAY, answer);
     let last = kept(&mut world);
     println!(
         "figure: refused for a week: {calls} calls and {first:?} after a day, {later} more and {last:?} at the end"
+    );
+    let looks = world.looked.len();
+    assert!(
+        looks <= 3 * later,
+        "each id is looked at once for each call: {looks} for {later} calls of three"
     );
     assert!(later > 5 * calls && calls > 100, "it was tried all the time: {calls}, then {later}");
     // Numbers of batches have more digits, up to 128 times.
