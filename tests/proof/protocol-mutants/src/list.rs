@@ -290,8 +290,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a bisection that waits for ids that cannot be judged",
         file: "src/engine/object/rules/observe.rs",
-        find: "Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unusable => true,",
-        replace: "Verdict::Settling { .. } | Verdict::OnItsWay => true,\n        Verdict::Unusable => false,",
+        find: "Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unusable | Verdict::Unreadable => true,",
+        replace: "Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unreadable => true,\n        Verdict::Unusable => false,",
         found_by: &[Tables],
     },
     Mistake {
