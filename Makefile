@@ -4,7 +4,7 @@
 # dependencies over the packages of a call, so a call for one package would compile most of them, and the controller, again.
 BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 program = cargo build --quiet --workspace --bin $(1) && $(BUILT)/$(1)
-.PHONY: help demo check test bench bench-schedule soak explore mutants lint deny generate control-plane image-root sbom clean
+.PHONY: help demo check test bench bench-decisions bench-schedule soak explore mutants lint deny generate control-plane image-root sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: control-plane ## run every test, and print their times and counts; NO_SKIP
 
 # What the image's test lays out by itself if it is missing or old.
 IMAGE_ROOT_OF_TESTS := image-root PROFILE=dev IMAGE_ROOT=target/image-root-of-tests
+
+bench-decisions: ## measure how the time of a decision grows with ids and parts, and print a table
+	@cargo run --quiet -p bench-decisions
 
 bench-schedule: ## measure the schedule of looks in virtual time, and print a table; SEEDS=n runs of each kind
 	@cargo run --quiet -p bench-schedule -- --seeds $(or $(SEEDS),10)

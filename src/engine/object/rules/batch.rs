@@ -127,9 +127,7 @@ impl Candidates {
 
     /// The ids in line that share calls: those of each part, and last all others.
     fn shares(&self, apart: &[Vec<InstanceId>]) -> Vec<Share> {
-        let parts = apart.iter().enumerate();
-        let parts: HashMap<InstanceId, usize> =
-            parts.flat_map(|(part, ids)| ids.iter().map(move |id| (*id, part))).collect();
+        let parts = part_of_each(apart);
         let mut shares = vec![Share::default(); apart.len() + 1];
         let mut enter = |id: &InstanceId, enter: fn(&mut Share, InstanceId)| {
             let share = parts.get(id).copied().unwrap_or(apart.len());
@@ -182,6 +180,12 @@ impl Share {
     }
 }
 
+/// The number of the part that each id which is sent apart belongs to.
+fn part_of_each(apart: &[Vec<InstanceId>]) -> HashMap<InstanceId, usize> {
+    let parts = apart.iter().enumerate();
+    parts.flat_map(|(part, ids)| ids.iter().map(move |id| (*id, part))).collect()
+}
+
 /// The batches of the next wave, at most `most`: first those that are sent apart, then full ones.
 /// The rest is sent only when nothing can fill it up any more.
 #[must_use]
@@ -191,22 +195,26 @@ pub fn wave(
     batch_size: usize,
     most: usize,
 ) -> Vec<Vec<Ready>> {
-    let mut ready = candidates.ready.clone();
-    let mut batches = Vec::new();
-    let mut unready = candidates.unready.len();
-    for part in apart {
-        let members: HashSet<&InstanceId> = part.iter().collect();
-        let (own, others): (Vec<_>, Vec<_>) = ready.into_iter().partition(|r| members.contains(&r.id));
-        ready = others;
-        let waiting = part.iter().filter(|id| candidates.unready.contains(id)).count();
-        unready -= waiting;
-        if waiting == 0 && !own.is_empty() {
-            // The endpoint may meanwhile have refused batches of this part's size.
-            batches.extend(own.chunks(batch_size).map(<[Ready]>::to_vec));
+    // One pass over the ids, however many parts there are. The last share is of those that are not sent apart.
+    let parts = part_of_each(apart);
+    let part = |id: &InstanceId| parts.get(id).copied().unwrap_or(apart.len());
+    let mut shares = vec![(Vec::new(), 0_usize); apart.len() + 1];
+    for ready in &candidates.ready {
+        if let Some((own, _)) = shares.get_mut(part(&ready.id)) {
+            own.push(*ready);
         }
     }
-    let whole = ready.chunks(batch_size).filter(|batch| batch.len() == batch_size || unready == 0);
-    batches.extend(whole.map(<[Ready]>::to_vec));
+    for id in &candidates.unready {
+        if let Some((_, waiting)) = shares.get_mut(part(id)) {
+            *waiting += 1;
+        }
+    }
+    let mut batches = Vec::new();
+    for (number, (ready, waiting)) in shares.iter().enumerate() {
+        // A part goes whole, in more than one call where the endpoint has meanwhile refused batches of its size.
+        let goes = |batch: &&[Ready]| *waiting == 0 || (number == apart.len() && batch.len() == batch_size);
+        batches.extend(ready.chunks(batch_size).filter(goes).map(<[Ready]>::to_vec));
+    }
     batches.truncate(most);
     batches
 }
