@@ -208,6 +208,7 @@ async fn what_stands_in_the_way_is_counted_while_it_does() {
             by("cloud_identities_slowed", "kind", "delete", 1),
             by("cloud_identities_slowed", "kind", "read", 0),
             by("cloud_lowest_rate", "kind", "read", 500),
+            ("cloud_lowest_batch_size".to_owned(), 50),
         ],
     );
     let (_, text) = scrape(&controller, OPEN_METRICS);

@@ -32,6 +32,7 @@ use crate::{
     engine::{
         Settings,
         account::{
+            batch_size::{BatchSize, SizeChange},
             call_history::CallHistory,
             delete_queue::{PermitAnswer, Want},
             outage::{DeleteCalls, Evidence, PROBE_WAIT},
@@ -39,7 +40,6 @@ use crate::{
         },
         object::state::{memory::Memory, spec::DeletionSpec},
         outcome::{CallOutcome, Trouble},
-        settings::BATCH_SIZE,
         time::Mono,
     },
     lock::lock,
@@ -61,9 +61,36 @@ pub struct Account {
     pub credentials: Arc<dyn CredentialSource>,
     pace: Arc<Pace>,
     delete_calls: Mutex<DeleteCalls>,
+    batch_size: Mutex<BatchSize>,
 }
 
 impl Account {
+    /// The most ids in one call of this account.
+    pub fn batch_size(&self, now: Mono) -> usize {
+        lock(&self.batch_size).in_force(now)
+    }
+
+    /// Takes note of a batch of an object that was found too large.
+    pub fn learn(&self, memory: &mut Memory, now: Mono) {
+        if let Some(too_large) = memory.bisection.take_too_large() {
+            self.say(lock(&self.batch_size).too_large(too_large, now));
+        }
+    }
+
+    fn say(&self, change: Option<SizeChange>) {
+        let (endpoint, project) = (&self.endpoint, &self.project);
+        match change {
+            Some(SizeChange::Smaller(most)) => warn!(
+                %endpoint, project, most,
+                "the cloud refuses delete calls of more instances, though it accepts each of them; this account sends smaller calls for an hour"
+            ),
+            Some(SizeChange::Full) => {
+                info!(%endpoint, project, "the cloud accepts larger delete calls again; this account sends full ones");
+            }
+            None => {}
+        }
+    }
+
     /// The governor of the identity that the Secret held when it was last read.
     fn governor(&self) -> Arc<Governor> {
         self.pace.present(&self.credentials.identity())
@@ -174,6 +201,9 @@ impl Account {
                 rate.over();
             }
         }
+        if let CallOutcome::Accepted { ids, .. } = outcome {
+            self.say(lock(&self.batch_size).accepted(ids.len(), now));
+        }
         let delete_calls = &mut lock(&self.delete_calls);
         delete_calls.ended(outcome, now);
         (delete_calls.evidence(), closed_for)
@@ -216,8 +246,6 @@ pub struct Accounts {
     by_key: Mutex<HashMap<AccountKey, Kept>>,
     /// The account of all objects beyond [`MOST`]. It has no credentials.
     surplus: OnceLock<Arc<Account>>,
-    /// The batch size that an endpoint accepts, where it refused 50.
-    batch_sizes: Mutex<HashMap<Endpoint, usize>>,
 }
 
 impl Accounts {
@@ -231,7 +259,7 @@ impl Accounts {
         settings: Settings,
         rates: (f64, f64),
     ) -> Self {
-        let (call_history, by_key, batch_sizes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (call_history, by_key) = (Mutex::default(), Mutex::default());
         let governors = Arc::new(Governors::new(clock.clone(), settings, rates));
         Self {
             api,
@@ -244,22 +272,15 @@ impl Accounts {
             call_history,
             by_key,
             surplus: OnceLock::new(),
-            batch_sizes,
         }
     }
 
-    /// The most ids in one call to this account's endpoint.
+    /// The most ids in one call of the account that may name fewest; that of a full call if there is no account.
     #[must_use]
-    pub fn batch_size(&self, account: &Account) -> usize {
-        lock(&self.batch_sizes).get(&account.endpoint).copied().unwrap_or(BATCH_SIZE)
-    }
-
-    /// Remembers a batch size that the endpoint accepted after it had refused a larger one.
-    pub fn learn(&self, account: &Account, memory: &mut Memory) {
-        if let Some(size) = memory.bisection.take_learned() {
-            info!(endpoint = %account.endpoint, size, "the endpoint accepts smaller batches only");
-            lock(&self.batch_sizes).insert(account.endpoint.clone(), size);
-        }
+    pub fn lowest_batch_size(&self) -> usize {
+        let now = self.clock.mono();
+        let sizes = lock(&self.by_key).values().map(|kept| kept.account.batch_size(now)).min();
+        sizes.unwrap_or_else(|| BatchSize::default().in_force(now))
     }
 
     /// The governors.
@@ -331,6 +352,7 @@ impl Accounts {
             self.clock.clone(),
         );
         let (schedule, delete_calls) = (AccountSchedule::new(&self.settings), Mutex::default());
+        let batch_size = Mutex::default();
         Arc::new(Account {
             endpoint,
             project,
@@ -340,6 +362,7 @@ impl Accounts {
             credentials,
             pace,
             delete_calls,
+            batch_size,
         })
     }
 

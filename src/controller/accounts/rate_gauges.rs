@@ -1,4 +1,5 @@
-//! Gauges of the rates at which the cloud may be called, read from the governors at each scrape. No label names an identity.
+//! Gauges of the rates at which the cloud may be called and of the size of calls, read at each scrape. No label names an
+//! identity.
 
 use std::sync::Arc;
 
@@ -8,12 +9,12 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
 };
 
-use super::governors::{Governors, InForce};
+use super::{Accounts, governors::InForce};
 use crate::metrics::Registry;
 
-/// Reads the governors at each scrape.
+/// Reads the accounts and their governors at each scrape.
 #[derive(Clone)]
-pub struct RateGauges(pub Arc<Governors>);
+pub struct RateGauges(pub Arc<Accounts>);
 
 impl std::fmt::Debug for RateGauges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,7 +31,7 @@ impl RateGauges {
 
 impl Collector for RateGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let InForce { identities, delete, read } = self.0.in_force();
+        let InForce { identities, delete, read } = self.0.governors().in_force();
         let kinds = [("delete", delete), ("read", read)];
         let all = ConstGauge::new(count(identities));
         let help = "Identities that the cloud was called by, each with a pace of its own.";
@@ -45,6 +46,9 @@ impl Collector for RateGauges {
         for (kind, rate) in kinds {
             ConstGauge::new(rate.lowest).encode(lowest.encode_family(&[("kind", kind)])?)?;
         }
+        let help = "Most ids in one delete call of the account that may name fewest: 50, unless the cloud refuses larger calls.";
+        let size = ConstGauge::new(count(self.0.lowest_batch_size()));
+        size.encode(encoder.encode_descriptor("lowest_batch_size", help, None, size.metric_type())?)?;
         Ok(())
     }
 }

@@ -185,7 +185,7 @@ impl DeleteCall {
                 random: context.random.jitter(),
             };
             memory.call_ended(batch.number, &end);
-            context.accounts.learn(&handle.account, memory);
+            handle.account.learn(memory, now.mono);
             let over = !memory.calls_in_flight();
             let unrecorded = if tracked.gone { tracked.unrecorded() } else { Vec::new() };
             drop(tracked);

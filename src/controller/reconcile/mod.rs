@@ -281,7 +281,7 @@ fn decided(
         status: &live.status,
         other_bytes: live.other_bytes,
         evidence: handle.account.evidence(),
-        batch_size: context.accounts.batch_size(&handle.account),
+        batch_size: handle.account.batch_size(now.mono),
         may_start,
         claim: &claim,
         now: &now,
@@ -302,7 +302,6 @@ fn decided(
         (held, _) => Some(PermitAnswer::Now(held)),
     };
     let mut decision = prepared.conclude(answer);
-    context.accounts.learn(&handle.account, memory);
     // The call history was read under this lock of the object, but another object may have claimed
     // an id meanwhile. The drain begins before it looks under this lock for calls, so that it
     // overlooks no wave.

@@ -49,7 +49,7 @@ pub struct Options {
 /// The context that all reconciles share.
 pub struct Context {
     pub(in crate::controller) api: ApiServer,
-    pub(in crate::controller) accounts: Accounts,
+    pub(in crate::controller) accounts: Arc<Accounts>,
     pub(in crate::controller) objects: Objects,
     pub(in crate::controller) events: Events,
     pub(in crate::controller) metrics: ControllerMetrics,
@@ -87,7 +87,7 @@ impl Context {
             Accounts::new(api.clone(), client, (endpoints, secret_type), clock.clone(), settings, rates);
         let context = Self {
             api,
-            accounts,
+            accounts: Arc::new(accounts),
             objects: Objects::default(),
             events,
             metrics: ControllerMetrics::default(),
@@ -115,7 +115,7 @@ impl Context {
         self.events.register(registry);
         self.api.metrics().register(registry);
         self.accounts.client().metrics().register(registry);
-        RateGauges(self.accounts.governors().clone()).register(registry);
+        RateGauges(self.accounts.clone()).register(registry);
     }
 
     /// How many entries are kept now.

@@ -135,7 +135,7 @@ fn course(draft: &mut Draft<'_>, facts: &Facts<'_>) -> Course {
 /// Ends the rows whose attempts or time are used up, and lines up the ids of the next calls.
 fn work(draft: &mut Draft<'_>, facts: &Facts<'_>, passed: Option<Passed>) -> Course {
     let Facts { spec, memory, now, settings, .. } = *facts;
-    let batch_size = memory.bisection.learned().unwrap_or(draft.input.batch_size);
+    let batch_size = draft.input.batch_size;
     let cutoff = passed.map(|passed| passed.cutoff);
     let mut candidates = if cutoff.is_some() || spec.allows_calls() {
         batch::candidates(&draft.ledger, facts, batch_size)

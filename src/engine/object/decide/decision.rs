@@ -28,8 +28,8 @@ pub struct Input<'a> {
     pub other_bytes: usize,
     /// The calls that the account has had accepted.
     pub evidence: Evidence,
-    /// Most ids in one call: [`crate::engine::settings::BATCH_SIZE`], or what the endpoint was
-    /// found to accept.
+    /// Most ids in one call: [`crate::engine::settings::BATCH_SIZE`], or fewer where the cloud
+    /// refuses larger calls of the account.
     pub batch_size: usize,
     /// False while the process drains: outcomes are recorded, and nothing new is started.
     pub may_start: bool,

@@ -1,4 +1,4 @@
-//! The *batch* rule: full batches of the endpoint's size and one rest, in the order of the spec.
+//! The *batch* rule: full batches of the account's size and one rest, in the order of the spec.
 
 use std::collections::{HashMap, HashSet};
 
@@ -211,7 +211,7 @@ pub fn wave(
     }
     let mut batches = Vec::new();
     for (number, (ready, waiting)) in shares.iter().enumerate() {
-        // A part goes whole, in more than one call where the endpoint has meanwhile refused batches of its size.
+        // A part goes whole, in more than one call where the cloud has meanwhile refused batches of its size.
         let goes = |batch: &&[Ready]| *waiting == 0 || (number == apart.len() && batch.len() == batch_size);
         batches.extend(ready.chunks(batch_size).filter(goes).map(<[Ready]>::to_vec));
     }

@@ -17,7 +17,11 @@ use std::{
 };
 
 use crate::engine::{
-    account::outage::Evidence, id::InstanceId, outcome::CloudMessage, settings::UNKNOWN_LIMIT, time::Mono,
+    account::{batch_size::TooLarge, outage::Evidence},
+    id::InstanceId,
+    outcome::CloudMessage,
+    settings::UNKNOWN_LIMIT,
+    time::Mono,
 };
 
 /// What is known of the refused batches of one object.
@@ -38,8 +42,8 @@ pub struct Bisection {
     unknown: BTreeMap<InstanceId, Unknown>,
     /// How many accepted calls the account had when the request was found bad.
     bad_request_at: Option<u64>,
-    /// A batch size that the endpoint accepts, after it refused a larger batch.
-    learned: Option<usize>,
+    /// A batch that was too large, until the account takes note of it.
+    too_large: Option<TooLarge>,
 }
 
 /// A batch of two or more ids that was refused without names.
@@ -92,7 +96,7 @@ impl Bisection {
     /// The number of ids that are kept, each as often as it is.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Self { parts, alone, halved, waiting, unknown, bad_request_at: _, learned: _ } = self;
+        let Self { parts, alone, halved, waiting, unknown, bad_request_at: _, too_large: _ } = self;
         let halved = halved.iter().map(|halved| halved.untested.len() + halved.refused_alone.len());
         parts.iter().map(Vec::len).chain(halved).sum::<usize>() + alone.len() + waiting.len() + unknown.len()
     }
@@ -295,7 +299,7 @@ impl Bisection {
         self.waiting.clear();
         if halved.refused_alone.is_empty() {
             if halved.all_accepted && (1..halved.size).contains(&halved.largest_accepted) {
-                self.learned = Some(halved.largest_accepted);
+                self.too_large = Some(TooLarge { size: halved.size, accepted: halved.largest_accepted });
             }
             return Finding::Open;
         }
@@ -333,16 +337,9 @@ impl Bisection {
         self.waiting.contains(&id) || self.halved.as_ref().is_some_and(alone)
     }
 
-    /// A batch size that the endpoint accepts, if it was found to refuse a larger one and nobody
-    /// has taken it yet.
-    #[must_use]
-    pub fn learned(&self) -> Option<usize> {
-        self.learned
-    }
-
-    /// Takes that batch size, for the other objects of the endpoint.
-    pub fn take_learned(&mut self) -> Option<usize> {
-        self.learned.take()
+    /// Takes the batch that was found too large, for the account.
+    pub fn take_too_large(&mut self) -> Option<TooLarge> {
+        self.too_large.take()
     }
 }
 

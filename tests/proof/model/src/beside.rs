@@ -122,7 +122,7 @@ impl Model {
                 random: 0,
             };
             memory.call_ended(number, &end);
-            process.batch_size = memory.bisection.take_learned().unwrap_or(process.batch_size);
+            memory.bisection.take_too_large();
             process.woken |= !memory.calls_in_flight();
         }
     }

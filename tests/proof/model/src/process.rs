@@ -32,7 +32,6 @@ impl Model {
             memory: None,
             call_history: engine_purity::engine::account::call_history::CallHistory::default(),
             delete_calls: engine_purity::engine::account::outage::DeleteCalls::default(),
-            batch_size: self.configuration.batch_size,
             step: Step::Idle,
             due: None,
             woken: true,
@@ -104,7 +103,7 @@ impl Model {
             status,
             other_bytes: 500,
             evidence: process.delete_calls.evidence(),
-            batch_size: process.batch_size,
+            batch_size: self.configuration.batch_size,
             may_start: true,
             claim: &claim,
             now: &now,
@@ -118,7 +117,6 @@ impl Model {
             permitted => PermitAnswer::Now(permitted),
         };
         let mut decision = prepared.conclude(Some(answer));
-        process.batch_size = memory.bisection.take_learned().unwrap_or(process.batch_size);
         match &decision.next {
             Next::Submit(wave) if denied || !claim_wave(process, wave) => {
                 decision = decision.without_its_wave(now.mono + self.configuration.tick());

@@ -136,8 +136,6 @@ pub struct Process {
     pub call_history: CallHistory,
     /// The engine's view of the account.
     pub delete_calls: DeleteCalls,
-    /// Ids in one call, as learned.
-    pub batch_size: usize,
     /// How far its reconcile is.
     pub step: Step,
     /// When it looks again; none: never, unless woken.

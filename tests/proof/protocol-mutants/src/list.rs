@@ -295,6 +295,20 @@ pub const MISTAKES: &[Mistake] = &[
         found_by: &[Tables],
     },
     Mistake {
+        name: "a smaller batch size learned from one refusal",
+        file: "src/engine/account/batch_size.rs",
+        find: "            self.suspected = Some(now);\n            return None;",
+        replace: "            self.smaller = Some((batch.accepted, now + KEPT_FOR));\n            return None;",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a smaller batch size learned from a rest",
+        file: "src/engine/account/batch_size.rs",
+        find: "        if batch.size < self.in_force(now) {\n            return None;\n        }\n",
+        replace: "",
+        found_by: &[Tables],
+    },
+    Mistake {
         name: "what was seen on its way called never known",
         file: "src/engine/object/rules/record.rs",
         find: "let recorded = on_its_way.then_some(Found::ShuttingDown);",

@@ -49,7 +49,7 @@ fn c01_one_bad_id_costs_at_most_13_calls_at_each_position() {
             assert!(calls <= 13, "{calls} calls for position {bad} of {size}");
             assert_eq!(conflicts(found), [all[bad]]);
             assert_eq!(bisection.parts(), [vec![all[bad]]], "from now on it is sent alone");
-            assert_eq!(bisection.take_learned(), None, "it was an id, not the size");
+            assert_eq!(bisection.take_too_large(), None, "it was an id, not the size");
         }
     }
 }
@@ -120,12 +120,12 @@ fn x17_an_id_whose_request_was_proven_good_is_judged_alone_from_then_on() {
 }
 
 #[test]
-fn c02_a_smaller_size_that_is_accepted_throughout_is_learned() {
+fn c02_a_batch_whose_ids_are_all_accepted_in_smaller_calls_was_too_large() {
     let all = ids(50);
     let mut bisection = Bisection::default();
     let (_, _) = bisect(&mut bisection, &all, |call| call.len() > 20);
-    assert_eq!(bisection.take_learned(), Some(13));
-    assert_eq!(bisection.take_learned(), None);
+    assert_eq!(bisection.take_too_large(), Some(TooLarge { size: 50, accepted: 13 }));
+    assert_eq!(bisection.take_too_large(), None);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn an_earlier_acceptance_proves_nothing_about_a_batch_of_several() {
 }
 
 #[test]
-fn c02_only_whole_calls_of_the_batch_itself_teach_a_size() {
+fn c02_only_whole_calls_of_the_batch_itself_tell_which_size_is_accepted() {
     let all = ids(90);
     let (batch, foreign) = all.split_at(50);
     let accepted = |n| Evidence { accepted: n, last: Some(Mono::START) };
@@ -194,7 +194,7 @@ fn c02_only_whole_calls_of_the_batch_itself_teach_a_size() {
     bisection.accepted(foreign, foreign.len(), accepted(1));
     bisection.accepted(&batch[..25], 25, accepted(2));
     bisection.accepted(&batch[25..], 25, accepted(3));
-    assert_eq!(bisection.take_learned(), Some(25), "not 40");
+    assert_eq!(bisection.take_too_large(), Some(TooLarge { size: 50, accepted: 25 }), "not 40");
 
     let mut bisection = Bisection::default();
     bisection.refused(&batch[..4], SAID, accepted(0), Mono::START);
@@ -202,7 +202,9 @@ fn c02_only_whole_calls_of_the_batch_itself_teach_a_size() {
     for n in 1..4 {
         bisection.accepted(&batch[n..=n], 1, accepted(2));
     }
-    assert_eq!(bisection.take_learned(), Some(1), "a call of two that returned one says nothing about two");
+    let found = bisection.take_too_large();
+    let alone = Some(TooLarge { size: 4, accepted: 1 });
+    assert_eq!(found, alone, "a call of two that returned one says nothing about two");
 }
 
 #[test]
@@ -233,7 +235,7 @@ fn ids_with_better_knowledge_leave_the_bisection() {
     assert!(bisection.active());
     bisection.observe(&[all[4]].into(), evidence);
     assert!(!bisection.active());
-    assert_eq!(bisection.take_learned(), None);
+    assert_eq!(bisection.take_too_large(), None);
 }
 
 #[test]
@@ -278,7 +280,7 @@ fn x19_ids_that_cannot_be_sent_for_a_while_leave_the_halved_batch_and_are_judged
     bisection.accepted(&all[1..2], 1, accepted(1));
     bisection.accepted(&all[3..4], 1, accepted(2));
     assert!(!bisection.holds(all[4]));
-    assert_eq!(bisection.take_learned(), None);
+    assert_eq!(bisection.take_too_large(), None);
     let found = bisection.refused(&all[..1], SAID, accepted(2), at(9_000));
     assert_eq!(conflicts(found), all[..1], "an accepted call of its batch proves the request");
 }

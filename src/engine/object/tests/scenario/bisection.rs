@@ -165,3 +165,38 @@ fn x19_an_id_that_can_be_judged_again_is_judged_by_itself() {
     assert_eq!(reason(&world, 3), Some(FailureReason::Conflict), "calls of its batch were accepted long ago");
     assert_eq!(world.status.phase, Some(Phase::Failed));
 }
+
+/// Calls of an object of so many ids, of which the cloud refuses some without names.
+fn calls_where(n: usize, refuses: impl Fn(usize, usize) -> bool) -> World {
+    let mut world = World::new(n);
+    let made = std::cell::Cell::new(0);
+    run_with(&mut world, Duration::from_mins(30), |ids| {
+        made.set(made.get() + 1);
+        refuses(made.get(), ids.len()).then(|| refusal(Refusal::Unnamed, "iMetal.0001"))
+    });
+    assert_eq!(world.status.phase, Some(Phase::Succeeded));
+    world
+}
+
+#[test]
+fn c02_a_smaller_size_is_learned_from_full_batches_that_were_too_large() {
+    let world = calls_where(5_000, |_, size| size > 20);
+    println!("figure: 5,000 ids, 20 in a call: {} calls", world.calls.len());
+    assert_eq!(world.batch_size.in_force(world.now), 13);
+    // Four batches are in the first wave. Two of them are halved; the others are sent again whole.
+    assert!(world.calls.len() <= 4_900_usize.div_ceil(13) + 2 * 7 + 8, "{}", world.calls.len());
+}
+
+#[test]
+fn x16_batches_that_were_refused_for_a_passing_reason_leave_the_others_full() {
+    // What is refused, and the calls that it costs.
+    for (refused, cost) in [(1, 2), (4, 5)] {
+        let world = calls_where(5_000, |call, _| call <= refused);
+        println!("figure: 5,000 ids, the first {refused} calls refused: {} calls", world.calls.len());
+        assert_eq!(world.calls.len(), 100 + cost, "{refused}");
+        assert_eq!(world.batch_size, BatchSize::default());
+    }
+    let world = calls_where(2, |call, _| call == 1);
+    assert_eq!(world.calls.iter().map(|call| call.members.len()).collect::<Vec<_>>(), [2, 1, 1]);
+    assert_eq!(world.batch_size, BatchSize::default());
+}

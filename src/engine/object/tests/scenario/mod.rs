@@ -21,7 +21,8 @@ use crate::{
     engine::{
         InstanceId, Mono, Now, Settings,
         account::{
-            call_history::CallHistory, delete_queue::PermitAnswer, outage::DeleteCalls, schedule::Schedule,
+            batch_size::BatchSize, call_history::CallHistory, delete_queue::PermitAnswer,
+            outage::DeleteCalls, schedule::Schedule,
         },
         object::{
             decide::{Decision, Input, Next, prepare},
@@ -69,7 +70,7 @@ struct World {
     other_bytes: usize,
     delete_calls: DeleteCalls,
     told: Vec<Event>,
-    learned: Option<usize>,
+    batch_size: BatchSize,
     /// By how much the wall clock has gained on the monotonic one.
     slept: Duration,
     parallel: usize,
@@ -111,7 +112,7 @@ impl World {
             other_bytes: 0,
             delete_calls: DeleteCalls::default(),
             told: Vec::new(),
-            learned: None,
+            batch_size: BatchSize::default(),
             slept: Duration::ZERO,
             parallel: SETTINGS.parallel_calls,
             cloud_time: None,
@@ -187,7 +188,7 @@ impl World {
             status: &self.status,
             other_bytes: self.other_bytes,
             evidence: delete_calls.evidence(),
-            batch_size: BATCH_SIZE,
+            batch_size: self.batch_size.in_force(self.now),
             may_start: true,
             claim: &format!("claim-{}", self.waves),
             now,
@@ -301,7 +302,12 @@ impl World {
             CallEnd { outcome, secret_version: "1", closed_for, evidence, now: &now, settings, random: 0 };
         let memory = self.memory.as_mut().unwrap();
         memory.call_ended(batch.number, &end);
-        self.learned = memory.bisection.take_learned().or(self.learned);
+        if let Some(too_large) = memory.bisection.take_too_large() {
+            self.batch_size.too_large(too_large, self.now);
+        }
+        if let CallOutcome::Accepted { ids, .. } = outcome {
+            self.batch_size.accepted(ids.len(), self.now);
+        }
     }
 
     /// The cloud accepts everything.

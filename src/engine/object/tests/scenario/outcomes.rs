@@ -111,16 +111,6 @@ fn c01_a_batch_in_which_every_id_is_refused_stops_all_splitting_and_marks_nothin
 }
 
 #[test]
-fn c02_a_smaller_size_is_learned_from_a_batch_that_was_too_large() {
-    let mut world = World::new(50);
-    run_with(&mut world, Duration::from_mins(5), |ids| {
-        (ids.len() > 20).then(|| refusal(Refusal::Unnamed, "iMetal.0001"))
-    });
-    assert_eq!(world.status.phase, Some(Phase::Succeeded));
-    assert_eq!(world.learned, Some(13));
-}
-
-#[test]
 fn c06_a_named_conflict_is_retried_up_to_the_limit_and_delays_no_other() {
     let mut world = World::new(50);
     world.spec.backoff_limit = 2;
