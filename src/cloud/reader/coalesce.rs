@@ -2,7 +2,7 @@
 //! while they come, so that objects that start together share their reads.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque, btree_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
     vec,
@@ -150,6 +150,15 @@ impl Coalescer {
         for look in looks {
             if let Some(handler) = self.open.get_mut(look).and_then(|open| open.handler.as_mut()) {
                 guarded(|| handler.reading(reading));
+            }
+        }
+    }
+
+    /// Tells these looks that some of their ids take longer than others.
+    pub fn delayed(&mut self, looks: &BTreeSet<LookId>) {
+        for look in looks {
+            if let Some(handler) = self.open.get_mut(look).and_then(|open| open.handler.as_mut()) {
+                guarded(|| handler.delayed());
             }
         }
     }

@@ -25,6 +25,10 @@ pub trait LookHandler: Send + 'static {
     /// twice, if the instance stands on two pages of a list: the later reading counts.
     fn reading(&mut self, reading: &Reading);
 
+    /// Some ids of the look can't be read as quickly as the others: a list that names them failed and is split. The
+    /// readings so far are worth a decision now.
+    fn delayed(&mut self) {}
+
     /// The look is over. Without a failure every id was read.
     fn ended(self: Box<Self>, failure: Option<LookFailure>);
 }

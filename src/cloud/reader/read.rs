@@ -3,7 +3,7 @@
 //! A list may fail for a reason that lies in one of its ids, or in its length. So a list that fails is split, as long as
 //! the cloud answers others, down to single ids: no instance keeps another from being read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use tokio::time::Instant;
 
@@ -32,6 +32,19 @@ const PARTS: usize = 4;
 /// Lists of one id that may fail before no further list is made. The first may name an id that can't be read.
 const SCOUTS: usize = 2;
 
+/// How the lists of a read ended.
+#[derive(Default)]
+struct Lists {
+    /// Ids of the smallest list that failed.
+    failed: Option<usize>,
+    /// Ids of the largest list that was answered.
+    answered: usize,
+    /// Whether the cloud refused one, rather than not answering it.
+    refused: bool,
+    /// Whether one failed for a reason that may lie in its ids.
+    doubted: bool,
+}
+
 /// A read that has begun.
 pub struct Read {
     id: ReadId,
@@ -47,9 +60,7 @@ pub struct Read {
     given_up: Option<LookFailure>,
     /// Targets that are over, and not taken yet.
     over: Vec<Finished>,
-    /// Ids of the smallest list that failed, and of the largest that was answered.
-    sizes: (Option<usize>, usize),
-    refused: bool,
+    lists: Lists,
     /// Whether the cloud has answered a call of this read.
     answered: bool,
     missed_some: bool,
@@ -68,8 +79,7 @@ impl Read {
             failed_in_a_row: 0,
             given_up: None,
             over: Vec::new(),
-            sizes: (None, 0),
-            refused: false,
+            lists: Lists::default(),
             answered: false,
             missed_some: false,
         }
@@ -94,6 +104,13 @@ impl Read {
         &target.looks
     }
 
+    /// The looks that wait for this read, once a list of it has failed for a reason that may lie in its ids: they wait
+    /// longer than usual.
+    pub fn delayed(&self) -> BTreeSet<LookId> {
+        let targets = self.targets.iter().filter(|_| self.lists.doubted);
+        targets.flat_map(|target| target.looks.iter().copied()).collect()
+    }
+
     /// Takes the targets that are over.
     pub fn take_over(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.over)
@@ -106,8 +123,9 @@ impl Read {
 
     /// The sizes of the lists of a read that is over, if lists failed and every id was read in smaller ones.
     pub fn split_sizes(&self) -> Option<Sizes> {
-        let failed = self.sizes.0.filter(|_| !self.missed_some)?;
-        Some(Sizes { failed, answered: self.sizes.1, refused: self.refused, began: self.began })
+        let Lists { failed, answered, refused, doubted: _ } = self.lists;
+        let failed = failed.filter(|_| !self.missed_some)?;
+        Some(Sizes { failed, answered, refused, began: self.began })
     }
 
     /// Notes how a call ended, and queues the calls that follow.
@@ -152,7 +170,7 @@ impl Read {
         page: Fetched,
     ) {
         let Fetched { readings, next } = page;
-        self.sizes.1 = self.sizes.1.max(ids.len());
+        self.lists.answered = self.lists.answered.max(ids.len());
         missing.retain(|id| readings.iter().all(|reading| reading.id != *id));
         // A repeated marker would go round for ever. What no page shows is read one by one.
         let further = !missing.is_empty() && markers.len() + 1 < PAGES;
@@ -176,10 +194,11 @@ impl Read {
         let failure = self.given_up.clone().unwrap_or(failure);
         let trouble = failure.trouble;
         self.failed_in_a_row += 1;
-        self.refused |= cause == Cause::ReplySize || trouble == Trouble::RequestRefused;
+        self.lists.doubted |= cause == Cause::Ids;
+        self.lists.refused |= cause == Cause::ReplySize || trouble == Trouble::RequestRefused;
         if !matches!(purpose, Purpose::Scout { .. }) {
-            let smallest = self.sizes.0.map_or(missing.len(), |smallest| smallest.min(missing.len()));
-            self.sizes.0 = Some(smallest);
+            let smallest = self.lists.failed.map_or(missing.len(), |smallest| smallest.min(missing.len()));
+            self.lists.failed = Some(smallest);
         }
         let single = missing.len() == 1;
         match (cause, purpose) {

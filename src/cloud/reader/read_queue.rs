@@ -4,7 +4,7 @@
 //! the list left out are calls of the same read, made before those of a later one: read side by side, each read would take
 //! as long as all, and its first readings would be too old for a delete call when its last one came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
@@ -105,6 +105,11 @@ impl ReadQueue {
         for read in self.reads.values_mut() {
             read.give_up(failure);
         }
+    }
+
+    /// The looks that wait longer than usual for a read: a list of it has failed.
+    pub fn delayed(&self, read: ReadId) -> BTreeSet<LookId> {
+        self.reads.get(&read).map(Read::delayed).unwrap_or_default()
     }
 
     /// Takes the targets whose read is over.

@@ -210,6 +210,42 @@ async fn t05_what_a_list_leaves_out_is_read_one_by_one() {
     assert_eq!(server.requests().len(), 1 + 2);
 }
 
+/// Counts the readings that it has each time it is told that others take longer.
+struct Delayed {
+    readings: usize,
+    told: tokio::sync::mpsc::UnboundedSender<usize>,
+}
+
+impl LookHandler for Delayed {
+    fn reading(&mut self, _: &Reading) {
+        self.readings += 1;
+    }
+
+    fn delayed(&mut self) {
+        let _ = self.told.send(self.readings);
+    }
+
+    fn ended(self: Box<Self>, _: Option<LookFailure>) {}
+}
+
+#[tokio::test]
+async fn x13_a_look_is_told_what_was_read_while_a_list_of_it_is_split() {
+    let bad = InstanceId::from_u128(7).to_string();
+    let answer =
+        move |request: &str| if request.contains(&bad) { (500, String::new()) } else { list(request) };
+    let server = serve(Script::Reply(Box::new(answer))).await;
+    let (told, mut counts) = tokio::sync::mpsc::unbounded_channel();
+    let reader = reader(&server.url);
+    reader.register(ids(0..100), Box::new(Delayed { readings: 0, told }));
+    let mut all = Vec::new();
+    while let Some(readings) = counts.recv().await {
+        all.push(readings);
+    }
+    assert!(all.iter().any(|readings| (50..99).contains(readings)), "long before its end: {all:?}");
+    assert_eq!(reader.look(ids(100..200)).await.unwrap().readings.len(), 100);
+    assert!(all.len() < 20, "{all:?}");
+}
+
 /// Notes which ids it was told of.
 struct Noting(Arc<Mutex<Vec<InstanceId>>>, Option<oneshot::Sender<Option<LookFailure>>>);
 

@@ -149,6 +149,7 @@ impl Worker {
         }
         let outage = end.as_ref().err().filter(|failed| self.is_outage(&call, failed));
         let outage = outage.map(|failed| failed.failure.clone());
+        let split = matches!(call.purpose, Purpose::Scout { .. } | Purpose::Part).then_some(call.read);
         self.queue.ended(call, end);
         if let Some(failure) = outage {
             self.outages += 1;
@@ -156,6 +157,9 @@ impl Worker {
         }
         for finished in self.queue.finished() {
             self.coalescer.over(finished);
+        }
+        if let Some(read) = split {
+            self.coalescer.delayed(&self.queue.delayed(read));
         }
     }
 

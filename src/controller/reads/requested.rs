@@ -7,7 +7,11 @@ use tracing::debug;
 use crate::{
     cloud::{LookHandler, Reading},
     controller::state::{context::Context, objects::ObjectHandle},
-    engine::{InstanceId, object::state::memory::LookEnd, outcome::LookFailure},
+    engine::{
+        InstanceId,
+        object::state::memory::{LookEnd, Memory},
+        outcome::LookFailure,
+    },
     lock::lock,
 };
 
@@ -39,6 +43,8 @@ struct RequestedLook {
     ids: Vec<InstanceId>,
     wanted: Wanted,
     readings: Vec<Reading>,
+    /// How many of them the object knows already.
+    entered: usize,
 }
 
 impl LookHandler for RequestedLook {
@@ -49,11 +55,28 @@ impl LookHandler for RequestedLook {
         self.readings.push(reading.clone());
     }
 
+    /// Tells the object what was read so far: it does not wait for ids whose read hangs.
+    fn delayed(&mut self) {
+        let fresh = self.readings.get(self.entered..).unwrap_or_default();
+        self.entered = self.readings.len();
+        let news = {
+            let mut tracked = lock(&self.handle.tracked);
+            if tracked.uid != self.handle.uid || fresh.is_empty() {
+                return;
+            }
+            let Some(memory) = &mut tracked.memory else { return };
+            enter_readings(memory, fresh)
+        };
+        if news || self.wanted == Wanted::ByDecision {
+            self.context.wake(&self.handle.key);
+        }
+    }
+
     fn ended(self: Box<Self>, failure: Option<LookFailure>) {
-        let Self { context, handle, ids, wanted, readings } = *self;
+        let Self { context, handle, ids, wanted, readings, entered: _ } = *self;
         let over = readings.iter().filter(|reading| reading.seen.is_an_end());
         let over: Vec<_> = over.map(|reading| reading.id).collect();
-        let news = enter(&context, &handle, &ids, readings, failure);
+        let news = enter(&context, &handle, &ids, &readings, failure);
         if wanted == Wanted::BySchedule {
             handle.account.schedule.answered(&handle.key, &ids, &over);
         }
@@ -66,8 +89,19 @@ impl LookHandler for RequestedLook {
 impl RequestedLook {
     fn new(context: &Arc<Context>, handle: &ObjectHandle, ids: Vec<InstanceId>, wanted: Wanted) -> Box<Self> {
         let (context, handle) = (context.clone(), handle.clone());
-        Box::new(Self { context, handle, ids, wanted, readings: Vec::new() })
+        Box::new(Self { context, handle, ids, wanted, readings: Vec::new(), entered: 0 })
     }
+}
+
+/// Enters readings into an object's memory; those that it knows change nothing. Returns whether one may lead to another
+/// decision.
+fn enter_readings(memory: &mut Memory, readings: &[Reading]) -> bool {
+    let mut news = false;
+    for Reading { id, seen, sent } in readings {
+        news |= memory.is_news(*id, seen);
+        memory.saw(*id, seen.clone(), *sent);
+    }
+    news
 }
 
 /// Enters what a look brought into the object's memory. Returns whether it may lead to another decision.
@@ -75,7 +109,7 @@ fn enter(
     context: &Context,
     handle: &ObjectHandle,
     ids: &[InstanceId],
-    readings: Vec<Reading>,
+    readings: &[Reading],
     failure: Option<LookFailure>,
 ) -> bool {
     let now = context.clock.now();
@@ -93,11 +127,8 @@ fn enter(
     }
     let Some(memory) = &mut tracked.memory else { return false };
     lock(&handle.account.call_history).sweep(now.mono, &context.settings);
-    let mut news = memory.look_trouble.is_some() || failure.is_some();
-    for reading in readings {
-        news |= memory.is_news(reading.id, &reading.seen);
-        memory.saw(reading.id, reading.seen, reading.sent);
-    }
+    let trouble = memory.look_trouble.is_some() || failure.is_some();
+    let news = enter_readings(memory, readings) || trouble;
     let (settings, random) = (&context.settings, context.random.jitter());
     memory.look_answered(ids, LookEnd { failure, now: &now, settings, random });
     news
