@@ -27,10 +27,8 @@ pub use api_server::{
     writes::WriteError,
 };
 pub use drain::drain;
+pub use metrics::sizes::Sizes;
 pub use reconcile::reconcile;
 pub use run::{WatchError, run, sweep};
-pub use state::{
-    context::{Context, Options},
-    sizes::Sizes,
-};
+pub use state::context::{Context, Options};
 pub use watch::listable;

@@ -27,7 +27,7 @@ use crate::{
     cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader},
     controller::{
         api_server::{key::Key, requests::ApiServer},
-        state::sizes::Sizes,
+        metrics::sizes::Sizes,
     },
     engine::{
         Settings,

@@ -2,6 +2,7 @@
 //! accounts and the work queue have metrics of their own.
 
 mod object_gauges;
+pub mod sizes;
 
 use std::time::Duration;
 

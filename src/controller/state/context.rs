@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{
-    objects::{Objects, Tracked},
-    sizes::{self, Sizes},
-};
+use super::objects::{Objects, Tracked};
 use crate::{
     api::InstanceDeletionStatus,
     clock::{Clock, Deadline},
@@ -15,7 +12,10 @@ use crate::{
     controller::{
         accounts::{Account, Accounts, rate_gauges::RateGauges},
         api_server::{events::Events, key::Key, reads::LiveObject, requests::ApiServer},
-        metrics::{ControllerMetrics, ObjectGauges, ObjectRow},
+        metrics::{
+            ControllerMetrics, ObjectGauges, ObjectRow,
+            sizes::{self, Sizes},
+        },
         queue::QueueMetrics,
     },
     engine::{
@@ -108,7 +108,10 @@ impl Context {
 
     /// Registers all metrics of the controller and its clients.
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
-        sizes::register(self, registry);
+        let context = Arc::downgrade(self);
+        sizes::register(registry, move || {
+            context.upgrade().map(|context| context.sizes()).unwrap_or_default()
+        });
         self.object_gauges.register(registry);
         self.metrics.register(registry);
         self.queue_metrics.register(registry);

@@ -2,5 +2,4 @@
 
 pub mod context;
 pub mod objects;
-pub mod sizes;
 pub mod unrecorded;

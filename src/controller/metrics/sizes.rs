@@ -1,7 +1,7 @@
 //! How many entries this process keeps. None of it grows with time: operators see it in the metrics, and a simulation of weeks
 //! compares it.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use prometheus_client::{
     collector::Collector,
@@ -9,7 +9,6 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
 };
 
-use super::context::Context;
 use crate::metrics::Registry;
 
 /// Numbers of entries that this process keeps.
@@ -62,7 +61,7 @@ impl Sizes {
 
 /// Counts at each scrape.
 #[derive(Clone)]
-struct SizeGauges(Weak<Context>);
+struct SizeGauges(Arc<dyn Fn() -> Sizes + Send + Sync>);
 
 impl std::fmt::Debug for SizeGauges {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,14 +69,14 @@ impl std::fmt::Debug for SizeGauges {
     }
 }
 
-/// Registers the gauges of what this process keeps.
-pub fn register(context: &Arc<Context>, registry: &mut Registry) {
-    registry.register_collector(Box::new(SizeGauges(Arc::downgrade(context))));
+/// Registers the gauges of what this process keeps, as `sizes` counts it.
+pub fn register(registry: &mut Registry, sizes: impl Fn() -> Sizes + Send + Sync + 'static) {
+    registry.register_collector(Box::new(SizeGauges(Arc::new(sizes))));
 }
 
 impl Collector for SizeGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let sizes = self.0.upgrade().map(|context| context.sizes()).unwrap_or_default();
+        let sizes = (self.0)();
         let help = "Entries that this process keeps, by kind.";
         let of_type = ConstGauge::new(0_i64).metric_type();
         let mut kept = encoder.encode_descriptor("kept_entries", help, None, of_type)?;
