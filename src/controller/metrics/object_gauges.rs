@@ -16,7 +16,7 @@ use prometheus_client::{
 use crate::{
     api::{InstanceDeletionStatus, InstancePhase, Phase, ReadyReason, ReasonKind, Summary},
     clock::Clock,
-    engine::object::report::status::Stuck,
+    engine::object::report::stuck::Stuck,
     lock::lock,
     metrics::{Registry, Unit},
 };

@@ -9,7 +9,10 @@ use crate::{
     api::InstanceDeletionStatus,
     engine::{
         object::{
-            report::status::{Hindrance, Stage, Stuck},
+            report::{
+                status::{Hindrance, Stage},
+                stuck::Stuck,
+            },
             rules::facts::{Facts, RowFacts},
             state::{
                 blocker::Blocker,

@@ -1,6 +1,6 @@
 //! Events: one for the outcome of each delete call, and one for each new reason of `Ready`.
 
-use super::status::Stuck;
+use super::stuck::Stuck;
 use crate::{
     api::{EventReason, InstanceDeletionStatus, ReadyReason},
     engine::{

@@ -3,18 +3,19 @@
 //! `Ready` and `Finished` are always there; `Reconciling` and `Stalled` only while True, never both, and `Ready` is False
 //! while one of them is there.
 
-use std::time::Duration;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     api::{FailureReason, InstanceDeletionStatus, Phase, PlanStatus, ReadyReason, ReasonKind, Summary},
     engine::{
-        object::state::{
-            blocker::Blocker,
-            deadlines::Cutoff,
-            ledger::Ledger,
-            spec::{DeletionSpec, HOLD, Meta},
+        object::{
+            report::stuck::Stuck,
+            state::{
+                blocker::Blocker,
+                deadlines::Cutoff,
+                ledger::Ledger,
+                spec::{DeletionSpec, HOLD, Meta},
+            },
         },
         outcome::Trouble,
         time::Now,
@@ -45,19 +46,6 @@ pub enum Stage {
     },
     /// Every id has its end; the cutoff, if any, had passed before.
     Ended(Option<Cutoff>),
-}
-
-/// Ids that are open for longer than `--stuck-after`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stuck {
-    /// How many.
-    pub count: usize,
-    /// How many of them the cloud has accepted.
-    pub accepted: usize,
-    /// One of them, an accepted one if there is one, with what the last read of it showed.
-    pub example: String,
-    /// `--stuck-after`.
-    pub after: Duration,
 }
 
 /// What a status says beside the record and the stage.
@@ -304,36 +292,6 @@ fn closing(
     match blocker {
         Some(blocker) => (phase, blocker.trouble.reason(), trouble(spec, blocker, Some(&message))),
         None => (phase, reason, message),
-    }
-}
-
-impl Stuck {
-    const SIGN: &str = " open for more than ";
-
-    fn message(&self) -> String {
-        let Self { count, example, after, .. } = self;
-        format!(
-            "; {count} instances{}{} s, such as {example}: {}",
-            Self::SIGN,
-            after.as_secs(),
-            self.advice()
-        )
-    }
-
-    /// What a person can do.
-    #[must_use]
-    pub fn advice(&self) -> String {
-        match self.accepted {
-            0 => "none of them is known to be accepted by the cloud".to_owned(),
-            accepted if accepted == self.count => "ask the vendor, looking goes on".to_owned(),
-            accepted => format!("the cloud has accepted {accepted} of them: ask the vendor, looking goes on"),
-        }
-    }
-
-    /// Whether a status says so already.
-    #[must_use]
-    pub fn is_said(status: &InstanceDeletionStatus) -> bool {
-        status.conditions.iter().any(|c| c.type_ == "Ready" && c.message.contains(Self::SIGN))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What each stage of an object looks like.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
