@@ -11,7 +11,7 @@ named! {
         Planning,
         /// The plan is in `status.plan`; the message sums it up.
         Planned,
-        /// The controller makes no new delete call; the message names the field or the annotation.
+        /// The controller makes no new delete call, for a field, an annotation, or the deletion of the object; the message says which.
         Suspended,
         /// Work goes on; the message counts instances.
         Deleting,

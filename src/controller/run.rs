@@ -64,7 +64,8 @@ pub async fn run(
     ended
 }
 
-/// Drops what no object needs any more, every minute. [`run`] does it already.
+/// Drops accounts, governors and call histories that no object needs, every [`SWEPT_EVERY`]. [`run`] does it; a driver without
+/// `run` has to.
 pub async fn sweep(context: &Context) -> Infallible {
     loop {
         sleep(SWEPT_EVERY).await;

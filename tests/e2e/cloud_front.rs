@@ -155,7 +155,7 @@ impl Front {
         self.shared.most.store(ids, Ordering::SeqCst);
     }
 
-    /// Cuts off requests whose request line takes more than so many bytes.
+    /// Cuts off requests with a request line of more than `bytes` bytes.
     pub fn cut_above(&self, bytes: usize, how: Cut) {
         *self.shared.cutting.lock().unwrap() = Some((bytes, how));
         self.shared.cuts.store(0, Ordering::SeqCst);

@@ -104,7 +104,7 @@ async fn x14_lists_that_are_too_long_for_a_proxy_are_split_and_the_size_that_wor
     let replies = [400, 414, 431, 502].map(Cut::Reply);
     for (n, cut) in replies.into_iter().chain([Cut::Close, Cut::Hang]).enumerate() {
         front.cut_above(2048, cut);
-        // A process of its own: what one has learned, the next one does not know.
+        // A process of its own for each cut: no process knows the size that another one learned.
         let controller = stage.controller(&["--endpoint", &endpoint, "--request-timeout", "1s"]).unwrap();
         for round in ["first", "second"] {
             let (name, ids) = (format!("{round}-{n}"), instances(&stage, 100));

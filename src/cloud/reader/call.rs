@@ -42,9 +42,7 @@ impl ReadRequest {
     pub fn list(ids: Vec<InstanceId>) -> Self {
         Self::List { missing: ids.clone(), ids, markers: Vec::new() }
     }
-}
 
-impl ReadRequest {
     /// The ids that the call is to read.
     pub fn wanted(&self) -> &[InstanceId] {
         match self {
@@ -96,8 +94,8 @@ impl Call {
         Self { read, request, purpose, ready, renewed: false, probe: false, throttled: 0 }
     }
 
-    /// What the end of this call says about the cloud. That ids which are suspected can't be read says nothing, unless
-    /// the cloud answers nothing else either.
+    /// Whether this end shows that the cloud answers. Silence about a part or a suspect shows nothing, unless the call is a
+    /// probe: an instance may be why that call fails.
     pub fn contact(&self, end: &Result<Fetched, FailedCall>) -> Contact {
         let contact = end.as_ref().map_or_else(|failed| failed.contact, |_| Contact::Answered);
         match (&self.purpose, contact) {
@@ -128,7 +126,7 @@ pub struct Fetched {
     pub next: Option<String>,
 }
 
-/// What may be the cause of a failed call.
+/// The part of a failed call that may have caused the failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The reply was larger than its cap: fewer ids may fit.
@@ -146,7 +144,7 @@ pub struct FailedCall {
     pub failure: LookFailure,
     /// What the failure says about the cloud.
     pub contact: Contact,
-    /// What may be the cause.
+    /// The part of the call that may have caused the failure.
     pub cause: Cause,
     /// The credential or the clock that the call was refused for has been renewed: the same call may succeed now.
     pub renewed: bool,

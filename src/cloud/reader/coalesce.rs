@@ -194,7 +194,7 @@ impl Coalescer {
 }
 
 impl OpenLook {
-    /// Notes why an id was not read. What stands in the way of all ids is told rather than what may be due to one.
+    /// Notes why an id was not read. The look keeps a failure that concerns all ids rather than one that may concern a single id.
     fn missed(&mut self, failure: Option<&LookFailure>) {
         let of_all = |failure: &LookFailure| !failure.trouble.may_be_of_one_instance();
         if !self.failure.as_ref().is_some_and(of_all) {

@@ -10,7 +10,7 @@ use crate::engine::settings::READ_SIZE;
 /// How long a smaller size is kept. Then one list of full size finds out whether the reason is gone.
 const KEPT: Duration = Duration::from_mins(30);
 
-/// The sizes of the lists of one read, some of which failed although every id could be read in the end.
+/// Sizes of the lists of one read in which a list failed and smaller ones brought every id. In ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Ids of the smallest list that failed.
@@ -29,7 +29,7 @@ pub struct ListSize {
     most: usize,
     /// When `most` was found; `None` while it is [`READ_SIZE`].
     found: Option<Instant>,
-    /// What speaks for a smaller size: the largest list that was answered, and when that was noted.
+    /// Evidence for a smaller size: ids of the largest list that was answered, and when that was noted.
     hint: Option<(usize, Instant)>,
 }
 

@@ -5,8 +5,9 @@
 //! 1. [`coalesce`] gathers looks into reads of up to 100 ids.
 //! 2. [`read_queue`] holds the calls of the reads that have begun, in the order in which the reads began.
 //! 3. [`read_rate`] grants one call after the other, in the order in which the readers of one identity ask.
-//! 4. [`fetch`] makes a call. [`read`] says what follows from its end: a list that fails is split. Its readings go to each look that wants them at once, through [`LookHandler::reading`]; there
-//!    is no other way from a reply to an object.
+//! 4. [`fetch`] makes a call. Its readings go at once to each look that wants them, through [`LookHandler::reading`]; there is
+//!    no other way from a reply to an object.
+//! 5. [`read`] decides which calls follow from the end of a call: it splits a list that fails.
 
 mod call;
 mod coalesce;

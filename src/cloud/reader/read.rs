@@ -237,7 +237,7 @@ impl Read {
         }
     }
 
-    /// What stands in the way of one instance keeps no other from being read, unless it stands in the way of all.
+    /// Ends the read of one instance. The others go on, unless the failure concerns them too.
     fn show_failed(&mut self, id: InstanceId, purpose: &Purpose, failed: FailedCall) {
         let FailedCall { failure, cause, .. } = failed;
         let failure = self.given_up.clone().unwrap_or(failure);
@@ -267,8 +267,8 @@ impl Read {
         self.push_first(vec![ReadRequest::list(vec![id])], &Purpose::Scout { rest, failed });
     }
 
-    /// Reads these ids in so many lists. They are made before what waits: the sooner single ids are reached, the sooner
-    /// one that can be read shows that the cloud answers.
+    /// Reads these ids in `parts` lists, before the calls that wait: the sooner the read reaches single ids, the sooner a
+    /// readable one shows that the cloud answers.
     fn split(&mut self, ids: &[InstanceId], parts: usize) {
         let size = ids.len().div_ceil(parts).max(1);
         let requests = ids.chunks(size).map(|part| match part {

@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// A cloud that answers calls by what they ask for. Makes the calls of one read, one after the other, and returns them
+    /// Makes the calls of one read, one after the other, at a cloud whose answers depend on the request, and returns them
     /// with the ids that were not read.
     fn read_of(
         queue: &mut ReadQueue,

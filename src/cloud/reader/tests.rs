@@ -1,5 +1,6 @@
 //! Looks against a server on a raw socket.
 
+mod credentials;
 pub mod handlers;
 mod pacing;
 
@@ -45,25 +46,6 @@ fn reader(url: &str) -> Reader {
     reader_with(url, Fixed)
 }
 
-/// Sources that fail in their own ways.
-struct Broken;
-impl CredentialSource for Broken {
-    fn identity(&self) -> Identity {
-        Identity::of_secret("namespace", "name")
-    }
-
-    fn refused(&self, _: &Credential) -> bool {
-        false
-    }
-
-    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
-        let message = CloudMessage { text: "gone".to_owned(), ..CloudMessage::default() };
-        let version = Some("7".to_owned());
-        futures::future::ready(Err(CredentialProblem { trouble: Trouble::SecretInvalid, message, version }))
-            .boxed()
-    }
-}
-
 struct Panicking;
 impl CredentialSource for Panicking {
     fn identity(&self) -> Identity {
@@ -76,24 +58,6 @@ impl CredentialSource for Panicking {
 
     fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
         panic!("a bug")
-    }
-}
-
-/// Another token at each call.
-#[derive(Default)]
-struct Rotating(std::sync::atomic::AtomicUsize);
-impl CredentialSource for Rotating {
-    fn identity(&self) -> Identity {
-        Identity::of_secret("namespace", "name")
-    }
-
-    fn refused(&self, _: &Credential) -> bool {
-        false
-    }
-
-    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
-        let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        futures::future::ready(Ok(credential(&format!("token-{n}"), &n.to_string()))).boxed()
     }
 }
 
@@ -479,31 +443,6 @@ async fn c07_a_throttled_list_is_told_with_its_wait() {
 }
 
 #[tokio::test]
-async fn i07_without_credentials_nothing_is_sent_and_the_version_is_told() {
-    let server = serve(Script::Reply(Box::new(list))).await;
-    let failure = reader_with(&server.url, Broken).look(ids(0..2)).await.unwrap().failure.unwrap();
-    assert_eq!((failure.trouble, failure.secret_version.as_deref()), (Trouble::SecretInvalid, Some("7")));
-    assert_eq!(failure.message.text, "gone");
-    assert!(server.requests().is_empty());
-}
-
-#[tokio::test]
-async fn i08_a_rotation_takes_effect_at_the_next_call() {
-    let server =
-        serve(Script::Reply(Box::new(
-            |request| {
-                if request.contains("/status") { not_found() } else { list(request) }
-            },
-        )))
-        .await;
-    let answer = reader_with(&server.url, Rotating::default()).look(ids(899..901)).await.unwrap();
-    assert_eq!(answer.failure, None);
-    let requests = server.requests();
-    let used = |n: usize| requests[n].to_ascii_lowercase().contains(&format!("x-auth-token: token-{n}\r\n"));
-    assert!(requests.len() == 2 && used(0) && used(1), "{requests:?}");
-}
-
-#[tokio::test]
 async fn a_panic_answers_the_look_and_ends_no_other() {
     let server = serve(Script::Reply(Box::new(list))).await;
     let reader = reader_with(&server.url, Panicking);
@@ -533,78 +472,4 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
     let answer = reader.look(ids(0..100)).await.unwrap();
     let answered = clock.mono();
     assert!(answer.readings.iter().all(|r| asked <= r.sent && r.sent <= answered));
-}
-
-/// A token that is replaced when it is refused, as often as `left` says.
-struct Renewing {
-    left: std::sync::atomic::AtomicUsize,
-}
-
-impl CredentialSource for Renewing {
-    fn identity(&self) -> Identity {
-        Identity::of_secret("namespace", "name")
-    }
-
-    fn refused(&self, _: &Credential) -> bool {
-        use std::sync::atomic::Ordering::SeqCst;
-        self.left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
-    }
-
-    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
-        let left = self.left.load(std::sync::atomic::Ordering::SeqCst);
-        futures::future::ready(Ok(credential(&format!("token-{left}"), &left.to_string()))).boxed()
-    }
-}
-
-#[tokio::test]
-async fn c03_a_token_that_ended_is_renewed_and_the_read_made_once_more() {
-    for (left, good, reads) in [(1, "token-0", 2), (9, "token-8", 2), (9, "none", 2), (0, "none", 1)] {
-        let server = serve(Script::Reply(Box::new(move |request| {
-            if request.contains(good) {
-                list(request)
-            } else {
-                (401, r#"{"error_code":"APIGW.0307","error_msg":"The token must be updated"}"#.to_owned())
-            }
-        })))
-        .await;
-        let source = Renewing { left: left.into() };
-        let answer = reader_with(&server.url, source).look(ids(0..1)).await.unwrap();
-        let trouble = answer.failure.map(|failure| failure.trouble);
-        let expected = (good == "none").then_some(Trouble::CredentialsRejected);
-        assert_eq!((trouble, server.requests().len()), (expected, reads), "{left} {good}");
-    }
-}
-
-/// A Secret that was rotated to the key of another identity.
-struct Moved;
-
-impl CredentialSource for Moved {
-    fn identity(&self) -> Identity {
-        Identity::of_secret("namespace", "before")
-    }
-
-    fn refused(&self, _: &Credential) -> bool {
-        false
-    }
-
-    fn read(&self) -> futures::future::BoxFuture<'_, Result<Credential, CredentialProblem>> {
-        let identity = Identity::of_secret("namespace", "after");
-        futures::future::ready(Ok(Credential { identity, ..credential("token", "2") })).boxed()
-    }
-}
-
-#[tokio::test]
-async fn i08_a_rotation_to_another_identity_uses_that_one_s_budget() {
-    let server = serve(Script::Reply(Box::new(list))).await;
-    let rates: [_; 2] = std::array::from_fn(|_| Arc::new(ReadRate::new(Rate::new(0.001, Mono::START))));
-    let [before, after] = rates.clone();
-    let rate_of: RateOf = Arc::new(move |identity| {
-        if *identity == Identity::of_secret("namespace", "after") { after.clone() } else { before.clone() }
-    });
-    let endpoint = Endpoint::parse(&server.url, true).unwrap();
-    let (client, source) = (Arc::new(client(30)), Arc::new(Moved));
-    let reader = Reader::spawn(client, endpoint, "p".repeat(32), source, rate_of, Clock::start());
-    assert_eq!(reader.look(ids(0..1)).await.unwrap().failure, None);
-    let left = rates.map(|rate| rate.rate().take(1, Mono::START));
-    assert_eq!(left, [1, 0]);
 }

@@ -95,10 +95,7 @@ impl Governors {
     /// Summarizes all governors. Locks each for a moment and changes none.
     #[must_use]
     pub fn in_force(&self) -> InForce {
-        let mut all: Vec<_> =
-            lock(&self.by_identity).values().filter_map(|named| named.governor.upgrade()).collect();
-        all.sort_by_key(Arc::as_ptr);
-        all.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        let all = self.all();
         let now = self.clock.mono();
         let ceiling = |lowest| Granted { lowest, slowed: 0 };
         let (mut delete, mut read) = (ceiling(self.delete_rate), ceiling(self.read_rate));
@@ -135,11 +132,17 @@ impl Governors {
     /// The number of names of identities, and of objects in the queues of their governors.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
-        let by_identity = lock(&self.by_identity);
-        let mut all: Vec<_> = by_identity.values().filter_map(|named| named.governor.upgrade()).collect();
+        let queued = self.all().iter().map(|governor| lock(&governor.deletes).delete_queue.entries()).sum();
+        (lock(&self.by_identity).len(), queued)
+    }
+
+    /// Each governor once, whatever names it has.
+    fn all(&self) -> Vec<Arc<Governor>> {
+        let mut all: Vec<_> =
+            lock(&self.by_identity).values().filter_map(|named| named.governor.upgrade()).collect();
         all.sort_by_key(Arc::as_ptr);
         all.dedup_by(|one, other| Arc::ptr_eq(one, other));
-        (by_identity.len(), all.iter().map(|governor| lock(&governor.deletes).delete_queue.entries()).sum())
+        all
     }
 
     /// Forgets the names of identities whose governor has left, or that no account has had for a while.

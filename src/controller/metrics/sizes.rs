@@ -16,7 +16,7 @@ use crate::metrics::Registry;
 pub struct Sizes {
     /// Objects that it knows.
     pub objects: usize,
-    /// What it knows of them beside their ids: calls, refusals, and ids that wait for something.
+    /// Calls, refusals and waiting ids that it remembers of these objects.
     pub object_entries: usize,
     /// Accounts: an endpoint, a project and a Secret each.
     pub accounts: usize,
@@ -24,7 +24,7 @@ pub struct Sizes {
     pub identities: usize,
     /// Objects in queues for delete calls.
     pub queued: usize,
-    /// Instances that it knows calls of, and what records claim of them.
+    /// Instances that a remembered call names, and calls that records claim.
     pub call_history: usize,
     /// Instances in the schedules of looks.
     pub scheduled: usize,

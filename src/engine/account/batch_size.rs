@@ -16,7 +16,7 @@ pub struct TooLarge {
     pub accepted: usize,
 }
 
-/// What the calls of an account show about how many ids the cloud takes in one call.
+/// Tracks how many ids the cloud accepts in one delete call of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BatchSize {
     /// When a full batch was found too large, and no full batch has been accepted since.
@@ -25,7 +25,7 @@ pub struct BatchSize {
     smaller: Option<(usize, Mono)>,
 }
 
-/// What is new about the size of an account's batches.
+/// A change of the size of an account's batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizeChange {
     /// From now on a call names at most this many ids.
@@ -55,7 +55,7 @@ impl BatchSize {
         Some(SizeChange::Smaller(batch.accepted))
     }
 
-    /// Enters a call of which the cloud accepted this many ids.
+    /// Enters how many ids of a call the cloud accepted.
     pub fn accepted(&mut self, ids: usize, now: Mono) -> Option<SizeChange> {
         let most = self.in_force(now);
         if ids >= most {

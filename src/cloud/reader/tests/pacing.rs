@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::*;
+use super::{credentials::Rotating, *};
 use crate::cloud::tests::{Wire, reply};
 
 fn row(n: u128, state: &str) -> String {

@@ -117,7 +117,7 @@ impl AgeGroup {
         Self { from, all: from, scouts: from, finishers: from, out: BTreeSet::new(), drawn: 0, ended: 0 }
     }
 
-    /// One, and the scouts that are asked.
+    /// Number of entries: the group itself, and the scouts whose reading is still to come.
     pub fn entries(&self) -> usize {
         1 + self.out.len()
     }

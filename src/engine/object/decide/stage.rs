@@ -63,7 +63,7 @@ pub(super) fn working(
 /// Most ids of unknown state that a message names: enough to ask the vendor about, and few enough for
 /// a message.
 const NAMED: usize = 5;
-/// Most characters of what the cloud said about one of them.
+/// Most characters of the cloud's message about one of them.
 const SAID: usize = 80;
 
 /// Ids that for ten times `--settle` had no state that allows sending or ending, and ids that looks
@@ -81,7 +81,7 @@ fn state_unknown(ledger: &Ledger, facts: &Facts<'_>) -> Option<Hindrance> {
     (count > 0).then(|| Hindrance::StateUnknown { count, named: named.join(", ") })
 }
 
-/// Why the state of an instance is unknown, if it is for so long that a person should know.
+/// Why the state of an instance is unknown, if it has been so for long enough to tell a person.
 fn unknown_state(row: &RowFacts<'_>, facts: &Facts<'_>) -> Option<String> {
     let Facts { memory, now, settings, .. } = *facts;
     if let Some(unreadable) = memory.waits_alone(row.row.id) {
@@ -105,13 +105,13 @@ pub(super) fn stuck(ledger: &Ledger, started: Option<&Time>, facts: &Facts<'_>) 
     if spec.suspend || spec.dry_run || spec.meta.leaving || open_for < after || resumed_lately {
         return None;
     }
-    let is_accepted = |row: &RowFacts<'_>| matches!(row.row.progress, Progress::Accepted { .. });
-    let first = facts.open_rows(ledger).find(is_accepted).or_else(|| facts.open_rows(ledger).next())?;
+    let open: Vec<_> = facts.open_rows(ledger).collect();
+    let accepted = |row: &&RowFacts<'_>| matches!(row.row.progress, Progress::Accepted { .. });
+    let first = open.iter().find(accepted).or_else(|| open.first())?;
     let seen = first.observation.last.as_ref();
     let seen = seen.map_or_else(|| "not read yet".to_owned(), |(seen, _)| seen.to_string());
     let example = format!("{} ({seen})", first.row.id);
-    let accepted = facts.open_rows(ledger).filter(is_accepted).count();
-    Some(Stuck { count: facts.open_rows(ledger).count(), accepted, example, after })
+    Some(Stuck { count: open.len(), accepted: open.iter().filter(accepted).count(), example, after })
 }
 
 /// `nextActionTime`, for waits longer than `--poll-max`. It stays until the wait is over, so that

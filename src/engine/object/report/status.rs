@@ -48,7 +48,7 @@ pub enum Stage {
     Ended(Option<Cutoff>),
 }
 
-/// What a status says beside the record and the stage.
+/// Remarks that a status adds to the record and the stage.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Remarks<'a> {
     /// The end of a long wait.

@@ -1,4 +1,4 @@
-//! What is said of ids that are open for long.
+//! Stuck ids: those that are open for longer than `--stuck-after`, and the message about them.
 
 use std::time::Duration;
 

@@ -95,17 +95,19 @@ pub fn due(
         if row_facts.calls.own_in_flight && !requested {
             continue;
         }
-        let look = look_of(&row_facts, ledger, waiting.contains(&position), facts);
-        if requested && matches!(look, LookTime::Regular) {
-            (due.outstanding, due.regular) = (true, true);
-        }
-        due.outstanding |= requested && matches!(look, LookTime::Own(_));
-        match look {
+        match look_of(&row_facts, ledger, waiting.contains(&position), facts) {
             LookTime::Never => {}
             LookTime::Now => due.ids.push(row.id),
-            LookTime::Own(at) if requested || at <= now => due.ids.push(row.id),
+            LookTime::Own(at) if requested || at <= now => {
+                due.outstanding |= requested;
+                due.ids.push(row.id);
+            }
             LookTime::At(at) | LookTime::Own(at) => due.wake_at(at),
-            LookTime::Regular => regular.push(row.id),
+            LookTime::Regular => {
+                due.outstanding |= requested;
+                due.regular |= requested;
+                regular.push(row.id);
+            }
         }
     }
     if due.outstanding && due.ids.is_empty() && regular.is_empty() {

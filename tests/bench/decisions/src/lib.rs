@@ -69,7 +69,7 @@ impl fmt::Display for Measured {
 /// The heads of the columns.
 pub const HEAD: &str = "| ids | parts | a decision | for each id |\n|---|---|---|---|";
 
-/// Measures one decision, the shortest of so many.
+/// Measures one decision. Returns the shortest of `runs` runs.
 pub fn measure(case: Case, runs: usize) -> Result<Measured, InvalidSpec> {
     let spec = spec_of(case.ids)?;
     let memory = memory_of(&spec, case.parts);
@@ -111,7 +111,7 @@ fn later(seconds: u64) -> Mono {
     Mono::at(Duration::from_secs(seconds))
 }
 
-/// Every id was just read, and the ids are halved until they make so many parts.
+/// Memory of an object whose ids were all just read, and are halved until they make `parts` parts.
 fn memory_of(spec: &DeletionSpec, parts: usize) -> Memory {
     let mut memory = Memory::new(spec, later(1));
     for id in &spec.ids {

@@ -14,15 +14,14 @@ mod tree;
 use std::{path::PathBuf, process::ExitCode};
 
 use checks::{Check, Verdict};
-use list::{MISTAKES, Mistake};
+use list::Mistake;
 use tree::Tree;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let explore = arguments.iter().any(|a| a == "--explore");
     let names: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--")).collect();
-    let chosen: Vec<&Mistake> = MISTAKES
-        .iter()
+    let chosen: Vec<&Mistake> = list::all()
         .filter(|mistake| names.is_empty() || names.iter().any(|name| *name == mistake.name))
         .collect();
     match run(&chosen, explore) {

@@ -20,11 +20,12 @@ use crate::{
     users,
 };
 
-/// An object is deleted when so many others have come after it.
+/// Objects that come after an object before it is deleted.
 const KEPT: usize = 20;
-/// One of so many objects names a Secret that no other names, as pipelines do that make one for each run.
+/// Every fifth object names a Secret that no other object names, like pipelines that create one for each run.
 const OWN_SECRET: usize = 5;
-/// By then nothing is kept of an object that is gone: ten times `--settle` have passed since its last call, and accounts have left.
+/// Time after which the process has forgotten a deleted object: it keeps calls for eleven times `--settle`, and unused accounts
+/// for up to ten minutes.
 const FORGOTTEN: Duration = Duration::from_mins(20);
 
 /// What a process keeps at one moment.
@@ -49,7 +50,7 @@ pub struct Course {
     pub succeeded: usize,
 }
 
-/// Lets so many objects come and go, evenly over this time.
+/// Creates, ends and deletes `objects` objects, evenly over this time.
 ///
 /// # Panics
 /// If there is no runtime to be had.
@@ -160,7 +161,7 @@ fn has_succeeded(sim: &Arc<Sim>, number: usize) -> bool {
     })
 }
 
-/// What the world itself keeps of a run is not what is measured here, and would be gigabytes.
+/// Drops the world's own record of the run. The test does not measure it, and it would take gigabytes.
 fn forget(sim: &Arc<Sim>) {
     sim.with(|state| {
         let processes = std::mem::take(&mut state.record.processes);

@@ -5,7 +5,7 @@ fn ids(n: usize) -> Vec<InstanceId> {
 }
 
 /// Sends a batch, and the parts that it is halved into, to a cloud that refuses a call without
-/// names if `refuses` says so. Returns the number of calls and what was found, by the last of them.
+/// names if `refuses` says so. Returns the number of calls, and the finding of the last one.
 fn bisect(
     bisection: &mut Bisection,
     batch: &[InstanceId],
@@ -28,7 +28,7 @@ fn bisect(
     (calls, last)
 }
 
-/// No attempt was used before a call, and what the cloud said to it.
+/// Attempts that were used before a call, and the cloud's message to it.
 const SAID: (u32, &CloudMessage) =
     (0, &CloudMessage { request_id: None, code: None, text: String::new(), limit: None });
 
@@ -229,8 +229,8 @@ fn ids_with_better_knowledge_leave_the_bisection() {
     assert_eq!(bisection.observe(&open, evidence), Finding::Open);
     assert_eq!(bisection.parts(), [vec![all[0]], vec![all[2]]]);
     assert!(bisection.holds(all[4]) && !bisection.holds(all[5]));
-    // Of what is left one is accepted and one is gone: the batch is resolved, and no size is
-    // learned from it.
+    // The cloud accepts one of the two ids that are left, and the other one is gone: the batch is
+    // resolved, and teaches no size.
     bisection.accepted(&all[..1], 1, evidence);
     assert!(bisection.active());
     bisection.observe(&[all[4]].into(), evidence);

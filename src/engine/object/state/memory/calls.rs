@@ -103,7 +103,7 @@ impl Memory {
         self.found(found, message, now, end.settings);
     }
 
-    /// Enters what the bisection has found. `message` is what the cloud said to the last call.
+    /// Enters a finding of the bisection. `message` is the cloud's message to the last call.
     pub(in crate::engine::object) fn found(
         &mut self,
         finding: Finding,

@@ -1,4 +1,4 @@
-//! Batches that are refused without names: what becomes of the ids at fault, of ids that cannot be
+//! Batches that the cloud refuses without names: the ends of ids at fault, of ids that cannot be
 //! judged, and of all others.
 
 use super::{
@@ -107,7 +107,7 @@ impl World {
     }
 }
 
-/// Both batches are refused, each for one id. An id of the first cannot be judged for so long.
+/// The cloud refuses both batches, each for one id. An id of the first cannot be judged for `time`.
 fn refused_with(unjudged: &Unjudged, time: Duration) -> World {
     let mut world = World::new(60);
     world.spec.backoff_limit = 0;
@@ -166,7 +166,7 @@ fn x19_an_id_that_can_be_judged_again_is_judged_by_itself() {
     assert_eq!(world.status.phase, Some(Phase::Failed));
 }
 
-/// Calls of an object of so many ids, of which the cloud refuses some without names.
+/// Runs an object of `n` ids at a cloud that refuses some of its calls without names.
 fn calls_where(n: usize, refuses: impl Fn(usize, usize) -> bool) -> World {
     let mut world = World::new(n);
     let made = std::cell::Cell::new(0);
@@ -189,7 +189,7 @@ fn c02_a_smaller_size_is_learned_from_full_batches_that_were_too_large() {
 
 #[test]
 fn x16_batches_that_were_refused_for_a_passing_reason_leave_the_others_full() {
-    // What is refused, and the calls that it costs.
+    // Calls that the cloud refuses, and the further calls that they cost.
     for (refused, cost) in [(1, 2), (4, 5)] {
         let world = calls_where(5_000, |call, _| call <= refused);
         println!("figure: 5,000 ids, the first {refused} calls refused: {} calls", world.calls.len());

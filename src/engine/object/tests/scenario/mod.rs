@@ -4,9 +4,11 @@
 mod bisection;
 mod damaged;
 mod deadlines;
+mod ends;
 mod outcomes;
 mod reads;
 mod rules;
+mod waves;
 mod weeks;
 
 use std::{

@@ -112,7 +112,7 @@ fn a_look_that_reads_nothing_is_an_outage_and_one_that_reads_others_is_not() {
     world.run_to_rest(Duration::from_mins(10));
     assert_eq!(world.calls.iter().flat_map(Batch::ids).count(), 2);
     assert!(says(&world, 1), "{:?}", world.ready());
-    // Outages and one id that can't be read, in turns: what is said changes with each, and not with each look.
+    // Outages and one id that can't be read, in turns: the status changes with each of them, not with each look.
     let writes = world.writes.len();
     for _ in 0..3 {
         world.blind = true;

@@ -1,4 +1,4 @@
-//! Objects that are worked on for weeks: what is kept of them does not grow with time.
+//! Objects that are worked on for weeks: their memory and their status do not grow with time.
 
 use super::*;
 
