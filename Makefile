@@ -4,16 +4,17 @@
 # dependencies over the packages of a call, so a call for one package would compile most of them, and the controller, again.
 BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 program = cargo build --quiet --workspace --bin $(1) && $(BUILT)/$(1)
-.PHONY: help demo check test bench bench-decisions bench-schedule soak explore mutants lint deny generate control-plane image-root sbom clean
+.PHONY: help demo check test test-node test-aarch64 bench bench-decisions bench-schedule soak explore mutants lint deny generate control-plane \
+  image-root sbom components version plugin release clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Tests and the demo need etcd, kube-apiserver and kubectl. They are built once, in about ten minutes."
 	@echo "KUBEBUILDER_ASSETS=FOLDER uses those in a folder instead, as envtest does."
 
 demo: ## delete 150 simulated instances on a real kube-apiserver; KEEP=1 leaves it all running
-	@cargo build --quiet --workspace --bin instance-deletion-controller --bin demo
+	@cargo build --quiet --workspace --bin instance-deletion-controller --bin kubectl-idel --bin demo
 	@$(BUILT)/demo $(if $(KEEP),--keep)
 
 check: lint ## the inner loop: lint, unit tests, and some end-to-end tests (below five minutes)
@@ -23,6 +24,10 @@ check: lint ## the inner loop: lint, unit tests, and some end-to-end tests (belo
 test: control-plane ## run every test, and print their times and counts; NO_SKIPS=1 fails where one is skipped
 	@if command -v musl-gcc >/dev/null; then $(MAKE) --silent $(IMAGE_ROOT_OF_TESTS); fi
 	@NO_SKIPS=$(NO_SKIPS) tests/run.sh
+
+test-node: control-plane ## run the tests on a real node in namespaces: needs root, and packages that it names (SLOW=1: more)
+	@if [ "$$(id -u)" = 0 ]; then $(call program,control-plane) build node >/dev/null; fi
+	@NO_SKIPS=$(NO_SKIPS) tests/run.sh node
 
 # What the image's test lays out by itself if it is missing or old.
 IMAGE_ROOT_OF_TESTS := image-root PROFILE=dev IMAGE_ROOT=target/image-root-of-tests
@@ -48,13 +53,24 @@ bench: ## measure the release build beside a plain loop, against the simulator (
 	@cargo build --quiet --release --bin instance-deletion-controller
 	@cargo run --quiet --release -p bench -- --seeds $(or $(SEEDS),5) $(if $(ONLY),--only $(ONLY))
 
-lint: ## formatting, clippy, the imports of src, drift of the CRD and of docs/reference, links of the documents
+CHART := deploy/helm/instance-deletion-controller
+# Built from source at its first call, in about a minute.
+HELM_DOCS := cd tests/conformance/chart && go tool helm-docs --chart-search-root ../../../$(CHART) \
+  --sort-values-order file --log-level warning
+
+CRDS := crds/clouddc.dev_instancedeletions.yaml crds/clouddc.dev_deletionguards.yaml
+
+lint: ## formatting, clippy, imports, drift of the CRDs, of docs/reference and of the chart's README, links of documents, workflows
 	cargo fmt --all --check
 	@$(call program,imports)
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@$(call program,instance-deletion-controller) crd | diff -u crds/clouddc.dev_instancedeletions.yaml - \
-	  || { echo "the CRD has drifted: run make generate"; exit 1; }
+	@$(call program,instance-deletion-controller) crd >$(BUILT)/crds.yaml
+	@{ cat $(firstword $(CRDS)); echo ---; cat $(lastword $(CRDS)); } | diff -u - $(BUILT)/crds.yaml \
+	  || { echo "the CRDs have drifted: run make generate"; exit 1; }
 	@$(call program,reference) --check
+	@($(HELM_DOCS) --dry-run) | diff -u $(CHART)/README.md - \
+	  || { echo "the chart's README has drifted: run make generate"; exit 1; }
+	@cd tests/conformance/workflows && go tool actionlint -shellcheck= -pyflakes= ../../../.github/workflows/*.yml
 
 CARGO_DENY := command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
 
@@ -62,41 +78,109 @@ deny: ## licences, sources and bans of dependencies (installs cargo-deny if it i
 	@$(CARGO_DENY)
 	cargo deny --workspace check licenses bans sources
 
-sbom: ## list what is compiled into the binary (CycloneDX), and its licences, in target/sbom
-	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx@0.5.9
+sbom: components ## list what is compiled into the binary (CycloneDX), and its licences, in target/sbom
 	@$(CARGO_DENY)
-	@mkdir -p target/sbom
-	cargo cyclonedx -q --format json --spec-version 1.5 --target $(MUSL) --describe binaries --no-build-deps
-	@mv instance-deletion-controller_bin.cdx.json target/sbom/instance-deletion-controller.cdx.json
+	cargo deny --target $(TARGET) --exclude-dev list --layout crate > target/sbom/licences.txt
+
+SBOM ?= target/sbom/instance-deletion-controller.cdx.json
+# When the commit was made: all times of what is published.
+epoch = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct))
+
+# With SOURCE_DATE_EPOCH the list has that time, and no random serial number.
+components:
+	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx@0.5.9
+	SOURCE_DATE_EPOCH=$(epoch) cargo cyclonedx -q --format json --spec-version 1.5 --target $(TARGET) --describe binaries \
+	  --no-build-deps
+	@mkdir -p $(dir $(SBOM))
+	@sed 's|path+file://$(CURDIR)|path+file:///source|g' instance-deletion-controller_bin.cdx.json >$(SBOM)
+	@rm instance-deletion-controller_bin.cdx.json
 	@find deploy tests -name '*_bin.cdx.json' -delete
-	cargo deny --target $(MUSL) --exclude-dev list --layout crate > target/sbom/licences.txt
 
-CHART := deploy/helm/instance-deletion-controller
-
-generate: ## write the CRD from src/api, the chart's copies, the Prometheus operator's rules, and docs/reference
-	@$(call program,instance-deletion-controller) crd > crds/clouddc.dev_instancedeletions.yaml.new
-	@mv crds/clouddc.dev_instancedeletions.yaml.new crds/clouddc.dev_instancedeletions.yaml
-	@cp crds/clouddc.dev_instancedeletions.yaml $(CHART)/files/crd.yaml
-	@cp deploy/policy/guard.yaml deploy/policy/advice.yaml deploy/base/users.yaml deploy/monitoring/alerts.yaml $(CHART)/files/
+generate: ## write the CRDs from src/api, the chart's copies and README, the Prometheus operator's rules, and docs/reference
+	@$(call program,instance-deletion-controller) crd \
+	  | awk -v file=$(firstword $(CRDS)) -v next_file=$(lastword $(CRDS)) '/^---$$/ { file = next_file; next } { print > file }'
+	@cp $(firstword $(CRDS)) $(CHART)/files/crd.yaml
+	@cp $(lastword $(CRDS)) $(CHART)/files/guard-crd.yaml
+	@cp deploy/policy/guard.yaml deploy/policy/advice.yaml deploy/base/users.yaml $(CHART)/values.yaml $(CHART)/files/
+	@cp deploy/monitoring/alerts.yaml deploy/monitoring/dashboard.json $(CHART)/files/
 	@cd deploy/monitoring && sed '/^spec:/q' prometheusrule.yaml >prometheusrule.yaml.new
 	@cd deploy/monitoring && sed -e '/^#/d' -e 's/^./  &/' alerts.yaml >>prometheusrule.yaml.new
 	@cd deploy/monitoring && mv prometheusrule.yaml.new prometheusrule.yaml
 	@$(call program,reference)
+	@($(HELM_DOCS))
 
 control-plane: ## build etcd, kube-apiserver and kubectl if they are missing (about ten minutes, once)
 	@$(call program,control-plane) build
 	@$(call program,control-plane) build helm >/dev/null
 
-MUSL := x86_64-unknown-linux-musl
+# The architectures that are built: those of `image.architectures` in the chart and of the affinity in deploy/base.
+ARCHITECTURES := amd64 arm64
+target_amd64 := x86_64-unknown-linux-musl
+target_arm64 := aarch64-unknown-linux-musl
+TARGET ?= $(target_amd64)
+# The compiler that `ring` and jemalloc ask for.
+compiler_$(target_amd64) := musl-gcc
+compiler_$(target_arm64) := aarch64-linux-musl-gcc
+packages_$(target_amd64) := musl-tools
+packages_$(target_arm64) := musl-dev:arm64 and gcc-aarch64-linux-gnu
 PROFILE ?= release
 IMAGE_ROOT ?= target/image-root
+TARGET_FOLDER := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# No path of this machine is built in, so that another folder gives the same binary.
+CARGO_FOLDER := $(or $(CARGO_HOME),$(HOME)/.cargo)
+PATHS := $(CURDIR)=/source $(CARGO_FOLDER)=/cargo $(TARGET_FOLDER)=/target
+binary = $(TARGET_FOLDER)/$(1)/$(PROFILE:dev=debug)/instance-deletion-controller
 
-image-root: ## build the static binary, and lay out the image's root in target/image-root
-	@command -v musl-gcc >/dev/null || { echo "musl-gcc is missing: install musl-tools" >&2; exit 1; }
-	@if command -v rustup >/dev/null; then rustup target add $(MUSL); fi
-	cargo build --locked --quiet --target $(MUSL) --profile $(PROFILE) --bin instance-deletion-controller
-	@$(call program,image-root) \
-	  $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/$(PROFILE:dev=debug)/instance-deletion-controller $(IMAGE_ROOT)
+image-root: ## build the static binary, and lay out the image's root in target/image-root; TARGET=aarch64-unknown-linux-musl
+	@command -v $(compiler_$(TARGET)) >/dev/null \
+	  || { echo "$(compiler_$(TARGET)) is missing: install $(packages_$(TARGET))" >&2; exit 1; }
+	@if command -v rustup >/dev/null; then rustup target add $(TARGET); fi
+	CARGO_INCREMENTAL=0 RUSTFLAGS="$(PATHS:%=--remap-path-prefix=%)" TARGET_CFLAGS="$(PATHS:%=-ffile-prefix-map=%)" \
+	  cargo build --locked --quiet --target $(TARGET) --profile $(PROFILE) --bin instance-deletion-controller
+	@$(call program,image-root) $(call binary,$(TARGET)) $(IMAGE_ROOT)
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+# Where the image is published: the reference in the manifests, without its tag.
+IMAGE ?= instance-deletion-controller
+RELEASE_FOLDER ?= target/release-files/$(VERSION)
+
+version:
+	@echo $(VERSION)
+
+release: control-plane ## lay out what is published in target/release-files/VERSION; IMAGE=REGISTRY/NAME is where the image goes
+	@command -v buildah >/dev/null || { echo "buildah is missing: install buildah" >&2; exit 1; }
+	$(foreach architecture,$(ARCHITECTURES),$(call laid_out_for,$(architecture)))
+	@KUBECTL="$$($(BUILT)/control-plane path)/kubectl" HELM="$$($(BUILT)/control-plane path helm)/helm" \
+	  VERSION=$(VERSION) IMAGE=$(IMAGE) ARCHITECTURES="$(ARCHITECTURES)" SOURCE_DATE_EPOCH=$(epoch) deploy/release.sh $(RELEASE_FOLDER)
+
+PLUGIN_FOLDER ?= target/plugin
+# Where the archives will be: the manifest of krew names it.
+PLUGIN_URL ?= https://downloads.example/kubectl-idel/v$(VERSION)
+
+plugin: ## build kubectl-idel for each architecture, and lay out archives and krew's manifest in target/plugin
+	$(foreach architecture,$(ARCHITECTURES),$(call plugin_for,$(architecture)))
+	@VERSION=$(VERSION) URL=$(PLUGIN_URL) ARCHITECTURES="$(ARCHITECTURES)" SOURCE_DATE_EPOCH=$(epoch) \
+	  deploy/plugin.sh target/plugin-binaries $(PLUGIN_FOLDER)
+
+define plugin_for
+@command -v $(compiler_$(target_$(1))) >/dev/null \
+  || { echo "$(compiler_$(target_$(1))) is missing: install $(packages_$(target_$(1)))" >&2; exit 1; }
+@if command -v rustup >/dev/null; then rustup target add $(target_$(1)); fi
+CARGO_INCREMENTAL=0 RUSTFLAGS="$(PATHS:%=--remap-path-prefix=%)" TARGET_CFLAGS="$(PATHS:%=-ffile-prefix-map=%)" \
+  cargo build --locked --quiet --target $(target_$(1)) --profile $(PROFILE) -p kubectl-idel --bin kubectl-idel
+@install -D $(TARGET_FOLDER)/$(target_$(1))/$(PROFILE:dev=debug)/kubectl-idel target/plugin-binaries/$(1)/kubectl-idel
+
+endef
+
+# The image's root and the list of components of an architecture.
+define laid_out_for
+@$(MAKE) --no-print-directory image-root components TARGET=$(target_$(1)) IMAGE_ROOT=target/release-roots/$(1) \
+  SBOM=target/release-roots/$(1).cdx.json
+
+endef
+
+test-aarch64: control-plane ## run the test of the image for arm64 under emulation (needs qemu-user-static)
+	IMAGE_TARGET=$(target_arm64) cargo test --quiet --workspace --test e2e -- --show-output install::image
 
 clean: ## remove what was built, but not the control plane's programs
 	cargo clean

@@ -46,7 +46,7 @@ impl Leadership {
     }
 }
 
-/// Guards the departure of a delete call: the call may leave before a deadline, and only while this process leads.
+/// Guards the departure of a call: the call may leave before a deadline, and only while this process leads.
 #[derive(Clone)]
 pub struct DepartureGuard {
     leave_by: Deadline,

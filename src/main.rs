@@ -4,20 +4,20 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::Parser;
 use instance_deletion_controller::{
-    api::{CONTROLLER_NAME, crd_yaml},
+    api::{CONTROLLER_NAME, crds_yaml},
     clock::Clock,
-    cloud::{Client, ClientOptions, Endpoints},
+    cloud::{Client, Endpoints},
     controller::{ApiServer, Context, Options, listable, run},
     leadership::Leadership,
     random::Random,
     runtime::{
-        args::{Cli, Command, RunArgs},
+        args::{self, Checked, Request, RunArgs},
+        check::{Cluster, check},
         cluster::{self, check_proxies},
         election::Election,
         health::{self, Health},
-        logs::{self, Logs},
+        logs::{LogFormat, Logs},
         metrics::{self, Metrics},
         panics::Panics,
         server::Server,
@@ -33,62 +33,90 @@ use tracing::{error, info};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
 fn main() -> ExitCode {
     // Both HTTP clients refuse to start without a crypto provider, so it is installed first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
-    let done = match cli.command {
-        Some(Command::Crd) => print_crd(),
-        Some(Command::Run(args)) => start(&args),
-        None => start(&cli.run),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{CONTROLLER_NAME}: {error}");
-            ExitCode::FAILURE
-        }
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let logs = Logs::start(LogFormat::of(&arguments));
+    let panics = Panics::watch();
+    match args::parse(arguments) {
+        Ok(Request::Run(checked)) => start(*checked, &logs, &panics),
+        Ok(Request::Check { checked, offline }) => tell_check(&checked, offline),
+        Ok(Request::Crd) => print_crd(),
+        Err(refused) => tell(&refused, logs.format()),
     }
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-fn print_crd() -> Result<ExitCode, Error> {
-    print!("{}", crd_yaml()?);
-    Ok(ExitCode::SUCCESS)
+/// Prints what clap answers instead of a request: a help text, or why it refuses the command line.
+fn tell(answer: &clap::Error, format: LogFormat) -> ExitCode {
+    if !answer.use_stderr() {
+        let _ = answer.print();
+    } else if format == LogFormat::Json {
+        error!(error = args::in_a_line(answer), "the command line is refused");
+    } else {
+        eprint!("{}", without_passwords(&answer.render().to_string()));
+    }
+    u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Runs the controller. Returns an error only before logging has started: from then on, errors are log lines.
-fn start(args: &RunArgs) -> Result<ExitCode, Error> {
-    let endpoints = args.check()?;
-    check_proxies(|name| std::env::var(name).ok())?;
-    let logs = logs::init(args.log_format, &args.log_level)?;
-    let panics = Panics::watch();
-    let ended = serve(args, endpoints, &logs, &panics);
+fn print_crd() -> ExitCode {
+    match crds_yaml() {
+        Ok(crd) => {
+            print!("{crd}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says for people why a command failed that has no logs.
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{CONTROLLER_NAME}: {}", without_passwords(&error.to_string()));
+    ExitCode::FAILURE
+}
+
+/// Prints what `run` would do.
+fn tell_check(checked: &Checked, offline: bool) -> ExitCode {
+    let cluster = if offline { Cluster::LeftAlone } else { Cluster::Asked };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let good = runtime.block_on(check(checked, cluster));
+    // A DNS lookup may take long.
+    runtime.shutdown_background();
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the controller.
+fn start(Checked { args, endpoints, configuration }: Checked, logs: &Logs, panics: &Panics) -> ExitCode {
+    logs.filter_by(&args.log_level);
+    info!(settings = configuration.changed(), "configured; all other flags have their defaults");
+    let ended = check_proxies(|name| std::env::var(name).ok())
+        .map_err(Error::from)
+        .and_then(|()| serve(&args, endpoints, logs, panics));
     if let Err(error) = &ended {
         error!(error = without_passwords(&error.to_string()), "ended");
     }
-    Ok(if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn serve(args: &RunArgs, endpoints: Endpoints, logs: &Logs, panics: &Panics) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
+        // Before all that may take long, so that the kubelet's first probe finds the port.
+        let (probes, scrapes) =
+            (Server::bind(args.health_listen, "probes")?, Server::bind(args.listen, "metrics")?);
         let stop = CancellationToken::new();
         // What the process cannot do without: it ends when one of them does, which only a panic makes them do.
         let mut vital = JoinSet::new();
         vital.spawn(cancel_on_signal(stop.clone())?);
-        let cloud = Client::new(&ClientOptions {
-            request_timeout: args.request_timeout,
-            ca_file: args.ca_file.clone(),
-            user_agent: format!("{CONTROLLER_NAME}/{}", env!("CARGO_PKG_VERSION")),
-            no_proxy: false,
-        })?;
-        let client = cluster::client().await?;
-        let (probes, scrapes) =
-            (Server::bind(args.health_listen, "probes").await?, Server::bind(args.listen, "metrics").await?);
         let health = Health::unready("starting");
         vital.spawn(probes.run(health::probes(health.clone(), stop.clone())));
+        let cloud = Client::new(&args.client_options())?;
+        let client = cluster::client().await?;
         let (scope, clock, random) = (args.scope(), Clock::start(), Random::system());
         let (election, leadership) = election(args, &client, &scope, &clock, &random)?;
         let options = Options {

@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace: the end-to-end tests, which mostly wait, beside everything else. Prints last what each
-# suite took, the ten slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the
+# Runs every test of the workspace but those on a node: the end-to-end tests, which mostly wait, beside everything else. With the
+# argument `node` it runs those on a node alone, which need root and packages of Debian. Prints last what each suite took, the ten slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the
 # simulations covered, what failed, and the counts of tests. NO_SKIPS=1 makes a skipped test a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
+case "${1:-}" in
+  '') suites=(end_to_end others in_go) ;;
+  node) suites=(on_a_node) ;;
+  *) echo "usage: tests/run.sh [node]" >&2; exit 2 ;;
+esac
 logs=$(mktemp -d)
 # Every status version that a test comes to, for the judges below.
 RECORDED_VERSIONS=$(mktemp -d)
@@ -19,8 +24,10 @@ trap 'exit 130' INT TERM
 # Everything is built before anything runs: no test shares the processors with a compiler. All of the workspace in one go: a
 # choice of packages has other features of their dependencies, and would be compiled once more.
 cargo test --workspace --no-run --message-format=json-render-diagnostics >"$logs/built" || exit 1
-# promtool, for tests of both languages: built from source once, four minutes of processor time, and kept by Go.
-(cd tests/conformance/monitoring && GOFLAGS=-tags=remove_all_sd go tool promtool --version) >/dev/null || exit 1
+if [[ " ${suites[*]} " == *" in_go "* ]]; then
+  # promtool, for tests of both languages: built from source once, four minutes of processor time, and kept by Go.
+  (cd tests/conformance/monitoring && GOFLAGS=-tags=remove_all_sd go tool promtool --version) >/dev/null || exit 1
+fi
 
 # Each test program: the folder of its package, its source and itself, between tabs.
 artifact='"manifest_path":"([^"]*)/Cargo.toml".*"src_path":"'$PWD'/([^"]*)".*"profile":\{[^}]*"test":true.*"executable":"([^"]+)"'
@@ -54,40 +61,55 @@ end_to_end() {
 }
 
 others() {
-  grep -vP '\ttests/e2e/main.rs\t' "$logs/programs" | run "$(nproc)" 2>&1 | keep others
+  grep -vP '\ttests/(e2e|node)/main.rs\t' "$logs/programs" | run "$(nproc)" 2>&1 | keep others
   local ended=("${PIPESTATUS[@]}")
   cargo test --workspace --no-fail-fast --doc 2>&1 | keep others
   [ "${ended[*]} ${PIPESTATUS[0]}" = "0 0 0 0" ]
 }
 
+on_a_node() {
+  # One scenario after the other: each changes what the others would see.
+  grep -P '\ttests/node/main.rs\t' "$logs/programs" | run 1 2>&1 | keep node
+  [ "${PIPESTATUS[*]}" = "0 0 0" ]
+}
+
 in_go() {
+  in_both_modules 2>&1 | keep go
+  return "${PIPESTATUS[0]}"
+}
+
+in_both_modules() {
   local failed=0
   # What kstatus, Argo CD and Flux make of a status, and the program that judges the recorded ones by their rules.
   (cd tests/conformance/gitops && go vet ./... && go test -count=1 -v ./... && go build -o "$RECORDED_VERSIONS/judges" .) \
     || failed=1
   # The rules and the dashboard, by promtool and Prometheus' own parser.
   (cd tests/conformance/monitoring && go vet ./... && go test -count=1 -v ./...) || failed=1
+  # The metrics of each object, by the code of kube-state-metrics.
+  (cd tests/conformance/kube-state-metrics && go vet ./... && go test -count=1 -v ./...) || failed=1
   return "$failed"
 }
 
 # Each in a process group of its own, which ends with this script, however it ends.
 set -m
-end_to_end & groups=($!)
-others & groups+=($!)
-{ in_go 2>&1 | keep go; exit "${PIPESTATUS[0]}"; } & groups+=($!)
+for suite in "${suites[@]}"; do
+  "$suite" & groups+=($!)
+done
 status=0
 for group in "${groups[@]}"; do
   wait "$group" || status=1
 done
 
-# Three tests write statuses by hand: theirs are left out.
-"$RECORDED_VERSIONS/judges" check -but memory-,broken-,loose- -health deploy/argocd/health.lua \
-  -flux deploy/flux/example/kustomizations/retire-rack-12.yaml "$RECORDED_VERSIONS"/*.json | keep judges
-[ "${PIPESTATUS[0]}" = 0 ] || status=1
+if [ -x "$RECORDED_VERSIONS/judges" ]; then
+  # Three tests write statuses by hand: theirs are left out.
+  "$RECORDED_VERSIONS/judges" check -but memory-,broken-,loose- -health deploy/argocd/health.lua \
+    -flux deploy/flux/example/kustomizations/retire-rack-12.yaml "$RECORDED_VERSIONS"/*.json | keep judges
+  [ "${PIPESTATUS[0]}" = 0 ] || status=1
+fi
 
 cat "$logs"/log-* >"$logs/all"
 awk -f tests/summary.awk "$logs/all"
-sed -E 's/^(test .*) <[0-9.]+s>$/\1/' "$logs/all" | awk -f tests/fault_matrix.awk tests/faults.txt - || status=1
+[ "${suites[0]}" = on_a_node ] || sed -E 's/^(test .*) <[0-9.]+s>$/\1/' "$logs/all" | awk -f tests/fault_matrix.awk tests/faults.txt - || status=1
 sed -n 's/^figure: //p' "$logs/all" | awk '!seen[$0]++'
 printf 'in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
 awk -v counts=1 -v no_skips="${NO_SKIPS:-}" -f tests/summary.awk "$logs/all" || status=1

@@ -20,7 +20,9 @@ in_failures && printed_by && NF && lines[printed_by]++ < 25 { printed[printed_by
   seconds = $4; gsub(/[()s]/, "", seconds)
   slow[++tests] = sprintf("%8.1f s  %s", seconds, $3)
 }
-/^skipped: / { reasons[++skipped] = $0 }
+/^skipped: / { reasons[++told] = $0; skipped++ }
+# The reason why a whole suite does not run. Its tests are counted as ignored.
+/^not run: / { reasons[++told] = $0 }
 /^ok .*[0-9.]+s$/ { of_go += $3 }
 /^test result: / {
   passed += $4; failed += $6; ignored += $8
@@ -39,5 +41,5 @@ END {
   if (tests) print "the slowest tests:"
   for (i = 1; i <= tests; i++) print slow[i] | "sort -k1,1nr | head -10"
   close("sort -k1,1nr | head -10")
-  for (i = 1; i <= skipped; i++) print reasons[i]
+  for (i = 1; i <= told; i++) print reasons[i]
 }

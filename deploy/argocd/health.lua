@@ -29,7 +29,7 @@ end
 if is_true("Ready") then
   return answer("Healthy", ready.message)
 end
--- At rest before its end: suspended, held, or planned. It waits for a person.
+-- At rest before its end: suspended, held, planned, or at its limit. It waits for a person.
 if ready.status == "False" then
   return answer("Suspended", ready.message)
 end

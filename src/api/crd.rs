@@ -5,15 +5,19 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{InstanceDeletion, moment::WRITTEN_MOMENT};
+use super::{DeletionGuard, InstanceDeletion, moment::WRITTEN_MOMENT};
 
-/// The CustomResourceDefinition that this version of the controller works with.
+/// The CustomResourceDefinitions that this version of the controller works with: of `InstanceDeletion`, and of
+/// `DeletionGuard`.
 ///
 /// No field takes null: the derive marks every optional field nullable, and a null that means "absent" would be a second
 /// way to write a field whose removal is guarded (`dryRun`).
 #[must_use]
-pub fn crd() -> CustomResourceDefinition {
-    let mut crd = InstanceDeletion::crd();
+pub fn crds() -> [CustomResourceDefinition; 2] {
+    [strict(InstanceDeletion::crd()), strict(DeletionGuard::crd())]
+}
+
+fn strict(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
             refuse_null(schema);
@@ -23,9 +27,10 @@ pub fn crd() -> CustomResourceDefinition {
     crd
 }
 
-/// [`crd`] as YAML, as committed in `crds/` and printed by the subcommand `crd`.
-pub fn crd_yaml() -> Result<String, serde_saphyr::ser::Error> {
-    serde_saphyr::to_string(&crd())
+/// [`crds`] as two YAML documents, as printed by the subcommand `crd` and committed in `crds/`.
+pub fn crds_yaml() -> Result<String, serde_saphyr::ser::Error> {
+    let [deletions, guards] = crds();
+    Ok(format!("{}---\n{}", serde_saphyr::to_string(&deletions)?, serde_saphyr::to_string(&guards)?))
 }
 
 /// The format `date-time` admits times that no controller can read, and an object whose times can't be read is not worked on.

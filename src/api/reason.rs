@@ -11,10 +11,16 @@ named! {
         Planning,
         /// The plan is in `status.plan`; the message sums it up.
         Planned,
-        /// The controller makes no new delete call, for a field, an annotation, or the deletion of the object; the message says which.
+        /// The controller makes no new call, for a field, an annotation, or the deletion of the object; the message says which.
         Suspended,
+        /// A DeletionGuard holds the object: no new call is made; the message has the guard's name and reason.
+        Held,
+        /// The first `spec.rollout.limit` ids have their ends; nothing goes on until the limit is raised or removed.
+        LimitReached,
         /// Work goes on; the message counts instances.
         Deleting,
+        /// Every open instance is powered off, and is deleted when it has been off for `spec.powerOff.soakSeconds`.
+        Soaking,
         /// The Secret does not exist.
         SecretNotFound,
         /// The API server refuses the read of the Secret.
@@ -42,6 +48,12 @@ named! {
         /// For `--settle`, reads of an instance have failed while others succeeded; or for ten times `--settle`, it has had
         /// no readable state, or a state that allows neither sending nor ending. All other instances go on.
         StateUnknown,
+        /// `spec.expect` or a guard asks for facts of an instance that its read did not show; nothing is sent for it.
+        FactsUnknown,
+        /// The guards, or the labels of the namespace, can't be read; nothing is sent, and looking goes on.
+        GuardUnreadable,
+        /// A DeletionGuard does not admit the object as a whole; nothing is sent.
+        GuardRefused,
         /// The record of the next calls would not fit into the API server's store; nothing is sent.
         StatusTooLarge,
         /// This version of the controller can't decode the object, as after a rollback; nothing is sent.
@@ -52,6 +64,10 @@ named! {
         NothingFound,
         /// Every instance has its end, and some were given up.
         Failed,
+        /// An instance is not what `spec.expect` says; nothing was sent for any.
+        NotAsExpected,
+        /// More instances failed than `spec.rollout.maxFailed` allows; the rest was not sent.
+        TooManyFailures,
         /// `activeDeadlineSeconds` passed; open instances may still end at the cloud.
         DeadlineExceeded,
         /// `notAfter` passed, and some instances were not gone.
@@ -81,8 +97,8 @@ impl ReadyReason {
     #[must_use]
     pub const fn kind(self) -> ReasonKind {
         match self {
-            Self::Planning | Self::Deleting => ReasonKind::Working,
-            Self::Planned | Self::Suspended => ReasonKind::AtRest,
+            Self::Planning | Self::Deleting | Self::Soaking => ReasonKind::Working,
+            Self::Planned | Self::Suspended | Self::Held | Self::LimitReached => ReasonKind::AtRest,
             Self::SecretNotFound
             | Self::SecretForbidden
             | Self::SecretInvalid
@@ -96,10 +112,18 @@ impl ReadyReason {
             | Self::TooManyAccounts
             | Self::RequestRefused
             | Self::StateUnknown
+            | Self::FactsUnknown
+            | Self::GuardUnreadable
+            | Self::GuardRefused
             | Self::StatusTooLarge
             | Self::Undecodable => ReasonKind::Hindered,
             Self::AllTerminated | Self::NothingFound => ReasonKind::GoodEnd,
-            Self::Failed | Self::DeadlineExceeded | Self::Expired | Self::InvalidSpec => ReasonKind::BadEnd,
+            Self::Failed
+            | Self::NotAsExpected
+            | Self::TooManyFailures
+            | Self::DeadlineExceeded
+            | Self::Expired
+            | Self::InvalidSpec => ReasonKind::BadEnd,
         }
     }
 
@@ -125,7 +149,13 @@ impl ReadyReason {
         let warning = match self {
             // A new object has not begun; an invalid spec has an event of its own.
             Self::Planning | Self::InvalidSpec => return None,
-            Self::Planned | Self::Deleting | Self::Suspended | Self::AllTerminated => false,
+            Self::Planned
+            | Self::Deleting
+            | Self::Soaking
+            | Self::Suspended
+            | Self::Held
+            | Self::LimitReached
+            | Self::AllTerminated => false,
             Self::SecretNotFound
             | Self::SecretForbidden
             | Self::SecretInvalid
@@ -139,10 +169,15 @@ impl ReadyReason {
             | Self::TooManyAccounts
             | Self::RequestRefused
             | Self::StateUnknown
+            | Self::FactsUnknown
+            | Self::GuardUnreadable
+            | Self::GuardRefused
             | Self::StatusTooLarge
             | Self::Undecodable
             | Self::NothingFound
             | Self::Failed
+            | Self::NotAsExpected
+            | Self::TooManyFailures
             | Self::DeadlineExceeded
             | Self::Expired => true,
         };
@@ -154,8 +189,13 @@ impl ReadyReason {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Planning | Self::Deleting | Self::AllTerminated => "nothing to do",
+            Self::Soaking => {
+                "nothing to do: status.nextActionTime says when the next one is due; power an instance on to keep it"
+            }
             Self::Planned => "write dryRun: false to start",
             Self::Suspended => "write suspend: false, or remove the annotation clouddc.dev/hold",
+            Self::Held => "nothing to do: it goes on when the guard's hold is removed",
+            Self::LimitReached => "raise spec.rollout.limit to go on, or remove it to delete the rest",
             Self::SecretNotFound => "create it in this namespace, with one set of credentials",
             Self::SecretForbidden => {
                 "grant the controller's ServiceAccount the verb get on it, or use a namespace where it has that"
@@ -168,7 +208,7 @@ impl ReadyReason {
                 "put valid credentials into the Secret; it is read again within 15 s (a token lives for 24 h, and for one project)"
             }
             Self::Forbidden => {
-                "grant the user of these credentials clouddc:instance:deleteBatch, clouddc:instance:list and clouddc:instance:get in this project"
+                "grant the user of these credentials clouddc:instance:deleteBatch, clouddc:instance:list and clouddc:instance:get in this project, and clouddc:imetal:updatePowerStatus if spec.powerOff is set"
             }
             Self::Throttled => "nothing to do: the controller slows down and goes on",
             Self::CloudUnreachable => {
@@ -185,10 +225,23 @@ impl ReadyReason {
             }
             Self::RequestRefused => "no instance is marked; quote the request id to the vendor",
             Self::StateUnknown => "ask the vendor, looking goes on",
+            Self::FactsUnknown => {
+                "grant the user of these credentials clouddc:instance:list, or delete this object and create one without the check"
+            }
+            Self::GuardUnreadable => {
+                "grant the controller's ServiceAccount list on deletionguards and get on namespaces, and install the definition of DeletionGuard; it tries again"
+            }
+            Self::GuardRefused => "change the object, or have the owner of the guard change it",
             Self::StatusTooLarge => "remove large annotations or split it into smaller objects",
             Self::NothingFound => "check spec.region and spec.projectID",
             Self::Failed => {
                 "status.failures says why, and status.instances which; to try again, create a new InstanceDeletion with the ids that are Failed there"
+            }
+            Self::NotAsExpected => {
+                "nothing was sent; correct spec.instanceIDs or spec.expect in a new InstanceDeletion"
+            }
+            Self::TooManyFailures => {
+                "status.failures says why; to go on, create a new InstanceDeletion with the ids that are Failed in status.instances"
             }
             Self::DeadlineExceeded => {
                 "look at the cloud; to try again, create a new InstanceDeletion with the ids that are Failed in status.instances"
@@ -217,21 +270,23 @@ named! {
     /// Reasons of events beside those of [`ReadyReason::event`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub enum EventReason {
-        /// The cloud accepted every instance of a delete call.
+        /// The cloud accepted every instance of a call.
         BatchAccepted,
-        /// The cloud accepted some instances of a delete call and left others out.
+        /// The cloud accepted some instances of a call and left others out.
         BatchPartlyAccepted,
-        /// The cloud refused a delete call for the sake of its instances; it deleted nothing.
+        /// The cloud refused a call for the sake of its instances; it had no effect.
         BatchRefused,
-        /// A delete call may have had its effect; the states of its instances are read before anything is sent again.
+        /// A call may have had its effect; the states of its instances are read before anything is sent again.
         BatchOutcomeUnknown,
-        /// The reply to a delete call listed ids that the call did not name; they are ignored.
+        /// The reply to a call listed ids that the call did not name; they are ignored.
         ForeignInstances,
+        /// Someone powered instances on again that were powered off for their deletion: they are not deleted.
+        PoweredOnAgain,
         /// Instances have been open for longer than `--stuck-after`.
         Stuck,
         /// The stored spec is one that the schema refuses; nothing is sent.
         InvalidSpec,
-        /// A delete call ended after its object was removed: no status can hold its outcome.
+        /// A call ended after its object was removed: no status can hold its outcome.
         RecordedAfterDeletion,
     }
 }
@@ -246,6 +301,7 @@ impl EventReason {
             | Self::BatchRefused
             | Self::BatchOutcomeUnknown
             | Self::ForeignInstances
+            | Self::PoweredOnAgain
             | Self::Stuck
             | Self::InvalidSpec
             | Self::RecordedAfterDeletion => true,

@@ -4,7 +4,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{moment::Moment, status::InstanceDeletionStatus};
+use super::{
+    expect::Expect, moment::Moment, power_off::PowerOff, rollout::Rollout, status::InstanceDeletionStatus,
+};
 
 /// Most ids in one object. At this size the object stays below etcd's limit of 1.5 MiB with every status that the
 /// engine can write, client-side apply's annotation included.
@@ -43,6 +45,12 @@ pub const MAX_IDS: usize = 5_000;
         description = "Instances given up"
     ),
     printcolumn(
+        name = "READY",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status",
+        description = "Whether every instance is gone"
+    ),
+    printcolumn(
         name = "REASON",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].reason",
@@ -74,14 +82,28 @@ pub const MAX_IDS: usize = 5_000;
         json_path = ".status.nextActionTime",
         description = "When the controller goes on, if it waits for long",
         priority = 1
-    )
+    ),
+    printcolumn(
+        name = "MESSAGE",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        description = "Message of the condition Ready",
+        priority = 1
+    ),
+    selectable = ".status.phase"
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(oldSelf.dryRun) && oldSelf.dryRun) || has(self.dryRun)")
         .message("dryRun can't be removed from an object that was created with dryRun: true; write dryRun: false to start the deletion"),
     validation = Rule::new("(has(oldSelf.dryRun) && oldSelf.dryRun) || !(has(self.dryRun) && self.dryRun)")
-        .message("dryRun: true can only be set at creation; use suspend: true to stop this deletion")
+        .message("dryRun: true can only be set at creation; use suspend: true to stop this deletion"),
+    validation = Rule::new("has(self.expect) == has(oldSelf.expect) && (!has(self.expect) || self.expect == oldSelf.expect)")
+        .message("expect is immutable; create a new InstanceDeletion that expects something else"),
+    validation = Rule::new("has(self.powerOff) == has(oldSelf.powerOff) && (!has(self.powerOff) || self.powerOff == oldSelf.powerOff)")
+        .message("powerOff is immutable; create a new InstanceDeletion that powers off otherwise"),
+    validation = Rule::new("!(has(self.rollout) && has(self.rollout.limit)) || (has(oldSelf.rollout) && has(oldSelf.rollout.limit) && self.rollout.limit >= oldSelf.rollout.limit) || (has(oldSelf.dryRun) && oldSelf.dryRun)")
+        .message("rollout.limit can only be raised or removed once the deletion has started; use suspend: true to stop it")
 )]
 pub struct InstanceDeletionSpec {
     /// Region of the instances, such as ap-southeast-3. It names an endpoint of the operator's configuration and is
@@ -118,7 +140,21 @@ pub struct InstanceDeletionSpec {
     )]
     pub instance_ids: Vec<String>,
 
-    /// While true no new delete call is made. Calls that the cloud has accepted go on there, and looking at them goes on
+    /// What every listed instance is. Nothing is sent before every one that is alive was read and is so; if one is not, the
+    /// object ends, and nothing is sent for any. Immutable. An absent field means that nothing is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
+
+    /// How fast the deletion may spread, and when it stops by itself. An absent field means no bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+
+    /// Whether instances are powered off before they are deleted, and for how long they stay off. Immutable. An absent field
+    /// means that instances are deleted in the state in which they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_off: Option<PowerOff>,
+
+    /// While true no new call is made. Calls that the cloud has accepted go on there, and looking at them goes on
     /// here. An absent field means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
@@ -140,20 +176,20 @@ pub struct InstanceDeletionSpec {
     #[schemars(range(min = 0, max = 100), extend("format" = "int32"))]
     pub backoff_limit_per_instance: Option<u32>,
 
-    /// Seconds from status.startTime after which no new delete call is made and the object ends, whatever the cloud still
+    /// Seconds from status.startTime after which no new call is made and the object ends, whatever the cloud still
     /// does. They run on while the object is suspended. An absent field means no deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647_u32), extend("format" = "int32"))]
     pub active_deadline_seconds: Option<u32>,
 
-    /// Moment after which no new delete call is made, whatever the history of the object: a manifest restored from a
+    /// Moment after which no new call is made, whatever the history of the object: a manifest restored from a
     /// backup deletes nothing after it. Instances on their way by then are followed to their end. An absent field means
     /// no such moment, and so does the last day of the year 9999.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Moment>,
 
     /// Seconds after status.completionTime at which the object itself is deleted. What git still holds is created again
-    /// by GitOps, looked at, and ends without a call. An absent field means never.
+    /// by GitOps, looked at, and ends without a call if its instances are gone. An absent field means never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647_u32), extend("format" = "int32"))]
     pub ttl_seconds_after_finished: Option<u32>,
@@ -174,7 +210,7 @@ pub enum NotFoundPolicy {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRef {
     /// Name of the Secret. It is always read from the object's own namespace.
-    #[schemars(length(max = 253))]
+    #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("credentialsSecretRef.name must be the name of a Secret in this namespace (lower-case letters, digits, '-' and '.')"))]
     pub name: String,
 }

@@ -31,7 +31,7 @@ pub struct InstanceDeletionStatus {
     pub completion_time: Option<Time>,
 
     /// Limits of the spec that have passed, as two readings of the clock agree. While the spec holds one of these values, no
-    /// new delete call is made, whatever a clock says later.
+    /// new call is made, whatever a clock says later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed: Option<PassedStatus>,
 
@@ -53,7 +53,7 @@ pub struct InstanceDeletionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_action_time: Option<Time>,
 
-    /// One row for each delete call, the newest 128.
+    /// One row for each call, the newest 128.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -92,10 +92,14 @@ named! {
         Planning,
         /// dryRun: the plan is in status.plan.
         Planned,
-        /// No new delete call is made while spec.suspend is true.
+        /// The first spec.rollout.limit ids have their ends; the object rests until the limit is raised or removed.
+        LimitReached,
+        /// No new call is made: spec.suspend is true, or an annotation or a guard holds the object.
         Suspended,
         /// Work is going on, or waits for what the condition Ready says.
         Deleting,
+        /// Every open instance is powered off, and waits until it has been off for spec.powerOff.soakSeconds.
+        Soaking,
         /// The cloud asked to slow down.
         Throttled,
         /// Every instance is gone.
@@ -119,8 +123,10 @@ impl Phase {
             Self::Pending
             | Self::Planning
             | Self::Planned
+            | Self::LimitReached
             | Self::Suspended
             | Self::Deleting
+            | Self::Soaking
             | Self::Throttled => false,
             Self::Succeeded | Self::Failed | Self::DeadlineExceeded | Self::Expired | Self::InvalidSpec => {
                 true
@@ -139,7 +145,15 @@ pub struct Summary {
     /// No call names them yet.
     #[schemars(extend("format" = "int32"))]
     pub pending: u32,
-    /// A call that names them may have been sent; its outcome is not recorded yet.
+    /// A call that powers them off may have been sent, and no read has shown them off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("format" = "int32"))]
+    pub powering_off: u32,
+    /// They are off, and no delete call names them yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("format" = "int32"))]
+    pub powered_off: u32,
+    /// A delete call that names them may have been sent; its outcome is not recorded yet.
     #[schemars(extend("format" = "int32"))]
     pub submitted: u32,
     /// The cloud accepted their deletion.
@@ -156,6 +170,12 @@ pub struct Summary {
     pub failed: u32,
 }
 
+/// So that an object without spec.powerOff shows no counts of it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 /// Limits of the spec that have passed, each with the value for which it has.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -169,13 +189,27 @@ pub struct PassedStatus {
     pub active_deadline_seconds: Option<u32>,
 }
 
-/// One delete call.
+named! {
+    /// What a call asks the cloud for.
+    #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    pub enum CallKind {
+        /// To delete instances.
+        Delete,
+        /// To power off the servers of instances.
+        PowerOff,
+    }
+}
+
+/// One call.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchStatus {
     /// Number of the call, counted from 1.
     #[schemars(extend("format" = "int32"))]
     pub number: u32,
+    /// What the call asks for. An absent field means Delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<CallKind>,
     /// Ids in the call.
     #[schemars(extend("format" = "int32"))]
     pub size: u32,
@@ -183,7 +217,7 @@ pub struct BatchStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int32"))]
     pub returned: Option<u32>,
-    /// True if the call certainly deleted nothing: the cloud refused it, or it was never sent.
+    /// True if the call certainly had no effect: the cloud refused it, or it was never sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_effect: Option<bool>,
     /// Random token of the process and wave that stored this row before its call.
@@ -214,6 +248,14 @@ pub struct InstanceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int32"))]
     pub attempts: Option<u32>,
+    /// Attempts used to power it off, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "int32"))]
+    pub power_offs: Option<u32>,
+    /// When a read first showed it off, on rows that are not terminated. It is off since then at the latest, as far as reads
+    /// have shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub powered_off_at: Option<Time>,
     /// True while the outcome of a further call for an accepted instance is not recorded yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resent: Option<bool>,
@@ -236,7 +278,11 @@ named! {
     pub enum InstancePhase {
         /// No call names it yet.
         Pending,
-        /// A call that names it may have been sent.
+        /// A call that powers it off may have been sent.
+        PoweringOff,
+        /// A read showed it off, and no delete call names it yet.
+        PoweredOff,
+        /// A delete call that names it may have been sent.
         Submitted,
         /// A reply returned it, or a read showed it shutting down.
         Accepted,
@@ -265,6 +311,16 @@ named! {
         NotFound,
         /// No reply ever told the outcome of its calls; it may still end at the cloud.
         OutcomeUnknown,
+        /// It is not what spec.expect says.
+        NotAsExpected,
+        /// A DeletionGuard protects it.
+        Protected,
+        /// Someone powered it on again after it was powered off: it is wanted.
+        PoweredOnAgain,
+        /// It was still running after every attempt to power it off.
+        PowerOffFailed,
+        /// The object ended before a delete call named it.
+        NotSent,
         /// notAfter passed.
         Expired,
         /// The deadline passed; it may still end at the cloud.
@@ -291,8 +347,8 @@ pub struct FailureStatus {
     pub count: u32,
 }
 
-/// What a deletion would do, by what the cloud said when it was made.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a deletion would do, by what the cloud said when it was made. The counts add up to `total`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanStatus {
     /// Distinct ids in the spec.
@@ -301,17 +357,85 @@ pub struct PlanStatus {
     /// Instances that would be named in delete calls.
     #[schemars(extend("format" = "int32"))]
     pub to_delete: u32,
+    /// Of these, running instances that would be powered off first.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("format" = "int32"))]
+    pub to_power_off: u32,
     /// Instances that are shutting down already.
     #[schemars(extend("format" = "int32"))]
     pub on_their_way: u32,
-    /// Instances terminated, or not known to the cloud.
+    /// Instances that are terminated already.
     #[schemars(extend("format" = "int32"))]
-    pub gone: u32,
-    /// Instances in a state that allows neither sending nor ending, or whose state could not be read.
+    pub terminated: u32,
+    /// Ids that the cloud does not know, confirmed by two reads: mistyped, of another project, or gone for long.
     #[schemars(extend("format" = "int32"))]
-    pub unknown: u32,
-    /// The first 20 ids that would be deleted.
+    pub not_found: u32,
+    /// Instances that could not be read, whose state allows neither sending nor ending, or of which what spec.expect or a
+    /// guard asks for was not read. They would wait.
+    #[schemars(extend("format" = "int32"))]
+    pub unreadable: u32,
+    /// Instances that are not what spec.expect says. If there is one, nothing would be sent for any.
+    #[schemars(extend("format" = "int32"))]
+    pub not_as_expected: u32,
+    /// Instances that a DeletionGuard protects. They would not be sent.
+    #[schemars(extend("format" = "int32"))]
+    pub protected: u32,
+    /// What would happen, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// The instances, at most 1000: first those that need attention, then those that would be deleted, then the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), inner(length(max = 36)))]
-    pub ids: Vec<String>,
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub instances: Vec<PlannedInstance>,
+}
+
+/// One instance of a plan.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedInstance {
+    /// Id as in the spec.
+    #[schemars(length(max = 36))]
+    pub id: String,
+    /// Its name at the cloud, if that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub name: Option<String>,
+    /// Id of its server, if that was read.
+    #[serde(default, rename = "serverID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub server_id: Option<String>,
+    /// Its state at the cloud, if that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub state: Option<String>,
+    /// Why it would not be deleted; absent if it would be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<PlanVerdict>,
+    /// What is not as expected, or by which guard and why it is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub detail: Option<String>,
+}
+
+named! {
+    /// Why an instance of a plan would not be deleted.
+    #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum PlanVerdict {
+        /// It is not what spec.expect says.
+        NotAsExpected,
+        /// A DeletionGuard protects it.
+        Protected,
+        /// What spec.expect or a guard asks for was not read.
+        FactsUnknown,
+        /// It could not be read, or its state allows neither sending nor ending.
+        Unreadable,
+        /// The cloud does not know it, confirmed by two reads.
+        NotFound,
+        /// It is shutting down already.
+        OnItsWay,
+        /// It is terminated already.
+        Terminated,
+    }
 }

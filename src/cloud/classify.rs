@@ -6,12 +6,12 @@ use k8s_openapi::jiff::Timestamp;
 use reqwest::StatusCode;
 
 use super::{
-    bodies::{DeleteReply, InstanceBody, ListReply, error_of, starts_as_page},
+    bodies::{AcceptedIds, DeleteReply, InstanceBody, ListReply, PowerReply, error_of, starts_as_page},
+    change::{Change, ChangeKind},
     retry_after::{http_date, retry_after, stated_limit},
     transport::HttpReply,
 };
 use crate::engine::{
-    InstanceId,
     outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
     state::Seen,
 };
@@ -34,15 +34,16 @@ impl HttpReply {
         error_of(&self.body).0.unwrap_or_default()
     }
 
-    /// The trouble of a success that can't be parsed. An HTML page is not from this API, whatever its status.
-    fn unreadable(&self, message: &mut CloudMessage) -> Trouble {
+    /// The trouble of a success that can't be parsed as a list of `lists`. An HTML page is not from this API, whatever its
+    /// status.
+    fn unreadable(&self, lists: &str, message: &mut CloudMessage) -> Trouble {
         let typed = self.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
         let page = typed.contains("html") || starts_as_page(&self.body);
         let what = match std::str::from_utf8(&self.body) {
-            _ if page => "an HTML page",
+            _ if page => "an HTML page".to_owned(),
             // Compressed though the request asked for no encoding, or in another character set.
-            Err(_) => "a body that is no text",
-            Ok(_) => "a body that lists no instances",
+            Err(_) => "a body that is no text".to_owned(),
+            Ok(_) => format!("a body that lists no {lists}"),
         };
         message.text = format!("HTTP {} with {what}", self.status.as_u16());
         message.code = None;
@@ -57,7 +58,9 @@ impl HttpReply {
 
     /// The body, if it is JSON of this form.
     fn json<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
-        if self.may_be_json() { serde_json::from_slice(&self.body).ok() } else { None }
+        // A parser skips what it is not asked for, and so may overlook that a body is no text.
+        let text = std::str::from_utf8(&self.body).ok().filter(|_| self.may_be_json())?;
+        serde_json::from_str(text).ok()
     }
 }
 
@@ -96,44 +99,48 @@ fn trouble(response: &HttpReply, now: Timestamp) -> (Trouble, Certainty) {
     }
 }
 
-/// Codes of a state that allows no deletion (vendor: *Error Codes*). 0101 is about a server; 0201 is presumably the same about
-/// an instance: the page is cut off there.
+/// Codes of a state that does not allow the call (vendor: *Error Codes*). 0101 is about a server; 0201 is presumably the same
+/// about an instance: the page is cut off there.
 const STATE_CODES: [&str; 2] = ["iMetal.0101", "iMetal.0201"];
 
 /// What a definite refusal says about the ids of the call.
-fn refusal(response: &HttpReply, sent: &[InstanceId]) -> Refusal {
-    let code = response.code();
-    let named = named(response, sent);
-    let whole_batch = sent.len() > 1 && named.len() == sent.len();
+fn refusal(response: &HttpReply, change: &Change) -> Refusal {
+    let (code, message) = error_of(&response.body);
+    let code = code.unwrap_or_default();
+    let (all, named) = (change.ids(), change.named_in(&message));
+    let alone = all.len() == 1;
+    let whole_batch = !alone && named.len() == all.len();
     let state_code = STATE_CODES.contains(&code.as_str());
-    match (response.status.as_u16(), sent, named.is_empty()) {
-        (409, _, false) => Refusal::Conflict(named),
-        (409, [_], true) => Refusal::Conflict(sent.to_vec()),
-        (409, _, true) => Refusal::UnnamedConflict,
-        (404, _, _) if !code.starts_with("iMetal.") => Refusal::Whole,
-        (404, _, false) => Refusal::Missing(named),
-        (404, [_], true) => Refusal::Missing(sent.to_vec()),
-        (400, _, _) if code.starts_with("APIGW.") || starts_as_page(&response.body) => Refusal::Whole,
-        (400, [_], true) if state_code => Refusal::Conflict(sent.to_vec()),
+    match (response.status.as_u16(), named.is_empty()) {
+        (409, false) => Refusal::Conflict(named),
+        (409, true) if alone => Refusal::Conflict(all),
+        (409, true) => Refusal::UnnamedConflict,
+        (404, _) if !code.starts_with("iMetal.") => Refusal::Whole,
+        (404, false) => Refusal::Missing(named),
+        (404, true) if alone => Refusal::Missing(all),
+        (400, _) if code.starts_with("APIGW.") || starts_as_page(&response.body) => Refusal::Whole,
+        (400, true) if alone && state_code => Refusal::Conflict(all),
+        (400, true) if state_code => Refusal::UnnamedState,
         // Each id was read alive lately. So whatever the code says of those that it names, their state is at fault. But a refusal
         // that names all ids says no more than one that names none: the request may be at fault.
-        (400, _, false) if state_code || !whole_batch => Refusal::Conflict(named),
-        (400 | 404, _, _) => Refusal::Unnamed,
+        (400, false) if state_code || !whole_batch => Refusal::Conflict(named),
+        (400 | 404, _) => Refusal::Unnamed,
         _ => Refusal::Whole,
     }
 }
 
-/// Ids of the call that the message of a refusal names, in upper or lower case.
-fn named(response: &HttpReply, sent: &[InstanceId]) -> Vec<InstanceId> {
-    let (_, message) = error_of(&response.body);
-    let message = message.to_ascii_lowercase();
-    sent.iter().filter(|id| message.contains(&id.to_string())).copied().collect()
+/// Ids that a success lists as accepted; `None` if it is no list of them.
+fn accepted(response: &HttpReply, change: &Change) -> Option<AcceptedIds> {
+    match change.kind() {
+        ChangeKind::Delete => response.json::<DeleteReply>().map(AcceptedIds::from),
+        ChangeKind::PowerOff => response.json::<PowerReply>().map(AcceptedIds::from),
+    }
 }
 
-/// What the reply to a delete call for these ids means.
-pub fn deleted(
+/// What the reply to a call that changes instances means.
+pub fn changed(
     response: &HttpReply,
-    sent: &[InstanceId],
+    change: &Change,
     redact: &dyn Fn(&str) -> String,
     now: Timestamp,
 ) -> CallOutcome {
@@ -142,27 +149,26 @@ pub fn deleted(
         let unavailable = response.status == StatusCode::SERVICE_UNAVAILABLE;
         return match trouble(response, now) {
             (trouble, Certainty::Definite) => {
-                CallOutcome::Refused { refusal: refusal(response, sent), trouble, message }
+                CallOutcome::Refused { refusal: refusal(response, change), trouble, message }
             }
             (trouble, Certainty::Unknown) => CallOutcome::Unknown { trouble, unavailable, message },
         };
     }
-    let Some(reply) = response.json::<DeleteReply>() else {
-        let trouble = response.unreadable(&mut message);
+    let Some(accepted) = accepted(response, change) else {
+        let trouble = response.unreadable(change.lists(), &mut message);
         return CallOutcome::Unknown { trouble, unavailable: false, message };
     };
-    let sent: HashSet<InstanceId> = sent.iter().copied().collect();
     let mut ids = Vec::new();
     let mut own = HashSet::new();
     let mut foreign = 0;
-    for spelled in reply.ids() {
-        match spelled.map(InstanceId::parse_reply) {
-            Some(Ok(id)) if sent.contains(&id) => {
+    for spelled in accepted {
+        match spelled.and_then(|spelled| change.meant_by(&spelled)) {
+            Some(id) => {
                 if own.insert(id) {
                     ids.push(id);
                 }
             }
-            _ => foreign += 1,
+            None => foreign += 1,
         }
     }
     message.text = format!("HTTP {}", response.status.as_u16());
@@ -219,7 +225,7 @@ pub fn listed(
     }
     response.json().ok_or_else(|| {
         let mut message = response.message(redact);
-        (response.unreadable(&mut message), message)
+        (response.unreadable("instances", &mut message), message)
     })
 }
 
@@ -227,7 +233,7 @@ pub fn listed(
 pub fn shown(response: &HttpReply, redact: &dyn Fn(&str) -> String) -> Option<Seen> {
     if response.status.is_success() {
         let row = response.json::<InstanceBody>();
-        return Some(row.map_or(Seen::Unreadable, |row| seen(row.state(), redact)));
+        return Some(row.map_or(Seen::Unreadable, |row| seen(&row, redact)));
     }
     // Only the service itself can say that it does not know an instance (vendor: *Error Codes*, iMetal.0200). The gateway
     // answers 404 for a wrong address.
@@ -235,10 +241,10 @@ pub fn shown(response: &HttpReply, redact: &dyn Fn(&str) -> String) -> Option<Se
         .then_some(Seen::NotFound)
 }
 
-/// Parses a state. An unknown one is kept for people to read, so it is redacted like every text.
-pub fn seen(state: &str, redact: &dyn Fn(&str) -> String) -> Seen {
-    match Seen::from_state(state) {
-        Seen::Other(_) => Seen::from_state(&redact(state)),
+/// What a row says about its instance. An unknown state is kept for people to read, so it is redacted like every text.
+pub fn seen(row: &InstanceBody, redact: &dyn Fn(&str) -> String) -> Seen {
+    match row.seen() {
+        Seen::Other(_) => Seen::from_state(&redact(row.state())),
         known => known,
     }
 }

@@ -1,10 +1,12 @@
-//! The operations of the API that the controller uses: DeleteInstances, ListInstances, ShowInstanceStatus, and the token of
-//! IAM.
+//! The operations of the API that the controller uses: DeleteInstances, ChangeServerPowerState, ListInstances,
+//! ShowInstanceStatus, and the token of IAM.
 
 mod call;
+mod inventory;
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,8 +20,9 @@ use tracing::debug;
 
 use self::call::{Access, Caller, message_of, no_url, trouble_of};
 pub use self::call::{FailedRead, Sent};
+pub use self::inventory::{Inventory, InventoryError, InventoryInstance, InventoryServer, Wanted};
 use super::{
-    bodies::DeleteRequest,
+    change::Change,
     classify,
     credential::{Credential, Fingerprint, Identity, Login, Owner, Secret, encoded},
     endpoint::Endpoint,
@@ -31,9 +34,10 @@ use super::{
 use crate::{
     clock::Clock,
     engine::{
-        InstanceId,
+        InstanceId, ServerId,
+        instance_facts::InstanceFacts,
         outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
-        settings::{BATCH_SIZE, READ_SIZE},
+        settings::READ_SIZE,
         state::Seen,
     },
     leadership::DepartureGuard,
@@ -50,10 +54,21 @@ const LIST_CAP: usize = 4 << 20;
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The state of each requested id that the page shows.
-    pub rows: Vec<(InstanceId, Seen)>,
+    /// Each requested instance that the page shows.
+    pub rows: Vec<Shown>,
     /// The marker of the next page; `None` on the last one.
     pub next: Option<String>,
+}
+
+/// What a reply shows of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The instance.
+    pub id: InstanceId,
+    /// What is said about its state.
+    pub seen: Seen,
+    /// Its facts; none from ShowInstanceStatus.
+    pub facts: Option<Arc<InstanceFacts>>,
 }
 
 /// Why IAM gave no token.
@@ -112,43 +127,58 @@ impl Client {
         ids: &[InstanceId],
         departure: DepartureGuard,
     ) -> CallOutcome {
-        let started = Instant::now();
-        let reply = self.delete(Access { endpoint, project, credential }, ids, departure).await;
-        self.metrics.called(Operation::DeleteInstances, reply.label(), started.elapsed());
-        reply
+        self.change(Access { endpoint, project, credential }, &Change::delete(ids), departure).await
     }
 
-    async fn delete(&self, access: Access<'_>, ids: &[InstanceId], departure: DepartureGuard) -> CallOutcome {
-        let distinct: HashSet<_> = ids.iter().collect();
-        if ids.is_empty() || ids.len() > BATCH_SIZE || distinct.len() != ids.len() {
-            // The vendor does not document what an empty set means. No decision makes such a batch.
-            let text = format!("a batch of {} ids ({} distinct) is never sent", ids.len(), distinct.len());
-            let message = CloudMessage { text, ..CloudMessage::default() };
-            return CallOutcome::Refused {
-                refusal: Refusal::Whole,
-                trouble: Trouble::RequestRefused,
-                message,
-            };
-        }
-        let body = DeleteRequest { instance_id_set: ids.iter().map(ToString::to_string).collect() };
-        let Ok(body) = serde_json::to_vec(&body) else {
-            let message =
-                CloudMessage { text: "the request can't be encoded".to_owned(), ..CloudMessage::default() };
-            return CallOutcome::Refused {
-                refusal: Refusal::Whole,
-                trouble: Trouble::RequestRefused,
-                message,
-            };
+    /// ChangeServerPowerState with `power off` for 1 to 50 distinct instances, each with the server that it is on. The outcome
+    /// names the instances. The request leaves while `departure` allows it, or not at all.
+    pub async fn power_off(
+        &self,
+        endpoint: &Endpoint,
+        project: &str,
+        credential: &Credential,
+        servers: &[(InstanceId, ServerId)],
+        departure: DepartureGuard,
+    ) -> CallOutcome {
+        self.change(Access { endpoint, project, credential }, &Change::power_off(servers), departure).await
+    }
+
+    /// Makes a call that changes instances, and counts it.
+    async fn change(&self, access: Access<'_>, change: &Change, departure: DepartureGuard) -> CallOutcome {
+        let started = Instant::now();
+        let outcome = self.try_change(access, change, departure).await;
+        self.metrics.called(change.operation(), outcome.label(), started.elapsed());
+        outcome
+    }
+
+    async fn try_change(
+        &self,
+        access: Access<'_>,
+        change: &Change,
+        departure: DepartureGuard,
+    ) -> CallOutcome {
+        let body = match change.body() {
+            Ok(body) => body,
+            Err(text) => {
+                let message = CloudMessage { text, ..CloudMessage::default() };
+                return CallOutcome::Refused {
+                    refusal: Refusal::Whole,
+                    trouble: Trouble::RequestRefused,
+                    message,
+                };
+            }
         };
-        let request = self.caller.request(Method::POST, access, "/batch-delete", &body).map(|mut request| {
+        let request = self.caller.request_of(change.method(), access, change.path(), &body);
+        let request = request.map(|mut request| {
             *request.body_mut() = Some(reqwest::Body::wrap(GuardedBody::new(body, departure)));
             request
         });
         let redact = |text: &str| self.caller.redact(access, text);
-        match self.caller.exchange("DeleteInstances", ids.len(), request, access, REPLY_CAP).await {
+        let (name, size) = (change.operation().name(), change.ids().len());
+        match self.caller.exchange(name, size, request, access, REPLY_CAP).await {
             Ok(response) => {
                 self.caller.set_clock(access, &response);
-                classify::deleted(&response, ids, &redact, self.caller.clock.wall())
+                classify::changed(&response, change, &redact, self.caller.clock.wall())
             }
             Err(failed) => {
                 let (trouble, message) = (trouble_of(&failed), message_of(&failed, &redact, REPLY_CAP));
@@ -245,12 +275,13 @@ impl Client {
         // If an instance stands on a page twice, the last row counts.
         let rows: BTreeMap<_, _> = page
             .rows()
-            .filter_map(|(spelled, state)| Some((InstanceId::parse_reply(spelled).ok()?, state)))
+            .filter_map(|(spelled, row)| Some((InstanceId::parse_reply(spelled).ok()?, row)))
             .filter(|(id, _)| asked.contains(id))
-            .map(|(id, state)| (id, classify::seen(state, &redact)))
+            .map(|(id, row)| (id, (classify::seen(row, &redact), row.facts())))
             .collect();
         let next = page.next_marker().map(str::to_owned);
-        Ok(Page { rows: rows.into_iter().collect(), next })
+        let shown = |(id, (seen, facts))| Shown { id, seen, facts: Some(Arc::new(facts)) };
+        Ok(Page { rows: rows.into_iter().map(shown).collect(), next })
     }
 
     /// Obtains a token from IAM for a password, once it may be tried. Returns it with the body of the reply, which states its

@@ -82,6 +82,12 @@ impl Endpoints {
         self.allowed.is_empty() || self.allowed.iter().any(|allowed| allowed == region)
     }
 
+    /// Whether the operator lets the controller call every region.
+    #[must_use]
+    pub fn allows_every(&self) -> bool {
+        self.allowed.is_empty()
+    }
+
     /// CloudDC in a region, by default `https://clouddc.{region}.{domain}` with the domain of [`domain`].
     pub fn of(&self, region: &str) -> Result<Endpoint, EndpointError> {
         of(&self.clouddc, "clouddc", region)
@@ -188,8 +194,9 @@ mod tests {
     #[test]
     fn regions_may_be_limited() {
         let all = Endpoints::default();
-        assert!(all.allows("cn-east-3") && all.allows("ap-southeast-3"));
+        assert!(all.allows("cn-east-3") && all.allows("ap-southeast-3") && all.allows_every());
         let one = all.limited_to(vec!["cn-east-3".to_owned()]);
+        assert!(!one.allows_every());
         assert!(one.allows("cn-east-3") && !one.allows("ap-southeast-3") && !one.allows("cn-east-30"));
     }
 

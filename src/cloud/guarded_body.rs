@@ -1,4 +1,4 @@
-//! The last check before a delete call leaves.
+//! The last check before a call leaves.
 
 use std::{
     pin::Pin,

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::{
     credential::Secret,
-    dns::{NoSuchHost, SystemResolver},
+    dns::{Dns, NoSuchHost},
     guarded_body::TooLate,
     reply_body::{NoRoom, ReplyRoom},
     transport::{ExchangeError, HttpReply, HttpTransport},
@@ -88,7 +88,7 @@ struct Current {
 impl Http {
     /// Makes the client.
     pub fn new(options: &ClientOptions) -> Result<Self, ClientError> {
-        Self::resolving(options, Arc::new(SystemResolver))
+        Self::resolving(options, Arc::new(Dns))
     }
 
     /// Makes a client that resolves host names in this way.

@@ -11,6 +11,8 @@ use crate::metrics::{
 pub enum Operation {
     /// A delete call for up to 50 ids.
     DeleteInstances,
+    /// A call that powers off up to 50 servers.
+    ChangeServerPowerState,
     /// A list of up to 100 ids; each page is a call.
     ListInstances,
     /// A read of one id.
@@ -20,12 +22,19 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 4] =
-        [Self::DeleteInstances, Self::ListInstances, Self::ShowInstanceStatus, Self::CreateToken];
+    const ALL: [Self; 5] = [
+        Self::DeleteInstances,
+        Self::ChangeServerPowerState,
+        Self::ListInstances,
+        Self::ShowInstanceStatus,
+        Self::CreateToken,
+    ];
 
-    fn name(self) -> &'static str {
+    /// The vendor's name for it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::DeleteInstances => "DeleteInstances",
+            Self::ChangeServerPowerState => "ChangeServerPowerState",
             Self::ListInstances => "ListInstances",
             Self::ShowInstanceStatus => "ShowInstanceStatus",
             Self::CreateToken => "CreateToken",
@@ -115,7 +124,7 @@ mod tests {
     fn each_outcome_has_a_row_from_the_start() {
         let metrics = CloudMetrics::default();
         let text = scraped(|registry| metrics.register(registry));
-        assert_eq!(text.matches("\ncloud_calls_total{").count(), 4 * 10);
+        assert_eq!(text.matches("\ncloud_calls_total{").count(), 5 * 10);
         assert!(text.lines().filter(|l| l.starts_with("cloud_calls_total")).all(|l| l.ends_with(" 0")));
         for of in Operation::ALL {
             for outcome in OUTCOMES {

@@ -1,10 +1,11 @@
 //! The CloudDC API: its calls, what their replies mean, and the reader that serves looks in bulk.
 //!
 //! This module knows nothing of Kubernetes. [`client`] makes the calls over a [`transport`], by default over [`http`];
-//! [`classify`] says what a reply means; [`reader`] gathers looks into reads and paces them; [`credential`] signs;
+//! [`change`] says what a call that changes instances sends; [`classify`] says what a reply means; [`reader`] gathers looks into reads and paces them; [`credential`] signs;
 //! [`metrics`] counts.
 
 mod bodies;
+mod change;
 mod classify;
 mod client;
 mod credential;
@@ -23,7 +24,7 @@ mod tests;
 mod transport;
 
 pub use self::{
-    client::Client,
+    client::{Client, Inventory, InventoryError, InventoryInstance, InventoryServer, Wanted},
     credential::{
         Authorization, Credential, CredentialProblem, CredentialSource, Current, Identity, InvalidSet, Login,
         Secret, Set, Unusable,

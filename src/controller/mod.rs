@@ -1,7 +1,7 @@
 //! Carries the decisions of [`crate::engine`] out: the only place where Kubernetes and the cloud meet.
 //!
 //! [`watch`] says which object changed, and [`queue`] which is worked on next; [`reconcile`] reads it live, lets the engine
-//! decide, and writes. [`deletes`] and [`reads`] run beside it, keep what they heard in [`state`] and wake the object. [`drain`]
+//! decide, and writes. [`calls`] and [`reads`] run beside it, keep what they heard in [`state`] and wake the object. [`drain`]
 //! ends it all; [`metrics`] counts it.
 //!
 //! [`run`] is the driver of production. Another one, such as a simulation's, calls [`reconcile`](reconcile()) once at a time for a
@@ -9,7 +9,7 @@
 
 mod accounts;
 mod api_server;
-mod deletes;
+mod calls;
 mod drain;
 mod metrics;
 mod queue;

@@ -13,7 +13,7 @@ use super::{
     queue::{Dispatcher, Work},
     reconcile::{calls_from, reconcile},
     state::context::Context,
-    watch::watch,
+    watch::{watch, watch_guards},
 };
 use crate::{engine::Mono, scope::Scope, supervise};
 
@@ -40,6 +40,7 @@ pub async fn run(
         watches.spawn(watch(context.clone(), namespace, selector, first_list.clone()));
     }
     drop(first_list);
+    watches.spawn(watch_guards(context.clone()));
     let mut queue = Dispatcher::new(added, context.clock.clone(), context.queue_metrics.clone());
     let stopped = async {
         stop.cancelled().await;

@@ -1,6 +1,6 @@
-//! The id of an instance, parsed.
+//! The ids of an instance and of its server, parsed.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// Id of a CloudDC instance: a lower-case UUID, as in the vendor's SDK (`[0-9a-f]{8}-…`).
 ///
@@ -60,9 +60,51 @@ impl fmt::Debug for InstanceId {
     }
 }
 
+/// Id of a physical server, as the cloud spells it. The vendor gives no form for it.
+///
+/// It names a server, and not the instance on it: after that instance is gone the server may carry another one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(Arc<str>);
+
+/// The text is no id of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not 1 to 64 letters, digits, hyphens and underscores")]
+pub struct InvalidServerId;
+
+impl ServerId {
+    /// Parses an id from a reply.
+    pub fn parse(text: &str) -> Result<Self, InvalidServerId> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let valid = (1..=64).contains(&text.len()) && text.bytes().all(known);
+        if valid { Ok(Self(text.into())) } else { Err(InvalidServerId) }
+    }
+
+    /// The id as the cloud spells it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_id_of_a_server_is_kept_as_it_is_spelled() {
+        for id in ["0198170E-4ca7-7ee4-89a7-fa631843920b", "srv_1", "a"] {
+            assert_eq!(ServerId::parse(id).unwrap().as_str(), id);
+        }
+        for bad in ["", "a b", "a/../b", "a,b", "é", "\"", &"x".repeat(65)] {
+            assert_eq!(ServerId::parse(bad), Err(InvalidServerId), "{bad:?}");
+        }
+    }
 
     const GOOD: &str = "0198170e-4ca7-7ee4-89a7-fa631843920b";
 

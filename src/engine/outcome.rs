@@ -38,7 +38,7 @@ pub struct LookFailure {
     pub secret_version: Option<String>,
 }
 
-/// What a delete call came to, by what its caller does next.
+/// What a call came to, by what its caller does next: a delete call, or one that powers off.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
     /// 2xx that listed ids of the call: the controller records those as accepted, and reads the states of the others.
@@ -60,7 +60,7 @@ pub enum CallOutcome {
         /// What the cloud or the transport said.
         message: CloudMessage,
     },
-    /// A definite refusal, or the request never left: this call deleted nothing.
+    /// A definite refusal, or the request never left: this call had no effect.
     Refused {
         /// What the refusal says about the ids.
         refusal: Refusal,
@@ -82,6 +82,8 @@ pub enum Unsent {
     TooLate,
     /// After the decision, this process learned that one of its ids is on its way or gone, or that another call names it.
     Overtaken,
+    /// After the decision, this process read that the object allows no call any more, or that it is gone.
+    Stopped,
     /// This process is stopping.
     Stopping,
 }
@@ -94,6 +96,7 @@ impl fmt::Display for Unsent {
             Self::Overtaken => {
                 "one of its instances was seen on its way or gone meanwhile; the others go on at once"
             }
+            Self::Stopped => "the object was read since, and allows no call any more",
             Self::Stopping => "this process is stopping, and its successor goes on",
         })
     }
@@ -102,9 +105,9 @@ impl fmt::Display for Unsent {
 /// How a call that ended may have left one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// The cloud accepted its deletion.
+    /// The cloud accepted the call for it.
     Accepted,
-    /// The cloud may have accepted its deletion.
+    /// The cloud may have accepted the call for it.
     Unknown,
 }
 
@@ -146,7 +149,7 @@ impl CallOutcome {
         }
     }
 
-    /// Whether the call certainly deleted nothing, so that nobody has to wait for it.
+    /// Whether the call certainly had no effect, so that nobody has to wait for it.
     #[must_use]
     pub fn had_no_effect(&self) -> bool {
         match self {
@@ -200,11 +203,14 @@ pub enum Refusal {
     Whole,
     /// The reply names no id: the request is refused, or the state of one of its ids.
     Unnamed,
-    /// One of several ids is in a state that allows no deletion, and the reply doesn't say which.
+    /// As [`Self::Unnamed`], and the code says that the state of some of the ids is at fault.
+    UnnamedState,
+    /// Some of several ids are in conflict with other work of the cloud, or in a state that allows no such call, and the reply
+    /// doesn't say which.
     UnnamedConflict,
     /// The service does not know these ids of the call. Perhaps they are gone.
     Missing(Vec<InstanceId>),
-    /// The reply names these ids of the call, and they were read alive: their present state allows no deletion.
+    /// The reply names these ids of the call, and they were read alive: their present state allows no such call.
     Conflict(Vec<InstanceId>),
 }
 
@@ -213,6 +219,7 @@ impl Refusal {
         match self {
             Self::Whole => Self::Whole,
             Self::Unnamed => Self::Unnamed,
+            Self::UnnamedState => Self::UnnamedState,
             Self::UnnamedConflict => Self::UnnamedConflict,
             Self::Missing(_) => Self::Missing(Vec::new()),
             Self::Conflict(_) => Self::Conflict(Vec::new()),
@@ -250,6 +257,8 @@ pub enum Trouble {
     TooManyAccounts,
     /// The API refused the request as such.
     RequestRefused,
+    /// The guards, or the labels of the object's namespace, could not be read.
+    GuardUnreadable,
 }
 
 /// When the controller tries again after a trouble.
@@ -284,6 +293,7 @@ impl Trouble {
             Self::RegionNotAllowed => ReadyReason::RegionNotAllowed,
             Self::TooManyAccounts => ReadyReason::TooManyAccounts,
             Self::RequestRefused => ReadyReason::RequestRefused,
+            Self::GuardUnreadable => ReadyReason::GuardUnreadable,
         }
     }
 
@@ -303,6 +313,7 @@ impl Trouble {
             | Self::ApiServerUnavailable
             | Self::RegionNotAllowed
             | Self::TooManyAccounts
+            | Self::GuardUnreadable
             | Self::RequestRefused => "refused",
         }
     }
@@ -322,7 +333,8 @@ impl Trouble {
             | Self::CredentialsRejected
             | Self::Throttled { .. }
             | Self::RegionNotAllowed
-            | Self::TooManyAccounts => false,
+            | Self::TooManyAccounts
+            | Self::GuardUnreadable => false,
         }
     }
 
@@ -344,7 +356,7 @@ impl Trouble {
             | Self::RegionNotAllowed
             | Self::TooManyAccounts
             | Self::RequestRefused => Retry::Slow,
-            Self::CloudUnreachable | Self::ApiServerUnavailable => Retry::Backoff,
+            Self::CloudUnreachable | Self::ApiServerUnavailable | Self::GuardUnreadable => Retry::Backoff,
             Self::Throttled { .. } => Retry::Governor,
         }
     }
@@ -427,6 +439,7 @@ mod tests {
             (Trouble::EndpointMisconfigured, "EndpointMisconfigured", Retry::Slow, "--endpoint"),
             (Trouble::RegionNotAllowed, "RegionNotAllowed", Retry::Slow, "--allowed-region"),
             (Trouble::TooManyAccounts, "TooManyAccounts", Retry::Slow, "Secret"),
+            (Trouble::GuardUnreadable, "GuardUnreadable", Retry::Backoff, "guards"),
             (Trouble::RequestRefused, "RequestRefused", Retry::Slow, "request id"),
         ];
         for (trouble, reason, retry, advice) in table {

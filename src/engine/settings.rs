@@ -21,6 +21,9 @@ pub const STORED_LIMIT: usize = 1_363_148;
 pub const UNKNOWN_LIMIT: u32 = 5;
 /// Delete attempts for one id beyond the first, unless the spec says otherwise.
 pub const BACKOFF_LIMIT: u32 = 5;
+/// How far the time that the cloud tells may be behind this machine's and still agree: its `Date` has seconds, and its clock
+/// may be a little wrong too.
+pub const CLOUD_BEHIND: Duration = Duration::from_secs(30);
 /// While an object waits for its Secret, or its credentials are refused, the Secret is read this often.
 pub const SECRET_REREAD: Duration = Duration::from_secs(15);
 

@@ -45,6 +45,22 @@ impl Sub for Mono {
     }
 }
 
+/// When a read was made. The cloud looked at the instance at some moment between the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadTime {
+    /// The moment before the request was sent: what the read shows is not older.
+    pub sent: Mono,
+    /// The moment after its answer was received: what the read shows is not younger.
+    pub answered: Mono,
+}
+
+/// A read that was answered in the moment in which it was sent.
+impl From<Mono> for ReadTime {
+    fn from(at: Mono) -> Self {
+        Self { sent: at, answered: at }
+    }
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -37,13 +37,18 @@ pub enum ClusterError {
 
 /// A client of the cluster that KUBECONFIG or the pod's service account names.
 pub async fn client() -> Result<Client, ClusterError> {
+    Ok(Client::try_from(config().await?)?)
+}
+
+/// The configuration of [`client`].
+pub async fn config() -> Result<Config, ClusterError> {
     let mut config = Config::infer().await?;
     // The callers retry: they know the cause of a failure and their own deadline.
     config.default_retry = false;
     config.read_timeout = Some(SILENCE);
     // Counts from the request, not from when the connection became idle.
     config.reset_reader_on_write = true;
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// Refuses proxy variables that no client can use. The cloud's client would go past such a proxy without a word.

@@ -1,35 +1,97 @@
 //! Log lines, to stderr. Work never waits for them: a thread writes them, and when too many wait, further ones are lost and
 //! counted.
 //!
-//! Nothing else writes to stderr once logging has started: a write to a pipe that nobody reads waits for ever.
+//! Logging starts before the command line is parsed, so that its errors, and every panic, are log lines in the same format:
+//! the kubelet shows the last lines of a Pod that failed. Nothing else writes to stderr where logs are JSON: a write to a pipe
+//! that nobody reads waits for ever.
 
 use std::{
+    ffi::{OsStr, OsString},
     fmt,
     io::{self, IsTerminal, Write},
+    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use clap::ValueEnum;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::counter::ConstCounter,
 };
-use tracing::{Metadata, Subscriber};
+use tracing::Metadata;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{LevelFilter, filter_fn},
     fmt::MakeWriter,
     layer::SubscriberExt,
-    registry::{self, LookupSpan},
+    registry, reload,
     util::SubscriberInitExt,
 };
 
-use super::args::LogFormat;
+use super::environment::variable;
 use crate::metrics::Registry;
+
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    /// The format that these arguments ask for, found without parsing the others, which may be wrong. The first argument is the
+    /// program's name. Without a flag and a variable, text on a terminal and JSON otherwise.
+    ///
+    /// The commands that print something for people have no logs; their errors are text.
+    #[must_use]
+    pub fn of(arguments: &[OsString]) -> Self {
+        let variable = std::env::var_os(variable(FLAG));
+        Self::asked_for(arguments, variable.as_deref(), io::stderr().is_terminal())
+    }
+
+    fn asked_for(arguments: &[OsString], variable: Option<&OsStr>, terminal: bool) -> Self {
+        let arguments: Vec<_> = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).collect();
+        if arguments.first().is_some_and(|first| FOR_PEOPLE.contains(first)) {
+            return Self::Text;
+        }
+        let given = arguments.iter().enumerate().filter_map(|(at, argument)| {
+            match argument.strip_prefix("--")?.strip_prefix(FLAG)? {
+                "" => arguments.get(at + 1).copied(),
+                value => value.strip_prefix('='),
+            }
+        });
+        let named = |value: &str| Self::from_str(value, false).ok();
+        given.filter_map(named).next_back().or_else(|| named(variable?.to_str()?)).unwrap_or(if terminal {
+            Self::Text
+        } else {
+            Self::Json
+        })
+    }
+}
+
+/// Name of the flag for the format.
+const FLAG: &str = "log-format";
+/// The commands without logs.
+const FOR_PEOPLE: [&str; 3] = ["check", "crd", "help"];
+
+/// The filter of `--log-level`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl FromStr for LogFilter {
+    type Err = InvalidFilter;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFilter> {
+        parse(text).map(|_| Self(text.to_owned()))
+    }
+}
 
 /// Most lines that wait to be written. A line takes 2 KB at most, so they take 8 MB at most.
 const WAITING: usize = 4096;
@@ -42,24 +104,51 @@ const WAITING: usize = 4096;
 const TALKATIVE: [&str; 9] =
     ["h2", "hyper", "hyper_rustls", "hyper_util", "kube_client", "reqwest", "rustls", "tower", "tower_http"];
 
-/// `--log-level` is not a filter.
+/// A text is not a filter.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "--log-level {0:?} is not a filter; write a level (error, warn, info, debug, trace, off) or TARGET=LEVEL, such as warn,instance_deletion_controller=debug"
+    "{0:?} is not a filter; write a level (error, warn, info, debug, trace, off) or TARGET=LEVEL, such as warn,instance_deletion_controller=debug"
 )]
 pub struct InvalidFilter(String);
 
-/// The log lines that wait to be written. Dropping it writes them, for at most a second.
+/// The log. Dropping it writes the lines that wait to be written, for at most a second.
 #[derive(Debug)]
 pub struct Logs {
+    format: LogFormat,
+    filter: Handle,
     lost: Lost,
     _writes: WorkerGuard,
 }
 
+/// Changes the filter of the log.
+type Handle = reload::Handle<EnvFilter, registry::Registry>;
+
 impl Logs {
+    /// Starts logging, at the level info until [`filter_by`](Self::filter_by).
+    #[must_use]
+    pub fn start(format: LogFormat) -> Self {
+        let (writer, lost, writes) = writer(io::stderr());
+        let (layer, filter) = layer(format, EnvFilter::new("info"), writer, io::stderr().is_terminal());
+        // Fails only if a test has started logging before.
+        let _ = registry::Registry::default().with(layer).try_init();
+        Self { format, filter, lost, _writes: writes }
+    }
+
+    /// The format of the lines.
+    #[must_use]
+    pub fn format(&self) -> LogFormat {
+        self.format
+    }
+
+    /// Logs from now on what the filter lets pass.
+    pub fn filter_by(&self, filter: &LogFilter) {
+        // Neither fails: the text was parsed before, and the log lives as long as the process.
+        let _ = parse(&filter.0).map(|filter| self.filter.reload(filter));
+    }
+
     /// Registers the counter `log_lines_lost`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(self.lost.clone()));
+        self.lost.register(registry);
     }
 }
 
@@ -73,6 +162,10 @@ struct Lost {
 }
 
 impl Lost {
+    fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+
     fn lines(&self) -> u64 {
         let full = u64::try_from(self.full.dropped_lines()).unwrap_or(u64::MAX);
         full.saturating_add(self.failed.load(Ordering::Relaxed))
@@ -109,38 +202,23 @@ impl<W: Write> Write for Counted<W> {
     }
 }
 
-/// Starts logging. The default format is text on a terminal and JSON otherwise.
-pub fn init(format: Option<LogFormat>, filter: &str) -> Result<Logs, InvalidFilter> {
-    let terminal = io::stderr().is_terminal();
-    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-    let (writer, logs) = writer(io::stderr());
-    let layer = layer(format, filter, writer, terminal)?;
-    // Fails only if a test has started logging before.
-    let _ = registry::Registry::default().with(layer).try_init();
-    Ok(logs)
-}
-
-/// A writer that never waits for `to`.
-fn writer(to: impl Write + Send + 'static) -> (NonBlocking, Logs) {
+/// A writer that never waits for `to`, the lines that it lost, and a guard that writes what waits when it is dropped.
+fn writer(to: impl Write + Send + 'static) -> (NonBlocking, Lost, WorkerGuard) {
     let failed = Arc::<AtomicU64>::default();
     let to = Counted { to, failed: failed.clone() };
     let builder = NonBlockingBuilder::default().buffered_lines_limit(WAITING).lossy(true).thread_name("log");
     let (writer, writes) = builder.finish(to);
     let lost = Lost { full: writer.error_counter(), failed };
-    (writer, Logs { lost, _writes: writes })
+    (writer, lost, writes)
 }
 
-fn layer<S, W>(
-    format: LogFormat,
-    filter: &str,
-    to: W,
-    ansi: bool,
-) -> Result<Box<dyn Layer<S> + Send + Sync>, InvalidFilter>
+type LogLayer = Box<dyn Layer<registry::Registry> + Send + Sync>;
+
+fn layer<W>(format: LogFormat, filter: EnvFilter, to: W, ansi: bool) -> (LogLayer, Handle)
 where
-    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let wanted = parse(filter)?;
+    let (filter, handle) = reload::Layer::new(filter);
     // By itself it tells its own errors by a write to stderr.
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false);
     let lines = match format {
@@ -148,7 +226,7 @@ where
         LogFormat::Json => lines.json().flatten_event(true).with_writer(to).boxed(),
     };
     let shown = filter_fn(|metadata| harmless(metadata) && !repeats(metadata));
-    Ok(lines.with_filter(shown).with_filter(wanted).boxed())
+    (lines.with_filter(shown).with_filter(filter).boxed(), handle)
 }
 
 /// Refuses what `EnvFilter` would misread: it takes a mistyped level for the name of a target, after which nothing is logged,
@@ -204,8 +282,10 @@ mod tests {
     fn logged(format: LogFormat, filter: &str) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let layer = layer(format, filter, move || writer.clone(), false).unwrap();
+        // As the process does: the filter of the command line replaces the first one.
+        let (layer, handle) = layer(format, EnvFilter::new("off"), move || writer.clone(), false);
         tracing::subscriber::with_default(registry::Registry::default().with(layer), || {
+            handle.reload(parse(filter).unwrap()).unwrap();
             tracing::info!(batch = 3, "ours");
             tracing::trace!("ours, in detail");
             tracing::warn!(target: "kube_client::client", "a body with a secret");
@@ -277,9 +357,9 @@ mod tests {
         let (open, opened) = std::sync::mpsc::channel();
         let (began, begun) = std::sync::mpsc::channel();
         let to = Buffer::default();
-        let (mut writer, logs) = writer(Unread { opened, began, to: to.clone() });
+        let (mut writer, counter, writes) = writer(Unread { opened, began, to: to.clone() });
         let lost =
-            || sample(&scraped(|registry| logs.register(registry)), "log_lines_lost_total").to_string();
+            || sample(&scraped(|registry| counter.register(registry)), "log_lines_lost_total").to_string();
         writer.write_all(b"first\n").unwrap();
         begun.recv().unwrap();
         for _ in 0..WAITING {
@@ -291,7 +371,7 @@ mod tests {
         assert_eq!(lost(), "2");
         drop(open);
         // Writes what waits.
-        drop(logs);
+        drop(writes);
         let text = String::from_utf8(to.0.lock().unwrap().clone()).unwrap();
         assert_eq!((text.lines().count(), text.contains("lost")), (1 + WAITING, false));
     }
@@ -310,12 +390,39 @@ mod tests {
 
     #[test]
     fn lines_that_can_not_be_written_are_counted() {
-        let (mut writer, Logs { lost, _writes: writes }) = writer(Closed);
+        let (mut writer, lost, writes) = writer(Closed);
         writer.write_all(b"one\n").unwrap();
         writer.write_all(b"two\n").unwrap();
         // Waits until both were tried.
         drop(writes);
         assert_eq!(lost.lines(), 2);
+    }
+
+    #[test]
+    fn the_format_is_known_before_the_command_line_is_parsed() {
+        use LogFormat::{Json, Text};
+        let table: [(&[&str], Option<&str>, bool, LogFormat); 15] = [
+            (&[], None, false, Json),
+            (&[], None, true, Text),
+            (&["run"], None, false, Json),
+            (&["run", "--log-format", "text"], None, false, Text),
+            (&["run", "--log-format=json"], None, true, Json),
+            (&["--log-format=json", "--log-format", "text"], None, true, Text),
+            (&["run", "--nonsense", "--log-format", "json"], Some("text"), true, Json),
+            (&["run"], Some("json"), true, Json),
+            (&["run"], Some("text"), false, Text),
+            (&["run"], Some(""), false, Json),
+            (&["run", "--log-format", "xml"], None, false, Json),
+            (&["run", "--log-format"], None, true, Text),
+            (&["run", "--log-formats=json"], None, true, Text),
+            (&["crd", "--nonsense"], Some("json"), false, Text),
+            (&["nonsense"], None, false, Json),
+        ];
+        for (arguments, variable, terminal, expected) in table {
+            let arguments: Vec<_> = ["controller"].iter().chain(arguments).map(OsString::from).collect();
+            let format = LogFormat::asked_for(&arguments, variable.map(OsStr::new), terminal);
+            assert_eq!(format, expected, "{arguments:?} {variable:?} {terminal}");
+        }
     }
 
     #[test]

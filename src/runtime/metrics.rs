@@ -19,9 +19,10 @@ use prometheus_client::{
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use tracing::warn;
 
+use super::process;
 use crate::{api::CONTROLLER_NAME, metrics::Registry};
 
-/// Prefix of every metric name.
+/// Prefix of the metrics of this controller; those that every process has are without.
 const PREFIX: &str = "instance_deletion";
 /// Limit for one scrape. It takes about a millisecond; a blocked one fails well before Prometheus gives up (10 s).
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -35,13 +36,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the build information and what the components register.
+    /// Registers the figures of the process, the build information and what the components register.
     #[must_use]
     pub fn new(register: impl FnOnce(&mut Registry)) -> Arc<Self> {
-        let mut registry = Registry::with_prefix(PREFIX);
+        let mut registry = Registry::default();
+        process::register(&mut registry);
+        let own = registry.sub_registry_with_prefix(PREFIX);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("name", CONTROLLER_NAME)]);
-        registry.register("build", "Which build this is", build);
-        register(&mut registry);
+        own.register("build", "Which build this is", build);
+        register(own);
         Arc::new(Self { registry, turn: Arc::new(Semaphore::new(1)) })
     }
 

@@ -51,8 +51,44 @@ impl Panics {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::process::Command;
+
+    use super::{
+        super::logs::{LogFormat, Logs},
+        *,
+    };
     use crate::metrics::testing::{sample, scraped};
+
+    const IN_CHILD: &str = "PANICS_TEST_CHILD";
+
+    /// Not a test by itself: the process that panics before its command line is parsed.
+    #[test]
+    fn child() {
+        if std::env::var_os(IN_CHILD).is_none() {
+            return;
+        }
+        let _logs = Logs::start(LogFormat::Json);
+        let _panics = Panics::watch();
+        panic!("as the test asks");
+    }
+
+    #[test]
+    fn a_panic_is_a_log_line_from_the_start_and_stderr_has_nothing_else() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "runtime::panics::tests::child", "--nocapture", "--test-threads=1"])
+            .env(IN_CHILD, "1")
+            .env_remove("RUST_BACKTRACE")
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<serde_json::Value> = told
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{told}")))
+            .collect();
+        let [line] = &lines[..] else { panic!("{told}") };
+        assert_eq!((&line["level"], &line["panic"]), (&"ERROR".into(), &"as the test asks".into()));
+        assert!(line["timestamp"].is_string() && line["message"].is_string(), "{line}");
+    }
 
     #[test]
     fn a_panic_that_is_caught_is_counted() {

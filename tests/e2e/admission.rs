@@ -51,6 +51,53 @@ fn bad_limits() -> Vec<(&'static str, Edit, &'static str)> {
     ]
 }
 
+fn bad_power_off() -> Vec<(&'static str, Edit, &'static str)> {
+    vec![
+        (
+            "an unknown moment to power off",
+            |v| v["spec"]["powerOff"] = json!({"when": "Sometimes"}),
+            r#"supported values: "IfRefused", "Always""#,
+        ),
+        ("a power-off without a when", |v| v["spec"]["powerOff"] = json!({}), "spec.powerOff.when: Required"),
+        (
+            "a soak without a when",
+            |v| v["spec"]["powerOff"] = json!({"when": null, "soakSeconds": 60}),
+            // Server-side apply drops the null, the other way does not.
+            "spec.powerOff.when: ",
+        ),
+        (
+            "a soak of what is only powered off if it must be",
+            |v| v["spec"]["powerOff"] = json!({"when": "IfRefused", "soakSeconds": 0}),
+            "powerOff.soakSeconds needs when: Always",
+        ),
+        (
+            "a soak below none",
+            |v| v["spec"]["powerOff"] = json!({"when": "Always", "soakSeconds": -1}),
+            "should be greater than or equal to 0",
+        ),
+        (
+            "a soak above ninety days",
+            |v| v["spec"]["powerOff"] = json!({"when": "Always", "soakSeconds": 7_776_001}),
+            "should be less than or equal to 7776000",
+        ),
+        (
+            "a soak in days",
+            |v| v["spec"]["powerOff"] = json!({"when": "Always", "soakSeconds": "3d"}),
+            "must be of type integer",
+        ),
+        (
+            "a power-off in one word",
+            |v| v["spec"]["powerOff"] = json!("Always"),
+            "spec.powerOff in body must be of type object",
+        ),
+        (
+            "an unknown field of the power-off",
+            |v| v["spec"]["powerOff"] = json!({"when": "Always", "soak": "3d"}),
+            "unknown field",
+        ),
+    ]
+}
+
 fn bad_ids() -> Vec<(&'static str, Edit, &'static str)> {
     vec![
         ("empty ids", |v| v["spec"]["instanceIDs"] = json!([]), "instanceIDs"),
@@ -148,7 +195,7 @@ fn bad_manifests() -> Vec<(&'static str, Edit, &'static str)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn i02_bad_manifests_are_refused_with_what_to_do() {
     let stage = stage("bad").await;
-    let table = [bad_manifests(), bad_ids(), bad_limits()].concat();
+    let table = [bad_manifests(), bad_ids(), bad_limits(), bad_power_off()].concat();
     assert!(table.len() >= 25);
     for (name, edit, expected) in table {
         let mut manifest = Manifest::new("bad", &[ID.to_owned()]);
@@ -182,9 +229,78 @@ async fn i04_what_must_not_change_does_not() {
         let error = stage.patch("retire", &edit).unwrap_err().to_string();
         assert!(error.contains(expected), "{edit}: {error}");
     }
+    let expected = "expect is immutable; create a new InstanceDeletion that expects something else";
+    let error = stage.patch("retire", &json!({"expect": {"name": "rack-*"}})).unwrap_err().to_string();
+    assert!(error.contains(expected), "added later: {error}");
+    let expect = json!({"name": "rack-12-*", "tags": {"rack": "12"}});
+    let expecting = Manifest::new("expecting", &[ID.to_owned()]).with("suspend", true).with("expect", expect);
+    stage.apply(&expecting).unwrap();
+    for edit in [
+        json!({"expect": null}),
+        json!({"expect": {"name": "rack-1*"}}),
+        json!({"expect": {"tags": {"rack": null}}}),
+        json!({"expect": {"createdBefore": "2026-06-01T00:00:00Z"}}),
+    ] {
+        let error = stage.patch("expecting", &edit).unwrap_err().to_string();
+        assert!(error.contains(expected), "{edit}: {error}");
+    }
+    let off = "powerOff is immutable; create a new InstanceDeletion that powers off otherwise";
+    let error = stage.patch("retire", &json!({"powerOff": {"when": "Always"}})).unwrap_err().to_string();
+    assert!(error.contains(off), "added later: {error}");
+    let power_off = json!({"when": "Always", "soakSeconds": 259_200});
+    let soaking = Manifest::new("soaking", &[ID.to_owned()]).with("dryRun", true).with("powerOff", power_off);
+    stage.apply(&soaking).unwrap();
+    for edit in [
+        json!({"powerOff": null}),
+        json!({"powerOff": {"soakSeconds": 0}}),
+        json!({"powerOff": {"soakSeconds": null}}),
+        json!({"powerOff": {"when": "IfRefused", "soakSeconds": null}}),
+    ] {
+        let error = stage.patch("soaking", &edit).unwrap_err().to_string();
+        assert!(error.contains(off), "{edit}: {error}");
+    }
+    stage.patch("soaking", &json!({"dryRun": false, "suspend": true})).unwrap();
+    stage.patch("expecting", &json!({"notAfter": "2026-12-01T00:00:00Z"})).unwrap();
     stage.patch("retire", &json!({"credentialsSecretRef": {"name": "another"}})).unwrap();
     stage.patch("retire", &json!({"suspend": false})).unwrap();
     stage.patch("retire", &json!({"dryRun": false})).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_only_rises_once_the_deletion_has_started() {
+    let stage = stage("limit").await;
+    let limit = |limit: u32| json!({"rollout": {"limit": limit}});
+    let of = |name: &str| Manifest::new(name, &[ID.to_owned()]).with("suspend", true);
+    stage.apply(&of("limited").with("rollout", json!({"limit": 5, "maxFailed": 1}))).unwrap();
+    stage.apply(&of("whole").with("rollout", json!({"maxFailed": 1}))).unwrap();
+    stage.apply(&of("without")).unwrap();
+    let refused = |name: &str, edit: &Value| {
+        let error = stage.patch(name, edit).unwrap_err().to_string();
+        let why =
+            "rollout.limit can only be raised or removed once the deletion has started; use suspend: true";
+        assert!(error.contains(why), "{name} {edit}: {error}");
+    };
+    refused("limited", &limit(4));
+    refused("whole", &limit(5_000));
+    refused("without", &limit(1));
+    for edit in [
+        limit(5),
+        limit(100),
+        json!({"rollout": {"maxFailed": 0, "maxInFlight": 3}}),
+        json!({"rollout": null}),
+    ] {
+        stage.patch("limited", &edit).unwrap_or_else(|error| panic!("{edit}: {error}"));
+    }
+    refused("limited", &limit(100));
+    // A plan is changed at will, up to the edit that starts it.
+    stage.apply(&Manifest::new("planned", &[ID.to_owned()]).with("dryRun", true)).unwrap();
+    for edit in
+        [limit(5), limit(2), json!({"rollout": null}), json!({"rollout": {"limit": 1}, "dryRun": false})]
+    {
+        stage.patch("planned", &edit).unwrap_or_else(|error| panic!("{edit}: {error}"));
+    }
+    stage.patch("planned", &limit(3)).unwrap();
+    refused("planned", &limit(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,14 +321,32 @@ async fn dry_run_is_one_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_powered_off_and_for_how_long_is_admitted_as_it_was_written() {
+    let stage = stage("off").await;
+    let table = [
+        json!({"when": "IfRefused"}),
+        json!({"when": "Always"}),
+        json!({"when": "Always", "soakSeconds": 0}),
+        json!({"when": "Always", "soakSeconds": 7_776_000}),
+    ];
+    for (n, power_off) in table.into_iter().enumerate() {
+        let name = format!("retire-{n}");
+        let manifest = Manifest::new(&name, &[ID.to_owned()]).with("suspend", true);
+        stage.apply(&manifest.with("powerOff", power_off.clone())).unwrap();
+        assert_eq!(stage.get(&name)["spec"]["powerOff"], power_off, "without a default");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_explicit_null_is_as_absent() {
     // The API server prunes a null before any rule of the schema sees it.
     let stage = stage("null").await;
     let manifest =
         Manifest::new("retire", &[ID.to_owned()]).with("dryRun", Value::Null).with("suspend", Value::Null);
-    stage.apply(&manifest).unwrap();
+    stage.apply(&manifest.with("powerOff", Value::Null)).unwrap();
     let spec = &stage.get("retire")["spec"];
-    assert!(spec.get("dryRun").is_none() && spec.get("suspend").is_none(), "{spec}");
+    let absent = ["dryRun", "suspend", "powerOff"].iter().all(|field| spec.get(field).is_none());
+    assert!(absent, "{spec}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,22 +360,36 @@ async fn a_new_object_is_never_taken_for_finished() {
 async fn kubectl_explains_every_field() {
     let stage = stage("explain").await;
     let text = stage.kubectl(&["explain", "instancedeletion", "--recursive"]).unwrap();
-    for field in ["instanceIDs", "dryRun", "suspend", "batches", "requestID", "observedGeneration"] {
+    for field in [
+        "instanceIDs",
+        "expect",
+        "rollout",
+        "powerOff",
+        "soakSeconds",
+        "poweredOffAt",
+        "dryRun",
+        "suspend",
+        "batches",
+        "requestID",
+        "observedGeneration",
+    ] {
         assert!(text.contains(field), "{field}");
     }
-    let crd = stage.kubectl(&["get", "crd", "instancedeletions.clouddc.dev", "-o", "json"]).unwrap();
-    let crd: Value = serde_json::from_str(&crd).unwrap();
-    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    let mut missing = Vec::new();
-    for part in ["spec", "status"] {
-        undescribed(part, &schema["properties"][part], &mut missing);
+    let text = stage.kubectl(&["explain", "deletionguard", "--recursive"]).unwrap();
+    for field in ["namespaceSelector", "hold", "maxInstanceIDs", "protected", "requireRolloutAbove"] {
+        assert!(text.contains(field), "{field}");
     }
-    assert!(missing.is_empty(), "without a description: {missing:?}");
-    assert!(
-        !crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-            .to_string()
-            .contains("\"default\"")
-    );
+    for (name, parts) in [("instancedeletions", &["spec", "status"][..]), ("deletionguards", &["spec"])] {
+        let crd = stage.kubectl(&["get", "crd", &format!("{name}.clouddc.dev"), "-o", "json"]).unwrap();
+        let crd: Value = serde_json::from_str(&crd).unwrap();
+        let properties = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        let mut missing = Vec::new();
+        for part in parts {
+            undescribed(part, &properties[part], &mut missing);
+        }
+        assert!(missing.is_empty(), "{name} without a description: {missing:?}");
+        assert!(!properties["spec"].to_string().contains("\"default\""), "{name}");
+    }
 }
 
 fn undescribed(path: &str, schema: &Value, missing: &mut Vec<String>) {
@@ -274,13 +422,31 @@ async fn kubectl_applies_diffs_waits_and_prints() {
     let table = stage.kubectl(&["get", "idel"]).unwrap();
     let [head, row] = &table.lines().collect::<Vec<_>>()[..] else { panic!("{table}") };
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(words(head), ["NAME", "PHASE", "PROGRESS", "FAILED", "REASON", "AGE"]);
-    assert_eq!(words(row)[..5], ["retire", "Succeeded", "60/60", "0", "AllTerminated"]);
+    assert_eq!(words(head), ["NAME", "PHASE", "PROGRESS", "FAILED", "READY", "REASON", "AGE"]);
+    assert_eq!(words(row)[..6], ["retire", "Succeeded", "60/60", "0", "True", "AllTerminated"]);
+    let wide = stage.kubectl(&["get", "idel", "-o", "wide"]).unwrap();
+    let head = wide.lines().next().unwrap();
+    assert_eq!(words(head)[7..], ["REGION", "PROJECT", "NEXT", "MESSAGE"]);
+    assert!(wide.contains("All 60 instances are gone"), "{wide}");
     let described = stage.kubectl(&["describe", "idel", "retire"]).unwrap();
     assert!(described.contains("All 60 instances are gone"), "{described}");
     assert!(stage.kubectl(&["get", "clouddc"]).unwrap().contains("retire"), "the category");
 
     let clientside = Manifest::new("clientside", &instances(&stage, 2));
+    stage.apply(&clientside.clone().with("suspend", true)).unwrap();
+    stage.wait_reason("clientside", "Suspended");
+    for (phase, expected) in [("Succeeded", "retire\n"), ("Suspended", "clientside\n"), ("Deleting", "")] {
+        let selector = format!("--field-selector=status.phase={phase}");
+        let found = stage.kubectl(&[
+            "get",
+            "idel",
+            &selector,
+            "-o",
+            "custom-columns=N:.metadata.name",
+            "--no-headers",
+        ]);
+        assert_eq!(found.unwrap(), expected, "{phase}");
+    }
     stage.apply(&clientside).unwrap();
     stage.wait_finished("clientside");
     let diff = stage.kubectl_in(&["diff", "-f", "-"], &clientside.text()).unwrap();
@@ -302,11 +468,24 @@ async fn i01_repeated_ids_count_once_and_are_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_manifest_is_admitted() {
+async fn the_example_manifests_are_admitted() {
     let stage = stage("example").await;
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/instancedeletion.yaml");
-    let text = std::fs::read_to_string(example).unwrap();
-    let output = stage.control_plane.kubectl(&["apply", "--dry-run=server", "-f", example]).run().unwrap();
-    // The namespace of the example need not exist; everything else must be right.
-    assert!(output.status.success() || output.stderr.contains("namespaces"), "{text}: {}", output.stderr);
+    for example in ["instancedeletion", "retire-with-a-soak"] {
+        let file = format!("{}/deploy/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(&file).unwrap();
+        let output = stage.control_plane.kubectl(&["apply", "--dry-run=server", "-f", &file]).run().unwrap();
+        // The namespace of the example need not exist; everything else must be right.
+        assert!(output.status.success() || output.stderr.contains("namespaces"), "{text}: {}", output.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_gitops_tools_are_admitted_and_say_what_they_expect() {
+    let stage = stage("examples").await;
+    for file in ["flux/example/retire-rack-12", "argocd/example/repository"] {
+        let file = format!("{}/deploy/{file}/instance-deletion.yaml", env!("CARGO_MANIFEST_DIR"));
+        let tried = stage.kubectl(&["apply", "--dry-run=server", "-o", "json", "-f", &file]).unwrap();
+        let object: Value = serde_json::from_str(&tried).unwrap();
+        assert!(object["spec"]["expect"].is_object() && object["spec"]["rollout"]["limit"] == 5, "{object}");
+    }
 }

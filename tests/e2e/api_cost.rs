@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use clouddc_simulator::{EndTime, Options};
-use harness::Manifest;
+use harness::{Manifest, Stage};
 
 use crate::{
-    gateway::{Asked, Gateway, gets, intents, status_writes},
-    support::{assert_succeeded, each_once, instances, options, stage_with},
+    gateway::{Asked, Gateway, gets, guard_reads, intents, status_writes},
+    support::{assert_succeeded, binary, each_once, instances, options},
 };
 
 /// Long enough for a look that shows the instance on its way before the one that shows its end.
@@ -22,7 +22,9 @@ const WRITES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_one_id_costs_at_most_four_reads_and_three_writes() {
-    let stage = stage_with("cost", Options { end: EndTime::Fixed(END), ..options() }).await;
+    // On a control plane of its own: each change of a guard there has objects read once more.
+    let options = Options { end: EndTime::Fixed(END), ..options() };
+    let stage = Stage::alone("cost", binary(), options).await.unwrap();
     let gateway = Gateway::start(&stage).await;
     let _controller = stage.controller_by_default_through(&gateway.kubeconfig, &[]).unwrap();
     let ids = instances(&stage, 2);
@@ -45,4 +47,20 @@ async fn an_object_of_one_id_costs_at_most_four_reads_and_three_writes() {
         assert!(reads <= READS + look_was_slow, "{reads} reads of {name}: {asked:#?}");
         assert!(writes <= WRITES + look_was_slow, "{writes} writes of {name}: {asked:#?}");
     }
+    // What the guards say is read once for a wave, and once more by the first object of a namespace: a guard may hold it. No
+    // guard here selects namespaces, so no namespace is read.
+    let asked = gateway.asked();
+    let guards = asked.iter().filter(|asked| guard_reads(asked)).count();
+    let namespaces = asked.iter().filter(|asked| is_namespace(asked)).count();
+    println!(
+        "figure: two objects of one wave each: {guards} reads of the guards, {namespaces} of namespaces"
+    );
+    assert_eq!(namespaces, 0, "{asked:#?}");
+    assert!((2..=3).contains(&guards), "{guards} reads of the guards");
+}
+
+/// Whether the labels of a namespace are asked for.
+fn is_namespace(asked: &Asked) -> bool {
+    let mut parts = asked.path.trim_matches('/').split('/').skip_while(|part| *part != "namespaces");
+    parts.next().is_some() && parts.next().is_some() && parts.next().is_none()
 }

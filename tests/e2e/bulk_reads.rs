@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 
 use crate::support::{assert_succeeded, instances, stage};
 
-/// Applies all objects with one call of kubectl.
+/// Applies all objects, not too many with one call of kubectl: it has a deadline.
 fn create(stage: &Stage, objects: &[Value]) {
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-    let output = stage.kubectl_in(&["create", "-f", "-"], &list).unwrap();
-    assert!(output.status.success(), "{}", output.stderr);
+    for some in objects.chunks(200) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": some}).to_string();
+        let output = stage.kubectl_in(&["create", "-f", "-"], &list).unwrap();
+        assert!(output.status.success(), "{}", output.stderr);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

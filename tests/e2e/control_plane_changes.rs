@@ -32,7 +32,7 @@ async fn a_definition_that_is_removed_stops_all_and_one_that_comes_back_sends_no
     gate.release();
     until("the watch fails", || controller.log().contains("the watch failed").then_some(()));
     assert_eq!(sizes(&stage.calls()), [50], "no object, no call");
-    admin(&stage, &["apply", "-k", &harness::base()]);
+    admin(&stage, &["apply", "-k", &harness::cluster_wide()]);
     admin(
         &stage,
         &["wait", "--for=condition=Established", "crd/instancedeletions.clouddc.dev", "--timeout=60s"],
@@ -54,7 +54,7 @@ async fn rights_that_are_taken_away_stop_calls_and_lose_no_outcome() {
     until("it is refused", || controller.log().contains("forbidden").then_some(()));
     assert_eq!(sizes(&stage.calls()), [50]);
     assert_eq!(count(&stage.get("retire"), "Submitted"), 50, "the outcome could not be written");
-    admin(&stage, &["apply", "-k", &harness::base()]);
+    admin(&stage, &["apply", "-k", &harness::cluster_wide()]);
     assert_succeeded(&stage.wait_finished("retire"), 120);
     each_once(&stage.calls(), &ids);
     assert!(!controller.log().contains("panicked"));

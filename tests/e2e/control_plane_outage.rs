@@ -119,6 +119,11 @@ async fn l03_etcd_is_restarted_under_two_replicas() {
     assert_monotone(&history.of("retire-0"));
 }
 
+/// Resumes the object. An API server that has just started refuses that until its policies know the kind of the guards.
+fn resume(stage: &Stage) {
+    until("the policies are in force", || stage.patch("retire", &serde_json::json!({"suspend": false})).ok());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn x01_an_api_server_that_comes_back_with_old_data_has_nothing_sent_twice() {
     let stage = &alone("olddata", Options { end: EndTime::Never, ..options() }).await;
@@ -134,7 +139,7 @@ async fn x01_an_api_server_that_comes_back_with_old_data_has_nothing_sent_twice(
     let leader = replica(stage, &["--parallel-calls", "4"]);
     wait_leads(&leader);
     stage.wait_reason("retire", "Suspended");
-    stage.patch("retire", &serde_json::json!({"suspend": false})).unwrap();
+    resume(stage);
     stage.wait("retire", "all accepted", |object| count(object, "Accepted") == 120);
 
     control_plane.stop_api_server();
@@ -145,14 +150,14 @@ async fn x01_an_api_server_that_comes_back_with_old_data_has_nothing_sent_twice(
     // The old data has no Lease either. The replica that led goes on or ends; in that case it is started again.
     assert_eq!(stage.get("retire")["spec"]["suspend"], true);
     let mut replicas = Replicas { stage, running: vec![leader], ended: 0 };
-    stage.patch("retire", &serde_json::json!({"suspend": false})).unwrap();
+    resume(stage);
     until("what is on its way is seen", || {
         replicas.look_after();
         (count(&stage.get("retire"), "Accepted") == 120).then_some(())
     });
     // A new object is seen too, though the watch waits for a revision that etcd has not reached again.
     let others = instances(stage, 60);
-    stage.apply(&Manifest::new("later", &others)).unwrap();
+    until("the policies admit it", || stage.apply(&Manifest::new("later", &others)).ok());
     stage.wait("later", "all accepted", |object| count(object, "Accepted") == 60);
     stage.cloud.set_end(EndTime::Fixed(Duration::ZERO));
     for id in ids.iter().chain(&others) {

@@ -23,16 +23,22 @@ const REFRACTORY: &str = "0198170e-4ca7-7ee4-89a7-fa6318439212";
 const BESIDE_IT: &str = "0198170e-4ca7-7ee4-89a7-fa6318439213";
 
 /// Commands that are named in passing, without what they would be carried out on.
-const IN_PASSING: [&str; 3] = ["kubectl apply --dry-run=server", "kubectl delete", "kubectl annotate"];
+const IN_PASSING: [&str; 4] =
+    ["kubectl apply --dry-run=server", "kubectl delete", "kubectl annotate", "kubectl idel"];
+
+/// The guard that stops everything.
+const HOLD: &str = "deploy/examples/stop-everything.yaml";
 
 /// Pages whose commands are run here, each on an object of its own.
-const EACH: [&str; 16] = [
+const EACH: [&str; 18] = [
     "docs/how-to/create-credentials.md",
     "docs/how-to/delete-instances.md",
     "docs/how-to/limit-a-deletion.md",
     "docs/how-to/monitor.md",
     "docs/how-to/protect-instances.md",
     "docs/how-to/respond-to-alerts.md",
+    "docs/how-to/retire-a-rack-safely.md",
+    "docs/how-to/retire-with-a-soak.md",
     "docs/how-to/retry-failed-instances.md",
     "docs/how-to/run-two-replicas.md",
     "docs/how-to/size-the-controller.md",
@@ -45,8 +51,12 @@ const EACH: [&str; 16] = [
     "CONTRIBUTING.md",
 ];
 
-/// Its commands build an image; `install::image` tests what they build.
-const BUILT: [&str; 1] = ["docs/how-to/build-the-image.md"];
+/// Their commands build an image, copy it to a registry or publish it; `install::image` tests what is built.
+const BUILT: [&str; 3] =
+    ["docs/how-to/build-the-image.md", "docs/how-to/mirror-the-image.md", "docs/how-to/release.md"];
+
+/// Their commands are of the plugin; its own tests run them, and check that these are all.
+const OF_THE_PLUGIN: [&str; 2] = ["docs/how-to/install-the-plugin.md", "docs/how-to/keep-the-record.md"];
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -116,13 +126,21 @@ impl<'a> Shell<'a> {
     }
 }
 
-/// A cluster of one's own, and a cloud with the instances that the documents name.
+/// A cluster of one's own in which the controller may read no Secret before a document grants it, and a cloud with the instances
+/// that the documents name.
 async fn stage() -> Stage {
     let options = Options { end: EndTime::Fixed(Duration::from_secs(1)), ..options() };
     let stage = Stage::alone("docs", binary(), options).await.unwrap();
+    let everywhere = ["delete", "clusterrolebinding", "instance-deletion-controller-secrets"];
+    stage.control_plane.kubectl(&everywhere).ok().unwrap();
     stage.cloud.add_access_key(AccessKey::new("guide", KEY.0, KEY.1, Projects::All));
     let ids = GONE.into_iter().chain([REFRACTORY, BESIDE_IT]);
-    stage.cloud.add_instances(PROJECT, ids.map(str::to_owned));
+    stage.cloud.add_instances(PROJECT, ids.clone().map(str::to_owned));
+    // What the examples expect.
+    for (n, id) in ids.enumerate() {
+        let named = stage.cloud.change_facts(PROJECT, id, |facts| facts.name = format!("rack-12-{n}"));
+        assert!(named, "{id}");
+    }
     assert!(stage.cloud.fail_deletions(PROJECT, REFRACTORY, 1));
     stage
 }
@@ -206,7 +224,7 @@ fn every_page_of_a_task_has_a_test_that_runs_its_commands() {
     let pages = std::fs::read_dir(project().join("docs/how-to")).unwrap();
     let names = pages.map(|page| page.unwrap().file_name().into_string().unwrap());
     let pages: BTreeSet<String> = names.map(|name| format!("docs/how-to/{name}")).collect();
-    let tested = EACH.into_iter().chain(BUILT).chain(crate::install::PAGES);
+    let tested = EACH.into_iter().chain(BUILT).chain(OF_THE_PLUGIN).chain(crate::install::PAGES);
     let tested: BTreeSet<String> = tested.map(str::to_owned).collect();
     assert!(pages.is_subset(&tested), "{:?}", pages.difference(&tested));
 }
@@ -218,7 +236,9 @@ async fn every_command_of_the_other_documents_does_what_it_is_for() {
     let shell = Shell::new(&stage);
     let top = project();
     // The README names files of the project from its top folder.
-    std::os::unix::fs::symlink(top.join("deploy"), shell.folder.path().join("deploy")).unwrap();
+    for folder in ["deploy", "crds"] {
+        std::os::unix::fs::symlink(top.join(folder), shell.folder.path().join(folder)).unwrap();
+    }
     walk(&shell, "README.md");
     let calls = named(&stage.calls());
     assert!(GONE[..2].iter().all(|id| calls.get(*id) == Some(&1)) && calls.len() == 2, "{calls:?}");
@@ -245,7 +265,12 @@ async fn every_command_of_the_other_documents_does_what_it_is_for() {
             let names =
                 names.into_iter().chain([("NAMESPACE", "fleet"), ("GROUP", "ops"), ("REASON", "stop")]);
             let command = names.fold(command, |command, (word, value)| command.replace(word, value));
+            // Each command finds the cluster as its reader would: held where it lets go, and not held elsewhere.
+            if command.contains(&format!("delete -f {HOLD}")) {
+                shell.run(&top, &format!("kubectl apply -f {HOLD}"));
+            }
             shell.run(&top, &command);
+            shell.run(&top, &format!("kubectl delete -f {HOLD} --ignore-not-found"));
             shell.run(&top, "kubectl annotate --field-manager=hold -n fleet idel --all clouddc.dev/hold-");
             shell.run(&top, "kubectl delete idel -n fleet retire-rack-12 --ignore-not-found");
             run += 1;

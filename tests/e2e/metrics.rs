@@ -147,6 +147,7 @@ async fn figures_are_those_of_the_clouds_log_and_of_the_objects_history() {
     assert!(figure(&text, r#"waves_total{result="sent"}"#) >= 3.0);
     assert!(figure(&text, r#"cloud_identities_slowed{kind="delete"}"#) <= 1.0);
     nothing_of_anybody_is_told(&controller, &stage, &ids);
+    figures_of_the_process(&controller);
 
     // A later process counts the objects that exist, and no ends that another process has recorded.
     assert_eq!(controller.terminate(Duration::from_mins(1)).unwrap(), Some(0));
@@ -165,6 +166,31 @@ async fn figures_are_those_of_the_clouds_log_and_of_the_objects_history() {
             by("instances", "phase", "Pending", 20),
         ],
     );
+}
+
+/// The figures of the process are those of `/proc`.
+fn figures_of_the_process(controller: &Controller) {
+    let folder = format!("/proc/{}", controller.pid());
+    let of = |text: &str, name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("process_{name} ")));
+        line.unwrap().parse().unwrap()
+    };
+    let (_, text) = scrape(controller, OPEN_METRICS);
+    let status = std::fs::read_to_string(format!("{folder}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let peak = peak.unwrap().parse::<f64>().unwrap() * 1024.0;
+    // The kernel counts the pages of each processor with a delay.
+    let resident = of(&text, "resident_memory_bytes");
+    assert!(resident > peak / 4.0 && resident < peak * 1.1, "{resident} of at most {peak}");
+    assert!(of(&text, "virtual_memory_bytes") > resident && of(&text, "cpu_seconds_total") > 0.0);
+    assert!(of(&text, "threads") >= 2.0 && of(&text, "start_time_seconds") > 1.7e9);
+    // Connections come and go. The scrape's own is counted in the scrape alone.
+    until("the file descriptors are those of the process", || {
+        let (_, text) = scrape(controller, OPEN_METRICS);
+        let fds = std::fs::read_dir(format!("{folder}/fd")).unwrap().count();
+        let more = of(&text, "open_fds") - f64::from(u32::try_from(fds).unwrap());
+        ((0.0..=1.0).contains(&more) && of(&text, "max_fds") > of(&text, "open_fds")).then_some(())
+    });
 }
 
 /// The number of versions of an object up to this one.

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::support::{assert_succeeded, instances, stage};
 
+/// Resources of the cluster: what is granted on them by a Role counts for nothing.
+const OF_THE_CLUSTER: [&str; 2] = ["deletionguards", "namespaces"];
+
 /// A further ServiceAccount with the rules of `deploy/base`, except one verb of one resource.
 fn account_without(stage: &Stage, resource: &str, verb: &str) -> PathBuf {
     let control_plane = stage.control_plane;
@@ -26,9 +29,16 @@ fn account_without(stage: &Stage, resource: &str, verb: &str) -> PathBuf {
         })
         .filter(|rule| !rule["verbs"].as_array().unwrap().is_empty())
         .collect();
+    let of_the_cluster =
+        |rule: &Value| OF_THE_CLUSTER.iter().any(|resource| has(rule, "resources", resource));
+    let (wide, rules): (Vec<Value>, Vec<Value>) = rules.into_iter().partition(of_the_cluster);
     let meta = json!({"name": "lesser", "namespace": stage.namespace});
+    let wide_meta = json!({"name": format!("lesser-{}", stage.namespace)});
     let subject = json!({"kind": "ServiceAccount", "name": "lesser", "namespace": stage.namespace});
     for object in [
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": wide_meta, "rules": wide}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": wide_meta, "subjects": [subject],
+               "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": wide_meta["name"]}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}),
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta, "rules": rules}),
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta, "subjects": [subject],
@@ -44,10 +54,13 @@ fn account_without(stage: &Stage, resource: &str, verb: &str) -> PathBuf {
     } else {
         ["get", "secrets"]
     };
-    until("the role is in force", || {
-        let can = ["auth", "can-i", probe[0], probe[1], "-n", &stage.namespace];
-        let answer = control_plane.kubectl_as(&kubeconfig, &can).run().ok()?;
-        answer.status.success().then_some(())
+    let wide = if resource == "namespaces" { ["list", "deletionguards"] } else { ["get", "namespaces"] };
+    until("the roles are in force", || {
+        let may = |what: [&str; 2]| {
+            let can = ["auth", "can-i", what[0], what[1], "-n", &stage.namespace];
+            control_plane.kubectl_as(&kubeconfig, &can).run().is_ok_and(|answer| answer.status.success())
+        };
+        (may(probe) && may(wide)).then_some(())
     });
     kubeconfig
 }
@@ -98,11 +111,14 @@ async fn the_role_has_no_verb_that_no_test_below_takes_away() {
             "delete instancedeletions",
             "get instancedeletions",
             "get leases",
+            "get namespaces",
             "get secrets",
+            "list deletionguards",
             "list instancedeletions",
             "patch events",
             "update instancedeletions/status",
             "update leases",
+            "watch deletionguards",
             "watch instancedeletions",
         ]
     );
@@ -228,6 +244,61 @@ async fn without_get_on_secrets_the_object_says_so() {
     let message = condition(&stage.wait_reason("retire", "SecretForbidden"), "Ready").2;
     assert!(message.contains("may not read Secret clouddc; grant"), "{message}");
     assert!(stage.calls().is_empty());
+}
+
+/// A guard of the stage's namespace.
+fn guard(stage: &Stage, mut spec: Value) {
+    spec["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": stage.namespace}});
+    let guard = json!({"apiVersion": "clouddc.dev/v1alpha1", "kind": "DeletionGuard",
+                       "metadata": {"name": stage.namespace}, "spec": spec});
+    let output = stage.kubectl_in(&["apply", "-f", "-"], &guard.to_string()).unwrap();
+    assert!(output.status.success(), "{}", output.stderr);
+}
+
+/// Without this verb the guards, or what they select by, can't be read, so that nothing is sent.
+async fn no_guard_is_known_without(resource: &str, verb: &str, what: &str) {
+    let stage = stage(&format!("no-{resource}")).await;
+    guard(&stage, json!({"maxInstanceIDs": 5_000}));
+    let lesser = account_without(&stage, resource, verb);
+    let controller = stage.controller_as(&lesser).unwrap();
+    stage.apply(&Manifest::new("retire", &instances(&stage, 1))).unwrap();
+    let message = condition(&stage.wait_reason("retire", "GuardUnreadable"), "Ready").2;
+    assert!(message.contains(what) && message.contains("grant the controller's ServiceAccount"), "{message}");
+    assert!(stage.calls().is_empty());
+    controller.kill();
+    // With the whole role it does.
+    let _controller = stage.controller(&[]).unwrap();
+    assert_succeeded(&stage.wait_finished("retire"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_list_on_deletionguards_nothing_is_sent() {
+    no_guard_is_known_without("deletionguards", "list", "the guards can't be read").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_get_on_namespaces_nothing_is_sent_where_a_guard_selects_by_labels() {
+    no_guard_is_known_without("namespaces", "get", "the labels of the namespace").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_watch_on_deletionguards_the_log_says_so_and_the_guards_count_all_the_same() {
+    let stage = stage("no-guard-watch").await;
+    let lesser = account_without(&stage, "deletionguards", "watch");
+    let controller = stage.controller_as(&lesser).unwrap();
+    until("the refusal is in the log", || {
+        controller.log().contains("the watch of the guards failed").then_some(())
+    });
+    let ids = instances(&stage, 2);
+    stage.apply(&Manifest::new("retire", &ids).with("suspend", true)).unwrap();
+    stage.wait_reason("retire", "Suspended");
+    // By its name, which admission does not know.
+    guard(&stage, json!({"protected": {"names": ["db-*"]}}));
+    assert!(stage.cloud.change_facts(harness::PROJECT, &ids[0], |facts| "db-7".clone_into(&mut facts.name)));
+    stage.patch("retire", &json!({"suspend": false})).unwrap();
+    let object = stage.wait_finished("retire");
+    assert_eq!(object["status"]["instances"][0]["reason"], "Protected");
+    assert_eq!(object["status"]["instances"][1]["phase"], "Terminated");
 }
 
 fn events(stage: &Stage, reason: &str) -> Vec<Value> {

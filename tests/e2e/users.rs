@@ -198,10 +198,23 @@ async fn a_dry_run_plans_and_sends_nothing_whatever_happens() {
     let controller = stage.controller(&[]).unwrap();
     stage.apply(&Manifest::new("retire", &ids).with("dryRun", true)).unwrap();
     let object = stage.wait("retire", "planned", |object| object["status"]["phase"] == "Planned");
-    let plan = &object["status"]["plan"];
+    let mut plan = object["status"]["plan"].clone();
+    let rows = plan["instances"].take();
+    let verdicts: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["verdict"].as_str()).collect();
     assert_eq!(
-        *plan,
-        json!({"total": 120, "toDelete": 116, "onTheirWay": 1, "gone": 2, "unknown": 1, "ids": ids[4..24]})
+        verdicts[..3],
+        [Some("Unreadable"), Some("NotFound"), None],
+        "what needs attention comes first"
+    );
+    assert_eq!(verdicts[117..], [None, Some("OnItsWay"), Some("Terminated")]);
+    let message =
+        "Would delete 116 of 120 instances (1 on their way, 1 terminated, 1 not found, 1 unreadable)";
+    assert_eq!(
+        plan,
+        json!({
+            "total": 120, "toDelete": 116, "onTheirWay": 1, "terminated": 1, "notFound": 1, "unreadable": 1,
+            "notAsExpected": 0, "protected": 0, "message": message, "instances": null,
+        })
     );
     assert!(object["status"]["instances"].is_null(), "a plan writes no rows");
     controller.kill();

@@ -119,8 +119,19 @@ impl Caller {
             && self.skew.learn(access.endpoint, response.date.as_deref(), self.clock.wall())
     }
 
-    /// A signed request, complete but for its body.
+    /// A signed request for instances, complete but for its body.
     pub fn request(
+        &self,
+        method: Method,
+        access: Access<'_>,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Request, ExchangeError> {
+        self.request_of(method, access, &format!("/instances{path}"), body)
+    }
+
+    /// A signed request for a resource of the project, complete but for its body.
+    pub fn request_of(
         &self,
         method: Method,
         access: Access<'_>,
@@ -130,7 +141,7 @@ impl Caller {
         let Access { endpoint, project, credential } = access;
         self.redaction.learn(credential.secrets());
         // Callers pass a parsed project; encoding it makes sure that it can't become another path.
-        let url = format!("{endpoint}/v1/{}/instances{path}", encoded(project));
+        let url = format!("{endpoint}/v1/{}{path}", encoded(project));
         let url = Url::parse(&url).map_err(|_| no_url())?;
         let mut request = Request::new(method, url);
         let json = HeaderValue::from_static("application/json;charset=utf-8");

@@ -266,7 +266,12 @@ mod tests {
     fn read(coalescer: &mut Coalescer, mut targets: Vec<Target>, can_be: impl Fn(InstanceId) -> bool) {
         for target in targets.iter_mut().filter(|target| can_be(target.id)) {
             target.read = true;
-            let reading = Reading { id: target.id, seen: Seen::Live(Live::Running), sent: Mono::START };
+            let reading = Reading {
+                id: target.id,
+                seen: Seen::Live(Live::Running),
+                read: Mono::START.into(),
+                facts: None,
+            };
             coalescer.tell(&target.looks, &reading);
         }
         let failure = targets.iter().any(|target| !target.read).then(|| FailedCall::cut_off().failure);

@@ -13,12 +13,12 @@ use super::{
 use crate::{
     clock::Clock,
     cloud::{
-        client::{Client, FailedRead, Page, Sent},
+        client::{Client, FailedRead, Page, Sent, Shown},
         credential::{Credential, CredentialProblem, CredentialSource},
         endpoint::Endpoint,
     },
     engine::{
-        Mono,
+        Mono, ReadTime,
         account::{
             outage::Contact,
             rate::{Rate, SlowDown},
@@ -86,12 +86,14 @@ impl Fetcher {
             }
             ReadRequest::Show(id) => {
                 let seen = self.client.show_instance_status(endpoint, project, &credential, *id).await;
-                seen.map(|seen| Page { rows: vec![(*id, seen)], next: None })
+                seen.map(|seen| Page { rows: vec![Shown { id: *id, seen, facts: None }], next: None })
             }
         };
         let Page { rows, next } = page.map_err(|error| self.failed(error, call, &credential, &rate))?;
         rate.rate().accepted();
-        let readings = rows.into_iter().map(|(id, seen)| Reading { id, seen, sent }).collect();
+        let read = ReadTime { sent, answered: self.clock.mono() };
+        let reading = |Shown { id, seen, facts }| Reading { id, seen, read, facts };
+        let readings = rows.into_iter().map(reading).collect();
         Ok(Fetched { readings, next })
     }
 

@@ -1,9 +1,12 @@
 //! A look: a request to read instances, and what receives its readings.
 
+use std::sync::Arc;
+
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::{
-    InstanceId, Mono,
+    InstanceId, ReadTime,
+    instance_facts::InstanceFacts,
     outcome::{CloudMessage, LookFailure, Trouble},
     state::Seen,
 };
@@ -15,8 +18,10 @@ pub struct Reading {
     pub id: InstanceId,
     /// What was seen.
     pub seen: Seen,
-    /// The moment just before the request was sent.
-    pub sent: Mono,
+    /// When the read was made.
+    pub read: ReadTime,
+    /// The instance's facts, if the read told any.
+    pub facts: Option<Arc<InstanceFacts>>,
 }
 
 /// Receives what a look brings. The reader calls both methods on its own task: they must not block.

@@ -157,7 +157,8 @@ mod tests {
 
     /// A page that shows these ids, and the marker of the next one.
     fn fetched(range: std::ops::Range<u128>, next: Option<&str>) -> Fetched {
-        let reading = |id| Reading { id, seen: Seen::Live(Live::Running), sent: Mono::START };
+        let reading =
+            |id| Reading { id, seen: Seen::Live(Live::Running), read: Mono::START.into(), facts: None };
         Fetched { readings: ids(range).into_iter().map(reading).collect(), next: next.map(str::to_owned) }
     }
 
@@ -241,7 +242,8 @@ mod tests {
             let readings = call.request.wanted().iter().map(|id| Reading {
                 id: *id,
                 seen: Seen::Live(Live::Running),
-                sent: Mono::START,
+                read: Mono::START.into(),
+                facts: None,
             });
             let end = match answers(&call.request) {
                 Some(trouble) => Err(failed(trouble)),
@@ -358,7 +360,8 @@ mod tests {
             let readings = part.request.wanted().iter().map(|id| Reading {
                 id: *id,
                 seen: Seen::ShuttingDown,
-                sent: Mono::START,
+                read: Mono::START.into(),
+                facts: None,
             });
             let page = Fetched { readings: readings.collect(), next: None };
             queue.ended(part, Ok(page));

@@ -471,5 +471,5 @@ async fn a_reading_was_sent_between_its_look_and_its_answer() {
     let asked = clock.mono();
     let answer = reader.look(ids(0..100)).await.unwrap();
     let answered = clock.mono();
-    assert!(answer.readings.iter().all(|r| asked <= r.sent && r.sent <= answered));
+    assert!(answer.readings.iter().all(|r| asked <= r.read.sent && r.read.answered <= answered));
 }

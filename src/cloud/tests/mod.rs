@@ -56,7 +56,9 @@ impl Client {
         credential: &Credential,
         ids: &[InstanceId],
     ) -> Result<Vec<(InstanceId, Seen)>, FailedRead> {
-        self.list_page(endpoint, project, credential, ids, None).await.map(|page| page.rows)
+        self.list_page(endpoint, project, credential, ids, None)
+            .await
+            .map(|page| page.rows.into_iter().map(|row| (row.id, row.seen)).collect())
     }
 }
 

@@ -23,6 +23,7 @@ use self::{
     secrets::{NoCredentials, SecretSource},
 };
 use crate::{
+    api::CallKind,
     clock::Clock,
     cloud::{Client, CredentialSource, Endpoint, Endpoints, Iam, Identity, RateOf, Reader},
     controller::{
@@ -35,9 +36,10 @@ use crate::{
             batch_size::{BatchSize, SizeChange},
             call_history::CallHistory,
             delete_queue::{PermitAnswer, Want},
-            outage::{DeleteCalls, Evidence, PROBE_WAIT},
+            outage::{AccountCalls, Evidence, PROBE_WAIT},
             rate::SlowDown,
         },
+        by_kind::ByKind,
         object::state::{memory::Memory, spec::DeletionSpec},
         outcome::{CallOutcome, Trouble},
         time::Mono,
@@ -60,7 +62,7 @@ pub struct Account {
     /// Reads the Secret.
     pub credentials: Arc<dyn CredentialSource>,
     pace: Arc<Pace>,
-    delete_calls: Mutex<DeleteCalls>,
+    calls: Mutex<AccountCalls>,
     batch_size: Mutex<BatchSize>,
 }
 
@@ -72,7 +74,7 @@ impl Account {
 
     /// Takes note of a batch of an object that was found too large.
     pub fn learn(&self, memory: &mut Memory, now: Mono) {
-        if let Some(too_large) = memory.bisection.take_too_large() {
+        if let Some(too_large) = memory.refusals.delete.bisection.take_too_large() {
             self.say(lock(&self.batch_size).too_large(too_large, now));
         }
     }
@@ -96,16 +98,16 @@ impl Account {
         self.pace.present(&self.credentials.identity())
     }
 
-    /// The number of delete calls that were granted to an object and not made yet.
+    /// The number of calls that were granted to an object and not made yet.
     pub fn held(&self, key: &Key, now: Mono) -> usize {
         let governor = self.governor();
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
-        delete_queue.held(key, rate, now).min(self.allowed(&lock(&self.delete_calls)))
+        delete_queue.held(key, rate, now).min(self.allowed(&lock(&self.calls)))
     }
 
-    /// The number of delete calls that an outage allows: none while a read probes a silent cloud.
-    fn allowed(&self, delete_calls: &DeleteCalls) -> usize {
-        if self.reader.silent() { 0 } else { delete_calls.allowed() }
+    /// The number of calls that an outage allows: none while a read probes a silent cloud.
+    fn allowed(&self, calls: &AccountCalls) -> usize {
+        if self.reader.silent() { 0 } else { calls.allowed() }
     }
 
     /// Asks the delete queue for calls of an object.
@@ -113,7 +115,7 @@ impl Account {
         let governor = self.governor();
         self.pace.queued(key);
         let Deletes { rate, delete_queue } = &mut *lock(&governor.deletes);
-        match (self.allowed(&lock(&self.delete_calls)), delete_queue.ask(key, want, rate, now)) {
+        match (self.allowed(&lock(&self.calls)), delete_queue.ask(key, want, rate, now)) {
             (0, PermitAnswer::Now(calls)) => PermitAnswer::Soon { calls, at: Some(now + PROBE_WAIT) },
             (allowed, PermitAnswer::Now(calls)) => PermitAnswer::Now(calls.min(allowed)),
             (_, turn @ (PermitAnswer::Soon { .. } | PermitAnswer::Later(_) | PermitAnswer::Closed(_))) => {
@@ -137,17 +139,17 @@ impl Account {
     /// Counts calls from the decision to make them, so that no two objects probe a silent cloud while both still write
     /// their intents. Returns false and changes nothing if the outage allows fewer calls.
     pub fn begin(&self, calls: usize) -> bool {
-        let delete_calls = &mut lock(&self.delete_calls);
-        let may = self.allowed(delete_calls) >= calls;
+        let account = &mut lock(&self.calls);
+        let may = self.allowed(account) >= calls;
         if may {
-            delete_calls.started(calls);
+            account.started(calls);
         }
         may
     }
 
     /// Takes back [`Self::begin`] for calls that will not be made.
     pub fn abandon(&self, calls: usize) {
-        lock(&self.delete_calls).abandoned(calls);
+        lock(&self.calls).abandoned(calls);
     }
 
     /// Notes that an object makes this many of its granted calls.
@@ -178,10 +180,11 @@ impl Account {
         rate.departure(now)
     }
 
-    /// Enters how a delete call of this identity ended. Returns what the account's calls say about its requests by now, and,
-    /// after a 429, for how long the account makes no call.
+    /// Enters how a call of this kind and identity ended. Returns what the account's calls of the kind say about such requests by
+    /// now, and, after a 429, for how long the account makes no call.
     pub fn ended(
         &self,
+        kind: CallKind,
         identity: &Identity,
         outcome: &CallOutcome,
         now: Mono,
@@ -201,17 +204,17 @@ impl Account {
                 rate.over();
             }
         }
-        if let CallOutcome::Accepted { ids, .. } = outcome {
+        if let (CallKind::Delete, CallOutcome::Accepted { ids, .. }) = (kind, outcome) {
             self.say(lock(&self.batch_size).accepted(ids.len(), now));
         }
-        let delete_calls = &mut lock(&self.delete_calls);
-        delete_calls.ended(outcome, now);
-        (delete_calls.evidence(), closed_for)
+        let calls = &mut lock(&self.calls);
+        calls.ended(kind, outcome, now);
+        (*calls.evidence().of(kind), closed_for)
     }
 
     /// What the account's calls have shown about its requests.
-    pub fn evidence(&self) -> Evidence {
-        lock(&self.delete_calls).evidence()
+    pub fn evidence(&self) -> ByKind<Evidence> {
+        lock(&self.calls).evidence()
     }
 }
 
@@ -351,7 +354,7 @@ impl Accounts {
             rate_of,
             self.clock.clone(),
         );
-        let (schedule, delete_calls) = (AccountSchedule::new(&self.settings), Mutex::default());
+        let (schedule, calls) = (AccountSchedule::new(&self.settings), Mutex::default());
         let batch_size = Mutex::default();
         Arc::new(Account {
             endpoint,
@@ -361,7 +364,7 @@ impl Accounts {
             schedule,
             credentials,
             pace,
-            delete_calls,
+            calls,
             batch_size,
         })
     }

@@ -81,7 +81,8 @@ async fn what_is_known_of_calls_outlives_the_account() {
     let id = InstanceId::from_u128(1);
     let account = accounts.of("fleet", &spec(7, "used")).unwrap();
     assert!(lock(&account.call_history).claim(&[(id, Live::Running)]));
-    lock(&account.call_history).release(&[id], accounts.clock.mono(), |_| Some(Effect::Accepted));
+    lock(&account.call_history)
+        .release(CallKind::Delete, &[id], accounts.clock.mono(), |_| Some(Effect::Accepted));
     drop(account);
     // It counts for ten times --settle, which is five minutes.
     accounts.sweeps(Duration::from_mins(5)).await;

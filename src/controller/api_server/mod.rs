@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod failure;
+pub mod guards;
 pub mod key;
 pub mod reads;
 mod recorder;

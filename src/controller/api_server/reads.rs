@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::{InstanceDeletionSpec, InstanceDeletionStatus},
-    engine::object::state::spec::{HOLD, Meta, REQUESTED_AT},
+    engine::object::state::spec::{ALLOW_PROTECTED, HOLD, Meta, REQUESTED_AT, allowed},
     text::bounded,
 };
 
@@ -137,6 +137,7 @@ impl LiveObject {
                 generation: meta.generation.unwrap_or(0),
                 leaving: meta.deletion_timestamp.is_some(),
                 held: annotation(HOLD).is_some(),
+                allowed: annotation(ALLOW_PROTECTED).map(|ids| allowed(ids)).unwrap_or_default(),
                 requested_at: annotation(REQUESTED_AT).map(|value| value.chars().take(REQUEST).collect()),
             },
             created: meta.creation_timestamp.map(|time| time.0.as_second()),

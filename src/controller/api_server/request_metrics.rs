@@ -16,10 +16,15 @@ pub enum ApiCall {
     Deletion,
     /// Read a Secret.
     Secret,
+    /// Read all guards.
+    Guards,
+    /// Read a namespace, for its labels.
+    Namespace,
 }
 
 impl ApiCall {
-    const ALL: [Self; 4] = [Self::Object, Self::Status, Self::Deletion, Self::Secret];
+    const ALL: [Self; 6] =
+        [Self::Object, Self::Status, Self::Deletion, Self::Secret, Self::Guards, Self::Namespace];
 
     fn labels(self) -> Labels<2> {
         let (verb, resource) = match self {
@@ -27,6 +32,8 @@ impl ApiCall {
             Self::Status => ("update", "instancedeletions/status"),
             Self::Deletion => ("delete", "instancedeletions"),
             Self::Secret => ("get", "secrets"),
+            Self::Guards => ("list", "deletionguards"),
+            Self::Namespace => ("get", "namespaces"),
         };
         [("verb", verb), ("resource", resource)]
     }

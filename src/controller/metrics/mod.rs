@@ -6,9 +6,10 @@ pub mod sizes;
 
 use std::time::Duration;
 
-pub use self::object_gauges::{Counted, ObjectGauges, ObjectRow};
+use self::object_gauges::failed;
+pub use self::object_gauges::{Counted, ObjectGauges, ObjectRow, Soak};
 use crate::{
-    api::{InstanceDeletionStatus, Phase},
+    api::{FailureReason, InstanceDeletionStatus, InstancePhase, Phase},
     engine::{Mono, account::delete_queue::PermitAnswer, object::report::status::is_finished},
     metrics::{Counter, Counters, Histogram, Registry, Unit, counters, observe, quick, slow},
 };
@@ -42,7 +43,7 @@ impl Reconciled {
     }
 }
 
-/// What came of a wave of delete calls.
+/// What came of a wave of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaveResult {
     /// Its intent was stored, and its calls were started.
@@ -91,6 +92,8 @@ pub struct ControllerMetrics {
     turns: Counters<1>,
     delete_wait: Histogram,
     finished: Counters<1>,
+    given_up: Counters<1>,
+    left_off: Counter,
     watch_restarts: Counter,
     watch_failures: Counter,
 }
@@ -105,6 +108,8 @@ impl Default for ControllerMetrics {
             turns: counters(ANSWERS.map(|answer| [("answer", answer)])),
             delete_wait: slow(),
             finished: counters(ends.map(|phase| [("phase", phase.as_str())])),
+            given_up: counters(FailureReason::ALL.map(|reason| [("reason", reason.as_str())])),
+            left_off: Counter::default(),
             watch_restarts: Counter::default(),
             watch_failures: Counter::default(),
         }
@@ -117,13 +122,18 @@ impl ControllerMetrics {
         registry.register("reconciles", "Reconciles by how they ended", self.reconciles.clone());
         let took = "How long reconciles took";
         registry.register_with_unit("reconcile_duration", took, Unit::Seconds, self.reconcile_took.clone());
-        registry.register("waves", "Waves of delete calls by what came of them", self.waves.clone());
+        registry.register("waves", "Waves of calls by what came of them", self.waves.clone());
         let turns = "Answers to objects that asked for their turn to call";
         registry.register("turns", turns, self.turns.clone());
         let wait = "How long objects waited for their turn to call, from when they first asked";
         registry.register_with_unit("cloud_delete_wait", wait, Unit::Seconds, self.delete_wait.clone());
         let finished = "Objects that this process brought to their end, by phase";
         registry.register("objects_finished", finished, self.finished.clone());
+        let given_up = "Instances that this process gave up, by why";
+        registry.register("instances_given_up", given_up, self.given_up.clone());
+        let left_off =
+            "Instances that were powered off, and off when this process brought their object to its end";
+        registry.register("instances_left_off", left_off, self.left_off.clone());
         let restarts = "Watches that listed anew after their first list";
         registry.register("watch_restarts", restarts, self.watch_restarts.clone());
         registry.register("watch_failures", "Errors of watches", self.watch_failures.clone());
@@ -151,9 +161,16 @@ impl ControllerMetrics {
         }
     }
 
-    /// Counts the end of an object, if this stored status is its first with an end.
+    /// Counts the end of an object, if this stored status is its first with an end, and the instances that it newly gives up.
     pub fn stored(&self, before: &InstanceDeletionStatus, status: &InstanceDeletionStatus) {
+        for reason in FailureReason::ALL {
+            let new = failed(status, reason).saturating_sub(failed(before, reason));
+            if let Some(counter) = self.given_up.get(&[("reason", reason.as_str())]) {
+                counter.inc_by(new.into());
+            }
+        }
         if is_finished(status) && !is_finished(before) {
+            self.left_off.inc_by(left_off(status));
             let label = status.phase.map(|phase| [("phase", phase.as_str())]);
             if let Some(counter) = label.and_then(|label| self.finished.get(&label)) {
                 counter.inc();
@@ -170,6 +187,12 @@ impl ControllerMetrics {
     pub fn watch_failed(&self) {
         self.watch_failures.inc();
     }
+}
+
+/// Number of instances that were off when they were given up.
+fn left_off(status: &InstanceDeletionStatus) -> u64 {
+    let given_up = status.instances.iter().filter(|row| row.phase == InstancePhase::Failed);
+    u64::try_from(given_up.filter(|row| row.powered_off_at.is_some()).count()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

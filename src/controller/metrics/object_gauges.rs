@@ -14,7 +14,10 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::{InstanceDeletionStatus, InstancePhase, Phase, ReadyReason, ReasonKind, Summary},
+    api::{
+        FailureReason, InstanceDeletionSpec, InstanceDeletionStatus, InstancePhase, InstanceStatus, Phase,
+        ReadyReason, ReasonKind, Summary,
+    },
     clock::Clock,
     engine::object::report::stuck::Stuck,
     lock::lock,
@@ -24,8 +27,12 @@ use crate::{
 /// The row of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectRow {
-    /// When work on it began, in seconds since 1970; `None` while it is not expected to go on.
+    /// When work on it began, or on what is left of it after a soak, in seconds since 1970; `None` while it is not expected to
+    /// go on.
     since: Option<i64>,
+    /// When the first soak ends, if it waits for that.
+    soak_end: Option<i64>,
+    failed: [u32; FailureReason::ALL.len()],
     instances: [u32; InstancePhase::ALL.len()],
     phase: Phase,
     /// What blocks it.
@@ -33,17 +40,63 @@ pub struct ObjectRow {
     stuck: bool,
 }
 
+/// What the spec of an object says of its soak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Soak {
+    seconds: i64,
+    /// Instances that may be sent, from the beginning of the list.
+    limit: usize,
+}
+
+impl Soak {
+    /// The soak of this spec; none if it asks for none.
+    #[must_use]
+    pub fn of(spec: &InstanceDeletionSpec) -> Option<Self> {
+        let seconds = spec.power_off?.soak_seconds?.into();
+        let limit = spec.rollout.and_then(|rollout| rollout.limit).and_then(|limit| limit.try_into().ok());
+        Some(Self { seconds, limit: limit.unwrap_or(usize::MAX) })
+    }
+
+    /// Since when work goes on with an instance of this row: since the end of its soak, be it to come; else since `start`.
+    fn since(self, row: &InstanceStatus, start: i64) -> i64 {
+        let off = row.powered_off_at.as_ref().map(|at| at.0.as_second().saturating_add(self.seconds));
+        off.map_or(start, |end| end.max(start))
+    }
+
+    /// The same of the object: the earliest of its open instances.
+    fn since_of_all(self, status: &InstanceDeletionStatus, start: i64) -> i64 {
+        let open = status.instances.iter().take(self.limit).filter(|row| is_open(row.phase));
+        open.map(|row| self.since(row, start)).min().unwrap_or(start)
+    }
+}
+
+const fn is_open(phase: InstancePhase) -> bool {
+    match phase {
+        InstancePhase::Pending
+        | InstancePhase::PoweringOff
+        | InstancePhase::PoweredOff
+        | InstancePhase::Submitted
+        | InstancePhase::Accepted => true,
+        InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed => false,
+    }
+}
+
 impl ObjectRow {
     /// The row of an object with this status, created at this time.
     #[must_use]
-    pub fn of(status: &InstanceDeletionStatus, created: Option<i64>) -> Self {
+    pub fn of(status: &InstanceDeletionStatus, created: Option<i64>, soak: Option<Soak>) -> Self {
         let phase = status.phase.unwrap_or(Phase::Pending);
         let sum = status.summary.unwrap_or_default();
-        let goes_on = matches!(phase, Phase::Pending | Phase::Planning | Phase::Deleting | Phase::Throttled);
+        let goes_on = goes_on(phase);
+        let start = status.start_time.as_ref().map(|t| t.0.as_second()).or(created).filter(|_| goes_on);
+        let since = start.map(|start| soak.map_or(start, |soak| soak.since_of_all(status, start)));
+        let next = status.next_action_time.as_ref().filter(|_| phase == Phase::Soaking);
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
         let reason = ready.and_then(|ready| ReadyReason::parse(&ready.reason));
         Self {
-            since: status.start_time.as_ref().map(|t| t.0.as_second()).or(created).filter(|_| goes_on),
+            since,
+            soak_end: next.map(|at| at.0.as_second()),
+            failed: FailureReason::ALL.map(|reason| failed(status, reason)),
             instances: InstancePhase::ALL.map(|phase| instances(&sum, phase)),
             phase,
             hindrance: reason.filter(|reason| reason.kind() == ReasonKind::Hindered),
@@ -57,13 +110,42 @@ impl ObjectRow {
     #[must_use]
     pub fn undecodable() -> Self {
         let hindrance = Some(ReadyReason::Undecodable);
-        Self { hindrance, ..Self::of(&InstanceDeletionStatus::default(), None) }
+        Self { hindrance, ..Self::of(&InstanceDeletionStatus::default(), None, None) }
     }
+}
+
+/// Whether an object in this phase is expected to go on without a wait that its author asked for.
+const fn goes_on(phase: Phase) -> bool {
+    match phase {
+        Phase::Pending | Phase::Planning | Phase::Deleting | Phase::Throttled => true,
+        Phase::Planned
+        | Phase::LimitReached
+        | Phase::Suspended
+        | Phase::Soaking
+        | Phase::Succeeded
+        | Phase::Failed
+        | Phase::DeadlineExceeded
+        | Phase::Expired
+        | Phase::InvalidSpec => false,
+    }
+}
+
+/// Number of instances that were given up for this reason.
+#[must_use]
+pub fn failed(status: &InstanceDeletionStatus, reason: FailureReason) -> u32 {
+    status
+        .failures
+        .iter()
+        .filter(|row| row.reason == reason)
+        .map(|row| row.count)
+        .fold(0, u32::saturating_add)
 }
 
 fn instances(sum: &Summary, phase: InstancePhase) -> u32 {
     match phase {
         InstancePhase::Pending => sum.pending,
+        InstancePhase::PoweringOff => sum.powering_off,
+        InstancePhase::PoweredOff => sum.powered_off,
         InstancePhase::Submitted => sum.submitted,
         InstancePhase::Accepted => sum.accepted,
         InstancePhase::Terminated => sum.terminated,
@@ -73,14 +155,32 @@ fn instances(sum: &Summary, phase: InstancePhase) -> u32 {
 }
 
 /// Numbers of objects and instances, each at the index of its phase or reason in `ALL`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Totals {
     objects: [u32; Phase::ALL.len()],
     hindered: [u32; ReadyReason::ALL.len()],
     instances: [u32; InstancePhase::ALL.len()],
+    failed: [u32; FailureReason::ALL.len()],
     stuck: u32,
     /// Number of objects that go on, by when work on them began.
     since: BTreeMap<i64, u32>,
+    /// Number of objects that wait for a soak, by when the first one ends.
+    soak_ends: BTreeMap<i64, u32>,
+}
+
+impl Default for Totals {
+    // Arrays of more than 32 elements have no default.
+    fn default() -> Self {
+        Self {
+            objects: [0; Phase::ALL.len()],
+            hindered: [0; ReadyReason::ALL.len()],
+            instances: [0; InstancePhase::ALL.len()],
+            failed: [0; FailureReason::ALL.len()],
+            stuck: 0,
+            since: BTreeMap::new(),
+            soak_ends: BTreeMap::new(),
+        }
+    }
 }
 
 impl Totals {
@@ -97,10 +197,14 @@ impl Totals {
         for (total, n) in self.instances.iter_mut().zip(row.instances) {
             add(Some(total), n);
         }
-        if let Some(since) = row.since {
-            add(Some(self.since.entry(since).or_default()), 1);
-            if self.since.get(&since) == Some(&0) {
-                self.since.remove(&since);
+        for (total, n) in self.failed.iter_mut().zip(row.failed) {
+            add(Some(total), n);
+        }
+        for (times, time) in [(&mut self.since, row.since), (&mut self.soak_ends, row.soak_end)] {
+            let Some(time) = time else { continue };
+            add(Some(times.entry(time).or_default()), 1);
+            if times.get(&time) == Some(&0) {
+                times.remove(&time);
             }
         }
     }
@@ -177,6 +281,9 @@ impl Collector for ObjectGauges {
         let help = "Instances by phase; one that two objects name counts twice.";
         let instances = InstancePhase::ALL.map(InstancePhase::as_str).into_iter().zip(totals.instances);
         family(&mut encoder, ("instances", help), "phase", instances)?;
+        let help = "Instances of these that were given up, by why.";
+        let failed = FailureReason::ALL.map(FailureReason::as_str).into_iter().zip(totals.failed);
+        family(&mut encoder, ("instances_failed", help), "reason", failed)?;
         let stuck = ConstGauge::new(i64::from(totals.stuck));
         let help = "Objects with instances that are open for longer than --stuck-after.";
         stuck.encode(encoder.encode_descriptor("objects_stuck", help, None, stuck.metric_type())?)?;
@@ -184,14 +291,23 @@ impl Collector for ObjectGauges {
         let age = oldest
             .map_or(0, |since| (self.clock.wall() - Timestamp::UNIX_EPOCH).get_seconds().max(*since) - since);
         let age = ConstGauge::new(age);
-        let help = "Time since work on the oldest object began that is neither finished nor suspended nor a plan; 0 if there is none.";
+        let help = "Time since work on the oldest object began, or went on after a soak, that is neither finished nor suspended nor soaking nor a plan; 0 if there is none.";
         let metric = encoder.encode_descriptor(
             "oldest_unfinished_age",
             help,
             Some(&Unit::Seconds),
             age.metric_type(),
         )?;
-        age.encode(metric)
+        age.encode(metric)?;
+        let soak = ConstGauge::new(totals.soak_ends.keys().next().copied().unwrap_or_default());
+        let help = "When the first soak ends for which an object in phase Soaking waits, in Unix time; 0 if none waits.";
+        let metric = encoder.encode_descriptor(
+            "first_soak_end_timestamp",
+            help,
+            Some(&Unit::Seconds),
+            soak.metric_type(),
+        )?;
+        soak.encode(metric)
     }
 }
 

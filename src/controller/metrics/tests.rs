@@ -7,7 +7,7 @@ use k8s_openapi::{
 
 use super::*;
 use crate::{
-    api::Phase,
+    api::{FailureStatus, InstanceStatus, Phase},
     metrics::testing::{sample, scraped},
 };
 
@@ -44,7 +44,12 @@ fn every_row_is_there_from_the_start_and_no_other_comes() {
         metrics.asked(&mut None, &turn, at(0));
     }
     for phase in crate::api::Phase::ALL {
-        metrics.stored(&InstanceDeletionStatus::default(), &finished(phase));
+        let mut status = finished(phase);
+        if phase == Phase::Failed {
+            (status.failures, status.instances) = given_up();
+        }
+        metrics.stored(&InstanceDeletionStatus::default(), &status);
+        metrics.stored(&status, &status);
     }
     metrics.watch_restarted();
     metrics.watch_failed();
@@ -64,6 +69,18 @@ fn a_wait_for_a_turn_is_counted_from_the_first_question_to_the_permit() {
     metrics.asked(&mut since, &PermitAnswer::Now(1), at(30));
     is(&metrics, "cloud_delete_wait_seconds_sum", 7.0);
     is(&metrics, "cloud_delete_wait_seconds_count", 2.0);
+}
+
+/// A failure of each reason, and one instance that is left off, one that is on, and one that is gone.
+fn given_up() -> (Vec<FailureStatus>, Vec<InstanceStatus>) {
+    let failure = |reason| FailureStatus { reason, code: None, message: None, count: 1 };
+    let row = |phase, off_at: Option<i64>| {
+        let off_at = off_at.map(|second| Timestamp::from_second(second).unwrap().to_string());
+        let row = serde_json::json!({"id": "", "phase": phase, "poweredOffAt": off_at});
+        serde_json::from_value(row).unwrap()
+    };
+    let rows = vec![row("Failed", Some(5)), row("Failed", None), row("Terminated", Some(5))];
+    (FailureReason::ALL.map(failure).into(), rows)
 }
 
 fn finished(phase: Phase) -> InstanceDeletionStatus {

@@ -51,7 +51,7 @@ impl LookHandler for RequestedLook {
     /// Enters the reading into the account's call history at once: from now on no object may send an id that this reading
     /// shows on its way. The object itself is told when its look is over, since it decides about whole batches.
     fn reading(&mut self, reading: &Reading) {
-        lock(&self.handle.account.call_history).saw(reading.id, &reading.seen, reading.sent);
+        lock(&self.handle.account.call_history).saw(reading.id, &reading.seen, reading.read);
         self.readings.push(reading.clone());
     }
 
@@ -97,9 +97,9 @@ impl RequestedLook {
 /// decision.
 fn enter_readings(memory: &mut Memory, readings: &[Reading]) -> bool {
     let mut news = false;
-    for Reading { id, seen, sent } in readings {
+    for Reading { id, seen, read, facts } in readings {
         news |= memory.is_news(*id, seen);
-        memory.saw(*id, seen.clone(), *sent);
+        memory.saw_facts(*id, seen.clone(), *read, facts.as_ref());
     }
     news
 }

@@ -11,7 +11,7 @@ use crate::{
     api::InstanceDeletionStatus,
     controller::{
         api_server::{reads::LiveObject, writes::WriteError},
-        deletes::submit::{Submitted, submit},
+        calls::submit::{Submitted, submit},
         reads::{requested, scheduled},
         state::{
             context::Context,

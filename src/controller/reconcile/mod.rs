@@ -20,7 +20,7 @@ use super::{
         undecodable::Undecodable,
         writes::WriteError,
     },
-    deletes::{send, submit::wake_after},
+    calls::{send, submit::wake_after},
     metrics::{Reconciled, WaveResult},
     state::{
         context::Context,
@@ -35,14 +35,17 @@ use crate::{
         account::delete_queue::PermitAnswer,
         backoff::backoff,
         object::{
-            decide::{Decision, Input, Next, confirmed_deletion, decide_invalid, finished, prepare},
+            decide::{
+                Decision, GuardsRead, Input, Next, confirmed_deletion, decide_invalid, finished, prepare,
+            },
             report::{events::Event, status::is_finished},
             state::{
-                blocker::Blocker,
+                blocker::{Blocker, blocker},
                 memory::Memory,
                 spec::{DeletionSpec, ttl},
             },
         },
+        outcome::{CloudMessage, Trouble},
     },
     lock::lock,
     supervise::caught,
@@ -189,6 +192,7 @@ async fn decide_and_carry_out(
     context.count(&mut lock(tracked), live, &live.status);
     let now = context.clock.now();
     if is_finished(&live.status) {
+        lock(tracked).stopped = true;
         return at_its_end(context, key, live, tracked, &now).await;
     }
     let spec = live.spec.as_ref().map_err(Clone::clone);
@@ -204,14 +208,22 @@ async fn decide_and_carry_out(
     let handle = ObjectHandle { key: key.clone(), uid: live.uid.clone(), tracked: tracked.clone(), account };
     calls_at(key, tracked, Some(&handle.account));
     if !spec.allows_calls() {
-        lock(tracked).turn_asked = None;
+        {
+            let mut tracked = lock(tracked);
+            (tracked.turn_asked, tracked.stopped) = (None, true);
+        }
         handle.account.forget(key);
     }
     reread_secret(context, &handle).await;
-    let Some(decision) = decided(context, &handle, live, &spec, may_start) else {
+    let mut decided_now = decided(context, &handle, live, &spec, may_start, &GuardsOfPass::NotAsked);
+    if let Some(Decided::AsksGuards { since }) = decided_now {
+        let guards = read_guards(context, &handle, since).await;
+        decided_now = decided(context, &handle, live, &spec, may_start, &guards);
+    }
+    let Some(Decided::Decision(decision)) = decided_now else {
         return Pass::Backoff(None);
     };
-    carry_out(context, Some(&handle), live, tracked, decision).await
+    carry_out(context, Some(&handle), live, tracked, *decision).await
 }
 
 /// Decides about an object that has ended. It needs no memory, but for calls that are in flight because another process ended
@@ -245,6 +257,7 @@ async fn at_its_end(
 
 /// Decides about an object whose stored spec the schema refuses.
 async fn invalid(context: &Arc<Context>, live: &LiveObject, tracked: &Mutex<Tracked>, why: &str) -> Pass {
+    lock(tracked).stopped = true;
     calls_at(&live.key, tracked, None);
     let now = context.clock.now();
     let decision = decide_invalid(why, &live.meta, &live.status, lock(tracked).memory.as_ref(), &now);
@@ -260,6 +273,55 @@ fn calls_at(key: &Key, tracked: &Mutex<Tracked>, account: Option<&Arc<Account>>)
     }
 }
 
+/// Reads the guards of the object's namespace, unless they were read `since` for another object. If they can't be read, its
+/// calls wait for them.
+async fn read_guards(context: &Context, handle: &ObjectHandle, since: Option<Mono>) -> GuardsOfPass {
+    let known = since.and_then(|since| context.guards_read_since(&handle.key.namespace, since));
+    if let Some(read) = known {
+        return GuardsOfPass::Read(read);
+    }
+    let at = context.clock.mono();
+    match context.api.read_guards(&handle.key.namespace).await {
+        Ok(guards) => {
+            let read = GuardsRead { guards, at };
+            context.note_guards(&handle.key.namespace, &read);
+            GuardsOfPass::Read(read)
+        }
+        Err(error) => {
+            let (namespace, name) = (&handle.key.namespace, &handle.key.name);
+            warn!(namespace, name, %error, "the guards were not read; nothing is sent");
+            if let Some(memory) = &mut lock(&handle.tracked).memory {
+                let before = memory.call_trouble.take();
+                let message = CloudMessage { text: error.to_string(), ..CloudMessage::default() };
+                let (trouble, now) = (Trouble::GuardUnreadable, context.clock.now());
+                let jitter = context.random.jitter();
+                let blocker =
+                    blocker(trouble, message, before.as_ref(), None, &now, &context.settings, jitter);
+                memory.call_trouble = Some(blocker);
+            }
+            GuardsOfPass::Unreadable
+        }
+    }
+}
+
+/// What a pass knows of the guards.
+enum GuardsOfPass {
+    /// They were not asked for.
+    NotAsked,
+    /// They can't be read. The memory of the object says so.
+    Unreadable,
+    /// They were read.
+    Read(GuardsRead),
+}
+
+/// What came of deciding.
+enum Decided {
+    /// The guards have to be read first. Those that were read `since` for another object will do.
+    AsksGuards { since: Option<Mono> },
+    /// What to do.
+    Decision(Box<Decision>),
+}
+
 /// Decides with the answer of the account's delete queue, and claims the ids of a wave under the
 /// same lock.
 fn decided(
@@ -268,18 +330,23 @@ fn decided(
     live: &LiveObject,
     spec: &DeletionSpec,
     may_start: bool,
-) -> Option<Decision> {
+    guards: &GuardsOfPass,
+) -> Option<Decided> {
     let Some(claim) = context.random.claim() else {
         error!("no random numbers from the system; nothing is sent without a claim");
         return None;
     };
     let now = context.clock.now();
     let tracked = &mut *lock(&handle.tracked);
-    let memory = tracked.memory.get_or_insert_with(|| Memory::new(spec, now.mono));
+    let memory = tracked.memory.get_or_insert_with(|| {
+        let memory = Memory::new(spec, now.mono);
+        memory.with_guards(context.last_guards(&handle.key.namespace))
+    });
     let input = Input {
         spec,
         status: &live.status,
         other_bytes: live.other_bytes,
+        guards: if let GuardsOfPass::Read(read) = guards { Some(read) } else { None },
         evidence: handle.account.evidence(),
         batch_size: handle.account.batch_size(now.mono),
         may_start,
@@ -289,6 +356,7 @@ fn decided(
         settings: &context.settings,
     };
     let prepared = prepare(input, memory, &mut lock(&handle.account.call_history));
+    tracked.stopped = !may_start || prepared.stops_calls();
     let answer = match (handle.account.held(&handle.key, now.mono), prepared.wants()) {
         (0, None) => {
             handle.account.forget(&handle.key);
@@ -299,8 +367,19 @@ fn decided(
             context.metrics.asked(&mut tracked.turn_asked, &answer, now.mono);
             Some(answer)
         }
-        (held, _) => Some(PermitAnswer::Now(held)),
+        (held, Some(_)) => Some(PermitAnswer::Now(held)),
+        (held, None) => {
+            if matches!(guards, GuardsOfPass::Read(_)) {
+                // It was permitted, and a guard bars it.
+                handle.account.forget(&handle.key);
+            }
+            Some(PermitAnswer::Now(held))
+        }
     };
+    if matches!(guards, GuardsOfPass::NotAsked) && prepared.asks_guards(answer) {
+        // The permit is kept for the wave.
+        return Some(Decided::AsksGuards { since: prepared.guards_since() });
+    }
     let mut decision = prepared.conclude(answer);
     // The call history was read under this lock of the object, but another object may have claimed
     // an id meanwhile. The drain begins before it looks under this lock for calls, so that it
@@ -312,7 +391,7 @@ fn decided(
         decision = decision.without_its_wave(now.mono);
     }
     context.call_next(&handle.account);
-    Some(decision)
+    Some(Decided::Decision(Box::new(decision)))
 }
 
 /// Reads the Secret while the object waits for credentials. Another version than the refused one ends the wait; for a token of

@@ -16,7 +16,7 @@ use crate::{
     clock::{Clock, Deadline},
     cloud::{Client, ClientOptions, Endpoints, ExchangeError, HttpReply, HttpTransport, Secret},
     controller::{ApiServer, Context, Options, WriteError},
-    engine::{InstanceId, Settings},
+    engine::{InstanceId, Settings, object::state::wave::Wave},
     leadership::{Leadership, LeadershipSetter},
     random::Random,
     scope::Scope,
@@ -65,11 +65,13 @@ async fn r06_a_process_that_does_not_lead_reads_writes_and_deletes_nothing() {
 
     assert!(reconcile(&context, &key()).await.is_some(), "it comes back");
     assert_eq!(asked.load(Ordering::SeqCst), 0, "not even a read");
+    let now = context.clock.mono();
+    let wave = Wave { claim: String::new(), batches: Vec::new(), look_sent: now, guards_read: now };
     setter.until(term());
     let live = context.api.read(&key()).await.unwrap().unwrap();
     context.api.write_status(&live, &live.status).await.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
-    let departure = context.departure_guard(context.clock.mono());
+    let departure = context.departure_guard(&wave);
     assert!(departure.allows());
     // Lost between the read and the write, or between the write and the call.
     setter.end();
@@ -148,6 +150,9 @@ async fn stored(
         let login = json!({"username": "dQ==", "password": "cA==", "domainName": "ZA=="});
         return json!({"metadata": {"name": "login", "resourceVersion": "1"}, "data": login});
     }
+    if path.ends_with("/deletionguards") {
+        return json!({"items": []});
+    }
     let writes = request.method() == http::Method::PUT;
     let body = request.into_body().collect_bytes().await.unwrap();
     let name = path.trim_end_matches("/status").rsplit('/').next().unwrap().to_owned();
@@ -222,4 +227,39 @@ async fn x22_no_worker_waits_for_an_iam_that_hangs() {
     woken.sort();
     woken.dedup();
     assert_eq!(woken, ["o1", "o2", "o3", "o4"], "each when IAM had failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn g7_no_call_leaves_long_after_its_guards_were_read() {
+    let (context, _) = controller(Leadership::always(), &Scope::default());
+    let read = context.clock.mono();
+    tokio::time::advance(Duration::from_secs(4)).await;
+    let now = context.clock.mono();
+    let wave = Wave { claim: String::new(), batches: Vec::new(), look_sent: now, guards_read: read };
+    let departure = context.departure_guard(&wave);
+    assert!(departure.allows());
+    tokio::time::advance(Duration::from_millis(1_001)).await;
+    assert!(!departure.allows(), "the intent is a second old, and the guards are five");
+}
+
+#[tokio::test]
+async fn g6_a_guard_that_cannot_be_decoded_is_no_guard_to_go_by() {
+    let read = async |spec: serde_json::Value| {
+        let answer = json!({"items": [{"metadata": {"name": "g"}, "spec": spec}]}).to_string();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let answer = answer.clone();
+            async move { Ok::<_, std::convert::Infallible>(Response::new(Body::from(answer.into_bytes()))) }
+        });
+        ApiServer::new(kube::Client::new(service, "default")).read_guards("fleet").await
+    };
+    assert!(read(json!({"maxInstanceIDs": 5})).await.is_ok());
+    for spec in [
+        json!({"maxInstanceIDs": "five"}),
+        json!({"hold": "now"}),
+        json!({"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}),
+        json!({"protected": {"instances": [{"id": "NO-ID", "reason": "r"}]}}),
+    ] {
+        assert!(read(spec.clone()).await.is_err(), "{spec}");
+    }
+    assert!(read(json!(null)).await.is_err());
 }

@@ -1,6 +1,9 @@
 //! The context that all reconciles share.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -13,16 +16,21 @@ use crate::{
         accounts::{Account, Accounts, rate_gauges::RateGauges},
         api_server::{events::Events, key::Key, reads::LiveObject, requests::ApiServer},
         metrics::{
-            ControllerMetrics, ObjectGauges, ObjectRow,
+            ControllerMetrics, ObjectGauges, ObjectRow, Soak,
             sizes::{self, Sizes},
         },
         queue::QueueMetrics,
     },
     engine::{
         Mono, Settings,
+        object::{
+            decide::GuardsRead,
+            state::{guards::Guards, wave::Wave},
+        },
         settings::{INTENT_LIFE, LOOK_LIFE},
     },
     leadership::{DepartureGuard, Leadership},
+    lock::lock,
     metrics::Registry,
     random::Random,
     scope::Scope,
@@ -64,6 +72,8 @@ pub struct Context {
     pub(in crate::controller) progress: Notify,
     /// Tells the watches to list again, since the API server holds older data than before.
     pub(in crate::controller) relist: watch::Sender<()>,
+    /// By namespace. No call rests on them.
+    last_guards: Mutex<HashMap<String, GuardsRead>>,
     draining: watch::Sender<bool>,
     /// Keys for the work queue, each with the moment at which its pass was asked for.
     added: mpsc::UnboundedSender<(Key, Mono)>,
@@ -100,6 +110,7 @@ impl Context {
             scope: scope.clone(),
             progress: Notify::new(),
             relist: watch::Sender::default(),
+            last_guards: Mutex::default(),
             draining: watch::Sender::default(),
             added,
         };
@@ -136,7 +147,8 @@ impl Context {
         status: &InstanceDeletionStatus,
     ) {
         if !tracked.gone {
-            self.object_gauges.enter(&mut tracked.counted, ObjectRow::of(status, live.created));
+            let soak = live.spec.as_ref().ok().and_then(Soak::of);
+            self.object_gauges.enter(&mut tracked.counted, ObjectRow::of(status, live.created, soak));
         }
     }
 
@@ -167,9 +179,39 @@ impl Context {
         }
     }
 
-    /// Guards the calls of a wave whose intent is written now and whose oldest look was sent at `look_sent`.
-    pub(in crate::controller) fn departure_guard(&self, look_sent: Mono) -> DepartureGuard {
-        let leave_by = Deadline::after(INTENT_LIFE, &self.clock).no_later_than(look_sent + LOOK_LIFE);
+    /// Notes the guards of a namespace as they were read last, for objects that nothing is known of yet.
+    pub(in crate::controller) fn note_guards(&self, namespace: &str, read: &GuardsRead) {
+        lock(&self.last_guards).insert(namespace.to_owned(), read.clone());
+    }
+
+    /// The guards of a namespace as they were read last, if none has changed since as far as the watch has told.
+    pub(in crate::controller) fn last_guards(&self, namespace: &str) -> Option<Arc<Guards>> {
+        lock(&self.last_guards).get(namespace).map(|read| read.guards.clone())
+    }
+
+    /// The same, if they were read at this moment or later.
+    pub(in crate::controller) fn guards_read_since(
+        &self,
+        namespace: &str,
+        since: Mono,
+    ) -> Option<GuardsRead> {
+        lock(&self.last_guards).get(namespace).filter(|read| read.at >= since).cloned()
+    }
+
+    /// Has every object ask anew what the guards say of it. The watch of the guards calls it; a driver without
+    /// [`run`](crate::controller::run) may.
+    pub fn guards_changed(&self) {
+        lock(&self.last_guards).clear();
+        for key in self.objects.guards_changed() {
+            self.enqueue(key);
+        }
+    }
+
+    /// Guards the calls of a wave whose intent is written now. It rests on looks and guards that are as old as the wave says.
+    pub(in crate::controller) fn departure_guard(&self, wave: &Wave) -> DepartureGuard {
+        let leave_by = Deadline::after(INTENT_LIFE, &self.clock)
+            .no_later_than(wave.look_sent + LOOK_LIFE)
+            .no_later_than(wave.guards_read + INTENT_LIFE);
         DepartureGuard::new(leave_by, &self.leadership)
     }
 

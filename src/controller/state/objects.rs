@@ -52,6 +52,8 @@ pub struct Tracked {
     pub over_since: Option<Mono>,
     /// Its row in the gauges of objects. Dropping it takes the object out.
     pub counted: Option<Counted>,
+    /// The last read of the object allows no call. A call that waits for its place in the rate must not leave then.
+    pub stopped: bool,
     /// The object is gone. Outcomes of its calls go to the log and to events.
     pub gone: bool,
 }
@@ -60,6 +62,12 @@ impl Tracked {
     /// Whether a call is in flight, or an outcome is in no acknowledged write.
     pub fn busy(&self) -> bool {
         self.memory.as_ref().is_some_and(|memory| memory.calls_in_flight() || memory.unrecorded())
+    }
+
+    /// Whether a call that an earlier pass decided may still leave, by the last read of the object. `uid` is that of the object
+    /// for which the call was decided.
+    pub fn lets_leave(&self, uid: &str) -> bool {
+        !self.stopped && !self.gone && self.uid == uid
     }
 
     /// Outcomes that are in no acknowledged write.
@@ -101,6 +109,19 @@ impl Objects {
     /// The keys of all objects that anything is known of.
     pub fn keys(&self) -> Vec<Key> {
         lock(&self.by_key).keys().cloned().collect()
+    }
+
+    /// Notes for each object that is worked on that a guard has changed, and returns the keys of those for which it may
+    /// matter.
+    pub fn guards_changed(&self) -> Vec<Key> {
+        let all: Vec<_> = lock(&self.by_key).iter().map(|(k, t)| (k.clone(), t.clone())).collect();
+        let note =
+            |tracked: &Mutex<Tracked>| lock(tracked).memory.as_mut().is_some_and(Memory::guards_changed);
+        let mut keys: Vec<_> =
+            all.into_iter().filter(|(_, tracked)| note(tracked)).map(|(key, _)| key).collect();
+        // In an order that does not differ from run to run.
+        keys.sort();
+        keys
     }
 
     /// The number of objects, and of the entries that are kept of them.
@@ -153,6 +174,19 @@ impl Objects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s13_a_call_leaves_only_for_the_object_that_it_was_decided_for_and_while_that_allows_calls() {
+        let tracked = |stopped, gone| Tracked { uid: "u".to_owned(), stopped, gone, ..Tracked::default() };
+        for (stopped, gone, uid, leaves) in [
+            (false, false, "u", true),
+            (true, false, "u", false),
+            (false, true, "u", false),
+            (false, false, "another", false),
+        ] {
+            assert_eq!(tracked(stopped, gone).lets_leave(uid), leaves, "{stopped} {gone} {uid}");
+        }
+    }
 
     #[test]
     fn only_a_smaller_number_is_older() {

@@ -1,21 +1,23 @@
-//! Outcomes of delete calls whose object is gone: no status can hold them, so they go to the log and to an event.
+//! Outcomes of calls whose object is gone: no status can hold them, so they go to the log and to an event.
 
 use tracing::warn;
 
 use crate::{
-    api::EventReason,
+    api::{CallKind, EventReason},
     controller::api_server::{events::Events, key::Key},
     engine::object::{
-        report::events::Event,
+        report::events::{Event, operation},
         state::memory::{CallState, Memory},
     },
 };
 
-/// The outcome of a delete call that no status holds.
+/// The outcome of a call that no status holds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnrecordedOutcome {
     /// uid of the object.
     pub uid: String,
+    /// What the call asked for.
+    pub kind: CallKind,
     /// Batch number of the call.
     pub batch: u32,
     /// Ids that the call named.
@@ -30,8 +32,9 @@ impl UnrecordedOutcome {
         let ended = memory.calls.iter().filter_map(|(number, call)| match &call.state {
             CallState::Ended { outcome, .. } => Some(Self {
                 uid: uid.to_owned(),
+                kind: call.kind,
                 batch: *number,
-                ids: call.ids.iter().map(|(id, _)| id.to_string()).collect(),
+                ids: call.ids.iter().map(|called| called.id.to_string()).collect(),
                 outcome: outcome.to_string(),
             }),
             CallState::InFlight | CallState::Recorded { .. } => None,
@@ -41,7 +44,7 @@ impl UnrecordedOutcome {
 
     /// Writes the outcome to the log and publishes an event about the object. `why` says why no status holds it.
     pub fn publish(self, events: &Events, key: &Key, why: &str) {
-        let Self { uid, batch, ids, outcome } = self;
+        let Self { uid, kind, batch, ids, outcome } = self;
         warn!(
             namespace = key.namespace,
             name = key.name,
@@ -49,11 +52,12 @@ impl UnrecordedOutcome {
             batch,
             ids = ids.join(","),
             outcome,
-            "{why}; this outcome of a delete call is recorded here only"
+            operation = operation(kind),
+            "{why}; this outcome of a call is recorded here only"
         );
         let note =
             format!("No status holds this, since {why}: batch {batch} ({} instances) {outcome}", ids.len());
-        let action = format!("DeleteInstances-{batch}");
+        let action = format!("{}-{batch}", operation(kind));
         events.publish(key, &uid, Event::new(EventReason::RecordedAfterDeletion, action, note));
     }
 }

@@ -1,5 +1,6 @@
 //! Which objects changed: a watch of metadata, one for each namespace that the process works on, that feeds the work queue.
 
+mod guards;
 mod listing;
 mod relist;
 
@@ -40,6 +41,8 @@ const RENEWAL: Duration = Duration::from_mins(10);
 const TRY: Duration = Duration::from_secs(10);
 /// Wait between two tries of that list.
 const AGAIN: Duration = Duration::from_secs(2);
+
+pub use self::guards::watch_guards;
 
 type WatchedObject = PartialObjectMeta<InstanceDeletion>;
 

@@ -9,12 +9,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::engine::{
-    id::InstanceId,
-    outcome::Effect,
-    settings::{PATIENCE, Settings},
-    state::{Live, Seen},
-    time::Mono,
+use crate::{
+    api::CallKind,
+    engine::{
+        id::InstanceId,
+        outcome::Effect,
+        settings::{PATIENCE, Settings},
+        state::{Live, Seen},
+        time::{Mono, ReadTime},
+    },
 };
 
 /// The end of the last call that may have had an effect on an id.
@@ -35,17 +38,19 @@ pub struct LastCall {
     pub in_flight: Option<Live>,
     /// Since that call was claimed, a read showed that the id is on its way or gone.
     pub overtaken: bool,
-    /// The last call that may have had an effect. A call of another process may end only some time from now.
+    /// The last delete call that may have had an effect. A call of another process may end only some time from now.
     pub ended: Option<Ended>,
+    /// The same of the calls that power it off.
+    pub power_off: Option<Ended>,
     /// When the last read was sent that showed it shutting down or terminated, or a record was read that says so.
     pub on_its_way: Option<Mono>,
     /// When the last read was sent that did not find it.
     pub not_found: Option<Mono>,
     /// Since when a record of another namespace has claimed a call that names it.
     pub claimed_elsewhere: Option<Mono>,
-    /// When the first of an unbroken series of not-found reads was sent. A read that finds it breaks the series, and so does
+    /// When the first of an unbroken series of not-found reads was made. A read that finds it breaks the series, and so does
     /// the end of a call that names it, whatever the call came to.
-    pub missing_since: Option<Mono>,
+    pub missing_since: Option<ReadTime>,
 }
 
 /// How long a series of not-found reads is kept after its last one. Losing it only means that it starts again; but one
@@ -60,6 +65,7 @@ struct Claims {
     /// When the last of them was heard.
     last: Mono,
     ended: Option<Ended>,
+    power_off: Option<Ended>,
     on_its_way: Option<Mono>,
     /// One of them was heard since a call that names the id was claimed.
     overtakes: bool,
@@ -84,18 +90,23 @@ impl CallHistory {
                 in_flight: _,
                 overtaken: _,
                 ended,
+                power_off,
                 on_its_way,
                 not_found,
                 claimed_elsewhere: _,
                 missing_since,
             } = call;
-            let ended = ended.as_mut().map(|ended| &mut ended.at);
-            let reads = [on_its_way.as_mut(), not_found.as_mut(), missing_since.as_mut()];
+            let ends = [ended.as_mut(), power_off.as_mut()];
+            let ended = ends.into_iter().flatten().map(|ended| &mut ended.at);
+            let series = missing_since.as_mut().map(|ReadTime { sent, answered }| [sent, answered]);
+            series.into_iter().flatten().for_each(&mut *visit);
+            let reads = [on_its_way.as_mut(), not_found.as_mut()];
             ended.into_iter().chain(reads.into_iter().flatten()).for_each(&mut *visit);
         }
         for claims in self.claims.values_mut() {
-            let Claims { first, last, ended, on_its_way, overtakes: _ } = claims;
-            let ended = ended.as_mut().map(|ended| &mut ended.at);
+            let Claims { first, last, ended, power_off, on_its_way, overtakes: _ } = claims;
+            let ends = [ended.as_mut(), power_off.as_mut()];
+            let ended = ends.into_iter().flatten().map(|ended| &mut ended.at);
             [first, last].into_iter().chain(ended).chain(on_its_way.as_mut()).for_each(&mut *visit);
         }
     }
@@ -111,6 +122,7 @@ impl CallHistory {
         for ((_, claimed_by), claims) in self.claims.range(of_id).take_while(|((other, _), _)| *other == id) {
             if **claimed_by == *namespace {
                 call.ended = latest(call.ended, claims.ended);
+                call.power_off = latest(call.power_off, claims.power_off);
                 call.on_its_way = call.on_its_way.max(claims.on_its_way);
             } else {
                 call.claimed_elsewhere = call.claimed_elsewhere.max(Some(claims.first));
@@ -144,15 +156,25 @@ impl CallHistory {
         !ids.iter().any(|id| self.own(*id).overtaken || overtakes(*id))
     }
 
-    /// Gives the ids of a call back. `effect` says what the call may have done to an id; `None` for a definite refusal,
+    /// Gives the ids of a call of this kind back. `effect` says what the call may have done to an id; `None` for a definite refusal,
     /// which leaves what was known before.
-    pub fn release(&mut self, ids: &[InstanceId], at: Mono, effect: impl Fn(InstanceId) -> Option<Effect>) {
+    pub fn release(
+        &mut self,
+        kind: CallKind,
+        ids: &[InstanceId],
+        at: Mono,
+        effect: impl Fn(InstanceId) -> Option<Effect>,
+    ) {
         for id in ids {
             let call = self.by_id.entry(*id).or_default();
             let before = call.in_flight.take();
             (call.missing_since, call.overtaken) = (None, false);
             if let Some(effect) = effect(*id) {
-                call.ended = Some(Ended { at, effect, before });
+                let ended = match kind {
+                    CallKind::Delete => &mut call.ended,
+                    CallKind::PowerOff => &mut call.power_off,
+                };
+                *ended = Some(Ended { at, effect, before });
             }
             if *call == LastCall::default() {
                 self.by_id.remove(id);
@@ -163,13 +185,15 @@ impl CallHistory {
         }
     }
 
-    /// Enters a read that was sent at this time.
-    pub fn saw(&mut self, id: InstanceId, seen: &Seen, sent: Mono) {
+    /// Enters a read that was made at this time.
+    pub fn saw(&mut self, id: InstanceId, seen: &Seen, read: impl Into<ReadTime>) {
+        let read = read.into();
+        let sent = read.sent;
         match seen {
             Seen::NotFound => {
                 let call = self.by_id.entry(id).or_default();
                 call.not_found = call.not_found.max(Some(sent));
-                call.missing_since = call.missing_since.or(Some(sent));
+                call.missing_since = call.missing_since.or(Some(read));
                 call.overtaken |= call.in_flight.is_some();
             }
             Seen::ShuttingDown | Seen::Terminated => {
@@ -185,16 +209,16 @@ impl CallHistory {
     /// Breaks a series of not-found reads that began before this read.
     fn found(&mut self, id: InstanceId, sent: Mono) {
         if let Some(call) = self.by_id.get_mut(&id) {
-            call.missing_since = call.missing_since.filter(|since| *since > sent);
+            call.missing_since = call.missing_since.filter(|since| since.sent > sent);
         }
     }
 
-    /// Enters a call that another process made, as the record of an object in this namespace tells of it.
+    /// Enters a call of this kind that another process made, as the record of an object in this namespace tells of it.
     pub fn heard_call(
         &mut self,
         id: InstanceId,
         namespace: &Arc<str>,
-        heard: Ended,
+        (kind, heard): (CallKind, Ended),
         now: Mono,
         settings: &Settings,
     ) {
@@ -203,9 +227,13 @@ impl CallHistory {
         }
         let in_flight = self.own(id).in_flight.is_some();
         let claims = self.claims(id, namespace, now);
-        let ended = latest(claims.ended, Some(heard));
-        claims.overtakes |= in_flight && claims.ended != ended;
-        claims.ended = ended;
+        let known = match kind {
+            CallKind::Delete => &mut claims.ended,
+            CallKind::PowerOff => &mut claims.power_off,
+        };
+        let ended = latest(*known, Some(heard));
+        claims.overtakes |= in_flight && *known != ended;
+        *known = ended;
     }
 
     /// Enters that the record of an object in this namespace says that an id is on its way, where no call is known to have
@@ -218,7 +246,8 @@ impl CallHistory {
     }
 
     fn claims(&mut self, id: InstanceId, namespace: &Arc<str>, now: Mono) -> &mut Claims {
-        let new = Claims { first: now, last: now, ended: None, on_its_way: None, overtakes: false };
+        let (ended, power_off, on_its_way, overtakes) = (None, None, None, false);
+        let new = Claims { first: now, last: now, ended, power_off, on_its_way, overtakes };
         let claims = self.claims.entry((id, namespace.clone())).or_insert(new);
         claims.last = claims.last.max(now);
         claims
@@ -235,8 +264,10 @@ impl CallHistory {
     /// begin again.
     #[must_use]
     pub fn knows_no_call(&self) -> bool {
-        let over =
-            |call: &LastCall| call.in_flight.is_none() && call.ended.is_none() && call.on_its_way.is_none();
+        let over = |call: &LastCall| {
+            let LastCall { in_flight, ended, power_off, on_its_way, .. } = call;
+            in_flight.is_none() && ended.is_none() && power_off.is_none() && on_its_way.is_none()
+        };
         self.claims.is_empty() && self.by_id.values().all(over)
     }
 
@@ -250,7 +281,8 @@ impl CallHistory {
         self.swept = now;
         // A call of another process may end only some time from now.
         self.claims.retain(|_, claims| {
-            let last = claims.ended.map_or(claims.last, |ended| ended.at.max(claims.last));
+            let ends = [claims.ended, claims.power_off].into_iter().flatten().map(|ended| ended.at);
+            let last = ends.fold(claims.last, Mono::max);
             now - last < life
         });
         self.by_id.retain(|_, call| {
@@ -258,6 +290,7 @@ impl CallHistory {
             if !younger(call.ended.map(|ended| ended.at), life) && !younger(call.on_its_way, life) {
                 (call.ended, call.on_its_way) = (None, None);
             }
+            call.power_off = call.power_off.filter(|ended| now - ended.at < life);
             let series = call.missing_since.is_some() && younger(call.not_found, SERIES_LIFE);
             if !series && !younger(call.not_found, life) {
                 (call.not_found, call.missing_since) = (None, None);
@@ -306,7 +339,7 @@ mod tests {
         assert!(!calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
         assert_eq!(calls.get(id(), "fleet").in_flight, Some(Live::Running), "as the first claimed it");
         assert_eq!(calls.get(other, "fleet"), LastCall::default(), "all or none");
-        calls.release(&[id()], then(), |_| None);
+        calls.release(CallKind::Delete, &[id()], then(), |_| None);
         assert!(calls.claim(&[(other, Live::Running), (id(), Live::Stopped)]));
     }
 
@@ -320,7 +353,12 @@ mod tests {
             (|calls, _, _| calls.saw(id(), &Seen::Terminated, then()), false),
             (|calls, _, _| calls.saw(id(), &Seen::NotFound, then()), false),
             (|calls, _, _| calls.heard_on_its_way(id(), &fleet(), then()), false),
-            (|calls, heard, settings| calls.heard_call(id(), &fleet(), heard, then(), settings), false),
+            (
+                |calls, heard, settings| {
+                    calls.heard_call(id(), &fleet(), (CallKind::Delete, heard), then(), settings);
+                },
+                false,
+            ),
             (|calls, _, _| calls.saw(id(), &Seen::Live(Live::Running), then()), true),
             (|calls, _, _| calls.saw(id(), &Seen::Unreadable, then()), true),
             (|calls, _, _| calls.saw(InstanceId::from_u128(2), &Seen::Terminated, then()), true),
@@ -335,18 +373,18 @@ mod tests {
             assert!(calls.claim(&[(id(), Live::Running)]));
             hear(&mut calls, heard(Effect::Unknown), &settings);
             assert_eq!(calls.may_leave(&[id()], &fleet()), leaves, "{n}");
-            calls.release(&[id()], then(), |_| None);
+            calls.release(CallKind::Delete, &[id()], then(), |_| None);
             assert!(calls.may_leave(&[id()], &fleet()), "{n}: it was about that call");
         }
         let mut calls = CallHistory::default();
-        calls.heard_call(id(), &fleet(), heard(Effect::Unknown), then(), &settings);
+        calls.heard_call(id(), &fleet(), (CallKind::Delete, heard(Effect::Unknown)), then(), &settings);
         assert!(calls.claim(&[(id(), Live::Running)]));
-        calls.heard_call(id(), &fleet(), heard(Effect::Unknown), then(), &settings);
+        calls.heard_call(id(), &fleet(), (CallKind::Delete, heard(Effect::Unknown)), then(), &settings);
         assert!(calls.may_leave(&[id()], &fleet()), "the record of another object says it again");
-        calls.heard_call(id(), &fleet(), heard(Effect::Accepted), then(), &settings);
+        calls.heard_call(id(), &fleet(), (CallKind::Delete, heard(Effect::Accepted)), then(), &settings);
         assert!(!calls.may_leave(&[id()], &fleet()));
         assert!(calls.may_leave(&[id()], &Arc::from("elsewhere")), "no namespace stops calls of another");
-        calls.release(&[id()], then(), |_| None);
+        calls.release(CallKind::Delete, &[id()], then(), |_| None);
         assert!(calls.may_leave(&[id()], &fleet()));
     }
 
@@ -361,7 +399,7 @@ mod tests {
         let nothing = digest(&calls);
         assert!(calls.claim(&[(id(), Live::Running)]));
         assert_ne!(digest(&calls), nothing);
-        calls.release(&[id()], then(), |_| None);
+        calls.release(CallKind::Delete, &[id()], then(), |_| None);
         assert_eq!(digest(&calls), nothing, "nothing is known of it");
         calls.saw(id(), &Seen::ShuttingDown, then());
         assert_ne!(digest(&calls), nothing);
@@ -400,10 +438,16 @@ mod tests {
             let mut calls = CallHistory::default();
             if let Some((at, effect)) = own {
                 assert!(calls.claim(&[(id(), Live::Running)]));
-                calls.release(&[id()], at, |_| Some(effect));
+                calls.release(CallKind::Delete, &[id()], at, |_| Some(effect));
             }
             for _ in 0..2 {
-                calls.heard_call(id(), &fleet(), ended(at, effect, None), then(), &Settings::default());
+                calls.heard_call(
+                    id(),
+                    &fleet(),
+                    (CallKind::Delete, ended(at, effect, None)),
+                    then(),
+                    &Settings::default(),
+                );
                 assert_eq!(calls.get(id(), "fleet").ended, Some(expected), "{own:?} {effect:?}");
             }
         }
@@ -415,7 +459,13 @@ mod tests {
         let last = then() + settings.settle * PATIENCE;
         for (now, heard) in [(last, true), (last + MICRO, false)] {
             let mut calls = CallHistory::default();
-            calls.heard_call(id(), &fleet(), ended(then(), Effect::Accepted, None), now, &settings);
+            calls.heard_call(
+                id(),
+                &fleet(),
+                (CallKind::Delete, ended(then(), Effect::Accepted, None)),
+                now,
+                &settings,
+            );
             assert_eq!(calls.get(id(), "fleet").ended.is_some(), heard);
         }
     }
@@ -429,7 +479,13 @@ mod tests {
         let over = then() + life;
         let read = |seen: Seen| move |calls: &mut CallHistory| calls.saw(id(), &seen, then());
         let call = |calls: &mut CallHistory| {
-            calls.heard_call(id(), &fleet(), ended(then(), Effect::Unknown, None), then(), &settings);
+            calls.heard_call(
+                id(),
+                &fleet(),
+                (CallKind::Delete, ended(then(), Effect::Unknown, None)),
+                then(),
+                &settings,
+            );
         };
         let flying = |calls: &mut CallHistory| {
             assert!(calls.claim(&[(id(), Live::Running)]));
@@ -464,7 +520,13 @@ mod tests {
         let mut calls = CallHistory::default();
         let mut now = then();
         for _ in 0..1_000 {
-            calls.heard_call(id(), &fleet(), ended(now, Effect::Accepted, None), now, &settings);
+            calls.heard_call(
+                id(),
+                &fleet(),
+                (CallKind::Delete, ended(now, Effect::Accepted, None)),
+                now,
+                &settings,
+            );
             calls.heard_on_its_way(id(), &fleet(), now);
             calls.sweep(now, &settings);
             let own = calls.get(id(), "fleet");
@@ -476,7 +538,7 @@ mod tests {
         assert_eq!(calls.get(InstanceId::from_u128(2), "other"), LastCall::default());
         // What this process did and saw itself, every namespace believes.
         assert!(calls.claim(&[(id(), Live::Running)]));
-        calls.release(&[id()], now, |_| Some(Effect::Accepted));
+        calls.release(CallKind::Delete, &[id()], now, |_| Some(Effect::Accepted));
         assert_eq!(calls.get(id(), "other").ended.map(|call| call.at), Some(now));
     }
 }

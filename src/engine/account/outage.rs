@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use crate::engine::{
-    outcome::{CallOutcome, Trouble},
-    time::Mono,
+use crate::{
+    api::CallKind,
+    engine::{
+        by_kind::ByKind,
+        outcome::{CallOutcome, Trouble},
+        time::Mono,
+    },
 };
 
 /// Requeue delay of an object that finds the probe of another object under way.
@@ -22,7 +26,7 @@ pub enum Contact {
 }
 
 impl Contact {
-    /// What the end of a delete call says.
+    /// What the end of a call says.
     #[must_use]
     pub fn of(outcome: &CallOutcome) -> Self {
         match outcome {
@@ -41,7 +45,7 @@ impl Contact {
     }
 }
 
-/// Calls of one kind (deletes or reads) of one account: how many are in flight, and whether the cloud answers them.
+/// Calls of one sort (reads, or the others) of one account: how many are in flight, and whether the cloud answers them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Outage {
     silent: bool,
@@ -82,10 +86,11 @@ impl Outage {
     }
 }
 
-/// Accepted delete calls of an account: evidence that its requests are well-formed, for judging ids that the cloud refuses.
+/// Accepted calls of one kind of an account: evidence that such requests are well-formed, for judging ids that the cloud
+/// refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Evidence {
-    /// Delete calls that were accepted since the process started.
+    /// Calls that were accepted since the process started.
     pub accepted: u64,
     /// When the last one was.
     pub last: Option<Mono>,
@@ -99,14 +104,14 @@ impl Evidence {
     }
 }
 
-/// Delete calls of one account, as far as they concern all its objects.
+/// The calls of one account but for its reads, as far as they concern all its objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct DeleteCalls {
+pub struct AccountCalls {
     outage: Outage,
-    evidence: Evidence,
+    evidence: ByKind<Evidence>,
 }
 
-impl DeleteCalls {
+impl AccountCalls {
     /// Notes that calls are on their way.
     pub fn started(&mut self, calls: usize) {
         self.outage.started(calls);
@@ -117,11 +122,12 @@ impl DeleteCalls {
         self.outage.abandoned(calls);
     }
 
-    /// Notes how a call ended.
-    pub fn ended(&mut self, outcome: &CallOutcome, now: Mono) {
+    /// Notes how a call of this kind ended.
+    pub fn ended(&mut self, kind: CallKind, outcome: &CallOutcome, now: Mono) {
         self.outage.ended(Contact::of(outcome));
         if matches!(outcome, CallOutcome::Accepted { .. }) {
-            self.evidence = Evidence { accepted: self.evidence.accepted + 1, last: Some(now) };
+            let evidence = self.evidence.of_mut(kind);
+            *evidence = Evidence { accepted: evidence.accepted + 1, last: Some(now) };
         }
     }
 
@@ -131,16 +137,16 @@ impl DeleteCalls {
         self.outage.allowed()
     }
 
-    /// Calls that were accepted so far.
+    /// Calls that were accepted so far, by their kind.
     #[must_use]
-    pub fn evidence(&self) -> Evidence {
+    pub fn evidence(&self) -> ByKind<Evidence> {
         self.evidence
     }
 
     /// Visits every moment that is kept here.
     #[cfg(any(test, feature = "model"))]
     pub fn moments(&mut self, visit: &mut impl FnMut(&mut Mono)) {
-        self.evidence.last.iter_mut().for_each(visit);
+        self.evidence.each_mut().into_iter().filter_map(|evidence| evidence.last.as_mut()).for_each(visit);
     }
 }
 
@@ -172,30 +178,30 @@ mod tests {
             (accepted(), usize::MAX),
         ];
         for (outcome, expected) in table {
-            let mut calls = DeleteCalls::default();
+            let mut calls = AccountCalls::default();
             calls.started(2);
             assert_eq!(calls.allowed(), usize::MAX, "nothing is known yet");
-            calls.ended(&unknown(), Mono::START);
+            calls.ended(CallKind::Delete, &unknown(), Mono::START);
             assert_eq!(calls.allowed(), 0, "the other call of the wave is the probe");
-            calls.ended(&outcome, Mono::START);
+            calls.ended(CallKind::Delete, &outcome, Mono::START);
             assert_eq!(calls.allowed(), expected, "{outcome:?}");
         }
     }
 
     #[test]
     fn a_call_that_never_left_says_nothing_about_the_cloud() {
-        let mut calls = DeleteCalls::default();
+        let mut calls = AccountCalls::default();
         calls.started(2);
-        calls.ended(&unknown(), Mono::START);
-        calls.ended(&CallOutcome::NotSent(Unsent::TooLate), Mono::START);
+        calls.ended(CallKind::Delete, &unknown(), Mono::START);
+        calls.ended(CallKind::Delete, &CallOutcome::NotSent(Unsent::TooLate), Mono::START);
         assert_eq!(calls.allowed(), 1);
     }
 
     #[test]
     fn calls_that_will_not_be_made_make_room_for_a_probe() {
-        let mut calls = DeleteCalls::default();
+        let mut calls = AccountCalls::default();
         calls.started(1);
-        calls.ended(&unknown(), Mono::START);
+        calls.ended(CallKind::Delete, &unknown(), Mono::START);
         calls.started(1);
         assert_eq!(calls.allowed(), 0);
         calls.abandoned(1);
@@ -204,24 +210,36 @@ mod tests {
 
     #[test]
     fn evidence_counts_accepted_calls() {
-        let mut calls = DeleteCalls::default();
+        let mut calls = AccountCalls::default();
         let at = Mono::at(Duration::from_secs(7));
-        calls.ended(&CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() }, at);
-        assert_eq!(calls.evidence(), Evidence { accepted: 1, last: Some(at) });
-        assert!(calls.evidence().since(at));
-        assert!(!calls.evidence().since(at + Duration::from_micros(1)));
+        calls.ended(
+            CallKind::Delete,
+            &CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() },
+            at,
+        );
+        let ByKind { delete, power_off } = calls.evidence();
+        assert_eq!(delete, Evidence { accepted: 1, last: Some(at) });
+        assert_eq!(
+            power_off,
+            Evidence::default(),
+            "a call of one kind says nothing about the form of another"
+        );
+        assert!(delete.since(at));
+        assert!(!delete.since(at + Duration::from_micros(1)));
         assert!(!Evidence::default().since(Mono::START));
     }
 
     #[test]
-    fn the_last_acceptance_is_the_one_moment_that_is_kept() {
-        let evidence = Evidence { accepted: 1, last: Some(Mono::START) };
-        let mut calls = DeleteCalls { evidence, ..DeleteCalls::default() };
+    fn the_last_acceptance_of_each_kind_is_the_one_moment_that_is_kept() {
+        let last = Evidence { accepted: 1, last: Some(Mono::START) };
+        let evidence = ByKind { delete: last, power_off: last };
+        let mut calls = AccountCalls { evidence, ..AccountCalls::default() };
         let mut visited = 0;
         calls.moments(&mut |moment| {
             visited += 1;
             *moment = *moment + Duration::from_secs(1);
         });
-        assert_eq!((visited, calls.evidence().last), (1, Some(Mono::START + Duration::from_secs(1))));
+        let later = Some(Mono::START + Duration::from_secs(1));
+        assert_eq!((visited, calls.evidence().each().map(|evidence| evidence.last)), (2, [later, later]));
     }
 }

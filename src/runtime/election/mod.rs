@@ -13,6 +13,7 @@ mod name;
 
 use std::time::Duration;
 
+pub use name::lease_name;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -70,7 +71,7 @@ impl Election {
         clock: Clock,
         random: Random,
     ) -> Option<(Self, Leadership)> {
-        let (name, identity) = (name::lease_name(scope), name::identity(&random)?);
+        let (name, identity) = (lease_name(scope), name::identity(&random)?);
         let leases = Leases::new(client, &namespace, name.clone(), identity.clone(), TIMES.lease);
         let candidate = Candidate::new(identity.clone(), TIMES);
         let (setter, leadership) = LeadershipSetter::new();

@@ -25,8 +25,8 @@ var (
 	leaves  = Expected{"Terminating", "Progressing", "InProgress"}
 
 	byPhase = map[string]Expected{
-		"Pending": waits, "Planning": waits, "Deleting": waits, "Throttled": waits,
-		"Planned": rests, "Suspended": rests,
+		"Pending": waits, "Planning": waits, "Deleting": waits, "Soaking": waits, "Throttled": waits,
+		"Planned": rests, "Suspended": rests, "LimitReached": rests,
 		"Succeeded": isGone,
 		"Failed":    isAFail, "DeadlineExceeded": isAFail, "Expired": isAFail, "InvalidSpec": isAFail,
 	}

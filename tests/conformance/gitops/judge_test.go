@@ -81,8 +81,9 @@ func atRest(t *testing.T, phase, reason string) row {
 		statusOf(t, phase, 2, "Ready=False:"+reason, "Finished=False:NotFinished"), "", resting}
 }
 
-func badEnd(t *testing.T, reason string) row {
-	return row{reason, statusOf(t, reason, 2, "Ready=False", "Stalled=True", "Finished=True"), "", failed}
+func badEnd(t *testing.T, phase, reason string) row {
+	return row{phase + " " + reason,
+		statusOf(t, phase, 2, "Ready=False:"+reason, "Stalled=True:"+reason, "Finished=True:"+reason), "", failed}
 }
 
 func goodEnd(t *testing.T, reason, finished string) row {
@@ -92,17 +93,21 @@ func goodEnd(t *testing.T, reason, finished string) row {
 
 // troubles are the reasons of Ready while something stands in the way.
 var troubles = []string{"SecretNotFound", "SecretForbidden", "SecretInvalid", "CredentialsRejected", "Forbidden", "Throttled",
-	"ApiServerUnavailable", "CloudUnreachable", "EndpointMisconfigured", "RegionNotAllowed", "TooManyAccounts", "RequestRefused"}
+	"ApiServerUnavailable", "CloudUnreachable", "EndpointMisconfigured", "RegionNotAllowed", "TooManyAccounts", "RequestRefused",
+	"FactsUnknown", "GuardUnreadable", "GuardRefused"}
 
 func phases(t *testing.T) []row {
 	rows := []row{
 		open(t, "Pending", "Planning"), open(t, "Pending", "Deleting"), open(t, "Planning", "Planning"),
 		open(t, "Deleting", "Deleting"), open(t, "Deleting", "StateUnknown"), open(t, "Deleting", "StatusTooLarge"),
 		open(t, "Deleting", "Undecodable"),
-		open(t, "Throttled", "Throttled"),
-		atRest(t, "Planned", "Planned"), atRest(t, "Suspended", "Suspended"),
+		open(t, "Soaking", "Soaking"), open(t, "Throttled", "Throttled"),
+		atRest(t, "Planned", "Planned"), atRest(t, "Suspended", "Suspended"), atRest(t, "Suspended", "Held"),
+		atRest(t, "LimitReached", "LimitReached"),
 		goodEnd(t, "AllTerminated", "Succeeded"), goodEnd(t, "NothingFound", "NothingFound"),
-		badEnd(t, "Failed"), badEnd(t, "DeadlineExceeded"), badEnd(t, "Expired"), badEnd(t, "InvalidSpec"),
+		badEnd(t, "Failed", "Failed"), badEnd(t, "Failed", "NotAsExpected"), badEnd(t, "Failed", "TooManyFailures"),
+		badEnd(t, "DeadlineExceeded", "DeadlineExceeded"), badEnd(t, "Expired", "Expired"),
+		badEnd(t, "InvalidSpec", "InvalidSpec"),
 	}
 	for _, reason := range troubles {
 		rows = append(rows, open(t, "Planning", reason), open(t, "Deleting", reason), atRest(t, "Suspended", reason))
@@ -138,7 +143,7 @@ func beside(t *testing.T) []row {
 		{"empty status", `{}`, "", [3]string{"Current", "Progressing", "InProgress"}},
 		{"no conditions", `{"observedGeneration": 2}`, "", [3]string{"Current", "Progressing", "InProgress"}},
 		{"succeeded, generation not observed", unobserved(succeeded), "", [3]string{"Current", "Progressing", "InProgress"}},
-		{"failed, generation not observed", unobserved(badEnd(t, "Failed").status), "",
+		{"failed, generation not observed", unobserved(badEnd(t, "Failed", "Failed").status), "",
 			[3]string{"Failed", "Progressing", "InProgress"}},
 		{"empty conditions", `{"observedGeneration": 2, "conditions": []}`, "",
 			[3]string{"Current", "Progressing", "InProgress"}},

@@ -133,7 +133,7 @@ func dashboardExpressions(file string) ([]expression, error) {
 	return all, nil
 }
 
-var metricRow = regexp.MustCompile("(?m)^\\| `(instance_deletion_[a-z_]+)")
+var metricRow = regexp.MustCompile("(?m)^\\| `((?:instance_deletion|process)_[a-z_]+)")
 
 // documentedMetrics are those with a row in the document's tables, sorted, by the names of their families.
 func documentedMetrics(file string) ([]string, error) {

@@ -15,6 +15,8 @@ import (
 const (
 	root    = "../../.."
 	runbook = "docs/how-to/respond-to-alerts.md"
+	// home is the one of the chart's Chart.yaml, whose tests compare the two.
+	home = "https://clouddc.dev/instance-deletion-controller"
 )
 
 var (

@@ -105,11 +105,11 @@ func TestEachAlertLeadsToWhatToDo(t *testing.T) {
 		if severity := alert.labels["severity"]; severity != "critical" && severity != "warning" && severity != "info" {
 			t.Errorf("%s has the severity %q", alert.name, severity)
 		}
-		if !slices.Contains(headings, "### "+alert.name) {
+		if !slices.Contains(headings, "## "+alert.name) {
 			t.Errorf("%s has no heading of %s", alert.name, runbookFile)
 		}
-		if want := runbook + "#" + strings.ToLower(alert.name); alert.annotations["runbook"] != want {
-			t.Errorf("%s leads to %q", alert.name, alert.annotations["runbook"])
+		if want := home + "/" + runbook + "#" + strings.ToLower(alert.name); alert.annotations["runbook_url"] != want {
+			t.Errorf("%s leads to %q", alert.name, alert.annotations["runbook_url"])
 		}
 	}
 }

@@ -78,14 +78,25 @@ pub fn secrets(asked: &Asked) -> bool {
     asked.method == "GET" && asked.path.contains("/secrets/")
 }
 
-/// Watches.
+/// Watches of the objects.
 pub fn watches(asked: &Asked) -> bool {
+    asked.path.ends_with("/instancedeletions") && is_watch(asked)
+}
+
+fn is_watch(asked: &Asked) -> bool {
     asked.query.split('&').any(|pair| pair == "watch=true" || pair == "watch=1")
+}
+
+/// Reads of all guards, as they are made before a wave: not the watch, and not the list that begins it.
+pub fn guard_reads(asked: &Asked) -> bool {
+    let of_watch =
+        is_watch(asked) || asked.query.contains("limit=") || asked.query.contains("resourceVersion");
+    asked.path.ends_with("/deletionguards") && !of_watch
 }
 
 /// Lists.
 pub fn lists(asked: &Asked) -> bool {
-    asked.method == "GET" && asked.path.ends_with("/instancedeletions") && !watches(asked)
+    asked.method == "GET" && asked.path.ends_with("/instancedeletions") && !is_watch(asked)
 }
 
 /// Writes of Events.

@@ -15,7 +15,9 @@ use std::{
     },
 };
 
-pub use asked::{Asked, events, gets, intents, lists, outcomes, secrets, status_writes, watches};
+pub use asked::{
+    Asked, events, gets, guard_reads, intents, lists, outcomes, secrets, status_writes, watches,
+};
 use axum::body::{Body, to_bytes};
 use harness::{Controller, Stage};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};

@@ -1,28 +1,24 @@
-//! The Helm chart: the same objects as the base, values that are checked, upgrades and removal.
+//! The objects that the Helm chart makes: the same as those of the base.
 
 use std::{fs, path::Path, process::Command};
 
 use control_plane::ControlPlane;
-use harness::{project, until};
+use harness::project;
 use serde_json::{Value, json};
 
 use super::{
-    SYSTEM, cluster, deletes, deployment,
-    kustomize::GRANTS,
-    objects::{assert_same, assert_selectors, chart, kustomized, of_kind, rendered},
-    read, run, runs_under_pod_security, stage, start, until_may,
+    SYSTEM,
+    objects::{
+        GUARDS, Objects, assert_same, assert_selectors, chart, is_hook, kustomized, labels, of_kind, parsed,
+        rendered, selectors,
+    },
 };
 use crate::support::binary;
 
-const NAME: &str = "instance-deletion-controller";
-const INSTALL: &str = "helm install instance-deletion-controller deploy/helm/instance-deletion-controller --namespace clouddc-system --create-namespace";
-const UPGRADE: &str = "helm upgrade instance-deletion-controller deploy/helm/instance-deletion-controller --namespace clouddc-system";
-const SECOND: &str = "helm install second deploy/helm/instance-deletion-controller --namespace clouddc-system \
-     --set crd.install=false,policy.install=false,userRoles.install=false --set flags.selector=clouddc.dev/shard=b";
-const RESTRICT: &str = "kubectl label namespace clouddc-system pod-security.kubernetes.io/enforce=restricted \
-     pod-security.kubernetes.io/warn=restricted";
+/// Name of the chart, and of the release of most tests.
+pub(super) const NAME: &str = "instance-deletion-controller";
 
-fn shared() -> &'static ControlPlane {
+pub(super) fn shared() -> &'static ControlPlane {
     ControlPlane::shared().unwrap()
 }
 
@@ -31,10 +27,12 @@ fn shared() -> &'static ControlPlane {
 fn the_chart_holds_the_objects_of_the_base() {
     let (base, chart) = (kustomized(shared(), "base"), rendered(shared(), &[]).unwrap());
     assert_same(&base, &chart, &["Namespace"]);
-    let narrowed = rendered(shared(), &["--set-json", r#"flags.namespace=["fleet"]"#]).unwrap();
+    let narrow = ["--set-json", r#"flags.namespace=["fleet"]"#, "--set-json", r#"rbac.secrets={"fleet":[]}"#];
+    let narrowed = rendered(shared(), &narrow).unwrap();
     assert_same(&kustomized(shared(), "overlays/single-namespace"), &narrowed, &["Namespace"]);
-    // Only for clusters with the Prometheus operator.
-    let monitored = rendered(shared(), &["--set", "monitoring.enabled=true"]).unwrap();
+    // Only for clusters with the Prometheus operator, and with Grafana's sidecar.
+    let monitoring = "monitoring.enabled=true,monitoring.dashboard.enabled=true";
+    let monitored = rendered(shared(), &["--set", monitoring]).unwrap();
     let mut both = kustomized(shared(), "monitoring");
     both.extend(base);
     assert_same(&both, &monitored, &["Namespace"]);
@@ -42,8 +40,63 @@ fn the_chart_holds_the_objects_of_the_base() {
     let scraped = rendered(shared(), &labels).unwrap();
     assert_eq!(of_kind(&scraped, "PodMonitor")[0]["metadata"]["labels"]["release"], "stack");
     assert!(of_kind(&scraped, "PrometheusRule").is_empty());
-    let without = rendered(shared(), &["--set", "rbac.secrets=false"]).unwrap();
-    assert_same(&kustomized(shared(), "overlays/secrets-by-namespace"), &without, &["Namespace"]);
+    let anywhere = rendered(shared(), &["--set", "rbac.secrets=true"]).unwrap();
+    assert_same(&kustomized(shared(), "overlays/cluster-wide"), &anywhere, &["Namespace"]);
+}
+
+/// Where the controller may read Secrets: namespace, kind and name of each bound role with its rule.
+fn secrets(objects: &Objects) -> Vec<(String, String, Value)> {
+    let mut found = Vec::new();
+    for ((kind, namespace, name), role) in objects {
+        let binding = (format!("{kind}Binding"), namespace.clone(), name.clone());
+        let Some(binding) = objects.get(&binding).filter(|_| name.ends_with("-secrets")) else { continue };
+        assert_eq!(binding["roleRef"]["kind"], *kind);
+        found.push((kind.clone(), namespace.clone(), role["rules"][0]["resourceNames"].clone()));
+    }
+    found
+}
+
+#[test]
+fn secrets_are_granted_by_namespace_and_name_and_everywhere_only_if_asked_for() {
+    let given = |values: &[&str]| secrets(&rendered(shared(), values).unwrap());
+    assert_eq!(given(&[]), []);
+    assert_eq!(given(&["--set", "rbac.secrets=false"]), []);
+    let role = |namespace: &str, names: Value| ("Role".to_owned(), namespace.to_owned(), names);
+    let values = r#"rbac.secrets={"fleet":["clouddc","other"],"labs":[]}"#;
+    let (fleet, labs) = (role("fleet", json!(["clouddc", "other"])), role("labs", Value::Null));
+    assert_eq!(given(&["--set-json", values]), [fleet, labs]);
+    let everywhere = ("ClusterRole".to_owned(), String::new(), Value::Null);
+    assert_eq!(given(&["--set", "rbac.secrets=true"]), [everywhere]);
+    let within = ["--set", "rbac.secrets=true", "--set", "flags.namespace={fleet,labs}"];
+    assert_eq!(given(&within), [role("fleet", Value::Null), role("labs", Value::Null)]);
+    assert_eq!(given(&["--set", "flags.namespace={fleet}"]), []);
+}
+
+/// Helm creates no object of a kind that the cluster does not serve yet. Until the next call creates the guards, the policy refuses
+/// everything, and not only what they would.
+#[test]
+fn without_the_definition_the_chart_leaves_the_guards_for_the_next_call_and_admits_nothing() {
+    let chart = chart();
+    let made = |values: &[&str]| {
+        let all = ["template", NAME, &chart, "--namespace", SYSTEM];
+        let objects = parsed(&shared().helm(&[&all, values].concat()).unwrap().ok().unwrap());
+        let bindings = of_kind(&objects, "ValidatingAdmissionPolicyBinding").into_iter();
+        let binding = bindings.map(|b| &b["spec"]).find(|b| b["policyName"] == "instance-deletion-guard");
+        let without = binding.map(|b| b["paramRef"]["parameterNotFoundAction"].as_str().unwrap().to_owned());
+        (of_kind(&objects, "DeletionGuard").len(), without)
+    };
+    let (deny, allow) = (Some("Deny".to_owned()), Some("Allow".to_owned()));
+    let null = ["--set-json", r#"guards={"default":null}"#];
+    let two = ["--set-json", r#"guards={"other":{"requireExpect":true}}"#];
+    assert_eq!(made(&[]), (0, deny.clone()));
+    assert_eq!(made(&two), (0, deny));
+    // Nothing is left for the next call.
+    assert_eq!(made(&null), (0, allow.clone()));
+    assert_eq!(made(&GUARDS), (1, allow.clone()));
+    assert_eq!(made(&[GUARDS, two].concat()), (2, allow.clone()));
+    assert_eq!(made(&[GUARDS, null].concat()), (0, allow.clone()));
+    assert_eq!(made(&["--set", "crd.install=false"]), (1, allow), "the definitions are there already");
+    assert_eq!(made(&[&GUARDS[..], &["--set", "policy.install=false"]].concat()), (0, None));
 }
 
 /// Files of the chart that `make generate` copies.
@@ -53,10 +106,13 @@ fn the_copies_in_the_chart_are_those_of_the_base() {
     let mut copies = 0;
     for (copy, source) in [
         ("crd.yaml", "crds/clouddc.dev_instancedeletions.yaml"),
+        ("guard-crd.yaml", "crds/clouddc.dev_deletionguards.yaml"),
         ("guard.yaml", "deploy/policy/guard.yaml"),
         ("advice.yaml", "deploy/policy/advice.yaml"),
         ("users.yaml", "deploy/base/users.yaml"),
         ("alerts.yaml", "deploy/monitoring/alerts.yaml"),
+        ("dashboard.json", "deploy/monitoring/dashboard.json"),
+        ("values.yaml", "deploy/helm/instance-deletion-controller/values.yaml"),
     ] {
         let text = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(text(&files.join(copy)), text(&project().join(source)), "run make generate: {copy}");
@@ -71,8 +127,8 @@ fn a_second_release_beside_the_first_shares_no_object_with_it() {
     let second = ["--set", "crd.install=false,policy.install=false,userRoles.install=false"];
     let release = |name: &str, more: &[&str]| {
         let all = ["template", name, &chart, "--namespace", SYSTEM];
-        let text = shared().helm(&[&all, more].concat()).unwrap().ok().unwrap();
-        super::objects::parsed(&text)
+        let text = shared().helm(&[&all, &GUARDS[..], more].concat()).unwrap().ok().unwrap();
+        parsed(&text)
     };
     let (first, second) = (release(NAME, &[]), release("other", &second));
     assert!(second.len() >= 8, "{:?}", second.keys());
@@ -80,273 +136,178 @@ fn a_second_release_beside_the_first_shares_no_object_with_it() {
     assert_selectors(&first.into_iter().chain(second).collect());
 }
 
-/// The flags that `run --help` lists.
-fn flags() -> Vec<String> {
-    let help = Command::new(binary()).args(["run", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let lines = help.lines().filter(|line| line.trim_start().starts_with(['-']));
-    let mut flags: Vec<String> = lines
-        .filter_map(|line| line.split_once("--")?.1.split([' ', '=']).next().map(str::to_owned))
-        .filter(|flag| flag != "help")
-        .collect();
-    flags.sort();
-    assert!(flags.len() > 15, "{flags:?}");
-    flags
-}
-
-fn camel(flag: &str) -> String {
-    let mut words = flag.split('-');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |name, word| name + &word[..1].to_uppercase() + &word[1..])
-}
-
-fn schema() -> Value {
-    let text = fs::read_to_string(Path::new(&chart()).join("values.schema.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-/// The schema of the values has an example of each flag, and the program accepts the flags that the chart makes of them.
-#[test]
-fn every_flag_is_a_value_and_becomes_an_argument_that_the_program_takes() {
-    let properties = schema()["properties"]["flags"]["properties"].clone();
-    let folder = tempfile::tempdir().unwrap();
-    let roots = folder.path().join("roots.pem");
-    fs::write(&roots, crate::tls::authority("roots").pem).unwrap();
-    let mut values = serde_json::Map::new();
-    for flag in flags() {
-        let example = &properties[camel(&flag)]["examples"][0];
-        assert!(!example.is_null(), "values.schema.json has no example of {flag}");
-        let value = if flag == "ca-file" { json!(roots.display().to_string()) } else { example.clone() };
-        values.insert(camel(&flag), value);
-    }
-    assert_eq!(properties.as_object().unwrap().len(), values.len(), "a value that is no flag");
-    let objects = rendered(shared(), &["--set-json", &format!("flags={}", Value::Object(values))]).unwrap();
-    let container = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
-    let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
-    for flag in flags() {
-        let given = |arg: &&String| arg.split('=').next() == Some(&format!("--{flag}"));
-        assert!(args.iter().any(|arg| given(&arg)), "--{flag}: {args:?}");
-    }
-    assert_eq!(args.iter().filter(|arg| arg.starts_with("--namespace=")).count(), 2);
-    assert_eq!(container["ports"][0]["containerPort"], 9090, "of flags.listen");
-    assert_eq!(container["ports"][1]["containerPort"], 9091, "of flags.healthListen");
-    let policy = &of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"];
-    assert_eq!(policy[0]["ports"], json!([{"protocol": "TCP", "port": 9090}]), "metrics alone: {policy}");
-    // The program looks for a cluster and finds none. With an unknown flag it would have ended before that.
-    let mut program = Command::new(binary());
-    program.args(&args).env_clear().env("KUBECONFIG", "/nowhere/kubeconfig");
-    let output = program.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("/nowhere/kubeconfig"), "{args:?}: {said}");
-}
-
-#[test]
-fn values_of_a_wrong_type_or_name_are_refused_with_their_place() {
-    let table = [
-        ("replicas=\"two\"", "/replicas"),
-        ("replicas=-1", "/replicas"),
-        ("flags.pollMin=5", "/flags/pollMin"),
-        ("flags.pollMin=\"5\"", "/flags/pollMin"),
-        ("flags.settle=\"0s\"", "/flags/settle"),
-        ("flags.deleteRate=0", "/flags/deleteRate"),
-        ("flags.deleteRate=\"fast\"", "/flags/deleteRate"),
-        ("flags.parallelCalls=65", "/flags/parallelCalls"),
-        ("flags.namespace=\"fleet\"", "/flags/namespace"),
-        ("flags.namespace=[\"\"]", "/flags/namespace"),
-        ("flags.endpoint=[\"r=https://x\"]", "/flags/endpoint"),
-        ("flags.endpoint={\"r\":\"x\"}", "/flags/endpoint"),
-        ("flags.logFormat=\"xml\"", "/flags/logFormat"),
-        ("flags.pollmin=\"5s\"", "'pollmin'"),
-        ("flags.allowInsecureEndpoint=\"yes\"", "/flags/allowInsecureEndpoint"),
-        ("image.digest=\"sha256:12\"", "/image/digest"),
-        ("image.repository=\"\"", "/image/repository"),
-        ("policy.maxInstanceIDs=\"500\"", "/policy/maxInstanceIDs"),
-        ("policy.maxInstanceIDs=5001", "/policy/maxInstanceIDs"),
-        ("policy.protected={\"Namespace.x\":\"y\"}", "Namespace.x"),
-        ("networkPolicy.egressPorts=[]", "/networkPolicy/egressPorts"),
-        ("terminationGracePeriodSeconds=10", "/terminationGracePeriodSeconds"),
-        ("monitoring.runbookURL=\"docs/alerts\"", "/monitoring/runbookURL"),
-        ("nonsense=1", "'nonsense'"),
-    ];
-    for (value, place) in table {
-        let said = rendered(shared(), &["--set-json", value]).expect_err(value);
-        assert!(said.contains("schema") && said.contains(place), "{value}: {said}");
-    }
-}
-
 #[test]
 fn alerts_lead_to_the_address_of_the_runbooks_and_metrics_are_for_whom_the_values_say() {
+    let chart: Value =
+        serde_saphyr::from_str(&fs::read_to_string(Path::new(&chart()).join("Chart.yaml")).unwrap()).unwrap();
+    let home = chart["home"].as_str().unwrap();
     let address = "https://docs.example/respond-to-alerts";
-    let values = format!("monitoring.enabled=true,monitoring.runbookURL={address}");
-    let objects =
-        rendered(shared(), &["--set", &values, "--set-json", "networkPolicy.metricsFrom=[]"]).unwrap();
-    let rules = of_kind(&objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"].clone();
-    for rule in rules.as_array().unwrap() {
-        let name = rule["alert"].as_str().unwrap();
-        let annotations = &rule["annotations"];
-        assert_eq!(annotations["runbook_url"], format!("{address}#{}", name.to_lowercase()));
-        assert!(annotations["runbook"].is_null(), "{name}");
+    for (given, expected) in
+        [("", format!("{home}/docs/how-to/respond-to-alerts.md")), (address, address.into())]
+    {
+        let values = format!("monitoring.enabled=true,monitoring.runbookURL={given}");
+        let objects =
+            rendered(shared(), &["--set", &values, "--set-json", "networkPolicy.metricsFrom=[]"]).unwrap();
+        let rules = of_kind(&objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"].clone();
+        for rule in rules.as_array().unwrap() {
+            let name = rule["alert"].as_str().unwrap();
+            assert_eq!(rule["annotations"]["runbook_url"], format!("{expected}#{}", name.to_lowercase()));
+        }
+        assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"], json!([]), "nobody");
     }
-    assert_eq!(of_kind(&objects, "NetworkPolicy")[0]["spec"]["ingress"], json!([]), "nobody");
+}
+
+pub(super) fn template(chart: &str, arguments: &[&str]) -> Objects {
+    let all = ["template", NAME, chart, "--namespace", SYSTEM];
+    let output = shared().helm(&[&all, &GUARDS[..], arguments].concat()).unwrap().run().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", output.stderr);
+    parsed(&output.stdout)
+}
+
+#[test]
+fn a_user_id_may_be_taken_away_and_all_else_of_the_security_contexts_stays() {
+    let without = ["--set", "podSecurityContext.runAsUser=null,podSecurityContext.runAsGroup=null"];
+    let objects = rendered(shared(), &without).unwrap();
+    let mut expected = rendered(shared(), &[]).unwrap();
+    let key = ("Deployment".to_owned(), SYSTEM.to_owned(), NAME.to_owned());
+    let context = &mut expected.get_mut(&key).unwrap()["spec"]["template"]["spec"]["securityContext"];
+    for id in ["runAsUser", "runAsGroup"] {
+        context.as_object_mut().unwrap().remove(id).unwrap();
+    }
+    assert_same(&expected, &objects, &[]);
+    let named = rendered(shared(), &["--set", "securityContext.runAsUser=1000700000"]).unwrap();
+    let container = &of_kind(&named, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["securityContext"]["runAsUser"], 1_000_700_000);
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+}
+
+#[test]
+fn pods_run_on_the_architectures_of_the_image_beside_the_affinity_of_the_values() {
+    let affinity = |values: &str| {
+        let objects = rendered(shared(), &["--set-json", values]).unwrap();
+        of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["affinity"].clone()
+    };
+    let term =
+        "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0/matchExpressions";
+    let arch = |affinity: &Value| affinity.pointer(&format!("{term}/1/values")).cloned();
+    assert_eq!(arch(&affinity("replicas=2")), Some(json!(["amd64", "arm64"])));
+    let one = affinity(r#"image.architectures=["amd64"]"#);
+    assert_eq!(arch(&one), Some(json!(["amd64"])));
+    assert_eq!(one.pointer(&format!("{term}/0/values")), Some(&json!(["linux"])));
+    let any = affinity("image.architectures=[]");
+    assert!(any["nodeAffinity"].is_null() && !any["podAntiAffinity"].is_null());
+    let beside = affinity(r#"affinity={"podAntiAffinity":{}}"#);
+    assert!(arch(&beside).is_some() && beside["podAntiAffinity"] == json!({}));
+}
+
+#[test]
+fn labels_and_objects_of_ones_own_are_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    let values = json!({
+        "nameOverride": "idc",
+        "commonLabels": {"team": "fleet", "app.kubernetes.io/name": "another"},
+        "extraObjects": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-map"}},
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Namespace }}-text'}\n",
+        ],
+    });
+    fs::write(&file, values.to_string()).unwrap();
+    let objects = rendered(shared(), &["--values", &file.display().to_string()]).unwrap();
+    assert_selectors(&objects);
+    let extra = [format!("{NAME}-map"), format!("{SYSTEM}-text")];
+    let mut found = 0;
+    for ((kind, _, name), object) in &objects {
+        if extra.contains(name) {
+            found += 1;
+            continue;
+        }
+        let labels = labels(&object["metadata"]["labels"]);
+        let label = |key: &str| labels.get(key).map(String::as_str);
+        assert_eq!(label("team"), Some("fleet"), "{kind} {name}");
+        assert_eq!(label("app.kubernetes.io/name"), Some("idc"), "{kind} {name}");
+        assert_eq!(label("app.kubernetes.io/instance"), Some(NAME), "{kind} {name}");
+    }
+    assert_eq!(found, 2, "{:?}", objects.keys());
+    let template = &of_kind(&objects, "Deployment")[0]["spec"]["template"];
+    assert_eq!(template["metadata"]["labels"]["team"], "fleet");
+}
+
+#[test]
+fn a_parent_chart_brings_it_along_or_leaves_it_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("charts")).unwrap();
+    assert!(Command::new("cp").arg("-r").arg(chart()).arg(at.join("charts")).status().unwrap().success());
+    let condition = format!("{NAME}.enabled");
+    let dependency = json!({"name": NAME, "version": "0.1.0", "condition": condition});
+    let parent =
+        json!({"apiVersion": "v2", "name": "fleet", "version": "1.0.0", "dependencies": [dependency]});
+    fs::write(at.join("Chart.yaml"), parent.to_string()).unwrap();
+    let values =
+        json!({"global": {"site": "x"}, NAME: {"enabled": true, "replicas": 3, "crd": null, "rbac": null}});
+    fs::write(at.join("values.yaml"), values.to_string()).unwrap();
+    let parent = at.display().to_string();
+    let brought = template(&parent, &[]);
+    let mut expected = rendered(shared(), &["--set", "replicas=3"]).unwrap();
+    assert_same(&expected, &brought, &[]);
+    let disabled = template(&parent, &["--set", &format!("{condition}=false")]);
+    assert!(disabled.is_empty(), "{:?}", disabled.keys());
+    // From the command line, keys of maps may be taken away there too.
+    let without = template(&parent, &["--set", &format!("{NAME}.podSecurityContext.runAsUser=null")]);
+    let key = ("Deployment".to_owned(), SYSTEM.to_owned(), NAME.to_owned());
+    let context = &mut expected.get_mut(&key).unwrap()["spec"]["template"]["spec"]["securityContext"];
+    context.as_object_mut().unwrap().remove("runAsUser").unwrap();
+    assert_same(&expected, &without, &[]);
+}
+
+/// The Pod of `helm test`.
+pub(super) fn test_pod(values: &[&str]) -> Value {
+    let chart = chart();
+    let all = ["template", NAME, &chart, "--namespace", SYSTEM];
+    let text = shared().helm(&[&all, values].concat()).unwrap().ok().unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let mut hooks = documents.into_iter().filter(is_hook);
+    let pod = hooks.next().unwrap();
+    assert!(hooks.next().is_none());
+    pod
+}
+
+#[test]
+fn helm_test_runs_the_image_of_the_controller_as_the_controller_runs() {
+    const FLAGS: [&str; 6] = [
+        "--set",
+        "flags.namespace={fleet},flags.pollMin=1m30s",
+        "--set-json",
+        r#"env=[{"name":"NO_PROXY","value":"clouddc.example"}]"#,
+        "--set-json",
+        r#"volumes=[{"name":"ca","emptyDir":{}}]"#,
+    ];
+    let pod = test_pod(&FLAGS);
+    assert_eq!(pod["metadata"]["annotations"]["helm.sh/hook"], "test");
+    let objects = rendered(shared(), &FLAGS).unwrap();
+    let own = labels(&pod["metadata"]["labels"]);
+    for selector in selectors(&objects) {
+        assert!(!selector.iter().all(|(key, value)| own.get(key) == Some(value)), "{selector:?} takes it");
+    }
+    let spec = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
+    let (tested, controller) = (&pod["spec"]["containers"][0], &spec["containers"][0]);
+    for field in ["image", "securityContext", "resources", "env", "volumeMounts"] {
+        assert_eq!(tested[field], controller[field], "{field}");
+    }
+    for field in ["securityContext", "affinity", "enableServiceLinks", "serviceAccountName", "volumes"] {
+        assert_eq!(pod["spec"][field], spec[field], "{field}");
+    }
+    let args = |container: &Value| serde_json::from_value::<Vec<String>>(container["args"].clone()).unwrap();
+    let (tested, controller) = (args(tested), args(controller));
+    assert_eq!((tested[0].as_str(), &tested[1..]), ("check", &controller[1..]));
+    assert_eq!(tested.len(), 3, "{tested:?}");
+    let output = Command::new(binary()).args(&tested).arg("--offline").env_clear().output().unwrap();
+    assert!(output.status.success(), "{tested:?}: {}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]
 fn the_chart_is_well_formed_for_helm_itself() {
     let output = shared().helm(&["lint", "--strict", &chart()]).unwrap().run().unwrap();
     assert!(output.status.success() && output.stdout.contains("0 chart(s) failed"), "{}", output.stdout);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn helm_installs_upgrades_and_leaves_every_object_at_the_end() {
-    let (control_plane, _ends) = cluster();
-    let said = run(control_plane, INSTALL);
-    assert!(said.contains("works on all namespaces") && said.contains("dryRun: true"), "{said}");
-    run(control_plane, RESTRICT);
-    let first = deployment(control_plane, NAME);
-    runs_under_pod_security(control_plane, &first);
-    let namespace = control_plane.create_namespace("charted").unwrap();
-    let stage = stage(control_plane, &namespace, &first).await;
-    let controller = start(&stage, &first);
-    deletes(&stage, "first");
-    controller.kill();
-    // Protection that was added by hand.
-    let protect = "kubectl patch configmap instance-deletion-guard -n clouddc-system --type=merge \
-         -p '{\"data\":{\"0198170e-4ca7-7ee4-89a7-fa631843920b\":\"database-of-the-billing\"}}'";
-    run(control_plane, protect);
-    // A value that was changed by hand makes an upgrade fail; it is not overwritten silently.
-    let most = ["patch", "configmap", "instance-deletion-guard", "-n", SYSTEM, "--type=merge"];
-    control_plane
-        .kubectl(&[&most[..], &["-p", r#"{"data":{"maxInstanceIDs":"400"}}"#]].concat())
-        .ok()
-        .unwrap();
-    let upgrade = super::documented(UPGRADE);
-    let refused = control_plane.helm(&upgrade[1..]).unwrap().run().unwrap();
-    assert!(refused.stderr.contains("conflict with \"kubectl-patch\""), "{}", refused.stderr);
-    for (mode, rate) in [("true", 50), ("false", 60)] {
-        let values = format!("flags={{\"deleteRate\":{rate},\"parallelCalls\":2}}");
-        let mut words = super::documented(&format!("{UPGRADE} --set policy.maxInstanceIDs=400"));
-        words.extend(["--set-json", &values, "--set", "replicas=3"].map(str::to_owned));
-        words.push(format!("--server-side={mode}"));
-        control_plane.helm(&words[1..]).unwrap().ok().unwrap();
-        let upgraded = deployment(control_plane, NAME);
-        let args = upgraded["spec"]["template"]["spec"]["containers"][0]["args"].clone();
-        assert_eq!(args, json!(["run", format!("--delete-rate={rate}"), "--parallel-calls=2"]));
-        assert_eq!(upgraded["spec"]["replicas"], 3);
-        let controller = start(&stage, &upgraded);
-        deletes(&stage, &format!("upgraded-{mode}"));
-        controller.kill();
-        let guard = read(control_plane, &["configmap", "instance-deletion-guard", "-n", SYSTEM]);
-        assert_eq!(guard["data"]["maxInstanceIDs"], "400");
-        assert_eq!(guard["data"]["0198170e-4ca7-7ee4-89a7-fa631843920b"], "database-of-the-billing");
-    }
-    shards(control_plane);
-    let before = stage.get("first");
-    let uninstall = "helm uninstall instance-deletion-controller --namespace clouddc-system";
-    let said = run(control_plane, uninstall);
-    assert!(said.contains("kept") && said.contains("instancedeletions.clouddc.dev"), "{said}");
-    let gone =
-        ["get", "deployment,networkpolicy,poddisruptionbudget,serviceaccount", "-n", SYSTEM, "-o", "name"];
-    until("its objects are gone", || {
-        let left = control_plane.kubectl(&gone).ok().ok()?;
-        left.is_empty().then_some(())
-    });
-    assert_eq!(stage.get("first"), before, "with its record");
-    // Installed again, with the CRD that was kept.
-    run(control_plane, INSTALL);
-    let again = deployment(control_plane, NAME);
-    // The new ServiceAccount has the same name and another token.
-    super::account(control_plane, &again);
-    let controller = start(&stage, &again);
-    deletes(&stage, "again");
-    assert_eq!(stage.get("first"), before, "what had ended is not touched");
-    drop(controller);
-}
-
-/// A second release beside the first.
-fn shards(control_plane: &ControlPlane) {
-    run(control_plane, SECOND);
-    let mut words = super::documented(UPGRADE);
-    let more = ["--set flags.selector=clouddc.dev/shard!=b", "--set policy.maxInstanceIDs=400"];
-    words.extend(more.iter().flat_map(|more| super::documented(more)));
-    control_plane.helm(&words[1..]).unwrap().ok().unwrap();
-    let args = |name: &str| {
-        let deployment = deployment(control_plane, name);
-        deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone()
-    };
-    assert_eq!(args(NAME), json!(["run", "--selector=clouddc.dev/shard!=b"]));
-    assert_eq!(args("second-instance-deletion-controller"), json!(["run", "--selector=clouddc.dev/shard=b"]));
-    control_plane.helm(&["uninstall", "second", "--namespace", SYSTEM]).unwrap().ok().unwrap();
-}
-
-/// A copy of the chart as of an older version, with one column and one field less.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_brings_the_new_crd() {
-    let (control_plane, _ends) = cluster();
-    let folder = tempfile::tempdir().unwrap();
-    let older = folder.path().join("older");
-    let copy = Command::new("cp").arg("-r").arg(chart()).arg(&older).status().unwrap();
-    assert!(copy.success());
-    let crd = older.join("files/crd.yaml");
-    let text = fs::read_to_string(&crd).unwrap();
-    let without = text.replace("name: PROGRESS", "name: DONE");
-    assert_ne!(text, without);
-    fs::write(&crd, without).unwrap();
-    let older = older.display().to_string();
-    let install =
-        ["install", NAME, &older, "--namespace", SYSTEM, "--create-namespace", "--set", "replicas=3"];
-    control_plane.helm(&install).unwrap().ok().unwrap();
-    let column = || {
-        let crd = read(control_plane, &["crd", "instancedeletions.clouddc.dev"]);
-        crd["spec"]["versions"][0]["additionalPrinterColumns"][1]["name"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(column(), "DONE");
-    run(control_plane, UPGRADE);
-    assert_eq!(column(), "PROGRESS");
-    // Values stay only when none is given.
-    let replicas = || deployment(control_plane, NAME)["spec"]["replicas"].clone();
-    assert_eq!(replicas(), 3);
-    run(control_plane, &format!("{UPGRADE} --set policy.maxInstanceIDs=400"));
-    assert_eq!(replicas(), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_kustomize_installed_helm_takes_over() {
-    let (control_plane, _ends) = cluster();
-    run(control_plane, "kubectl apply -k deploy/base");
-    let command = "helm install instance-deletion-controller deploy/helm/instance-deletion-controller \
-         --namespace clouddc-system --take-ownership --force-conflicts";
-    run(control_plane, command);
-    let taken = deployment(control_plane, NAME);
-    assert_eq!(taken["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
-    let namespace = control_plane.create_namespace("taken").unwrap();
-    let stage = stage(control_plane, &namespace, &taken).await;
-    let _controller = start(&stage, &taken);
-    deletes(&stage, "retire");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn for_one_namespace_and_one_secret_helm_gives_no_more() {
-    let (control_plane, _ends) = cluster();
-    control_plane.kubectl(&["create", "namespace", "fleet"]).ok().unwrap();
-    let command = "helm install instance-deletion-controller deploy/helm/instance-deletion-controller \
-         --namespace clouddc-system --create-namespace --set flags.namespace={fleet} --set rbac.secrets=false";
-    let said = run(control_plane, command);
-    assert!(
-        said.contains("works on the namespaces fleet") && said.contains("No Secret may be read yet"),
-        "{said}"
-    );
-    for grant in GRANTS {
-        run(control_plane, grant);
-    }
-    let deployment = deployment(control_plane, NAME);
-    let stage = stage(control_plane, "fleet", &deployment).await;
-    until_may(control_plane, stage.kubeconfig(), &["get", "secrets/clouddc", "-n", "fleet"]);
-    for more in [
-        &["get", "secrets/other", "-n", "fleet"][..],
-        &["list", "instancedeletions.clouddc.dev", "-n", SYSTEM],
-    ] {
-        assert!(!super::may(control_plane, stage.kubeconfig(), more), "{more:?}");
-    }
-    let _controller = start(&stage, &deployment);
-    deletes(&stage, "retire");
 }

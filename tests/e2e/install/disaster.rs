@@ -1,9 +1,9 @@
 //! What docs/how-to/recover-from-a-disaster.md says of a restored etcd and of a cluster that moved.
 
-use harness::{Manifest, condition};
+use harness::{Manifest, condition, until};
 use serde_json::{Value, json};
 
-use super::{cluster, deployment, run, stage, start};
+use super::{cluster, deployment, grant, install, run, stage, start};
 use crate::support::{assert_succeeded, each_once, instances, sizes};
 
 const NAME: &str = "instance-deletion-controller";
@@ -25,12 +25,13 @@ fn restore(stage: &harness::Stage, backup: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restore_nothing_is_sent_until_the_hold_is_taken_away_and_nothing_twice() {
+async fn after_a_restore_nothing_is_sent_until_the_guard_that_holds_all_is_deleted_and_nothing_twice() {
     let (control_plane, _ends) = cluster();
-    run(control_plane, "kubectl apply -k deploy/base");
+    install(control_plane, "kubectl apply -k deploy/base");
     let deployment_then = deployment(control_plane, NAME);
     let namespace = control_plane.create_namespace("restored").unwrap();
     let stage = stage(control_plane, &namespace, &deployment_then).await;
+    grant(control_plane, &namespace);
     let ended = instances(&stage, 60);
     let stopped = instances(&stage, 2);
     stage.apply(&Manifest::new("ended", &ended).with("suspend", true)).unwrap();
@@ -47,32 +48,29 @@ async fn after_a_restore_nothing_is_sent_until_the_hold_is_taken_away_and_nothin
     assert_succeeded(&stage.wait_finished("ended"), 60);
     controller.kill();
 
-    // The objects are restored. The controller is stopped until all objects are held.
-    run(
-        control_plane,
-        "kubectl scale deployment/instance-deletion-controller -n clouddc-system --replicas=0",
-    );
-    assert_eq!(deployment(control_plane, NAME)["spec"]["replicas"], 0);
+    // The objects are restored, past every policy. One guard holds them before anybody has looked.
     for backup in &backups {
         restore(&stage, backup);
     }
-    let hold = "kubectl annotate --field-manager=hold idel --all --all-namespaces clouddc.dev/hold";
-    run(control_plane, &format!("{hold}=restored"));
+    run(control_plane, "kubectl apply -f deploy/examples/stop-everything.yaml");
     let controller = start(&stage, &deployment_then);
     for name in ["ended", "stopped"] {
-        stage.wait(name, "held", |object| {
-            let message = condition(object, "Ready").2;
-            condition(object, "Ready").1 == "Suspended" && message.contains("clouddc.dev/hold")
-        });
+        let message = condition(&stage.wait_reason(name, "Held"), "Ready").2;
+        assert!(
+            message.contains("stop-everything") && message.contains("ask it before you delete"),
+            "{message}"
+        );
     }
     assert_eq!(sizes(&stage.calls()), [50, 10], "nothing but the calls of before");
+    // What git applies meanwhile is refused.
+    let new = Manifest::new("new", &stopped).text();
+    until("a new object is refused", || {
+        let tried = stage.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &new).unwrap();
+        tried.stderr.contains("DeletionGuard stop-everything holds all deletions").then_some(())
+    });
     // The administrator deletes one object and releases the rest.
     stage.kubectl(&["delete", "idel", "stopped"]).unwrap();
-    run(control_plane, &format!("{hold}-"));
-    run(
-        control_plane,
-        "kubectl scale deployment/instance-deletion-controller -n clouddc-system --replicas=2",
-    );
+    run(control_plane, "kubectl delete -f deploy/examples/stop-everything.yaml");
     assert_eq!(condition(&stage.wait_finished("ended"), "Finished").0, "True");
     each_once(&stage.calls(), &ended);
     controller.kill();
@@ -81,11 +79,12 @@ async fn after_a_restore_nothing_is_sent_until_the_hold_is_taken_away_and_nothin
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_new_cluster_what_is_gone_counts_and_only_the_rest_is_deleted() {
     let ((old, _old), (new, _new)) = (cluster(), cluster());
-    run(old, "kubectl apply -k deploy/base");
-    run(new, "kubectl apply -k deploy/base");
+    install(old, "kubectl apply -k deploy/base");
+    install(new, "kubectl apply -k deploy/base");
     let account = deployment(old, NAME);
     let namespace = old.create_namespace("moved").unwrap();
     let first = stage(old, &namespace, &account).await;
+    grant(old, &namespace);
     let ids = instances(&first, 60);
     let controller = start(&first, &account);
     first.apply(&Manifest::new("retire", &ids[..50])).unwrap();
@@ -94,6 +93,7 @@ async fn in_a_new_cluster_what_is_gone_counts_and_only_the_rest_is_deleted() {
     // The manifest from git with ten more ids and without a status, on the same cloud.
     let namespace = new.create_namespace("moved").unwrap();
     let second = stage(new, &namespace, &deployment(new, NAME)).await;
+    grant(new, &namespace);
     let endpoint = format!("ap-southeast-3={}", first.cloud.url());
     let controller = second.controller(&["--endpoint", &endpoint]).unwrap();
     second.apply(&Manifest::new("retire", &ids)).unwrap();

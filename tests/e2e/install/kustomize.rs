@@ -1,53 +1,62 @@
 //! `kubectl apply -k` of the base and of each overlay.
 
-use harness::{Manifest, condition};
+use harness::{Manifest, condition, project};
 use serde_json::{Value, json};
 
 use super::{
-    SYSTEM, cluster, deletes, deployment, may,
-    objects::{Objects, assert_same, assert_selectors, kustomized, of_kind},
-    pod, read, run, runs_under_pod_security, stage, start, until_may,
+    SYSTEM, cluster, deletes, deployment, grant, install, may,
+    objects::{Objects, assert_same, assert_selectors, kustomized, of_kind, parsed},
+    pod, read, run, run_in, runs_under_pod_security, stage, start, until_may,
 };
 use crate::support::{assert_succeeded, each_once, instances};
 
 /// The documented commands that let the controller read one Secret of one namespace.
-pub(super) const GRANTS: [&str; 2] = [
+const GRANTS: [&str; 2] = [
     "kubectl create role instance-deletion-controller-secrets -n fleet --verb=get --resource=secrets --resource-name=clouddc",
     "kubectl create rolebinding instance-deletion-controller-secrets -n fleet --role=instance-deletion-controller-secrets --serviceaccount=clouddc-system:instance-deletion-controller",
 ];
 const REMOVAL: [&str; 3] = [
     "kubectl delete deployment,poddisruptionbudget,networkpolicy,serviceaccount instance-deletion-controller -n clouddc-system",
     "kubectl delete role,rolebinding instance-deletion-controller-lease -n clouddc-system",
-    "kubectl delete clusterrole,clusterrolebinding instance-deletion-controller instance-deletion-controller-secrets",
+    "kubectl delete clusterrole,clusterrolebinding instance-deletion-controller instance-deletion-controller-guards instance-deletion-controller-secrets --ignore-not-found",
 ];
+const REVOKE: &str = "kubectl delete rolebinding instance-deletion-controller-secrets -n fleet";
 const NAME: &str = "instance-deletion-controller";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_base_and_the_cluster_wide_overlay_work_in_every_namespace() {
     let (control_plane, _ends) = cluster();
+    let mut granted = String::new();
     for command in ["kubectl apply -k deploy/base", "kubectl apply -k deploy/overlays/cluster-wide"] {
-        run(control_plane, command);
+        install(control_plane, command);
         // The second command is an upgrade: it restores fields of the files and keeps fields that were added by hand.
-        let guard = read(control_plane, &["configmap", "instance-deletion-guard", "-n", SYSTEM]);
-        assert_eq!(guard["data"]["maxInstanceIDs"], "500");
-        assert_eq!(guard["data"].get("namespace.production").is_some(), command.contains("cluster-wide"));
-        let by_hand = r#"{"data":{"maxInstanceIDs":"400","namespace.production":"by hand"}}"#;
-        let patch =
-            ["patch", "configmap", "instance-deletion-guard", "-n", SYSTEM, "--type=merge", "-p", by_hand];
+        let guard = read(control_plane, &["deletionguard", "default"]);
+        assert_eq!(guard["spec"]["maxInstanceIDs"], 500);
+        assert_eq!(guard["spec"].get("requireRolloutAbove").is_some(), command.contains("cluster-wide"));
+        let by_hand = r#"{"spec":{"maxInstanceIDs":400,"requireRolloutAbove":300}}"#;
+        let patch = ["patch", "deletionguard", "default", "--type=merge", "-p", by_hand];
         control_plane.kubectl(&patch).ok().unwrap();
         let deployment = deployment(control_plane, NAME);
         runs_under_pod_security(control_plane, &deployment);
         let namespace = control_plane.create_namespace("anywhere").unwrap();
         let stage = stage(control_plane, &namespace, &deployment).await;
+        if command.contains("base") {
+            grant(control_plane, &namespace);
+            granted = namespace;
+        }
         let _controller = start(&stage, &deployment);
         deletes(&stage, "retire");
     }
-    assert_same(&kustomized(control_plane, "base"), &kustomized(control_plane, "overlays/cluster-wide"), &[]);
+    let mut wide = kustomized(control_plane, "overlays/cluster-wide");
+    let secrets = ("ClusterRoleBinding".to_owned(), String::new(), format!("{NAME}-secrets"));
+    assert!(wide.remove(&secrets).is_some());
+    assert_same(&kustomized(control_plane, "base"), &wide, &[]);
 
     // The documented removal leaves every object.
     for command in REMOVAL {
         run(control_plane, command);
     }
+    run_in(control_plane, &granted, REVOKE);
     let left = read(control_plane, &["idel", "--all-namespaces"]);
     assert_eq!(left["items"].as_array().unwrap().len(), 2);
     let ours = control_plane.kubectl(&[
@@ -69,7 +78,7 @@ async fn the_base_and_the_cluster_wide_overlay_work_in_every_namespace() {
 async fn the_single_namespace_overlay_works_there_and_may_nothing_elsewhere() {
     let (control_plane, _ends) = cluster();
     control_plane.kubectl(&["create", "namespace", "fleet"]).ok().unwrap();
-    run(control_plane, "kubectl apply -k deploy/overlays/single-namespace");
+    install(control_plane, "kubectl apply -k deploy/overlays/single-namespace");
     let deployment = deployment(control_plane, NAME);
     runs_under_pod_security(control_plane, &deployment);
     let elsewhere = control_plane.create_namespace("elsewhere").unwrap();
@@ -89,6 +98,7 @@ async fn the_single_namespace_overlay_works_there_and_may_nothing_elsewhere() {
     }
     for command in [
         "kubectl get crd instancedeletions.clouddc.dev",
+        "kubectl get deletionguards",
         "kubectl apply --dry-run=server -f deploy/examples/instancedeletion.yaml",
     ] {
         run(control_plane, command);
@@ -98,17 +108,25 @@ async fn the_single_namespace_overlay_works_there_and_may_nothing_elsewhere() {
     deletes(&stage, "retire");
     assert!(!controller.log().contains("forbidden"), "{}", controller.log());
 
+    // Guards and labels of namespaces are of the cluster.
+    until_may(control_plane, account, &["list", "deletionguards.clouddc.dev"]);
+    until_may(control_plane, account, &["get", "namespaces"]);
+    assert!(!may(control_plane, account, &["list", "namespaces"]));
+
     let base = kustomized(control_plane, "base");
     let narrowed = kustomized(control_plane, "overlays/single-namespace");
-    assert_eq!(rules(&narrowed, "Role", "fleet"), rules(&base, "ClusterRole", ""));
-    let left = |kind| of_kind(&narrowed, kind).iter().filter(|o| name(o).starts_with(NAME)).count();
-    assert_eq!((left("ClusterRole"), left("ClusterRoleBinding")), (0, 0));
+    let (of_guards, others): (Vec<_>, Vec<_>) =
+        rules(&base, "ClusterRole", "").into_iter().partition(|(name, _)| name.ends_with("-guards"));
+    assert_eq!(rules(&narrowed, "Role", "fleet"), others);
+    assert_eq!(rules(&narrowed, "ClusterRole", ""), of_guards);
+    let bindings = of_kind(&narrowed, "ClusterRoleBinding");
+    assert_eq!(bindings.iter().map(|o| name(o)).collect::<Vec<_>>(), [format!("{NAME}-guards")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_read_only_where_that_is_granted() {
     let (control_plane, _ends) = cluster();
-    run(control_plane, "kubectl apply -k deploy/overlays/secrets-by-namespace");
+    install(control_plane, "kubectl apply -k deploy/base");
     let deployment = deployment(control_plane, NAME);
     control_plane.kubectl(&["create", "namespace", "fleet"]).ok().unwrap();
     let stage = stage(control_plane, "fleet", &deployment).await;
@@ -151,8 +169,8 @@ fn rules(objects: &Objects, kind: &str, namespace: &str) -> Vec<(String, Value)>
 async fn each_object_is_worked_on_by_one_shard() {
     let (control_plane, _ends) = cluster();
     // From one installation to two.
+    install(control_plane, "kubectl apply -k deploy/base");
     for command in [
-        "kubectl apply -k deploy/base",
         "kubectl apply -k deploy/overlays/sharded",
         "kubectl delete deployment,poddisruptionbudget,networkpolicy instance-deletion-controller -n clouddc-system",
     ] {
@@ -160,6 +178,7 @@ async fn each_object_is_worked_on_by_one_shard() {
     }
     let shards = ["a", "b"].map(|shard| deployment(control_plane, &format!("{NAME}-{shard}")));
     let namespace = control_plane.create_namespace("sharded").unwrap();
+    grant(control_plane, &namespace);
     let stage = stage(control_plane, &namespace, &shards[0]).await;
     for shard in &shards {
         runs_under_pod_security(control_plane, shard);
@@ -206,6 +225,7 @@ async fn an_overlay_holds_the_objects_of_the_base_and_what_selects_pods_selects_
         objects.clone().into_iter().filter(|((kind, ..), _)| !of_a_shard.contains(&kind.as_str())).collect()
     };
     assert_same(&once(&base), &once(&sharded), &[]);
+    assert_eq!(of_kind(&sharded, "Deployment").len(), 2, "one for each shard");
     for deployment in of_kind(&sharded, "Deployment") {
         let mut spec = pod(deployment, |_| ())["spec"].clone();
         let mut expected = pod(of_kind(&base, "Deployment")[0], |_| ())["spec"].clone();
@@ -217,4 +237,140 @@ async fn an_overlay_holds_the_objects_of_the_base_and_what_selects_pods_selects_
         }
         assert_eq!(spec, expected);
     }
+}
+
+/// `kubectl kustomize` of a kustomization in a folder of its own, with these files beside it. `PROJECT` in it stands for the
+/// project's top folder.
+fn built(kustomization: &str, files: &[(&str, &str)]) -> Objects {
+    parsed(&built_text(kustomization, files))
+}
+
+fn built_text(kustomization: &str, files: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().canonicalize().unwrap();
+    // kustomize takes no absolute folder.
+    let up = "../".repeat(at.components().count() - 1);
+    let project = project().canonicalize().unwrap();
+    let relative = format!("{up}{}", project.strip_prefix("/").unwrap().display());
+    std::fs::write(at.join("kustomization.yaml"), kustomization.replace("PROJECT", &relative)).unwrap();
+    for (name, text) in files {
+        std::fs::write(at.join(name), text).unwrap();
+    }
+    let control_plane = control_plane::ControlPlane::shared().unwrap();
+    control_plane.kubectl(&["kustomize", &at.display().to_string()]).ok().unwrap()
+}
+
+#[test]
+fn on_openshift_no_user_is_named_and_all_else_stays() {
+    let kustomization =
+        "resources: [PROJECT/deploy/base]\ncomponents: [PROJECT/deploy/components/openshift]\n";
+    let mut base = kustomized(control_plane::ControlPlane::shared().unwrap(), "base");
+    let openshift = built(kustomization, &[]);
+    let key = ("Deployment".to_owned(), SYSTEM.to_owned(), NAME.to_owned());
+    let context = &mut base.get_mut(&key).unwrap()["spec"]["template"]["spec"]["securityContext"];
+    for id in ["runAsUser", "runAsGroup"] {
+        context.as_object_mut().unwrap().remove(id).unwrap();
+    }
+    assert_same(&base, &openshift, &[]);
+}
+
+/// A generated Secret has a hash in its name. The object and a Role for that Secret alone name it by the same name.
+#[test]
+fn a_generated_secret_is_named_by_its_objects() {
+    let object = Manifest::new("retire", &["0198170e-4ca7-7ee4-89a7-fa631843920b".to_owned()]).text();
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "secrets"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["clouddc"], "verbs": ["get"]}],
+    });
+    let kustomization = "namespace: fleet\nnamePrefix: rack-\nresources: [object.yaml, role.yaml]\n\
+                         components: [PROJECT/deploy/components/secret-names]\n\
+                         secretGenerator: [{name: clouddc, literals: [token=example]}]\n";
+    let files = [("object.yaml", object.as_str()), ("role.yaml", &role.to_string())];
+    let objects = built(kustomization, &files);
+    let secret = name(of_kind(&objects, "Secret")[0]);
+    assert!(secret.starts_with("rack-clouddc-") && secret.len() > "rack-clouddc-".len() + 5, "{secret}");
+    let deletion = of_kind(&objects, "InstanceDeletion")[0];
+    assert_eq!(deletion["spec"]["credentialsSecretRef"]["name"], secret);
+    assert_eq!(name(deletion), "rack-retire");
+    assert_eq!(of_kind(&objects, "Role")[0]["rules"][0]["resourceNames"], json!([secret]));
+}
+
+/// With the CRD goes every object, and with it its hold; with that of the guards goes every guard.
+#[test]
+fn gitops_tools_prune_no_crd() {
+    let base = kustomized(control_plane::ControlPlane::shared().unwrap(), "base");
+    let definitions = of_kind(&base, "CustomResourceDefinition");
+    assert_eq!(definitions.len(), 2);
+    for definition in definitions {
+        let annotations = &definition["metadata"]["annotations"];
+        assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false");
+    }
+}
+
+const RENAMED: &str = "namespace: elsewhere\nnamePrefix: team-\nresources: [PROJECT/deploy/base]\n\
+                       components: [PROJECT/deploy/components/renamed]\n";
+
+/// Whether there is an object of this kind and name.
+fn there(objects: &Objects, kind: &Value, name: &Value) -> bool {
+    objects.keys().any(|(k, _, n)| kind == k.as_str() && name == n.as_str())
+}
+
+#[test]
+fn under_another_name_and_namespace_each_reference_names_what_is_there() {
+    let objects = built(RENAMED, &[]);
+    let mut references = 0;
+    for ((kind, _, name), object) in &objects {
+        let binding = kind.ends_with("Binding");
+        assert!(
+            name.starts_with("team-") || ["Namespace", "CustomResourceDefinition"].contains(&kind.as_str()),
+            "{name}"
+        );
+        if binding && object["roleRef"].is_object() {
+            let role = &object["roleRef"];
+            assert!(there(&objects, &role["kind"], &role["name"]), "{name}: {role}");
+            for subject in object["subjects"].as_array().unwrap() {
+                assert!(there(&objects, &subject["kind"], &subject["name"]), "{name}: {subject}");
+                assert_eq!(subject["namespace"], "elsewhere", "{name}");
+            }
+        } else if binding {
+            let policy = &object["spec"]["policyName"];
+            assert!(there(&objects, &json!("ValidatingAdmissionPolicy"), policy), "{name}: {policy}");
+        } else if kind == "Deployment" {
+            let account = &object["spec"]["template"]["spec"]["serviceAccountName"];
+            assert!(there(&objects, &json!("ServiceAccount"), account), "{account}");
+        } else {
+            continue;
+        }
+        references += 1;
+    }
+    assert_eq!(references, 3 + 3 + 1, "roles, policies, and the account");
+    let text = built_text(RENAMED, &[]);
+    assert!(!text.contains("clouddc-system"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_another_name_and_namespace_it_is_admitted_and_guards() {
+    let (control_plane, _ends) = cluster();
+    harness::install_definitions(control_plane).unwrap();
+    let text = built_text(RENAMED, &[]);
+    for how in [&["apply", "-f", "-"][..], &["apply", "--server-side", "--force-conflicts", "-f", "-"]] {
+        control_plane.kubectl(how).stdin(text.clone()).ok().unwrap();
+    }
+    let account = "--as=system:serviceaccount:elsewhere:team-instance-deletion-controller";
+    for what in
+        [&["list", "instancedeletions.clouddc.dev", "-A"][..], &["list", "deletionguards.clouddc.dev"]]
+    {
+        harness::until("the roles are in force", || {
+            let can = [&["auth", "can-i", account], what].concat();
+            control_plane.kubectl(&can).run().ok()?.status.success().then_some(())
+        });
+    }
+    let id = |n: usize| format!("{n:08x}-0000-0000-0000-000000000000");
+    let many = Manifest::new("many", &(0..501).map(id).collect::<Vec<_>>()).text();
+    harness::until("the policy is in force", || {
+        let call = control_plane.kubectl(&["create", "--dry-run=server", "-n", "default", "-f", "-"]);
+        let said = call.stdin(many.clone()).run().ok()?.stderr;
+        said.contains("at most 500 (maxInstanceIDs of DeletionGuard team-default)").then_some(())
+    });
 }

@@ -5,9 +5,12 @@
 
 mod chart;
 mod disaster;
+mod helm;
 mod image;
 mod kustomize;
 mod objects;
+mod published;
+mod values;
 
 use std::path::PathBuf;
 
@@ -36,6 +39,9 @@ pub const PAGES: [&str; 6] = [
     "docs/how-to/recover-from-a-disaster.md",
 ];
 
+const ESTABLISHED: &str = "kubectl wait --for=condition=Established crd/instancedeletions.clouddc.dev \
+     crd/deletionguards.clouddc.dev --timeout=60s";
+
 /// A command that one of these pages says in these words: what it calls, and its arguments.
 fn documented(command: &str) -> Vec<String> {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -48,6 +54,7 @@ fn documented(command: &str) -> Vec<String> {
     // Folders are meant from the top folder of the project.
     let absolute = |word: &str| match word.strip_prefix("deploy/") {
         Some(rest) => root.join("deploy").join(rest).display().to_string(),
+        None if word == "crds" => root.join(word).display().to_string(),
         None => word.trim_matches('\'').to_owned(),
     };
     command.split_whitespace().map(absolute).collect()
@@ -63,6 +70,39 @@ fn run(control_plane: &ControlPlane, command: &str) -> String {
         control_plane.kubectl(&words[1..])
     };
     call.ok().unwrap()
+}
+
+/// Runs the documented commands that install the definitions, and then this one: kubectl applies no guard before its definition
+/// is served.
+fn install(control_plane: &ControlPlane, command: &str) {
+    for definitions in ["kubectl apply -k crds", ESTABLISHED] {
+        run(control_plane, definitions);
+    }
+    run(control_plane, command);
+}
+
+/// Runs a documented command of kubectl for the namespace fleet in another one.
+fn run_in(control_plane: &ControlPlane, namespace: &str, command: &str) {
+    let meant = |word: &String| if word == "fleet" { namespace.to_owned() } else { word.clone() };
+    let words: Vec<String> = documented(command).iter().map(meant).collect();
+    assert!(words[0] == "kubectl" && words.iter().any(|word| word == namespace), "{command}");
+    control_plane.kubectl(&words[1..]).ok().unwrap();
+}
+
+/// Lets the controller read the Secrets of a namespace.
+fn grant(control_plane: &ControlPlane, namespace: &str) {
+    run_in(
+        control_plane,
+        namespace,
+        "kubectl create rolebinding instance-deletion-controller-secrets -n fleet \
+         --clusterrole=instance-deletion-controller-secrets \
+         --serviceaccount=clouddc-system:instance-deletion-controller",
+    );
+    let account = "--as=system:serviceaccount:clouddc-system:instance-deletion-controller";
+    until("the grant is in force", || {
+        let can = ["auth", "can-i", "get", "secrets", "-n", namespace, account];
+        control_plane.kubectl(&can).run().ok()?.status.success().then_some(())
+    });
 }
 
 /// An object as the API server has it.
@@ -82,10 +122,7 @@ fn account(control_plane: &ControlPlane, deployment: &Value) -> PathBuf {
 
 /// A stage in this namespace, with the ServiceAccount of a Deployment.
 async fn stage(control_plane: &'static ControlPlane, namespace: &str, deployment: &Value) -> Stage {
-    run(
-        control_plane,
-        "kubectl wait --for=condition=Established crd/instancedeletions.clouddc.dev --timeout=60s",
-    );
+    run(control_plane, ESTABLISHED);
     let account = account(control_plane, deployment);
     Stage::installed(control_plane, namespace, &account, binary(), options()).await.unwrap()
 }
@@ -131,15 +168,22 @@ fn pod(deployment: &Value, change: impl FnOnce(&mut Value)) -> Value {
     pod
 }
 
-/// Asserts that the namespace enforces Pod Security `restricted`: a Pod of the template is admitted, a Pod with more privileges
-/// is not.
+/// Asserts that the namespace enforces Pod Security `restricted`: a Pod of the template is admitted, with its user and without,
+/// as on OpenShift, and a Pod with more privileges is not.
 fn runs_under_pod_security(control_plane: &ControlPlane, deployment: &Value) {
     let create = |pod: &Value| {
         let call = control_plane.kubectl(&["create", "-n", SYSTEM, "-f", "-"]);
         call.stdin(pod.to_string()).run().unwrap()
     };
-    let admitted = create(&pod(deployment, |_| ()));
-    assert!(admitted.status.success() && admitted.stderr.is_empty(), "{}", admitted.stderr);
+    let unnamed = |pod: &mut Value| {
+        for id in ["runAsUser", "runAsGroup"] {
+            pod["spec"]["securityContext"].as_object_mut().unwrap().remove(id).unwrap();
+        }
+    };
+    for pod in [pod(deployment, |_| ()), pod(deployment, unnamed)] {
+        let admitted = create(&pod);
+        assert!(admitted.status.success() && admitted.stderr.is_empty(), "{}", admitted.stderr);
+    }
     let refused = create(&pod(deployment, |pod| {
         pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
     }));

@@ -11,12 +11,7 @@ pub type Key = (String, String, String);
 pub type Objects = BTreeMap<Key, Value>;
 
 /// Labels that the chart adds to each object.
-const OF_HELM: [&str; 4] = [
-    "helm.sh/chart",
-    "app.kubernetes.io/instance",
-    "app.kubernetes.io/managed-by",
-    "app.kubernetes.io/version",
-];
+const OF_HELM: [&str; 3] = ["helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/version"];
 
 /// `kubectl kustomize` of a folder below `deploy/`.
 pub fn kustomized(control_plane: &ControlPlane, folder: &str) -> Objects {
@@ -24,11 +19,14 @@ pub fn kustomized(control_plane: &ControlPlane, folder: &str) -> Objects {
     parsed(&control_plane.kubectl(&["kustomize", &path]).ok().unwrap())
 }
 
+/// `helm template` is told of this kind, as a cluster that has the definitions tells it.
+pub const GUARDS: [&str; 2] = ["--api-versions", "clouddc.dev/v1alpha1/DeletionGuard"];
+
 /// `helm template` of the chart with the documented arguments and further ones.
 pub fn rendered(control_plane: &ControlPlane, arguments: &[&str]) -> Result<Objects, String> {
     let chart = chart();
     let all = ["template", "instance-deletion-controller", &chart, "--namespace", super::SYSTEM];
-    let output = control_plane.helm(&[&all, arguments].concat()).unwrap().run().unwrap();
+    let output = control_plane.helm(&[&all, &GUARDS[..], arguments].concat()).unwrap().run().unwrap();
     if output.status.success() { Ok(parsed(&output.stdout)) } else { Err(output.stderr) }
 }
 
@@ -36,10 +34,12 @@ pub fn chart() -> String {
     project().join("deploy/helm/instance-deletion-controller").display().to_string()
 }
 
+/// The objects of an installation: without the hooks of `helm test`.
 pub fn parsed(yaml: &str) -> Objects {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
     let mut objects = Objects::new();
-    for mut object in documents.into_iter().filter(|document| !document.is_null()) {
+    let installed = |document: &Value| !document.is_null() && !is_hook(document);
+    for mut object in documents.into_iter().filter(installed) {
         let metadata = &mut object["metadata"];
         without(metadata, "labels", &OF_HELM);
         without(metadata, "annotations", &["helm.sh/resource-policy"]);
@@ -52,6 +52,10 @@ pub fn parsed(yaml: &str) -> Objects {
         assert!(objects.insert(key.clone(), object).is_none(), "{key:?} twice");
     }
     objects
+}
+
+pub fn is_hook(object: &Value) -> bool {
+    !object["metadata"]["annotations"]["helm.sh/hook"].is_null()
 }
 
 /// Removes these keys, and the map if it is then empty.
@@ -85,11 +89,26 @@ pub fn of_kind<'a>(objects: &'a Objects, kind: &str) -> Vec<&'a Value> {
 
 /// Asserts that each selector of Pods selects those of exactly one Deployment.
 pub fn assert_selectors(objects: &Objects) {
-    let labels = |value: &Value| serde_json::from_value::<BTreeMap<String, String>>(value.clone()).unwrap();
     let templates: Vec<_> = of_kind(objects, "Deployment")
         .iter()
         .map(|d| labels(&d["spec"]["template"]["metadata"]["labels"]))
         .collect();
+    let selectors = selectors(objects);
+    assert_eq!(selectors.len(), templates.len() * 5, "each Deployment has its budget and its policy");
+    for selector in selectors {
+        let selects =
+            |template: &&BTreeMap<String, String>| selector.iter().all(|(k, v)| template.get(k) == Some(v));
+        assert_eq!(templates.iter().filter(selects).count(), 1, "{selector:?}");
+    }
+}
+
+/// Labels, as a map.
+pub fn labels(value: &Value) -> BTreeMap<String, String> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// Each selector of Pods.
+pub fn selectors(objects: &Objects) -> Vec<BTreeMap<String, String>> {
     let mut selectors = Vec::new();
     for deployment in of_kind(objects, "Deployment") {
         let spec = &deployment["spec"]["template"]["spec"];
@@ -104,10 +123,5 @@ pub fn assert_selectors(objects: &Objects) {
     for policy in of_kind(objects, "NetworkPolicy") {
         selectors.push(labels(&policy["spec"]["podSelector"]["matchLabels"]));
     }
-    assert_eq!(selectors.len(), templates.len() * 5, "each Deployment has its budget and its policy");
-    for selector in selectors {
-        let selects =
-            |template: &&BTreeMap<String, String>| selector.iter().all(|(k, v)| template.get(k) == Some(v));
-        assert_eq!(templates.iter().filter(selects).count(), 1, "{selector:?}");
-    }
+    selectors
 }

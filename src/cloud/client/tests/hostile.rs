@@ -1,34 +1,44 @@
-//! Replies that are not this API's, or have no end: of a delete call nobody knows what became, and a read says nothing.
+//! Replies that are not this API's, or have no end: nobody knows what a call that changes instances did, and a read says
+//! nothing.
 
 use super::*;
 
 /// The calls, each over a connection of its own.
 struct Outcomes {
     delete: (Trouble, CloudMessage),
+    power: (Trouble, CloudMessage),
     list: FailedRead,
     show: Result<Seen, FailedRead>,
 }
 
 impl Outcomes {
-    /// What is said of the delete call and of the list.
-    fn texts(&self) -> [&str; 2] {
-        [&self.delete.1.text, &self.list.message.text]
+    /// What is said of the calls that change instances, and of the list.
+    fn texts(&self) -> [&str; 3] {
+        [&self.delete.1.text, &self.power.1.text, &self.list.message.text]
+    }
+
+    fn request_ids(&self) -> [Option<&str>; 3] {
+        [&self.delete.1, &self.power.1, &self.list.message].map(|message| message.request_id.as_deref())
     }
 }
 
 async fn outcomes(name: &str, server: &server::RawServer) -> Outcomes {
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let (client, credential) = (client(1), credential());
-    let reply = client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), soon()).await;
-    let CallOutcome::Unknown { trouble, message, .. } = reply else { panic!("{name}: {reply:?}") };
+    let unknown = async |call: Calling| {
+        let reply = call.make(&client, &endpoint, &credential, &ids(2), soon()).await;
+        let CallOutcome::Unknown { trouble, message, .. } = reply else { panic!("{name}: {reply:?}") };
+        (trouble, message)
+    };
+    let (delete, power) = (unknown(Calling::Delete).await, unknown(Calling::PowerOff).await);
     let list = client.list_instances(&endpoint, PROJECT, &credential, &ids(2)).await;
     let list = list.expect_err(name);
     let show = client.show_instance_status(&endpoint, PROJECT, &credential, ids(1)[0]).await;
-    Outcomes { delete: (trouble, message), list, show }
+    Outcomes { delete, power, list, show }
 }
 
-/// A reply that names both ids, or that shows one running.
-const GOOD: &str = r#"{"instances":[{"id":"00000000-0000-0000-0000-000000000000","state":"running"},{"id":"00000000-0000-0000-0000-000000000001"}],"state":"running"}"#;
+/// A reply that names both ids and both servers, or that shows one running.
+const GOOD: &str = r#"{"instances":[{"id":"00000000-0000-0000-0000-000000000000","state":"running"},{"id":"00000000-0000-0000-0000-000000000001"}],"physical_servers":[{"id":"SRV-0000"},{"id":"SRV-0001"}],"state":"running"}"#;
 
 fn reply(headers: &str, body: &[u8]) -> Script {
     let head =
@@ -61,12 +71,18 @@ async fn a_reply_that_is_not_this_apis_says_nothing_whatever_it_looks_like() {
         (
             "an object of another shape",
             JSON,
-            br#"{"instances":{"id":1}}"#,
+            br#"{"instances":{"id":1},"physical_servers":{"id":1}}"#,
             Trouble::CloudUnreachable,
             no_instances,
         ),
         ("a text of JSON", JSON, br#""ok""#, Trouble::CloudUnreachable, no_instances),
-        ("two in one", JSON, br#"{"instances":[]}{"instances":[]}"#, Trouble::CloudUnreachable, no_instances),
+        (
+            "two in one",
+            JSON,
+            br#"{"physical_servers":[],"instances":[]}{"instances":[]}"#,
+            Trouble::CloudUnreachable,
+            no_instances,
+        ),
         (
             "HTML as JSON",
             JSON,
@@ -87,17 +103,24 @@ async fn a_reply_that_is_not_this_apis_says_nothing_whatever_it_looks_like() {
     for (name, headers, body, trouble, text) in table {
         let server = serve(reply(headers, body)).await;
         let heard = outcomes(name, &server).await;
-        assert_eq!(heard.delete.0, trouble, "{name}");
-        assert_eq!(heard.texts(), [text, text], "{name}");
-        assert_eq!(heard.delete.1.request_id.as_deref(), Some("req-7"), "{name}");
+        assert_eq!([heard.delete.0, heard.power.0], [trouble; 2], "{name}");
+        let of_servers = text.replace("no instances", "no servers");
+        assert_eq!(heard.texts(), [text, &of_servers, text], "{name}");
+        assert_eq!(heard.request_ids(), [Some("req-7"); 3], "{name}");
         assert_eq!((heard.list.trouble, heard.list.too_large), (trouble, false), "{name}");
         assert_eq!(heard.show, Ok(Seen::Unreadable), "{name}");
-        assert_eq!(server.requests().len(), 3, "{name}: nothing is asked twice");
+        assert_eq!(server.requests().len(), 4, "{name}: nothing is asked twice");
     }
     let server = serve(reply(JSON, good)).await;
     let endpoint = Endpoint::parse(&server.url, true).unwrap();
     let listed = client(1).list_instances(&endpoint, PROJECT, &credential(), &ids(2)).await;
     assert_eq!(listed.map(|rows| rows.len()), Ok(2), "the good one is good");
+    for call in BOTH {
+        let server = serve(reply(JSON, good)).await;
+        let outcome = call.at(&server.url, 1, &ids(2), soon()).await;
+        let CallOutcome::Accepted { ids: accepted, .. } = outcome else { panic!("{call:?}: {outcome:?}") };
+        assert_eq!(accepted, ids(2), "{call:?}: the good one is good");
+    }
 }
 
 #[tokio::test]
@@ -107,17 +130,18 @@ async fn what_a_reply_would_expand_to_is_never_seen() {
     let encoded = format!("{JSON}Content-Encoding: gzip\r\n");
     let server = serve(reply(&encoded, &bomb)).await;
     let heard = outcomes("bomb", &server).await;
-    assert_eq!(heard.texts(), ["HTTP 202 with a body that is no text"; 2]);
+    assert_eq!(heard.texts(), ["HTTP 202 with a body that is no text"; 3]);
     for request in server.requests() {
         assert!(request.to_ascii_lowercase().contains("\r\naccept-encoding: identity\r\n"), "{request}");
     }
     // An error keeps its meaning, and its body says nothing.
     let refused = "HTTP/1.1 403 X\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n";
-    let server = serve(Script::Bytes([refused.as_bytes(), b"\x1f\x8b\x08\x00"].concat())).await;
-    let CallOutcome::Refused { trouble, message, .. } = delete(&server.url, 1, &ids(2), soon()).await else {
-        panic!()
-    };
-    assert_eq!((trouble, message.text.as_str()), (Trouble::Forbidden, "HTTP 403"));
+    for call in BOTH {
+        let server = serve(Script::Bytes([refused.as_bytes(), b"\x1f\x8b\x08\x00"].concat())).await;
+        let outcome = call.at(&server.url, 1, &ids(2), soon()).await;
+        let CallOutcome::Refused { trouble, message, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!((trouble, message.text.as_str()), (Trouble::Forbidden, "HTTP 403"));
+    }
 }
 
 #[tokio::test]
@@ -130,12 +154,10 @@ async fn c19_a_reply_that_ends_too_early_says_nothing() {
     ] {
         let server = serve(Script::Bytes(format!("{head}{cut}{GOOD}").into_bytes())).await;
         let heard = outcomes(cut, &server).await;
-        assert_eq!(
-            (heard.delete.0, heard.list.trouble),
-            (Trouble::CloudUnreachable, Trouble::CloudUnreachable)
-        );
+        let troubles = [heard.delete.0, heard.power.0, heard.list.trouble];
+        assert_eq!(troubles, [Trouble::CloudUnreachable; 3]);
         assert!(heard.show.is_err());
-        assert_eq!(heard.delete.1.request_id.as_deref(), Some("req-7"), "the head had come");
+        assert_eq!(heard.request_ids(), [Some("req-7"); 3], "the head had come");
     }
 }
 
@@ -146,11 +168,10 @@ async fn c13_a_reply_that_drips_ends_with_the_total_deadline_of_each_call() {
     {
         let server = serve(Script::Drip(drip)).await;
         let heard = outcomes(drip, &server).await;
-        assert_eq!(heard.texts(), ["no answer within 1 s"; 2]);
-        assert_eq!(heard.show.unwrap_err().message.text, "no answer within 1 s");
+        assert_eq!(heard.texts(), ["no answer within 1 s"; 3]);
+        assert_eq!(heard.show.clone().unwrap_err().message.text, "no answer within 1 s");
         let whole_head = drip.ends_with("\r\n\r\n").then_some("req-7");
-        assert_eq!(heard.delete.1.request_id.as_deref(), whole_head);
-        assert_eq!(heard.list.message.request_id.as_deref(), whole_head);
+        assert_eq!(heard.request_ids(), [whole_head; 3]);
     }
 }
 
@@ -159,7 +180,8 @@ async fn s12_a_reply_without_end_is_cut_at_the_cap_of_its_operation() {
     let head = "HTTP/1.1 202 X\r\nX-Request-Id: req-7\r\nConnection: close\r\n\r\n";
     let server = serve(Script::Endless(head)).await;
     let heard = outcomes("endless", &server).await;
-    assert_eq!(heard.texts(), ["the reply is larger than 1 MiB", "the reply is larger than 4 MiB"]);
+    let (one, four) = ("the reply is larger than 1 MiB", "the reply is larger than 4 MiB");
+    assert_eq!(heard.texts(), [one, one, four]);
     assert!(heard.list.too_large);
     assert_eq!(heard.list.message.request_id.as_deref(), Some("req-7"));
     assert_eq!(heard.show.unwrap_err().message.text, "the reply is larger than 1 MiB");
@@ -178,9 +200,11 @@ async fn calls_share_a_connection_and_say_who_makes_them() {
     for _ in 0..3 {
         client.list_instances(&endpoint, PROJECT, &credential, &ids(2)).await.unwrap();
         client.show_instance_status(&endpoint, PROJECT, &credential, ids(1)[0]).await.unwrap();
-        client.delete_instances(&endpoint, PROJECT, &credential, &ids(2), soon()).await;
+        for call in BOTH {
+            call.make(&client, &endpoint, &credential, &ids(2), soon()).await;
+        }
     }
-    assert_eq!((server.requests().len(), server.connections()), (9, 1));
+    assert_eq!((server.requests().len(), server.connections()), (12, 1));
     let named = |request: &String| request.to_ascii_lowercase().contains("\r\nuser-agent: test\r\n");
     assert!(server.requests().iter().all(named));
 }

@@ -89,7 +89,7 @@ async fn t06_of_an_instance_on_two_pages_the_later_row_counts() {
     assert_eq!((answer.failure, answer.readings.len()), (None, 2));
     let of = |n| answer.readings.iter().find(|r| r.id == InstanceId::from_u128(n)).unwrap();
     assert_eq!((&of(0).seen, &of(1).seen), (&Seen::ShuttingDown, &Seen::Live(Live::Running)));
-    assert_eq!(of(0).sent, of(1).sent, "by the page that told it");
+    assert_eq!(of(0).read, of(1).read, "by the page that told it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,15 +1,18 @@
 //! What a decision depends on, and what it says.
 
+use std::sync::Arc;
+
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
         account::{outage::Evidence, schedule::Watch},
+        by_kind::ByKind,
         id::InstanceId,
         object::{
             report::events::Event,
-            state::{spec::DeletionSpec, wave::Wave},
+            state::{guards::Guards, spec::DeletionSpec, wave::Wave},
         },
         settings::Settings,
         time::{Mono, Now},
@@ -26,8 +29,10 @@ pub struct Input<'a> {
     pub status: &'a InstanceDeletionStatus,
     /// Bytes that the stored object takes besides its status.
     pub other_bytes: usize,
+    /// The guards of the object's namespace, if this pass has read them. Nothing is sent without.
+    pub guards: Option<&'a GuardsRead>,
     /// The calls that the account has had accepted.
-    pub evidence: Evidence,
+    pub evidence: ByKind<Evidence>,
     /// Most ids in one call: [`crate::engine::settings::BATCH_SIZE`], or fewer where the cloud
     /// refuses larger calls of the account.
     pub batch_size: usize,
@@ -41,6 +46,16 @@ pub struct Input<'a> {
     pub cloud_time: Option<Timestamp>,
     /// Flags of the process.
     pub settings: &'a Settings,
+}
+
+/// The guards of a namespace, as one pass has read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardsRead {
+    /// The guards.
+    pub guards: Arc<Guards>,
+    /// The moment before they were read: no call that rests on them leaves later than
+    /// [`crate::engine::settings::INTENT_LIFE`] after it.
+    pub at: Mono,
 }
 
 /// What to do: store `write`, then carry out `next` and `look`, then decide again at `wake` or when

@@ -6,20 +6,14 @@ use super::{
     stage,
 };
 use crate::{
-    api::InstanceDeletionStatus,
+    api::{InstanceDeletionStatus, PlanStatus},
     engine::{
         object::{
-            report::{
-                events,
-                events::Event,
-                status,
-                status::{Remarks, Stage},
-                stuck::Stuck,
-            },
+            report::{events, events::Event, stage::Stage, status, status::Remarks, stuck::Stuck},
             rules::{facts::Facts, first_write, poll::Due},
             state::ledger::Ledger,
         },
-        settings::SECRET_REREAD,
+        settings::{SECRET_REREAD, STORED_LIMIT},
     },
 };
 
@@ -46,8 +40,9 @@ impl Draft<'_> {
         let Self { input, outcomes, ledger, moved, records, events } = self;
         let (before, memory) = (input.status, facts.memory);
         let Facts { spec, now, settings, .. } = *facts;
-        let ended = matches!(stage, Stage::Ended(_));
-        let stuck = if ended { None } else { stage::stuck(&ledger, before.start_time.as_ref(), facts) };
+        let ended = matches!(stage, Stage::Ended(_) | Stage::NotAsExpected(_));
+        let rests = ended || matches!(stage, Stage::LimitReached);
+        let stuck = if rests { None } else { stage::stuck(&ledger, before.start_time.as_ref(), facts) };
         let long_wait = stage::long_wait(stage, before, now, settings);
         let look_outstanding = due.outstanding;
         let remarks = Remarks { next_action: long_wait.as_ref(), stuck: stuck.as_ref(), look_outstanding };
@@ -86,6 +81,7 @@ impl Draft<'_> {
         let (records, mut events) = if waits { (Vec::new(), Vec::new()) } else { (records, events) };
         if let Some(write) = &write {
             events.extend(events::turning_point(before, write));
+            events.extend(events::powered_on_again(&outcomes, &ledger).filter(|_| moved));
             events.extend(stuck.filter(|_| !Stuck::is_said(before)).map(|stuck| events::stuck(&stuck)));
         }
         let wake = if ended {
@@ -101,17 +97,34 @@ impl Draft<'_> {
         Decision { write, records, holds_ends, next, look, regular, watch, wake, events }
     }
 
+    /// Leaves rows out of a plan that would not fit into the API server's store: names may be long, and so may what is said
+    /// about them.
+    pub fn shorten(&self, plan: &mut PlanStatus) {
+        /// Everything in the status but the plan.
+        const REST: usize = 16 * 1024;
+        let bytes = |plan: &PlanStatus| {
+            let plan = serde_json::to_vec(plan).map_or(usize::MAX, |bytes| bytes.len());
+            plan.saturating_add(self.input.other_bytes).saturating_add(REST)
+        };
+        while !plan.instances.is_empty() && bytes(plan) >= STORED_LIMIT {
+            plan.instances.truncate(plan.instances.len() / 2);
+        }
+    }
+
     /// Bytes that the object may take once every open row of this record has ended.
     pub fn largest_bytes(&self, ledger: &Ledger, stage: &Stage) -> usize {
         // An end adds a reason and a time to a row; a reply adds a request id to a batch.
         const ROW: usize = 64;
+        // What a row may say of being powered off: how often that was tried, and since when it is off.
+        const OFF: usize = 56;
         const BATCH: usize = 96;
         const MESSAGES: usize = 16 * 1024;
         let Input { spec, status: before, now, other_bytes, .. } = self.input;
         let status = status::status(spec, ledger, stage, before, now, Remarks::default());
         let written = serde_json::to_vec(&status).map_or(usize::MAX, |bytes| bytes.len());
         let open = ledger.rows.iter().filter(|row| !row.progress.ended()).count();
-        let growth = open * ROW + ledger.batches.len() * BATCH + MESSAGES;
+        let row = if spec.power_off.is_some() { ROW + OFF } else { ROW };
+        let growth = open * row + ledger.batches.len() * BATCH + MESSAGES;
         written.saturating_add(growth).saturating_add(other_bytes)
     }
 }

@@ -3,25 +3,31 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use crate::{
     api::InstanceDeletionStatus,
     engine::{
         object::{
             report::{
-                status::{Hindrance, Stage},
+                stage::{Hindrance, Stage},
                 stuck::Stuck,
             },
-            rules::facts::{Facts, RowFacts},
+            rules::{
+                check::{Check, check},
+                facts::{Facts, RowFacts},
+                power_off::{lacks_server, soaks_until},
+            },
             state::{
                 blocker::Blocker,
                 deadlines::Passed,
+                guards::Bar,
                 ledger::{Ledger, Progress},
             },
         },
-        outcome::CloudMessage,
+        outcome::{CloudMessage, Trouble},
         settings::{PATIENCE, Settings},
+        state::Seen,
         time::Now,
     },
 };
@@ -46,8 +52,7 @@ pub(super) fn working(
     facts: &Facts<'_>,
     passed: Option<Passed>,
 ) -> Stage {
-    let open = |p: &Progress| matches!(p, Progress::Pending | Progress::Submitted { .. });
-    let undecided = || ledger.rows.iter().filter(|row| open(&row.progress));
+    let undecided = || ledger.rows.iter().filter(|row| row.undecided());
     if let Some(Passed { cutoff, said, .. }) = passed {
         let blocker = facts.memory.look_trouble.clone();
         return Stage::Closing { cutoff, waiting: undecided().count(), doubted: said.is_none(), blocker };
@@ -55,9 +60,58 @@ pub(super) fn working(
     if facts.spec.suspend {
         return suspended(outcomes, facts);
     }
+    // What was read of them before says nothing while they can't be read.
+    let unreadable =
+        facts.memory.call_trouble.as_ref().is_some_and(|b| b.trouble == Trouble::GuardUnreadable);
+    match facts.bar.filter(|_| !unreadable && undecided().next().is_some()) {
+        Some(Bar::Held { guard, reason }) => {
+            return Stage::Held { guard: guard.clone(), reason: reason.clone() };
+        }
+        Some(Bar::Refused { guard, why }) => {
+            let (guard, why) = (guard.clone(), why.clone());
+            return Stage::Deleting(Some(Hindrance::GuardRefused { guard, why }));
+        }
+        None => {}
+    }
     let calling = || facts.memory.call_trouble.as_ref().filter(|_| undecided().next().is_some());
     let trouble = facts.memory.look_trouble.as_ref().or_else(calling);
-    Stage::Deleting(trouble.cloned().map(Hindrance::Trouble).or_else(|| state_unknown(ledger, facts)))
+    let hindrance = trouble.cloned().map(Hindrance::Trouble);
+    let hindrance = hindrance.or_else(|| facts_unknown(ledger, facts));
+    let hindrance = hindrance.or_else(|| state_unknown(ledger, facts));
+    match soaking(ledger, facts).filter(|_| hindrance.is_none()) {
+        Some(first) => Stage::Soaking(first),
+        None => Stage::Deleting(hindrance),
+    }
+}
+
+/// When the first id has been off for long enough, by the wall clock, if every open id waits for that.
+fn soaking(ledger: &Ledger, facts: &Facts<'_>) -> Option<Time> {
+    let soak = facts.spec.soak()?;
+    let open = facts.open_rows(ledger).take_while(|row| row.position < facts.spec.limit());
+    let over = |row: RowFacts<'_>| {
+        soaks_until(&row, facts)?;
+        row.row.powered_off_at.as_ref()?.0.checked_add(soak).ok()
+    };
+    let all: Vec<Timestamp> = open.map(over).collect::<Option<_>>()?;
+    all.into_iter().min().map(Time)
+}
+
+/// Ids that were read since the object allows calls, and not with the facts that a check asks for.
+fn facts_unknown(ledger: &Ledger, facts: &Facts<'_>) -> Option<Hindrance> {
+    let (mut count, mut first) = (0, None);
+    for row in facts.open_rows(ledger).filter(|row| row.row.undecided()) {
+        let Some((Seen::Live(live), read)) = &row.observation.last else { continue };
+        let fact = match check(row.row.id, row.observation, facts) {
+            Check::Unknown(fact) => Some(fact),
+            Check::Passes if lacks_server(&row, *live, facts) => Some("server"),
+            Check::Passes | Check::Fails(..) => None,
+        };
+        if let Some(fact) = fact.filter(|_| read.sent > facts.memory.gate) {
+            count += 1;
+            first = first.or(Some((row.row.id, fact)));
+        }
+    }
+    first.map(|(id, fact)| Hindrance::FactsUnknown { count, named: format!("the {fact} of {id}") })
 }
 
 /// Most ids of unknown state that a message names: enough to ask the vendor about, and few enough for
@@ -95,17 +149,24 @@ fn unknown_state(row: &RowFacts<'_>, facts: &Facts<'_>) -> Option<String> {
     (now.mono - since >= settings.settle * PATIENCE).then_some(seen)
 }
 
-/// Ids that are open for longer than `--stuck-after`. They all wait since the object's start; a
-/// suspended object waits for its user.
+/// Ids that are open for longer than `--stuck-after`. They all wait since the object's start, or since the end of their soak; an
+/// object that is suspended or held waits for its user.
 pub(super) fn stuck(ledger: &Ledger, started: Option<&Time>, facts: &Facts<'_>) -> Option<Stuck> {
     let Facts { spec, memory, now, settings, .. } = *facts;
     let after = settings.stuck_after;
-    let open_for = Duration::try_from(now.wall.duration_since(started?.0)).unwrap_or_default();
+    let open_for = |since: Timestamp| Duration::try_from(now.wall.duration_since(since)).unwrap_or_default();
+    let started = started?.0;
     let resumed_lately = memory.suspended_at.is_some_and(|at| now.mono - at < after);
-    if spec.suspend || spec.dry_run || spec.meta.leaving || open_for < after || resumed_lately {
+    let stopped = spec.suspend || spec.dry_run || spec.meta.leaving || facts.bar.is_some();
+    if stopped || open_for(started) < after || resumed_lately {
         return None;
     }
-    let open: Vec<_> = facts.open_rows(ledger).collect();
+    let soaked = |row: &RowFacts<'_>| {
+        let off_since = row.row.powered_off_at.as_ref().map(|at| at.0);
+        off_since.zip(spec.soak()).and_then(|(at, soak)| at.checked_add(soak).ok())
+    };
+    let long_open = |row: &RowFacts<'_>| soaked(row).is_none_or(|over| open_for(over) >= after);
+    let open: Vec<_> = facts.open_rows(ledger).filter(long_open).collect();
     let accepted = |row: &&RowFacts<'_>| matches!(row.row.progress, Progress::Accepted { .. });
     let first = open.iter().find(accepted).or_else(|| open.first())?;
     let seen = first.observation.last.as_ref();
@@ -114,14 +175,17 @@ pub(super) fn stuck(ledger: &Ledger, started: Option<&Time>, facts: &Facts<'_>) 
     Some(Stuck { count: open.len(), accepted: open.iter().filter(accepted).count(), example, after })
 }
 
-/// `nextActionTime`, for waits longer than `--poll-max`. It stays until the wait is over, so that
-/// it is written once.
+/// `nextActionTime`, for waits longer than `--poll-max`, and for the end of the first soak. It stays until the wait is over, so
+/// that it is written once.
 pub(super) fn long_wait(
     stage: &Stage,
     before: &InstanceDeletionStatus,
     now: &Now,
     settings: &Settings,
 ) -> Option<Time> {
+    if let Stage::Soaking(first) = stage {
+        return Some(first.clone());
+    }
     let retry_time = &blocker_of(stage)?.retry_time;
     let said = before.next_action_time.as_ref() == Some(retry_time);
     let left = Duration::try_from(retry_time.0.duration_since(now.wall)).unwrap_or_default();
@@ -134,8 +198,20 @@ fn blocker_of(stage: &Stage) -> Option<&Blocker> {
             blocker.as_ref()
         }
         Stage::Deleting(Some(Hindrance::Trouble(blocker))) => Some(blocker),
-        Stage::Deleting(None | Some(Hindrance::StateUnknown { .. } | Hindrance::StatusTooLarge { .. }))
+        Stage::Deleting(
+            None
+            | Some(
+                Hindrance::StateUnknown { .. }
+                | Hindrance::FactsUnknown { .. }
+                | Hindrance::GuardRefused { .. }
+                | Hindrance::StatusTooLarge { .. },
+            ),
+        )
+        | Stage::Soaking(_)
         | Stage::Planned(_)
+        | Stage::Held { .. }
+        | Stage::LimitReached
+        | Stage::NotAsExpected(_)
         | Stage::Ended(_) => None,
     }
 }

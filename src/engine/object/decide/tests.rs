@@ -1,7 +1,7 @@
 //! When something is due, what blocks, and what a decision holds. Whole courses of an object are in
 //! `scenario`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
@@ -10,16 +10,17 @@ use crate::{
     api::{EventReason, InstanceDeletionStatus},
     engine::{
         Now, Settings,
-        account::{outage::Evidence, schedule::Watch},
+        account::schedule::Watch,
+        by_kind::ByKind,
         object::{
             report::status::tests::ready,
             state::{
+                ledger::Progress,
                 memory::{CallState, LookEnd, OwnCall},
                 spec::{Meta, tests::meta},
             },
             tests::case::{Case, MICRO, case_of, just_before, then},
         },
-        outcome::Trouble,
         settings::{PATIENCE, SECRET_REREAD},
         state::{Live, Seen, StateText},
     },
@@ -46,6 +47,7 @@ struct Asked {
     status: InstanceDeletionStatus,
     permit: Option<PermitAnswer>,
     may_start: bool,
+    guards: Option<GuardsRead>,
     now: Now,
 }
 
@@ -55,6 +57,7 @@ impl Default for Asked {
             status: InstanceDeletionStatus::default(),
             permit: Some(PermitAnswer::Now(4)),
             may_start: true,
+            guards: Some(GuardsRead { guards: Arc::default(), at: now().mono }),
             now: now(),
         }
     }
@@ -66,7 +69,8 @@ fn prepared<'a>(case: &'a mut Case, asked: &'a Asked) -> Prepared<'a> {
         spec,
         status: &asked.status,
         other_bytes: 0,
-        evidence: Evidence::default(),
+        guards: asked.guards.as_ref(),
+        evidence: ByKind::default(),
         batch_size: 50,
         may_start: asked.may_start,
         claim: "claim",
@@ -178,6 +182,24 @@ fn an_object_that_waits_for_its_secret_is_decided_again_within_15_s() {
 }
 
 #[test]
+fn s13_an_object_stops_its_calls_once_it_allows_none() {
+    type Change = fn(&mut Case);
+    let table: [(Change, bool); 6] = [
+        (|_| (), false),
+        (|case| case.spec.suspend = true, true),
+        (|case| case.spec.dry_run = true, true),
+        (|case| case.spec.meta.leaving = true, true),
+        (|case| case.spec.not_after = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH), true),
+        (|case| case.spec.not_after = Some(k8s_openapi::jiff::Timestamp::MAX), false),
+    ];
+    for (n, (change, stops)) in table.into_iter().enumerate() {
+        let mut case = Case::pending();
+        change(&mut case);
+        assert_eq!(prepared(&mut case, &Asked::default()).stops_calls(), stops, "{n}");
+    }
+}
+
+#[test]
 fn a_draining_process_starts_nothing() {
     for (dry_run, cutoff) in [(false, None), (true, None), (false, Some(1))] {
         let mut case = case_of(1);
@@ -234,7 +256,8 @@ fn an_object_takes_its_place_first_and_looks_when_its_turn_is_near() {
     let Next::Submit(wave) = decide(Some(PermitAnswer::Now(1))).next else { panic!("it is permitted") };
     assert_eq!(wave.batches.len(), 1);
     // While its calls are on their way it waits in line for the next ones.
-    let call = OwnCall { claim: "mine".into(), ids: vec![], state: CallState::InFlight };
+    let call =
+        OwnCall { kind: CallKind::Delete, claim: "mine".into(), ids: vec![], state: CallState::InFlight };
     case.memory.calls.insert(7, call);
     assert_eq!(wanted(&mut case, &Asked::default()), Some(Want { calls: 3, ready: 0 }));
 }
@@ -386,6 +409,8 @@ fn a_request_to_look_has_a_plan_made_anew_and_opens_no_end() {
 fn one_of_two_ended() -> (Case, Asked) {
     let mut case = case_of(2);
     let row = |n: usize| crate::api::InstanceStatus {
+        power_offs: None,
+        powered_off_at: None,
         id: case.spec.ids[n].to_string(),
         phase: crate::api::InstancePhase::Accepted,
         batch: None,
@@ -432,8 +457,12 @@ fn ends_are_written_together_at_most_once_in_twice_poll_min() {
 #[test]
 fn an_outcome_is_recorded_with_its_wave_or_with_whatever_is_written_before() {
     let (mut case, mut asked) = one_of_two_ended();
-    let call =
-        |state| crate::engine::object::state::memory::OwnCall { claim: "lost".into(), ids: vec![], state };
+    let call = |state| crate::engine::object::state::memory::OwnCall {
+        kind: CallKind::Delete,
+        claim: "lost".into(),
+        ids: vec![],
+        state,
+    };
     let too_late = CallState::Ended {
         at: then(),
         outcome: crate::engine::outcome::CallOutcome::NotSent(crate::engine::outcome::Unsent::TooLate),
@@ -449,4 +478,118 @@ fn an_outcome_is_recorded_with_its_wave_or_with_whatever_is_written_before() {
     case.memory.calls.remove(&9);
     let alone = decided(&mut case, &asked);
     assert_eq!((alone.records, alone.write), (vec![8], None), "there is nothing to write of it");
+}
+
+#[test]
+fn g3_nothing_is_submitted_without_guards_that_this_pass_has_read() {
+    let mut case = case_of(1).seen(Live::Running, then());
+    let without = Asked { guards: None, ..Asked::default() };
+    assert!(prepared(&mut case, &without).asks_guards(Some(PermitAnswer::Now(1))));
+    assert_eq!(decided(&mut case, &without).next, Next::Wait);
+    let with = Asked::default();
+    assert!(!prepared(&mut case, &with).asks_guards(Some(PermitAnswer::Now(1))));
+    let Next::Submit(wave) = decided(&mut case, &with).next else { panic!("it is ready") };
+    assert_eq!(wave.guards_read, now().mono);
+    assert!(prepared(&mut case, &without).asks_guards(Some(PermitAnswer::Now(1))), "for each wave anew");
+    for waits in [None, Some(PermitAnswer::Soon { calls: 1, at: None }), Some(PermitAnswer::Now(0))] {
+        assert!(!prepared(&mut case, &without).asks_guards(waits), "not before it is permitted: {waits:?}");
+    }
+    let draining = Asked { may_start: false, guards: None, ..Asked::default() };
+    assert!(!prepared(&mut case, &draining).asks_guards(Some(PermitAnswer::Now(1))));
+}
+
+/// A status with the rows of the case.
+fn stored(case: &Case) -> InstanceDeletionStatus {
+    let mut status = InstanceDeletionStatus::default();
+    case.ledger.write(&mut status);
+    status
+}
+
+#[test]
+fn guards_are_asked_where_something_depends_on_them() {
+    let asks = |case: &mut Case| {
+        let without = Asked { guards: None, ..Asked::default() };
+        prepared(case, &without).asks_guards(Some(PermitAnswer::Now(1)))
+    };
+    assert!(asks(&mut case_of(1)), "an object that nothing is known of may be held");
+    let mut known = case_of(1);
+    let _ = decided(&mut known, &Asked::default());
+    assert!(!asks(&mut known), "its look comes first");
+    assert!(known.memory.guards_changed());
+    assert!(asks(&mut known));
+    let mut accepted = Case::new(Progress::Accepted { batch: None, resent: false });
+    let without = Asked { guards: None, status: stored(&accepted), ..Asked::default() };
+    assert!(
+        !prepared(&mut accepted, &without).asks_guards(Some(PermitAnswer::Now(1))),
+        "nothing may have to be sent"
+    );
+    let mut suspended = case_of(1);
+    suspended.spec.suspend = true;
+    assert!(!asks(&mut suspended));
+    let mut blocked = case_of(1).seen(Live::Running, then());
+    blocked.memory.call_trouble = Some(blocker(then() + SECOND));
+    assert!(!asks(&mut blocked));
+}
+
+#[test]
+fn g6_guards_that_cannot_be_read_stop_calls_and_not_looks() {
+    let mut case = case_of(2).seen(Live::Running, then());
+    case.ledger.rows[1].progress = Progress::Accepted { batch: None, resent: false };
+    let unreadable = Blocker { trouble: Trouble::GuardUnreadable, ..blocker(then() + SECOND) };
+    case.memory.call_trouble = Some(unreadable.clone());
+    case.memory.next_poll = then();
+    let without = Asked { guards: None, status: stored(&case), ..Asked::default() };
+    let decision = decided(&mut case, &without);
+    assert_eq!(decision.next, Next::Wait);
+    assert_eq!(decision.watch.on_their_way.len(), 1, "what is on its way is looked at");
+    let ready = decision.write.unwrap().conditions[0].clone();
+    assert_eq!(ready.reason, "GuardUnreadable");
+    assert!(decision.wake.is_some_and(|wake| wake <= then() + SECOND));
+    // Once they are read, nothing stands in the way any more.
+    case.memory.call_trouble = Some(unreadable);
+    let with = Asked { status: stored(&case), ..Asked::default() };
+    assert!(matches!(decided(&mut case, &with).next, Next::Submit(_)));
+}
+
+#[test]
+fn a_plan_rests_on_the_guards_too() {
+    let mut case = case_of(1);
+    case.spec.dry_run = true;
+    let _ = decided(&mut case, &Asked::default());
+    let id = case.id();
+    case.memory.saw(id, Seen::Live(Live::Running), now().mono + MICRO);
+    let without = Asked { guards: None, ..Asked::default() };
+    assert!(prepared(&mut case, &without).asks_guards(Some(PermitAnswer::Now(1))));
+    let since = case.memory.planning_since();
+    assert_eq!(prepared(&mut case, &without).guards_since(), Some(since), "a thousand plans need one read");
+    assert_eq!(prepared(&mut case_of(1), &without).guards_since(), None, "a wave needs its own");
+    assert_eq!(decided(&mut case, &without).write.unwrap().phase, Some(Phase::Planning));
+    assert_eq!(decided(&mut case, &Asked::default()).write.unwrap().phase, Some(Phase::Planned));
+}
+
+#[test]
+fn s13_a_bar_of_the_guards_stops_calls_that_wait() {
+    use crate::{
+        api::{DeletionGuardSpec, GuardHold},
+        engine::object::state::guards::{Guard, Guards},
+    };
+    let mut case = case_of(1).seen(Live::Running, then());
+    assert!(!prepared(&mut case, &Asked::default()).stops_calls());
+    let hold = Some(GuardHold { reason: "freeze".into() });
+    let spec = DeletionGuardSpec { hold, ..DeletionGuardSpec::default() };
+    let guards = Guards::of(vec![Guard { name: "g".into(), spec }], &BTreeMap::new()).unwrap();
+    let held = GuardsRead { guards: Arc::new(guards), at: now().mono };
+    let asked = Asked { guards: Some(held), ..Asked::default() };
+    assert!(prepared(&mut case, &asked).stops_calls());
+    let said = |case: &mut Case, asked: &Asked| {
+        let write = decided(case, asked).write.unwrap();
+        write.conditions[0].reason.clone()
+    };
+    assert_eq!(said(&mut case, &asked), "Held");
+    // What was read of them before says nothing while they can't be read.
+    case.memory.call_trouble =
+        Some(Blocker { trouble: Trouble::GuardUnreadable, ..blocker(now().mono + SECOND) });
+    let without = Asked { guards: None, ..Asked::default() };
+    assert!(prepared(&mut case, &without).stops_calls());
+    assert_eq!(said(&mut case, &without), "GuardUnreadable");
 }

@@ -1,10 +1,13 @@
-//! Events: one for the outcome of each delete call, and one for each new reason of `Ready`.
+//! Events: one for the outcome of each call, and one for each new reason of `Ready`.
 
 use super::stuck::Stuck;
 use crate::{
-    api::{EventReason, InstanceDeletionStatus, ReadyReason},
+    api::{CallKind, EventReason, FailureReason, InstanceDeletionStatus, ReadyReason},
     engine::{
-        object::state::memory::{CallState, Memory},
+        object::state::{
+            ledger::{Ledger, Progress, Row},
+            memory::{CallState, Memory},
+        },
         outcome::{CallOutcome, Refusal},
     },
 };
@@ -56,29 +59,62 @@ pub fn turns_invalid(
     (!says_so(before) && says_so(after)).then(event)
 }
 
-/// Tells the outcomes of delete calls that this write records.
+/// The name of the operation that a call of this kind uses.
+#[must_use]
+pub fn operation(kind: CallKind) -> &'static str {
+    match kind {
+        CallKind::Delete => "DeleteInstances",
+        CallKind::PowerOff => "ChangeServerPowerState",
+    }
+}
+
+/// Tells of the instances that the record newly says were powered on again.
+#[must_use]
+pub fn powered_on_again(before: &Ledger, after: &Ledger) -> Option<Event> {
+    /// Most instances that the event names.
+    const NAMED: usize = 10;
+    let wanted =
+        |row: &Row| matches!(row.progress, Progress::Failed { reason: FailureReason::PoweredOnAgain, .. });
+    let rows = before.rows.iter().zip(&after.rows);
+    let new: Vec<_> = rows.filter(|(before, after)| wanted(after) && !wanted(before)).collect();
+    let named: Vec<_> = new.iter().take(NAMED).map(|(_, row)| row.id.to_string()).collect();
+    let note = format!(
+        "{} instances were powered on again after they were powered off, and are not deleted: {}{}",
+        new.len(),
+        named.join(", "),
+        if new.len() > NAMED { ", and others" } else { "" }
+    );
+    (!new.is_empty()).then(|| Event::new(EventReason::PoweredOnAgain, "Look".to_owned(), note))
+}
+
+/// Tells the outcomes of calls that this write records.
 #[must_use]
 pub fn outcomes(memory: &Memory, records: &[u32]) -> Vec<Event> {
     let mut events = Vec::new();
     for number in records {
         let Some(call) = memory.calls.get(number) else { continue };
         let CallState::Ended { outcome, .. } = &call.state else { continue };
-        let told = told(*number, call.ids.len(), outcome).into_iter();
-        let action = format!("DeleteInstances-{number}");
+        let told = told(call.kind, *number, call.ids.len(), outcome).into_iter();
+        let action = format!("{}-{number}", operation(call.kind));
         events.extend(told.map(|(reason, note)| Event::new(reason, action.clone(), note)));
     }
     events
 }
 
 /// What people are told of the outcome of a batch of this size: nothing if `Ready` says it.
-fn told(number: u32, size: usize, outcome: &CallOutcome) -> Vec<(EventReason, String)> {
+fn told(kind: CallKind, number: u32, size: usize, outcome: &CallOutcome) -> Vec<(EventReason, String)> {
+    let (accepted_for, nothing) = match kind {
+        CallKind::Delete => ("accepted", "nothing was deleted by it"),
+        CallKind::PowerOff => ("accepted to be powered off", "nothing was powered off by it"),
+    };
     match outcome {
         CallOutcome::Accepted { ids, foreign, message } => {
             let request = message.request_id.as_deref().unwrap_or("not given");
             let accepted = ids.len();
             let reason =
                 if accepted < size { EventReason::BatchPartlyAccepted } else { EventReason::BatchAccepted };
-            let note = format!("Batch {number}: {accepted} of {size} instances accepted (request {request})");
+            let note =
+                format!("Batch {number}: {accepted} of {size} instances {accepted_for} (request {request})");
             let mut told = vec![(reason, note)];
             if *foreign > 0 {
                 let note = format!(
@@ -98,14 +134,16 @@ fn told(number: u32, size: usize, outcome: &CallOutcome) -> Vec<(EventReason, St
         CallOutcome::Refused { refusal, message, .. } => {
             let what = match refusal {
                 Refusal::Whole => return Vec::new(),
-                Refusal::Unnamed | Refusal::UnnamedConflict => "without saying for which".to_owned(),
+                Refusal::Unnamed | Refusal::UnnamedState | Refusal::UnnamedConflict => {
+                    "without saying for which".to_owned()
+                }
                 Refusal::Missing(ids) | Refusal::Conflict(ids) => {
                     format!("for {} of them", ids.len())
                 }
             };
             let code = message.code.as_deref().unwrap_or("no code");
             let note = format!(
-                "Batch {number} ({size} instances) was refused {what} ({code}: {}); nothing was deleted by it",
+                "Batch {number} ({size} instances) was refused {what} ({code}: {}); {nothing}",
                 message.text
             );
             vec![(EventReason::BatchRefused, note)]
@@ -142,9 +180,15 @@ mod tests {
 
     fn events_of(outcome: CallOutcome, ids: usize) -> Vec<(bool, &'static str, String, String)> {
         let mut case = Case::pending();
-        let ids = (0..ids).map(|n| (crate::engine::InstanceId::from_u128(n as u128), 0)).collect();
+        let ids = (0..ids)
+            .map(|n| {
+                crate::engine::object::state::memory::CalledId::first(crate::engine::InstanceId::from_u128(
+                    n as u128,
+                ))
+            })
+            .collect();
         let state = CallState::Ended { at: then(), outcome };
-        case.memory.calls.insert(7, OwnCall { claim: "mine".into(), ids, state });
+        case.memory.calls.insert(7, OwnCall { kind: CallKind::Delete, claim: "mine".into(), ids, state });
         let events = outcomes(&case.memory, &[7, 8]);
         events.into_iter().map(|e| (e.warning, e.reason, e.action, e.note)).collect()
     }

@@ -4,12 +4,14 @@
 use super::{
     batch::Candidates,
     facts::{Facts, RowFacts},
+    look_first::spent,
 };
 use crate::{
     api::FailureReason,
     engine::{
         id::InstanceId,
-        object::state::ledger::{Ledger, Progress},
+        object::state::ledger::{Ledger, Progress, Row},
+        outcome::CloudMessage,
         state::Seen,
         time::Mono,
     },
@@ -36,7 +38,7 @@ pub fn at_deadline(ledger: &mut Ledger, facts: &Facts<'_>, since: Mono) -> Optio
     let confirmed = memory.deadlines.passed().is_some_and(|passed| passed.confirmed);
     for RowFacts { position, row, observation, .. } in facts.open_rows(ledger) {
         open.push(position);
-        let looked = observation.last.as_ref().is_some_and(|(_, sent)| *sent > since);
+        let looked = observation.last.as_ref().is_some_and(|(_, read)| read.sent > since);
         let failed = observation.missed.is_some_and(|asked| asked >= since) && observation.asked.is_none();
         let bound = |asked: Mono| asked.max(since) + settings.request_timeout;
         let lost = observation.asked.is_some_and(|asked| now.mono >= bound(asked));
@@ -56,6 +58,47 @@ pub fn at_deadline(ledger: &mut Ledger, facts: &Facts<'_>, since: Mono) -> Optio
         ledger.fail(position, FailureReason::DeadlineExceeded, None, now);
     }
     None
+}
+
+/// Ends the rows of an object of which too many have failed: those that no delete call named and that are not being powered
+/// off, and those that would be sent again now.
+/// Returns whether a row ended.
+pub fn after_failures(ledger: &mut Ledger, facts: &Facts<'_>, candidates: &mut Candidates) -> bool {
+    let again = candidates.ready.drain(..).map(|ready| ready.position);
+    let waits = |row: &Row| matches!(row.progress, Progress::Pending | Progress::PoweredOff { .. });
+    let unnamed = ledger.rows.iter().enumerate().filter(|(_, row)| waits(row));
+    let ends: Vec<usize> = again.chain(unnamed.map(|(position, _)| position)).collect();
+    for position in &ends {
+        let Some(row) = ledger.rows.get(*position) else { continue };
+        let reason = match row.progress {
+            Progress::Pending | Progress::PoweringOff { .. } | Progress::PoweredOff { .. } => {
+                FailureReason::NotSent
+            }
+            _ => spent(row),
+        };
+        ledger.fail(*position, reason, None, facts.now);
+    }
+    (candidates.look, candidates.held) = (Vec::new(), Vec::new());
+    !ends.is_empty()
+}
+
+/// Ends the rows of an object whose list is not what its author says: the rows that `differ`, and all others. Returns what a
+/// person is told of the first of them.
+pub fn not_as_expected(ledger: &mut Ledger, facts: &Facts<'_>, differ: &[(usize, String)]) -> String {
+    /// Most instances that the message names.
+    const NAMED: usize = 3;
+    let mut named = Vec::new();
+    for (position, why) in differ {
+        let message = CloudMessage { text: why.clone(), ..CloudMessage::default() };
+        ledger.fail(*position, FailureReason::NotAsExpected, Some(&message), facts.now);
+        if let Some(row) = ledger.rows.get(*position).filter(|_| named.len() < NAMED) {
+            named.push(format!("{} ({why})", row.id));
+        }
+    }
+    for position in 0..ledger.rows.len() {
+        ledger.fail(position, FailureReason::NotSent, None, facts.now);
+    }
+    named.join(", ")
 }
 
 /// Ends the rows that would be sent now, had `notAfter` not passed: a look that counts showed them
@@ -174,7 +217,15 @@ mod tests {
         let mut candidates = Candidates::default();
         match seen {
             Some(Seen::Live(live)) => {
-                candidates.ready.push(Ready { position: 0, id: case.id(), live, look_sent: then() });
+                candidates.ready.push(Ready {
+                    kind: crate::api::CallKind::Delete,
+                    position: 0,
+                    id: case.id(),
+                    live,
+                    look_sent: then(),
+                    server: None,
+                    or_powers_off: false,
+                });
             }
             Some(seen) => {
                 candidates.unusable.push(0);

@@ -3,6 +3,7 @@
 use super::last_call::CallFacts;
 use crate::engine::{
     object::state::{
+        guards::Bar,
         ledger::{Ledger, Row},
         memory::Memory,
         observations::Observation,
@@ -21,6 +22,8 @@ pub struct Facts<'a> {
     pub memory: &'a Memory,
     /// For each row of the record, the calls that name its id.
     pub calls: &'a [CallFacts],
+    /// Why guards let no new call leave, if so.
+    pub bar: Option<&'a Bar>,
     /// The moment of the decision.
     pub now: &'a Now,
     /// Flags of the process.
@@ -41,6 +44,12 @@ pub struct RowFacts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// Whether the object allows new calls now, by its spec and by the guards.
+    #[must_use]
+    pub fn allow_calls(&self) -> bool {
+        self.spec.allows_calls() && self.bar.is_none()
+    }
+
     /// The facts about the row at `position`; none if the record has no such row.
     #[must_use]
     pub fn row<'r>(&self, ledger: &'r Ledger, position: usize) -> Option<RowFacts<'r>>

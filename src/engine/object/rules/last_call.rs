@@ -16,9 +16,11 @@ use crate::engine::{
 pub struct CallFacts {
     /// What this process knows of the calls of all objects that name the id.
     pub last_call: LastCall,
-    /// The end of this process's call for this object whose batch is on the row. None if the cloud
+    /// The end of this process's delete call for this object whose batch is on the row. None if the cloud
     /// definitely refused that call, or if there was no such call.
     pub own_end: Option<Ended>,
+    /// The same of its call that powers the instance off.
+    pub own_power_off: Option<Ended>,
     /// Whether that call is in flight: its end will wake the object.
     pub own_in_flight: bool,
     /// Whether a call that names the id may still be in flight, from whichever object or process.
@@ -26,7 +28,7 @@ pub struct CallFacts {
 }
 
 impl CallFacts {
-    /// The ends of the calls that may have had an effect on the id of this row.
+    /// The ends of the delete calls that may have had an effect on the id of this row.
     ///
     /// For an accepted row the record holds the outcome of the object's own call, or a read that
     /// came after it: that call counts as accepted, whatever its reply said. The state that the look
@@ -43,10 +45,17 @@ impl CallFacts {
         [self.last_call.ended, own]
     }
 
+    /// The ends of the calls that may have powered the instance off.
+    #[must_use]
+    pub fn power_offs(&self) -> [Option<Ended>; 2] {
+        [self.last_call.power_off, self.own_power_off]
+    }
+
     /// When the last call ended, or will have ended at the latest; none if no call is known.
     #[must_use]
     pub fn last_end(&self) -> Option<Mono> {
-        let ends = [self.last_call.ended, self.own_end].into_iter().flatten().map(|ended| ended.at);
+        let deletes = [self.last_call.ended, self.own_end];
+        let ends = deletes.into_iter().chain(self.power_offs()).flatten().map(|ended| ended.at);
         ends.chain(self.last_call.claimed_elsewhere).max()
     }
 }
@@ -67,9 +76,12 @@ pub fn gather(
         let last_call = call_history.get(row.id, namespace);
         let batch_call = batch_call(row, ledger, memory);
         let in_flight = matches!(batch_call, BatchCall::OwnInFlight | BatchCall::ForeignInFlight);
+        let own = if let BatchCall::Ended(ended) = batch_call { Some(ended) } else { None };
+        let powers_off = matches!(row.progress, Progress::PoweringOff { .. } | Progress::PoweredOff { .. });
         CallFacts {
             last_call,
-            own_end: if let BatchCall::Ended(ended) = batch_call { Some(ended) } else { None },
+            own_end: own.filter(|_| !powers_off),
+            own_power_off: own.filter(|_| powers_off),
             own_in_flight: matches!(batch_call, BatchCall::OwnInFlight),
             in_flight: in_flight || last_call.in_flight.is_some(),
         }
@@ -90,6 +102,10 @@ enum BatchCall {
 fn batch_call(row: &Row, ledger: &Ledger, memory: &Memory) -> BatchCall {
     let Some(number) = row.progress.batch() else { return BatchCall::None };
     let Some(call) = memory.own(number, ledger) else {
+        if matches!(row.progress, Progress::PoweredOff { .. }) {
+            // The record says that the call is over.
+            return BatchCall::None;
+        }
         // Another process stored the batch. Once this process has observed it, the call history
         // knows its call.
         let known = ledger.had_no_effect(number) || memory.foreign_end(number, ledger).is_some();

@@ -7,29 +7,35 @@
 
 use std::time::Duration;
 
-use super::facts::{Facts, RowFacts};
+use super::{
+    check::{Check, check},
+    facts::{Facts, RowFacts},
+    power_off::{self, Step},
+};
 use crate::{
-    api::FailureReason,
+    api::{CallKind, FailureReason},
     engine::{
         account::call_history::Ended,
         object::state::ledger::{Progress, Row},
         outcome::Effect,
         settings::{INTENT_LIFE, LOOK_LIFE, PATIENCE, Settings},
         state::{Live, Seen},
-        time::Mono,
+        time::{Mono, ReadTime},
     },
 };
 
 /// A look must be younger than this when a wave is decided, so that it is still younger than
 /// [`LOOK_LIFE`] when the last call of the wave leaves.
-const LOOK_LIFE_AT_DECISION: Duration = Duration::from_secs(50);
+pub const LOOK_LIFE_AT_DECISION: Duration = Duration::from_secs(50);
 const _: () = assert!(LOOK_LIFE_AT_DECISION.as_secs() + INTENT_LIFE.as_secs() < LOOK_LIFE.as_secs());
 
 /// Whether an id may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The id may be sent: a fresh look showed this state.
+    /// The id may be sent in a call of this kind: a fresh look showed this state.
     Send {
+        /// What the call asks for.
+        kind: CallKind,
         /// The state that the look showed.
         live: Live,
         /// When that look was sent.
@@ -45,6 +51,11 @@ pub enum Verdict {
         /// The first moment at which a read may allow a call.
         until: Mono,
     },
+    /// The instance is off, and is to stay so until this moment before it may be deleted.
+    Soaking {
+        /// The end of its soak.
+        until: Mono,
+    },
     /// A call that names the id is in flight.
     Busy,
     /// A batch that named the id was refused, and waits until another refused batch is resolved.
@@ -53,7 +64,9 @@ pub enum Verdict {
     OnItsWay,
     /// The newest read brought no state that allows sending.
     Unusable,
-    /// The attempts of the id are used up.
+    /// `spec.expect` or a guard asks for a fact that the newest read did not show: this one.
+    FactsUnknown(&'static str),
+    /// The id is given up: its attempts are used up, or it must not be sent.
     Spent(FailureReason),
     /// The id has ended.
     Ended,
@@ -63,7 +76,7 @@ pub enum Verdict {
 #[must_use]
 pub fn verdict(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Verdict {
     let RowFacts { row, observation, calls, .. } = *row_facts;
-    let Facts { spec, memory, settings, .. } = *facts;
+    let Facts { memory, settings, .. } = *facts;
     let now = facts.now.mono;
     if row.progress.ended() {
         return Verdict::Ended;
@@ -71,34 +84,39 @@ pub fn verdict(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Verdict {
     if calls.in_flight {
         return Verdict::Busy;
     }
-    if memory.bisection.holds(row.id) {
+    if let Some(until) = power_off::soaks_until(row_facts, facts) {
+        return Verdict::Soaking { until };
+    }
+    let step = match &observation.last {
+        Some((Seen::Live(live), _)) => power_off::step(row_facts, *live, facts),
+        _ => Step::Call(CallKind::Delete),
+    };
+    let kind = step.kind();
+    let refusals = memory.refusals.of(kind);
+    if refusals.bisection.holds(row.id) {
         return Verdict::Held;
     }
-    let refused = memory.refused.get(&row.id);
+    let refused = refusals.ids.get(&row.id);
     if let Some(refused) = refused.filter(|refused| refused.until > now) {
         return Verdict::Settling { until: refused.until };
     }
-    let proof_from = proof_from(row_facts, settings);
+    let soaked = power_off::soaked_since(row_facts, facts).filter(|_| kind == CallKind::Delete);
+    let proof_from = proof_from(row_facts, kind, settings).max(soaked);
     if let Some(until) = proof_from.filter(|until| *until > now) {
         return Verdict::Settling { until };
     }
+    // Also one that is powered off since its deletion was refused has to be read after that refusal.
+    let refusals = memory.refusals.each().map(|refusals| refusals.ids.get(&row.id));
     let fresh = |sent: Mono| {
         sent > memory.gate
             && now - sent < LOOK_LIFE_AT_DECISION
             && proof_from.is_none_or(|needed| sent > needed)
-            && refused.is_none_or(|refused| sent > refused.at)
+            && refusals.iter().flatten().all(|refused| sent > refused.at)
             && calls.last_call.not_found.is_none_or(|at| sent >= at)
     };
     match &observation.last {
-        Some((seen, sent)) if fresh(*sent) => match seen {
-            Seen::Live(_) if memory.bisection.too_often_unknown(row.id) => {
-                Verdict::Spent(FailureReason::OutcomeUnknown)
-            }
-            Seen::Live(_) if row.attempts > spec.backoff_limit && refused.is_some() => {
-                Verdict::Spent(FailureReason::Conflict)
-            }
-            Seen::Live(_) if row.attempts > spec.backoff_limit => Verdict::Spent(spent(row)),
-            Seen::Live(live) => Verdict::Send { live: *live, sent: *sent },
+        Some((seen, ReadTime { sent, .. })) if fresh(*sent) => match seen {
+            Seen::Live(live) => alive(row_facts, step, (*live, *sent), facts),
             Seen::ShuttingDown | Seen::Terminated | Seen::NotFound => Verdict::OnItsWay,
             Seen::Other(_) | Seen::Unreadable => Verdict::Unusable,
         },
@@ -107,16 +125,50 @@ pub fn verdict(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Verdict {
     }
 }
 
+/// The verdict on an instance that a look which counts showed alive.
+fn alive(row_facts: &RowFacts<'_>, step: Step, (live, sent): (Live, Mono), facts: &Facts<'_>) -> Verdict {
+    let RowFacts { row, observation, .. } = *row_facts;
+    let kind = match step {
+        Step::Call(kind) => kind,
+        Step::Wait => return Verdict::Unusable,
+        Step::Wanted => return Verdict::Spent(FailureReason::PoweredOnAgain),
+    };
+    if let Some(reason) = used_up(row, kind, facts) {
+        return Verdict::Spent(reason);
+    }
+    match check(row.id, observation, facts) {
+        Check::Passes if power_off::lacks_server(row_facts, live, facts) => Verdict::FactsUnknown("server"),
+        Check::Passes => Verdict::Send { kind, live, sent },
+        Check::Unknown(fact) => Verdict::FactsUnknown(fact),
+        Check::Fails(reason, _) => Verdict::Spent(reason),
+    }
+}
+
+/// Why a row is given up whose attempts at a call of this kind are used up, if they are.
+fn used_up(row: &Row, kind: CallKind, facts: &Facts<'_>) -> Option<FailureReason> {
+    let refusals = facts.memory.refusals.of(kind);
+    let unknown = refusals.bisection.too_often_unknown(row.id);
+    let used_up = row.used(kind) > facts.spec.backoff_limit;
+    match kind {
+        CallKind::PowerOff => (unknown || used_up).then_some(FailureReason::PowerOffFailed),
+        CallKind::Delete if unknown => Some(FailureReason::OutcomeUnknown),
+        CallKind::Delete if !used_up => None,
+        CallKind::Delete if refusals.ids.contains_key(&row.id) => Some(FailureReason::Conflict),
+        CallKind::Delete => Some(spent(row)),
+    }
+}
+
 /// Why a row is given up whose attempts are used up. Only a deletion that was accepted can have failed at the cloud.
-fn spent(row: &Row) -> FailureReason {
+#[must_use]
+pub fn spent(row: &Row) -> FailureReason {
     match &row.progress {
         Progress::Accepted { .. } => FailureReason::InstanceError,
         _ => FailureReason::NotAccepted,
     }
 }
 
-/// The moment after which a read must be sent to allow a call; none if no call is known.
-fn proof_from(row_facts: &RowFacts<'_>, settings: &Settings) -> Option<Mono> {
+/// The moment after which a read must be sent to allow a call of this kind; none if no call is known.
+fn proof_from(row_facts: &RowFacts<'_>, kind: CallKind, settings: &Settings) -> Option<Mono> {
     let RowFacts { row, observation, calls, .. } = *row_facts;
     let on_its_way = calls.last_call.on_its_way;
     let now_error = observation.last.as_ref().filter(|(seen, _)| *seen == Seen::Live(Live::Error));
@@ -126,7 +178,7 @@ fn proof_from(row_facts: &RowFacts<'_>, settings: &Settings) -> Option<Mono> {
         let on_its_way_since = on_its_way.is_some_and(|at| at > ended);
         let was_fine = before.is_some_and(|before| before != Live::Error);
         let error_came_after =
-            now_error.is_some_and(|(_, sent)| *sent > ended) && (was_fine || on_its_way_since);
+            now_error.is_some_and(|(_, read)| read.sent > ended) && (was_fine || on_its_way_since);
         match effect {
             Effect::Unknown => ended + settings.settle,
             Effect::Accepted if error_came_after => ended + settings.settle,
@@ -135,12 +187,19 @@ fn proof_from(row_facts: &RowFacts<'_>, settings: &Settings) -> Option<Mono> {
     };
     // A read showed the instance shutting down, so some call was accepted, from whichever process.
     let after_shutting_down = on_its_way.map(|at| {
-        let error_came_after = now_error.is_some_and(|(_, sent)| *sent > at);
+        let error_came_after = now_error.is_some_and(|(_, read)| read.sent > at);
         at + if error_came_after { settings.settle } else { patience }
     });
     // Anyone who may write a status there can claim a call: its word is waited for no longer than that.
     let after_claim = calls.last_call.claimed_elsewhere.map(|first| first + settings.settle);
-    let after_calls = calls.ends(row).into_iter().flatten().map(after_call);
+    // Whether an instance is off is seen at once; that it still runs may change for a while.
+    let after_power_off = |Ended { at, effect, .. }: Ended| match (kind, effect) {
+        (CallKind::Delete, _) => at,
+        (CallKind::PowerOff, Effect::Unknown) => at + settings.settle,
+        (CallKind::PowerOff, Effect::Accepted) => at + patience,
+    };
+    let after_power_offs = calls.power_offs().into_iter().flatten().map(after_power_off);
+    let after_calls = calls.ends(row).into_iter().flatten().map(after_call).chain(after_power_offs);
     after_calls.chain(after_shutting_down).chain(after_claim).max()
 }
 

@@ -50,6 +50,8 @@ impl Due {
 ///   unknown outcome) are due every `--poll-min` until they end. While this process makes that call
 ///   they are not: the end of the call wakes the object. Nor are they after a call that certainly
 ///   deleted nothing: an object that is refused for weeks would read them all the time.
+/// - Instances that are off are due every `--poll-max`, also in a suspended object: whoever powers one on again has vetoed its
+///   deletion.
 /// - Ids that wait for their second not-found read are due when that read can count.
 /// - Ids next in line for a call are due at once.
 /// - Ids that looks could not read are due at their own next look, whatever else they wait for.
@@ -146,20 +148,25 @@ enum LookTime {
 /// has no usable state.
 fn look_of(row_facts: &RowFacts<'_>, ledger: &Ledger, waits: bool, facts: &Facts<'_>) -> LookTime {
     let RowFacts { row, observation, .. } = *row_facts;
-    let confirm_at = observation.not_found_since().map(|since| since + facts.settings.settle);
+    let confirm_at = observation.not_found_since().map(|since| since.answered + facts.settings.settle);
     // A call that certainly deleted nothing leaves nothing to look for.
     let pending = match row.progress {
-        Progress::Submitted { batch } => ledger.had_no_effect(batch),
-        ref other => matches!(other, Progress::Pending),
+        Progress::PoweringOff { batch } | Progress::Submitted { batch } => ledger.had_no_effect(batch),
+        ref other => matches!(other, Progress::Pending | Progress::PoweredOff { .. }),
     };
+    let stays_off = matches!(row.progress, Progress::PoweredOff { .. });
     // Once a deadline has passed every open id is looked at, also in a suspended object.
-    if pending && facts.spec.suspend && facts.memory.deadlines.passed().is_none() {
+    if pending && !stays_off && facts.spec.suspend && facts.memory.deadlines.passed().is_none() {
         return LookTime::Never;
     }
     if let Some(unreadable) = facts.memory.waits_alone(row.id) {
         return LookTime::Own(unreadable.retry_at);
     }
     match confirm_at {
+        None if stays_off => {
+            let read = observation.last.as_ref().map(|(_, read)| read.sent);
+            LookTime::Own(read.map_or(facts.now.mono, |sent| sent + facts.settings.poll_max))
+        }
         Some(at) if facts.now.mono < at => LookTime::At(at),
         Some(_) if pending => LookTime::Now,
         None if pending && !waits && !broken(observation) => LookTime::Never,

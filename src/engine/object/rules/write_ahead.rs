@@ -3,12 +3,15 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::batch::Ready;
+use super::batch::{Lot, Ready};
 use crate::{
-    api::BatchStatus,
-    engine::object::state::{
-        ledger::{Ledger, Progress, count},
-        wave::{Batch, Member, Wave},
+    api::{BatchStatus, CallKind},
+    engine::{
+        object::state::{
+            ledger::{Ledger, Progress, Row, count},
+            wave::{Batch, Member, Wave},
+        },
+        time::Mono,
     },
 };
 
@@ -18,29 +21,38 @@ use crate::{
 #[must_use]
 pub fn intend(
     ledger: &mut Ledger,
-    batches: Vec<Vec<Ready>>,
+    batches: Vec<Lot>,
     (first, claim): (u32, &str),
+    guards_read: Mono,
     time: &Time,
 ) -> Wave {
-    let look_sent = batches.iter().flatten().map(|r| r.look_sent).min().unwrap_or_default();
+    let look_sent =
+        batches.iter().flat_map(|lot| &lot.members).map(|r| r.look_sent).min().unwrap_or_default();
     let batches = (first..)
         .zip(batches)
-        .map(|(number, members)| {
-            let mut batch = Batch { number, members: Vec::with_capacity(members.len()) };
+        .map(|(number, Lot { kind, members })| {
+            let mut batch = Batch { number, kind, members: Vec::with_capacity(members.len()) };
             for member in &members {
                 if let Some(row) = ledger.rows.get_mut(member.position) {
-                    let (id, live, attempts) = (member.id, member.live, row.attempts);
-                    batch.members.push(Member { id, live, attempts });
-                    row.progress = match row.progress {
+                    batch.members.push(named(member, row, kind));
+                    row.progress = match (kind, &row.progress) {
+                        (CallKind::PowerOff, _) => Progress::PoweringOff { batch: number },
                         // The phase only goes forward: the new batch number stands for the further
                         // attempt.
-                        Progress::Accepted { .. } => Progress::Accepted { batch: Some(number), resent: true },
-                        _ => Progress::Submitted { batch: number },
+                        (CallKind::Delete, Progress::Accepted { .. }) => {
+                            Progress::Accepted { batch: Some(number), resent: true }
+                        }
+                        (CallKind::Delete, _) => Progress::Submitted { batch: number },
                     };
+                    if kind == CallKind::PowerOff {
+                        // It runs, whatever it was before.
+                        row.powered_off_at = None;
+                    }
                 }
             }
             ledger.push_batch(BatchStatus {
                 number,
+                kind: Some(kind).filter(|kind| *kind != CallKind::Delete),
                 size: count(members.len()),
                 returned: None,
                 no_effect: None,
@@ -51,5 +63,16 @@ pub fn intend(
             batch
         })
         .collect();
-    Wave { claim: claim.to_owned(), batches, look_sent }
+    Wave { claim: claim.to_owned(), batches, look_sent, guards_read }
+}
+
+/// One id of a call of this kind, with what its row says before the call.
+fn named(ready: &Ready, row: &Row, kind: CallKind) -> Member {
+    Member {
+        id: ready.id,
+        live: ready.live,
+        attempts: row.used(kind),
+        server: ready.server.clone(),
+        or_powers_off: ready.or_powers_off,
+    }
 }

@@ -1,4 +1,4 @@
-//! The two moments after which no new call is made: `activeDeadlineSeconds` and `notAfter`.
+//! What ends new calls for good: the moments `activeDeadlineSeconds` and `notAfter`, and too many failures.
 
 use std::time::Duration;
 
@@ -7,10 +7,13 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use super::spec::DeletionSpec;
 use crate::{
     api::{InstanceDeletionStatus, PassedStatus},
-    engine::time::{Mono, Now},
+    engine::{
+        settings::CLOUD_BEHIND,
+        time::{Mono, Now},
+    },
 };
 
-/// A moment after which no new call is made.
+/// What ends new calls for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cutoff {
     /// `activeDeadlineSeconds` after `status.startTime`: the object ends, whatever the cloud still
@@ -18,6 +21,8 @@ pub enum Cutoff {
     Deadline,
     /// `notAfter`: ids on their way are followed to their end.
     NotAfter,
+    /// No moment: more ids have failed than `spec.rollout.maxFailed` allows. Ids on their way are followed to their end.
+    MaxFailed,
 }
 
 /// What the clocks say about a moment that has passed.
@@ -36,10 +41,6 @@ pub struct Passed {
 /// How long the wall clock must say that a moment has passed before anything ends for it. A clock that a
 /// time server or a person set wrong is often corrected within seconds.
 pub(in crate::engine::object) const AGREES: Duration = Duration::from_secs(10);
-
-/// How far the time that the cloud tells may be behind this machine's and still agree: its `Date`
-/// has seconds, and its clock may be a little wrong too.
-const CLOUD_BEHIND: Duration = Duration::from_secs(30);
 
 /// The deadlines of one object on this process's monotonic clock.
 ///

@@ -6,18 +6,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        BatchStatus, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase, InstanceStatus,
-        Summary,
+        BatchStatus, CallKind, FailureReason, FailureStatus, InstanceDeletionStatus, InstancePhase,
+        InstanceStatus, Summary,
     },
     engine::{id::InstanceId, outcome::CloudMessage, settings::BATCH_ROWS, state::StateText, time::Now},
 };
 
-/// How far one id is. It only goes forward: `Pending` → `Submitted` → `Accepted` → an end.
+/// How far one id is. It only goes forward: `Pending` → `PoweringOff` → `PoweredOff` → `Submitted` → `Accepted` → an end. A
+/// further call, under a higher number, may power an instance off again that is not `Accepted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// No call names the id.
     Pending,
-    /// The call of this batch may have been sent.
+    /// The call of this batch, which powers the instance off, may have been sent.
+    PoweringOff {
+        /// The last batch that names the id.
+        batch: u32,
+    },
+    /// A read showed the instance off.
+    PoweredOff {
+        /// The batch that powered it off; none if it was off already.
+        batch: Option<u32>,
+    },
+    /// The delete call of this batch may have been sent.
     Submitted {
         /// The last batch that names the id.
         batch: u32,
@@ -66,8 +77,9 @@ impl Progress {
     pub fn batch(&self) -> Option<u32> {
         match *self {
             Self::Pending => None,
-            Self::Submitted { batch } => Some(batch),
-            Self::Accepted { batch, .. }
+            Self::PoweringOff { batch } | Self::Submitted { batch } => Some(batch),
+            Self::PoweredOff { batch }
+            | Self::Accepted { batch, .. }
             | Self::Terminated { batch, .. }
             | Self::NotFound { batch, .. }
             | Self::Failed { batch, .. } => batch,
@@ -82,8 +94,12 @@ pub struct Row {
     pub id: InstanceId,
     /// How far the id is.
     pub progress: Progress,
-    /// Attempts that recorded outcomes have used.
+    /// Attempts to delete it that recorded outcomes have used.
     pub attempts: u32,
+    /// Attempts to power it off that recorded outcomes have used.
+    pub power_offs: u32,
+    /// When a read first showed it off, by the wall clock.
+    pub powered_off_at: Option<Time>,
     /// The last state that a read showed, where the progress doesn't imply it. On a `NotFound` row
     /// that no call named, it tells that the cloud knew the instance.
     pub cloud_state: Option<StateText>,
@@ -94,7 +110,7 @@ pub struct Row {
 pub struct Ledger {
     /// A row for each id of the spec, in its order.
     pub rows: Vec<Row>,
-    /// A row for each delete call, oldest first, the newest [`BATCH_ROWS`].
+    /// A row for each call, oldest first, the newest [`BATCH_ROWS`].
     pub batches: Vec<BatchStatus>,
     /// Why rows failed, by reason and code of the cloud; the counts add up to the failed rows.
     pub failures: Vec<FailureStatus>,
@@ -167,6 +183,9 @@ impl Ledger {
     ) {
         let Some(row) = self.rows.get_mut(position).filter(|row| !row.progress.ended()) else { return };
         row.progress = Progress::Failed { batch: row.progress.batch(), reason, ended_at: Some(now.time()) };
+        if reason == FailureReason::PoweredOnAgain {
+            row.powered_off_at = None;
+        }
         let code = message.and_then(|message| message.code.clone());
         let full = self.failures.iter().filter(|f| f.code.is_some()).count() >= FAILURE_CODES;
         let known = self.failures.iter_mut().find(|f| f.reason == reason && f.code == code);
@@ -203,7 +222,7 @@ impl Ledger {
         guessed.or_else(|| self.batches.iter().rev().find(|b| b.number == number))
     }
 
-    /// Whether the record says that the call of this batch certainly deleted nothing.
+    /// Whether the record says that the call of this batch certainly had no effect.
     #[must_use]
     pub fn had_no_effect(&self, number: u32) -> bool {
         self.batch(number).is_some_and(|batch| batch.no_effect == Some(true))
@@ -245,6 +264,8 @@ impl Ledger {
         for row in &self.rows {
             match row.progress {
                 Progress::Pending => summary.pending += 1,
+                Progress::PoweringOff { .. } => summary.powering_off += 1,
+                Progress::PoweredOff { .. } => summary.powered_off += 1,
                 Progress::Submitted { .. } => summary.submitted += 1,
                 Progress::Accepted { .. } => summary.accepted += 1,
                 Progress::Terminated { .. } => summary.terminated += 1,
@@ -268,8 +289,45 @@ pub fn count(n: usize) -> u32 {
 }
 
 impl Row {
+    /// Whether no delete call of the id is known to be accepted, and it has no end.
+    #[must_use]
+    pub fn undecided(&self) -> bool {
+        matches!(
+            self.progress,
+            Progress::Pending
+                | Progress::PoweringOff { .. }
+                | Progress::PoweredOff { .. }
+                | Progress::Submitted { .. }
+        )
+    }
+
+    /// Attempts of this kind that recorded outcomes have used.
+    #[must_use]
+    pub fn used(&self, kind: CallKind) -> u32 {
+        match kind {
+            CallKind::Delete => self.attempts,
+            CallKind::PowerOff => self.power_offs,
+        }
+    }
+
+    /// Enters that a call of this kind used an attempt, if so many were used `before` it. Entering it twice counts it once.
+    pub fn use_attempt(&mut self, kind: CallKind, before: u32) {
+        let used = match kind {
+            CallKind::Delete => &mut self.attempts,
+            CallKind::PowerOff => &mut self.power_offs,
+        };
+        *used = (*used).max(before.saturating_add(1));
+    }
+
     fn new(id: InstanceId) -> Self {
-        Self { id, progress: Progress::Pending, attempts: 0, cloud_state: None }
+        Self {
+            id,
+            progress: Progress::Pending,
+            attempts: 0,
+            power_offs: 0,
+            powered_off_at: None,
+            cloud_state: None,
+        }
     }
 
     fn read(id: InstanceId, row: &InstanceStatus) -> Self {
@@ -277,6 +335,12 @@ impl Row {
         let progress = match row.phase {
             // A batch on a Pending row would mean that a call may name it.
             InstancePhase::Pending => batch.map_or(Progress::Pending, |batch| Progress::Submitted { batch }),
+            InstancePhase::PoweringOff => Progress::PoweringOff { batch: batch.unwrap_or(0) },
+            // Without a time nothing says how long it has been off: a read tells from when on.
+            InstancePhase::PoweredOff if row.powered_off_at.is_none() => {
+                Progress::PoweringOff { batch: batch.unwrap_or(0) }
+            }
+            InstancePhase::PoweredOff => Progress::PoweredOff { batch },
             InstancePhase::Submitted => Progress::Submitted { batch: batch.unwrap_or(0) },
             InstancePhase::Accepted => Progress::Accepted { batch, resent: row.resent.unwrap_or(false) },
             InstancePhase::Terminated => Progress::Terminated { batch, ended_at },
@@ -292,6 +356,8 @@ impl Row {
             id,
             attempts: row.attempts.unwrap_or(u32::from(accepted_once)),
             progress,
+            power_offs: row.power_offs.unwrap_or(0),
+            powered_off_at: row.powered_off_at.clone(),
             cloud_state: row.cloud_state.as_deref().map(StateText::new),
         }
     }
@@ -302,6 +368,8 @@ impl Row {
             phase: InstancePhase::Pending,
             batch: self.progress.batch(),
             attempts: (self.attempts > 1).then_some(self.attempts),
+            power_offs: (self.power_offs > 0).then_some(self.power_offs),
+            powered_off_at: self.powered_off_at.clone(),
             resent: None,
             cloud_state: None,
             reason: None,
@@ -309,6 +377,8 @@ impl Row {
         };
         match &self.progress {
             Progress::Pending => {}
+            Progress::PoweringOff { .. } => row.phase = InstancePhase::PoweringOff,
+            Progress::PoweredOff { .. } => row.phase = InstancePhase::PoweredOff,
             Progress::Submitted { .. } => {
                 row.phase = InstancePhase::Submitted;
                 // 0 is implied on any other row; here one used attempt (a 202 that left it out) is
@@ -321,10 +391,12 @@ impl Row {
             }
             Progress::Terminated { ended_at, .. } => {
                 row.phase = InstancePhase::Terminated;
+                (row.power_offs, row.powered_off_at) = (None, None);
                 row.ended_at.clone_from(ended_at);
             }
             Progress::NotFound { ended_at, .. } => {
                 row.phase = InstancePhase::NotFound;
+                (row.power_offs, row.powered_off_at) = (None, None);
                 row.ended_at.clone_from(ended_at);
             }
             Progress::Failed { reason, ended_at, .. } => {

@@ -6,39 +6,63 @@
 
 mod calls;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     bisection::Bisection,
     blocker::{Blocker, blocker},
     deadlines::Deadlines,
+    guards::{Bar, Guards},
     ledger::Ledger,
     observations::{Answered, Observation, Observations},
     spec::DeletionSpec,
     unreadable::{Missed, Unreadable, UnreadableIds},
 };
 use crate::{
-    api::BatchStatus,
+    api::{BatchStatus, CallKind},
     engine::{
         account::outage::Evidence,
+        by_kind::ByKind,
         id::InstanceId,
-        outcome::{CallOutcome, CloudMessage, LookFailure},
+        instance_facts::InstanceFacts,
+        outcome::{CallOutcome, CloudMessage, LookFailure, Trouble},
         settings::Settings,
         state::Seen,
-        time::{Mono, Now},
+        time::{Mono, Now, ReadTime},
     },
 };
 
-/// A delete call of this process for this object, from the first write of its intent on.
+/// A call of this process for this object, from the first write of its intent on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnCall {
+    /// What it asks for.
+    pub kind: CallKind,
     /// The claim with which its intent was stored.
     pub claim: String,
-    /// Its ids, each with the attempts recorded before the call; empty once its outcome is
-    /// recorded.
-    pub ids: Vec<(InstanceId, u32)>,
+    /// Its ids; empty once its outcome is recorded.
+    pub ids: Vec<CalledId>,
     /// How far the call is.
     pub state: CallState,
+}
+
+/// An id of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CalledId {
+    /// The id.
+    pub id: InstanceId,
+    /// Attempts of this kind that were recorded before the call.
+    pub attempts: u32,
+    /// If the cloud refuses its deletion for its state, it is powered off, and no attempt is used.
+    pub or_powers_off: bool,
+}
+
+#[cfg(test)]
+impl CalledId {
+    /// An id that no call named before.
+    #[must_use]
+    pub fn first(id: InstanceId) -> Self {
+        Self { id, attempts: 0, or_powers_off: false }
+    }
 }
 
 impl OwnCall {
@@ -62,10 +86,10 @@ impl OwnCall {
         }
     }
 
-    /// Attempts of an id that were recorded before this call.
+    /// What is known of one of its ids.
     #[must_use]
-    pub fn attempts_before(&self, id: InstanceId) -> Option<u32> {
-        self.ids.iter().find(|(named, _)| *named == id).map(|(_, attempts)| *attempts)
+    pub fn called(&self, id: InstanceId) -> Option<&CalledId> {
+        self.ids.iter().find(|called| called.id == id)
     }
 }
 
@@ -98,11 +122,20 @@ pub struct RefusedId {
     pub at: Mono,
     /// The id is not sent again before this.
     pub until: Mono,
-    /// If the cloud did not say that the state is at fault: the attempts before the call. One more
-    /// is used if the id then reads alive.
+    /// If the cloud did not say that the state is at fault: the attempts of that kind before the call. One more is used if the
+    /// id then reads alive.
     pub unexplained: Option<u32>,
     /// What the cloud said.
     pub message: CloudMessage,
+}
+
+/// What refusals of one kind of call have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Refusals {
+    /// Refusals that concerned one id each.
+    pub ids: BTreeMap<InstanceId, RefusedId>,
+    /// The search for the ids of refused batches that the cloud refuses.
+    pub bisection: Bisection,
 }
 
 /// How a call ended, for [`Memory::call_ended`].
@@ -115,7 +148,7 @@ pub struct CallEnd<'a> {
     /// For how long the account makes no call, counted from `now`, where a 429 closed it; `None` if
     /// it is open.
     pub closed_for: Option<Duration>,
-    /// The calls that the account has had accepted, this one included.
+    /// The calls of this kind that the account has had accepted, this one included.
     pub evidence: Evidence,
     /// When the call ended.
     pub now: &'a Now,
@@ -162,18 +195,22 @@ pub struct Memory {
     pub look_trouble: Option<Blocker>,
     /// Ids that the last look at them did not read.
     pub(in crate::engine::object) unreadable: UnreadableIds,
-    /// What stands in the way of delete calls.
+    /// What stands in the way of calls.
     pub call_trouble: Option<Blocker>,
     /// When the next regular look is due.
     pub next_poll: Mono,
     /// When the last write that holds ends found by looks was acknowledged.
     pub ends_written: Option<Mono>,
-    /// Refusals that concerned one id each.
-    pub refused: BTreeMap<InstanceId, RefusedId>,
-    /// The search for the ids of refused batches that the cloud refuses.
-    pub bisection: Bisection,
+    /// What refusals have shown.
+    pub refusals: ByKind<Refusals>,
     /// The moments after which no new call is made.
     pub deadlines: Deadlines,
+    /// The guards that were read last. No call rests on them: those are read again for each wave.
+    guards: Option<Arc<Guards>>,
+    /// A guard has changed since.
+    guards_changed: bool,
+    /// By the last read of the object, an id may still have to be sent.
+    pub(in crate::engine::object) undecided: bool,
     /// Seconds by which the wall clock was ahead of the monotonic clock at the last read of the
     /// object.
     wall_ahead: i64,
@@ -200,9 +237,11 @@ impl Memory {
             call_trouble: None,
             next_poll: now,
             ends_written: None,
-            refused: BTreeMap::new(),
-            bisection: Bisection::default(),
+            refusals: ByKind::default(),
             deadlines: Deadlines::default(),
+            guards: None,
+            guards_changed: false,
+            undecided: true,
             suspended_at: None,
             wall_ahead: i64::MAX,
         }
@@ -212,14 +251,15 @@ impl Memory {
     /// waits, they stay few.
     #[must_use]
     pub fn entries(&self) -> usize {
-        let Self { calls, foreign, unreadable, refused, bisection, .. } = self;
-        calls.len() + foreign.len() + unreadable.len() + refused.len() + bisection.entries()
+        let Self { calls, foreign, unreadable, refusals, .. } = self;
+        let refusals = refusals.each().map(|Refusals { ids, bisection }| ids.len() + bisection.entries());
+        calls.len() + foreign.len() + unreadable.len() + refusals.into_iter().sum::<usize>()
     }
 
     /// Starts over with empty observations if the ids of the object are others than before.
     pub(in crate::engine::object) fn keep_observations_of(&mut self, ids: &[InstanceId], now: Mono) {
         if !self.observations.are_of(ids) {
-            self.observations = Observations::new(ids);
+            self.observations = self.observations.of_others(ids);
             self.gate = now;
         }
     }
@@ -274,15 +314,82 @@ impl Memory {
         self.observations.at(position)
     }
 
+    /// Notes that the row at this position is taken for powered off, and when it will have been off for long enough.
+    pub(in crate::engine::object) fn is_off(&mut self, position: usize, soaked_at: Mono, now: Mono) {
+        self.observations.is_off(position, soaked_at, now);
+    }
+
     /// Notes that a look at these ids was asked for.
     pub fn asked(&mut self, ids: &[InstanceId], now: Mono) {
         self.observations.asked(ids, now);
     }
 
-    /// Notes what a read that was sent at `sent` showed of one instance. A read older than the
-    /// newest changes nothing.
-    pub fn saw(&mut self, id: InstanceId, seen: Seen, sent: Mono) {
-        self.observations.saw(id, seen, sent);
+    /// Notes what a read showed of one instance that told no facts.
+    pub fn saw(&mut self, id: InstanceId, seen: Seen, read: impl Into<ReadTime>) {
+        self.saw_facts(id, seen, read.into(), None);
+    }
+
+    /// Notes what a read showed of one instance, with its facts if it told any. A read that was sent before the newest changes
+    /// nothing.
+    pub fn saw_facts(
+        &mut self,
+        id: InstanceId,
+        seen: Seen,
+        read: ReadTime,
+        facts: Option<&Arc<InstanceFacts>>,
+    ) {
+        self.observations.saw(id, seen, read, facts);
+    }
+
+    /// Takes note of the guards that a decision goes by, and of what checks ask for. Earlier looks do not count for a call once
+    /// facts are asked for that they did not keep.
+    pub(in crate::engine::object) fn judge_by(
+        &mut self,
+        guards: Option<&Arc<Guards>>,
+        spec: &DeletionSpec,
+        now: Mono,
+    ) {
+        if let Some(guards) = guards {
+            self.guards = Some(guards.clone());
+            self.guards_changed = false;
+            let unreadable = |blocker: &Blocker| blocker.trouble == Trouble::GuardUnreadable;
+            self.call_trouble = self.call_trouble.take().filter(|blocker| !unreadable(blocker));
+        }
+        let guarded = self.guards.as_ref().is_some_and(|guards| guards.need_facts());
+        let asked_for = spec.expectation.is_some() || spec.power_off.is_some() || spec.dry_run;
+        if self.observations.keep_facts(guarded || asked_for) {
+            self.gate = now;
+        }
+    }
+
+    /// The memory of an object of whose namespace these guards were read lately, for another object.
+    #[must_use]
+    pub fn with_guards(self, guards: Option<Arc<Guards>>) -> Self {
+        Self { guards, ..self }
+    }
+
+    /// Notes that a guard has changed since they were read. Returns whether that may matter: an id may still have to be sent.
+    pub fn guards_changed(&mut self) -> bool {
+        self.guards_changed = true;
+        self.undecided
+    }
+
+    /// The guards that were read last.
+    #[must_use]
+    pub fn guards(&self) -> Option<&Guards> {
+        self.guards.as_deref()
+    }
+
+    /// Whether the guards that were read last may be others by now, so that what they say of the whole object has to be asked.
+    #[must_use]
+    pub fn guards_unknown(&self) -> bool {
+        self.guards.is_none() || self.guards_changed
+    }
+
+    /// Why the guards that were read last let no new call leave, if so.
+    #[must_use]
+    pub fn bar(&self, spec: &DeletionSpec) -> Option<Bar> {
+        self.guards.as_ref().and_then(|guards| guards.bars(spec))
     }
 
     /// Notes the end of a look; [`Self::saw`] has noted its readings before.
@@ -388,8 +495,10 @@ impl Memory {
             }
         }
         self.foreign.values_mut().for_each(|(_, end)| visit(end));
-        self.refused.values_mut().flat_map(|r| [&mut r.at, &mut r.until]).for_each(&mut *visit);
-        self.bisection.moments(visit);
+        for Refusals { ids, bisection } in self.refusals.each_mut() {
+            ids.values_mut().flat_map(|r| [&mut r.at, &mut r.until]).for_each(&mut *visit);
+            bisection.moments(visit);
+        }
         let troubles = [&mut self.look_trouble, &mut self.call_trouble].into_iter().flatten();
         troubles.map(|blocker| &mut blocker.retry_at).for_each(&mut *visit);
         self.ends_written.iter_mut().chain(self.suspended_at.as_mut()).for_each(&mut *visit);

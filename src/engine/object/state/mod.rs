@@ -4,6 +4,8 @@
 pub mod bisection;
 pub mod blocker;
 pub mod deadlines;
+pub mod expectation;
+pub mod guards;
 pub mod ledger;
 pub mod memory;
 pub mod observations;

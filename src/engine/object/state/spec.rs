@@ -1,11 +1,16 @@
 //! The parsed spec: which instances may be deleted, and how.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::expectation::Expectation;
 use crate::{
-    api::{InstanceDeletionSpec, MAX_IDS, NotFoundPolicy},
+    api::{Expect, InstanceDeletionSpec, MAX_IDS, MAX_SOAK, NotFoundPolicy, PowerOffWhen, Rollout},
     engine::{id::InstanceId, settings::BACKOFF_LIMIT},
 };
 
@@ -22,14 +27,37 @@ pub struct Meta {
     pub held: bool,
     /// Value of the annotation [`REQUESTED_AT`].
     pub requested_at: Option<String>,
+    /// The ids that the annotation [`ALLOW_PROTECTED`] names.
+    pub allowed: Arc<BTreeSet<InstanceId>>,
 }
 
-/// Annotation that stops new delete calls while it is set, whatever its value. GitOps tools leave
+/// Annotation that stops new calls while it is set, whatever its value. GitOps tools leave
 /// an annotation alone that is not in git, and would take a `suspend: true` back.
 pub const HOLD: &str = "clouddc.dev/hold";
 
+/// Annotation that names, separated by commas, the ids that the object may delete although a guard protects them.
+pub const ALLOW_PROTECTED: &str = "clouddc.dev/allow-protected";
+
+/// The ids that an annotation [`ALLOW_PROTECTED`] with this value names. What is no id names nothing.
+#[must_use]
+pub fn allowed(value: &str) -> Arc<BTreeSet<InstanceId>> {
+    Arc::new(value.split(',').filter_map(|id| InstanceId::parse(id.trim()).ok()).collect())
+}
+
 /// Annotation that asks for a look at once, as in Flux.
 pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+
+/// Whether instances are powered off before they are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PowerOff {
+    /// Running ones of which the cloud refuses the deletion for their state.
+    IfRefused,
+    /// Every running one.
+    Always {
+        /// How long an instance has to stay off before it is deleted.
+        soak: Duration,
+    },
+}
 
 /// One object as the engine sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +84,12 @@ pub struct DeletionSpec {
     pub not_after: Option<Timestamp>,
     /// `spec.ttlSecondsAfterFinished`.
     pub ttl: Option<Duration>,
+    /// `spec.expect`.
+    pub expectation: Option<Expectation>,
+    /// `spec.rollout`.
+    pub rollout: Option<Rollout>,
+    /// `spec.powerOff`.
+    pub power_off: Option<PowerOff>,
     /// Ids in the order of the spec, each once.
     pub ids: Vec<InstanceId>,
     /// Number of entries of the spec that repeat an earlier id.
@@ -128,6 +162,10 @@ impl DeletionSpec {
         if spec.active_deadline_seconds == Some(0) {
             return Err(InvalidSpec::Field { field: "activeDeadlineSeconds", rule: "at least 1" });
         }
+        if spec.expect.as_ref().is_some_and(|expect| *expect == Expect::default()) {
+            let rule = "at least one of name, vpcID, tags and createdBefore";
+            return Err(InvalidSpec::Field { field: "expect", rule });
+        }
         let mut seen = HashSet::with_capacity(spec.instance_ids.len());
         let mut ids = Vec::with_capacity(spec.instance_ids.len());
         for (index, text) in spec.instance_ids.iter().enumerate() {
@@ -147,16 +185,52 @@ impl DeletionSpec {
             active_deadline: spec.active_deadline_seconds.map(|s| Duration::from_secs(s.into())),
             not_after: spec.not_after.as_ref().map(|time| time.0),
             ttl: ttl(spec),
+            expectation: spec.expect.as_ref().map(Expectation::from),
+            rollout: spec.rollout,
+            power_off: power_off(spec)?,
             duplicates: spec.instance_ids.len() - ids.len(),
             ids,
             meta,
         })
     }
 
-    /// Whether the object, as it is now, allows new delete calls.
+    /// How many ids of the list may be sent, by `spec.rollout.limit`.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        let limit = self.rollout.and_then(|rollout| rollout.limit);
+        limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    /// How long an instance has to stay off before it is deleted; none if instances are not powered off first.
+    #[must_use]
+    pub fn soak(&self) -> Option<Duration> {
+        match self.power_off? {
+            PowerOff::IfRefused => None,
+            PowerOff::Always { soak } => Some(soak),
+        }
+    }
+
+    /// Whether the object, as it is now, allows new calls.
     #[must_use]
     pub fn allows_calls(&self) -> bool {
         !self.suspend && !self.dry_run && !self.meta.leaving
+    }
+}
+
+fn power_off(spec: &InstanceDeletionSpec) -> Result<Option<PowerOff>, InvalidSpec> {
+    let Some(crate::api::PowerOff { when, soak_seconds }) = spec.power_off else { return Ok(None) };
+    let field = "powerOff.soakSeconds";
+    match (when, soak_seconds) {
+        (PowerOffWhen::IfRefused, None) => Ok(Some(PowerOff::IfRefused)),
+        (PowerOffWhen::IfRefused, Some(_)) => {
+            Err(InvalidSpec::Field { field, rule: "absent with when: IfRefused" })
+        }
+        (PowerOffWhen::Always, Some(seconds)) if seconds > MAX_SOAK => {
+            Err(InvalidSpec::Field { field, rule: "at most 90 days" })
+        }
+        (PowerOffWhen::Always, seconds) => {
+            Ok(Some(PowerOff::Always { soak: Duration::from_secs(seconds.unwrap_or(0).into()) }))
+        }
     }
 }
 
@@ -195,6 +269,9 @@ pub(in crate::engine::object) mod tests {
             active_deadline_seconds: None,
             not_after: None,
             ttl_seconds_after_finished: None,
+            expect: None,
+            rollout: None,
+            power_off: None,
         };
         edit(&mut spec);
         spec

@@ -5,10 +5,11 @@ use std::time::Duration;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use crate::{
-    api::{BatchStatus, InstanceDeletionStatus},
+    api::{BatchStatus, CallKind, InstanceDeletionStatus},
     engine::{
-        InstanceId, Mono, Now, Settings,
-        account::{call_history::CallHistory, outage::Evidence},
+        InstanceId, Mono, Now, ReadTime, Settings,
+        account::call_history::CallHistory,
+        by_kind::ByKind,
         object::{
             rules::{
                 facts::Facts,
@@ -17,7 +18,7 @@ use crate::{
             },
             state::{
                 ledger::{Ledger, Progress},
-                memory::{CallState, Memory, OwnCall},
+                memory::{CallState, CalledId, Memory, OwnCall},
                 spec::{DeletionSpec, tests::spec_of},
             },
         },
@@ -83,9 +84,10 @@ impl Case {
         self.read(Seen::Live(live), sent)
     }
 
-    pub fn read(mut self, seen: Seen, sent: Mono) -> Self {
-        self.call_history.saw(self.spec.ids[0], &seen, sent);
-        self.memory.saw(self.spec.ids[0], seen, sent);
+    pub fn read(mut self, seen: Seen, read: impl Into<ReadTime>) -> Self {
+        let read = read.into();
+        self.call_history.saw(self.spec.ids[0], &seen, read);
+        self.memory.saw(self.spec.ids[0], seen, read);
         self
     }
 
@@ -93,7 +95,7 @@ impl Case {
     pub fn ended(mut self, effect: Effect, before: Live) -> Self {
         let id = self.id();
         assert!(self.call_history.claim(&[(id, before)]));
-        self.call_history.release(&[id], then(), |_| Some(effect));
+        self.call_history.release(CallKind::Delete, &[id], then(), |_| Some(effect));
         self
     }
 
@@ -105,7 +107,12 @@ impl Case {
 
     /// The row's batch is a call of this process.
     pub fn own(mut self, state: CallState) -> Self {
-        let call = OwnCall { claim: "mine".into(), ids: vec![(self.id(), 0)], state };
+        let call = OwnCall {
+            kind: CallKind::Delete,
+            claim: "mine".into(),
+            ids: vec![CalledId::first(self.id())],
+            state,
+        };
         self.memory.calls.insert(7, call);
         self.batch("mine", None)
     }
@@ -113,6 +120,7 @@ impl Case {
     pub fn batch(mut self, claim: &str, returned: Option<u32>) -> Self {
         self.ledger.batches = vec![BatchStatus {
             number: 7,
+            kind: None,
             size: 1,
             returned,
             no_effect: None,
@@ -134,7 +142,8 @@ impl Case {
             spec: &self.spec,
             status: &status,
             ledger: &self.ledger,
-            evidence: Evidence::default(),
+            guards: None,
+            evidence: ByKind::default(),
             now: &now,
             cloud_time: None,
             settings: &self.settings,
@@ -146,7 +155,8 @@ impl Case {
     pub fn judge<T>(&mut self, now: Now, rule: impl FnOnce(&mut Ledger, &Facts<'_>) -> T) -> T {
         let Self { spec, ledger, memory, call_history, settings } = self;
         let calls = last_call::gather(ledger, memory, call_history, &spec.meta.namespace);
-        rule(ledger, &Facts { spec, memory, calls: &calls, now: &now, settings })
+        let bar = memory.bar(spec);
+        rule(ledger, &Facts { spec, memory, calls: &calls, bar: bar.as_ref(), now: &now, settings })
     }
 }
 

@@ -1,15 +1,16 @@
 //! One decision about one object, as often as it takes to measure it: how its time grows with the ids of the object, and
 //! with the parts that a bisection sends apart. It is made under the lock of the object.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use engine_purity::{
     api::{InstanceDeletionSpec, InstanceDeletionStatus, SecretRef},
     engine::{
         InstanceId, Mono, Now, Settings,
-        account::{call_history::CallHistory, delete_queue::PermitAnswer, outage::Evidence},
+        account::{call_history::CallHistory, delete_queue::PermitAnswer},
+        by_kind::ByKind,
         object::{
-            decide::{Input, prepare},
+            decide::{GuardsRead, Input, prepare},
             state::{
                 memory::Memory,
                 spec::{DeletionSpec, InvalidSpec, Meta},
@@ -103,6 +104,9 @@ fn spec_of(ids: usize) -> Result<DeletionSpec, InvalidSpec> {
         active_deadline_seconds: None,
         not_after: None,
         ttl_seconds_after_finished: None,
+        expect: None,
+        rollout: None,
+        power_off: None,
     };
     DeletionSpec::parse(&spec, Meta { generation: 1, ..Meta::default() })
 }
@@ -119,7 +123,7 @@ fn memory_of(spec: &DeletionSpec, parts: usize) -> Memory {
     }
     if let Some(size) = spec.ids.len().checked_div(parts) {
         for pair in spec.ids.chunks(size.max(1) * 2).take(parts.div_ceil(2)) {
-            memory.bisection.halve(pair);
+            memory.refusals.delete.bisection.halve(pair);
         }
     }
     memory
@@ -133,11 +137,13 @@ fn decide(
     let mono = later(3);
     let now = Now { mono, wall: Timestamp::UNIX_EPOCH + mono.since_start() };
     let (status, settings) = (InstanceDeletionStatus::default(), Settings::default());
+    let guards = GuardsRead { guards: Arc::default(), at: mono };
     let input = Input {
         spec,
         status: &status,
         other_bytes: 0,
-        evidence: Evidence::default(),
+        guards: Some(&guards),
+        evidence: ByKind::default(),
         batch_size: BATCH_SIZE,
         may_start: true,
         claim: "claim",

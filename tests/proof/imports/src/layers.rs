@@ -32,7 +32,7 @@ pub const LAYERS: &[Layer] = &[
     Layer { name: "API server", parts: &["controller/api_server/"] },
     Layer { name: "accounts", parts: &["controller/accounts/"] },
     Layer { name: "state of the controller", parts: &["controller/state/"] },
-    Layer { name: "deletes", parts: &["controller/deletes/"] },
+    Layer { name: "calls", parts: &["controller/calls/"] },
     Layer { name: "reads", parts: &["controller/reads/"] },
     Layer { name: "reconcile", parts: &["controller/reconcile/"] },
     Layer { name: "watch and drain", parts: &["controller/watch/", "controller/drain.rs"] },

@@ -1,6 +1,9 @@
 //! What can happen next.
 
-use engine_purity::engine::state::Seen;
+use engine_purity::{
+    api::CallKind,
+    engine::state::{Live, Seen},
+};
 
 use crate::{
     Model,
@@ -8,7 +11,7 @@ use crate::{
     canonical::canonical,
     cloud::Outcome,
     facts::Facts,
-    world::{Call, CallState, Process, Step, World},
+    world::{Call, CallState, Guard, Process, Step, World},
 };
 
 /// One step. Numbers are positions in the state.
@@ -74,8 +77,32 @@ pub enum Action {
     DeletionFails(usize),
     /// Someone else deletes it.
     DeletedOutside(usize),
+    /// An instance comes up.
+    Boots(usize),
+    /// An instance is off, as an accepted call asked.
+    IsOff(usize),
+    /// It stays on all the same.
+    StaysOn(usize),
+    /// An instance falls to an error.
+    Breaks(usize),
+    /// A person powers an instance on.
+    PoweredOn(usize),
+    /// A person powers an instance off.
+    PoweredOff(usize),
+    /// The server of an instance that has ended carries another one.
+    Reassigned(usize),
+    /// An instance goes on with another server, and its old one carries another instance.
+    Moved(usize),
     /// The user sets or clears `spec.suspend`.
     Suspend(bool),
+    /// The user removes `spec.rollout.limit`.
+    RemoveLimit,
+    /// Someone has the guard hold everything, or let go.
+    Hold(bool),
+    /// Someone has the guard protect an instance.
+    Protect(usize),
+    /// Someone gives an instance another name.
+    Rename(usize),
     /// The user deletes the object, or creates it anew.
     DeleteOrCreate,
     /// The wall clock jumps back to its start.
@@ -94,9 +121,11 @@ impl Model {
             object: None,
             uid: 0,
             instances: self.instances(),
+            foreign: Vec::new(),
             processes: (0..self.configuration.processes).map(|_| self.process()).collect(),
             writes: Vec::new(),
             calls: Vec::new(),
+            guard: Guard { held: None, protected: vec![None; self.configuration.ids] },
             budget: self.configuration.budget,
             facts: vec![Facts::default(); self.configuration.ids],
         };
@@ -217,7 +246,7 @@ impl Model {
             CallState::Wire { left } => {
                 let over = left + self.settings.request_timeout <= world.now;
                 if !over && call.number <= self.configuration.most_batches {
-                    let outcomes = Self::outcomes(world, c);
+                    let outcomes = self.outcomes(world, c);
                     actions.extend(outcomes.into_iter().map(|outcome| Action::Deliver(c, outcome)));
                 }
                 if listening && (over || lost) {
@@ -234,16 +263,20 @@ impl Model {
         }
     }
 
-    pub(crate) fn outcomes(world: &World, c: usize) -> Vec<Outcome> {
-        let ids = &world.calls[c].ids;
+    pub(crate) fn outcomes(&self, world: &World, c: usize) -> Vec<Outcome> {
+        let Call { kind, ids, .. } = &world.calls[c];
         let budget = &world.budget;
         let mask = |is: &dyn Fn(usize) -> bool| {
             ids.iter().enumerate().filter(|(_, id)| is(**id)).fold(0_u8, |mask, (bit, _)| mask | 1 << bit)
         };
         let all = mask(&|_| true);
         let gone = mask(&|id| world.instances[id].state == Seen::NotFound);
-        if mask(&|id| world.instances[id].bad) != 0 {
+        if mask(&|id| world.instances[id].bad) != 0 && *kind == CallKind::Delete {
             return vec![Outcome::Unnamed];
+        }
+        if let Some(refused) = self.refuses_running(world, &world.calls[c]) {
+            let unanswered = Some(Outcome::Fails { applied: 0 }).filter(|_| budget.lost_calls > 0);
+            return [refused].into_iter().chain(unanswered).collect();
         }
         if gone != 0 {
             return vec![Outcome::Missing(gone)];
@@ -273,6 +306,7 @@ impl Model {
 
     fn of_cloud(&self, world: &World, actions: &mut Vec<Action>) {
         for (i, instance) in world.instances.iter().enumerate() {
+            Self::of_power(world, i, actions);
             match instance.state {
                 Seen::ShuttingDown => {
                     actions.push(Action::Terminates(i));
@@ -290,6 +324,34 @@ impl Model {
         }
     }
 
+    fn of_power(world: &World, i: usize, actions: &mut Vec<Action>) {
+        let (instance, budget) = (&world.instances[i], &world.budget);
+        let foreign = world.foreign.iter().any(|foreign| foreign.server == instance.server);
+        match instance.state {
+            Seen::Live(Live::Pending) => actions.push(Action::Boots(i)),
+            Seen::Live(Live::Running) if instance.powering_off => {
+                actions.push(Action::IsOff(i));
+                if budget.power_failures > 0 {
+                    actions.push(Action::StaysOn(i));
+                }
+            }
+            Seen::Live(Live::Running) if budget.power_offs > 0 => actions.push(Action::PoweredOff(i)),
+            Seen::Live(Live::Stopped) if budget.power_ons > 0 => actions.push(Action::PoweredOn(i)),
+            Seen::Terminated | Seen::NotFound if budget.reassigned > 0 && !foreign => {
+                actions.push(Action::Reassigned(i));
+            }
+            _ => {}
+        }
+        if matches!(instance.state, Seen::Live(_)) {
+            if budget.breaks > 0 && instance.state != Seen::Live(Live::Error) {
+                actions.push(Action::Breaks(i));
+            }
+            if budget.moves > 0 {
+                actions.push(Action::Moved(i));
+            }
+        }
+    }
+
     fn of_user(world: &World, actions: &mut Vec<Action>) {
         if let Some(object) = &world.object {
             if world.budget.edits > 0 {
@@ -298,8 +360,20 @@ impl Model {
             if world.budget.recreations > 0 {
                 actions.push(Action::DeleteOrCreate);
             }
+            if object.limit.is_some() {
+                actions.push(Action::RemoveLimit);
+            }
         } else {
             actions.push(Action::DeleteOrCreate);
+        }
+        if world.budget.guard_edits > 0 {
+            actions.push(Action::Hold(world.guard.held.is_none()));
+            let free = world.guard.protected.iter().enumerate().filter(|(_, since)| since.is_none());
+            actions.extend(free.map(|(position, _)| Action::Protect(position)));
+        }
+        if world.budget.renames > 0 {
+            let right = world.instances.iter().enumerate().filter(|(_, instance)| instance.right);
+            actions.extend(right.map(|(position, _)| Action::Rename(position)));
         }
         if world.budget.wall_jumps > 0 && world.wall > 0 {
             actions.push(Action::WallJumps);

@@ -96,10 +96,20 @@ impl Model {
                 uid: world.uid,
                 generation: 1,
                 suspend: false,
+                limit: self.configuration.limit,
                 leaving: false,
                 stored: Stored::new(engine_purity::api::InstanceDeletionStatus::default()),
             });
             Self::judge_new_object(world);
+        }
+        Self::wake_all(world);
+    }
+
+    /// The guard says something else now: every process hears of it.
+    pub fn guard_changed(world: &mut World) {
+        let memories = world.processes.iter_mut().filter_map(|process| process.memory.as_mut());
+        for memory in memories {
+            memory.guards_changed();
         }
         Self::wake_all(world);
     }

@@ -1,13 +1,17 @@
 //! Events beside the reconcile: calls leave and end, and looks are answered.
 
+use std::sync::Arc;
+
 use engine_purity::engine::{
+    ReadTime, ServerId,
+    instance_facts::InstanceFacts,
     object::state::memory::{CallEnd, LookEnd},
     outcome::{CallOutcome, CloudMessage, LookFailure, Trouble, Unsent},
 };
 
 use crate::{
     Model,
-    configuration::Mistake,
+    configuration::{Mistake, RIGHT},
     judge::Judge,
     world::{Call, CallState, Look, World},
 };
@@ -23,7 +27,7 @@ impl Model {
             let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
             memory.looking(&named, regular, now, &self.settings);
         }
-        process.looks.push(Look { ids, sent: None, seen: Vec::new(), failed: Vec::new() });
+        process.looks.push(Look::new(ids));
     }
 
     /// The account's schedule looks at what is on it.
@@ -46,23 +50,26 @@ impl Model {
     /// Takes the answer to a look.
     pub fn look_answered(&self, world: &mut World, p: usize, look: usize, failed: bool) {
         let now = self.clock(world);
-        let Look { ids, sent, seen, failed: failures } = world.processes[p].looks.remove(look);
-        let sent = sent.unwrap_or(now.mono);
+        let look = world.processes[p].looks.remove(look);
+        let sent = look.sent.unwrap_or(now.mono);
         if !failed {
-            for ((position, seen), failure) in ids.iter().zip(&seen).zip(failures) {
-                self.heard_of_state(world, p, *position, seen, failure, sent);
-            }
+            self.heard_of_look(world, p, &look, sent);
         }
+        let Look { ids, seen, right, servers, .. } = look;
         let by_answer = self.configuration.mistake == Some(Mistake::LookDatedByAnswer);
-        let sent = if by_answer { now.mono } else { sent };
+        let read = ReadTime { sent: if by_answer { now.mono } else { sent }, answered: now.mono };
         let process = &mut world.processes[p];
         process.woken = true;
         let Some(memory) = &mut process.memory else { return };
         let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
         process.call_history.sweep(now.mono, &self.settings);
         if !failed {
-            for (id, seen) in named.iter().zip(seen) {
-                memory.saw(*id, seen, sent);
+            for (((id, seen), right), server) in named.iter().zip(seen).zip(right).zip(servers) {
+                let name = if right { RIGHT } else { "wrong" };
+                let server_id = ServerId::parse(&server.to_string()).ok();
+                let facts =
+                    InstanceFacts { name: Some(name.to_owned()), server_id, ..InstanceFacts::default() };
+                memory.saw_facts(*id, seen, read, Some(&Arc::new(facts)));
             }
         }
         let trouble = Trouble::CloudUnreachable;
@@ -102,16 +109,16 @@ impl Model {
     /// Takes note of the end of a call.
     pub fn call_ended(&self, world: &mut World, c: usize, reply: &CallOutcome) {
         let now = self.clock(world);
-        let Call { owner: Some(p), uid, number, ids, .. } = world.calls[c].clone() else { return };
+        let Call { kind, owner: Some(p), uid, number, ids, .. } = world.calls[c].clone() else { return };
         let process = &mut world.processes[p];
         let named: Vec<_> = ids.iter().map(|position| self.spec.ids[*position]).collect();
         let forget = self.configuration.mistake == Some(Mistake::MarksForget);
-        process.call_history.release(&named, now.mono, |id| reply.effect(id).filter(|_| !forget));
-        process.delete_calls.ended(reply, now.mono);
+        process.call_history.release(kind, &named, now.mono, |id| reply.effect(id).filter(|_| !forget));
+        process.account_calls.ended(kind, reply, now.mono);
         if process.uid == uid
             && let Some(memory) = &mut process.memory
         {
-            let evidence = process.delete_calls.evidence();
+            let evidence = *process.account_calls.evidence().of(kind);
             let end = CallEnd {
                 outcome: reply,
                 secret_version: "1",
@@ -122,7 +129,7 @@ impl Model {
                 random: 0,
             };
             memory.call_ended(number, &end);
-            memory.bisection.take_too_large();
+            memory.refusals.delete.bisection.take_too_large();
             process.woken |= !memory.calls_in_flight();
         }
     }

@@ -8,7 +8,8 @@
 //!
 //! - `INTENT_LIFE` + request_timeout + 10 × settle after another process's batch was first seen: 11 s + 5 seconds;
 //! - a mark's life, 11 × settle + request_timeout: 12 s;
-//! - `LOOK_LIFE`: 60 seconds.
+//! - `LOOK_LIFE`: 60 seconds;
+//! - a soak.
 //!
 //! The horizon is longer than each of them, and so is every sum that holds a cut gap: cutting hides no state. Of the moments
 //! in `Memory::turning_points` only the order reaches a rule.
@@ -19,7 +20,7 @@ use engine_purity::{
     api::InstancePhase,
     engine::{
         Mono,
-        account::{call_history::CallHistory, outage::DeleteCalls},
+        account::{call_history::CallHistory, outage::AccountCalls},
         object::report::status::is_finished,
     },
 };
@@ -27,7 +28,7 @@ use engine_purity::{
 use crate::{
     configuration::Configuration,
     facts::{Facts, Known},
-    world::{CallState, Step, World},
+    world::{CallState, Guard, Process, Step, World},
 };
 
 /// Where now lies in every canonical state, in ticks.
@@ -37,7 +38,8 @@ const BASE: u64 = 10_000;
 pub fn canonical(world: &mut World, configuration: &Configuration) {
     forget(world);
     let micros_of_tick = u64::from(configuration.tick) * 1_000_000;
-    let longest = (configuration.settle * 12 + 5).max(60);
+    let soak = u32::from(configuration.soak().unwrap_or(0)) * configuration.tick;
+    let longest = (configuration.settle * 12 + 5).max(60).max(soak);
     let horizon = u64::from(longest / configuration.tick + 2);
     let now = micros(world.now);
     // A moment that lies ahead, by no whole number of ticks from any event, is past as soon as its tick is over.
@@ -102,6 +104,7 @@ fn at(micros: u64) -> Mono {
 fn turning_points(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
     for process in &mut world.processes {
         process.closed_at.iter_mut().for_each(&mut *visit);
+        process.known.iter_mut().filter_map(|known| known.off.as_mut()).for_each(&mut *visit);
         if let Some(memory) = &mut process.memory {
             memory.turning_points(visit);
         }
@@ -137,21 +140,7 @@ fn forget(world: &mut World) {
             memory.suspended_at = None;
         }
     }
-    for (position, facts) in facts.iter_mut().enumerate() {
-        for known in processes.iter_mut().filter_map(|process| process.known.get_mut(position)) {
-            // A read that is too early to allow a repeat allows nothing, and a series of reads begins anew after a call.
-            let admitted = |sent: &Mono| facts.settled.max(known.own_settled).is_none_or(|from| *sent > from);
-            known.live = known.live.filter(admitted);
-            // Only the newest read matters.
-            known.going = known.going.filter(|going| known.live.is_none_or(|live| *going > live));
-            known.error = known.error.filter(admitted);
-            known.missing = known.missing.filter(|(first, _)| facts.end.is_none_or(|end| *first > end));
-            // Every read that is still kept, and every one to come, lies beyond it.
-            known.own_settled = known.own_settled.filter(|from| now <= *from);
-        }
-        facts.end = facts.end.filter(|end| now <= *end);
-        facts.settled = facts.settled.filter(|from| now <= *from);
-    }
+    forget_reads(now, facts, processes);
     let Some(object) = object else { return };
     let busy = processes.iter().any(|process| !matches!(process.step, Step::Idle)) || !writes.is_empty();
     if budget.recreations > 0 || busy {
@@ -165,16 +154,47 @@ fn forget(world: &mut World) {
             *facts = Facts { existed: facts.existed, ..Facts::default() };
             for process in processes.iter_mut() {
                 if let Some(known) = process.known.get_mut(position) {
-                    *known = Known { call: known.call, ..Known::default() };
+                    let Known { call, kind, first_server, .. } = *known;
+                    *known = Known { call, kind, first_server, ..Known::default() };
                 }
             }
         }
     }
     if is_finished(&object.stored.status) {
         for process in processes.iter_mut().filter(|p| p.memory.is_none() && matches!(p.step, Step::Idle)) {
-            (process.call_history, process.delete_calls) = (CallHistory::default(), DeleteCalls::default());
+            (process.call_history, process.account_calls) = (CallHistory::default(), AccountCalls::default());
             process.known.fill(Known::default());
         }
+    }
+}
+
+/// Drops reads that allow nothing, and the moments that all others lie beyond.
+fn forget_reads(now: Mono, facts: &mut [Facts], processes: &mut [Process]) {
+    for (position, facts) in facts.iter_mut().enumerate() {
+        let looks = processes.iter().flat_map(|process| &process.looks);
+        let on_its_way = looks.filter(|look| look.ids.contains(&position)).filter_map(|look| look.sent).min();
+        let to_come = |from: Mono| now <= from || on_its_way.is_some_and(|sent| sent <= from);
+        let mut off_settled_asked = false;
+        for known in processes.iter_mut().filter_map(|process| process.known.get_mut(position)) {
+            // A read that is too early to allow a repeat allows nothing, and a series of reads begins anew after a call.
+            let from = facts.settled.max(known.own_settled).max(known.own_off_end);
+            let admitted = |sent: &Mono| from.is_none_or(|from| *sent > from);
+            known.live = known.live.filter(|alive| admitted(&alive.sent));
+            // Only the newest read matters.
+            known.going = known.going.filter(|going| known.live_sent().is_none_or(|live| *going > live));
+            known.error = known.error.filter(admitted);
+            known.missing = known.missing.filter(|(first, _)| facts.end.is_none_or(|end| *first > end));
+            // Every read that is still kept, and every one to come, lies beyond it.
+            known.own_settled = known.own_settled.filter(|from| to_come(*from));
+            known.own_off_end = known.own_off_end.filter(|from| to_come(*from));
+            // A read that is kept may lie before the moment from which on it shows that the instance still runs.
+            let asked = |from: &Mono| to_come(*from) || known.live_sent().is_some_and(|sent| sent <= *from);
+            off_settled_asked |= facts.off_settled.as_ref().is_some_and(asked);
+            known.own_off_settled = known.own_off_settled.filter(asked);
+        }
+        facts.end = facts.end.filter(|end| to_come(*end));
+        facts.settled = facts.settled.filter(|from| to_come(*from));
+        facts.off_settled = facts.off_settled.filter(|_| off_settled_asked);
     }
 }
 
@@ -183,8 +203,12 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
     for instance in &mut world.instances {
         instance.old.iter_mut().filter_map(|old| old.until.as_mut()).for_each(&mut *visit);
     }
+    let Guard { held, protected } = &mut world.guard;
+    held.iter_mut().chain(protected.iter_mut().flatten()).for_each(&mut *visit);
+    world.foreign.iter_mut().for_each(|foreign| visit(&mut foreign.since));
     for facts in &mut world.facts {
-        [&mut facts.end, &mut facts.settled, &mut facts.base].into_iter().flatten().for_each(&mut *visit);
+        let Facts { end, settled, off_settled, off_accepted, base, .. } = facts;
+        [end, settled, off_settled, off_accepted, base].into_iter().flatten().for_each(&mut *visit);
     }
     for write in &mut world.writes {
         write.base.iter_mut().flatten().for_each(&mut *visit);
@@ -203,13 +227,16 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
             memory.moments(visit);
         }
         process.call_history.moments(visit);
-        process.delete_calls.moments(visit);
+        process.account_calls.moments(visit);
         process.due.iter_mut().chain(process.look_at.as_mut()).for_each(&mut *visit);
         process.looks.iter_mut().filter_map(|look| look.sent.as_mut()).for_each(&mut *visit);
         for known in &mut process.known {
-            let Known { base, error, live, going, own_settled, .. } = known;
-            let one = [base, error, live, going, own_settled];
+            let Known { base, error, live, going, own_settled, own_off_settled, own_off_end, .. } = known;
+            let one = [base, error, going, own_settled, own_off_settled, own_off_end];
             one.into_iter().flatten().for_each(&mut *visit);
+            if let Some(alive) = live {
+                visit(&mut alive.sent);
+            }
             if let Some((first, last)) = &mut known.missing {
                 visit(first);
                 visit(last);
@@ -219,6 +246,7 @@ fn visit(world: &mut World, visit: &mut impl FnMut(&mut Mono)) {
             writing.wake.iter_mut().chain(writing.sent.as_mut()).for_each(&mut *visit);
             if let Some(wave) = &mut writing.wave {
                 visit(&mut wave.look_sent);
+                visit(&mut wave.guards_read);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Carries out a step.
 
-use engine_purity::engine::state::{Live, Seen};
+use engine_purity::{
+    api::CallKind,
+    engine::state::{Live, Seen},
+};
 
 use crate::{
     Model,
@@ -58,7 +61,7 @@ impl Model {
             Action::Answered(p) => self.answered(world, p),
             Action::Leave(c) => self.leave(world, c, judge),
             Action::Deliver(c, outcome) => {
-                spend(world, c, outcome);
+                self.spend(world, c, outcome);
                 self.deliver(world, c, outcome);
             }
             Action::Reply(c) => self.end(world, c, false),
@@ -96,6 +99,37 @@ impl Model {
             }
             Action::Terminates(i) => world.instances[i].state = Seen::Terminated,
             Action::Vanishes(i) => world.instances[i].state = Seen::NotFound,
+            Action::Boots(i) => world.instances[i].state = Seen::Live(Live::Running),
+            Action::IsOff(i) => {
+                let instance = &mut world.instances[i];
+                (instance.state, instance.powering_off) = (Seen::Live(Live::Stopped), false);
+            }
+            Action::StaysOn(i) => {
+                world.budget.power_failures -= 1;
+                world.instances[i].powering_off = false;
+            }
+            Action::Breaks(i) => {
+                world.budget.breaks -= 1;
+                let instance = &mut world.instances[i];
+                (instance.state, instance.powering_off) = (Seen::Live(Live::Error), false);
+            }
+            Action::PoweredOn(i) => {
+                world.budget.power_ons -= 1;
+                world.instances[i].state = Seen::Live(Live::Running);
+                (world.facts[i].powered_on, world.facts[i].ever_powered_on) = (true, true);
+            }
+            Action::PoweredOff(i) => {
+                world.budget.power_offs -= 1;
+                world.instances[i].state = Seen::Live(Live::Stopped);
+            }
+            Action::Reassigned(i) => {
+                world.budget.reassigned -= 1;
+                self.reassign(world, i);
+            }
+            Action::Moved(i) => {
+                world.budget.moves -= 1;
+                self.move_on(world, i);
+            }
             Action::DeletionFails(i) => {
                 world.budget.failures -= 1;
                 let instance = &mut world.instances[i];
@@ -103,11 +137,28 @@ impl Model {
             }
             Action::DeletedOutside(i) => {
                 world.budget.outside -= 1;
-                world.instances[i].state = Seen::ShuttingDown;
+                let instance = &mut world.instances[i];
+                (instance.state, instance.powering_off) = (Seen::ShuttingDown, false);
             }
             Action::Suspend(value) => {
                 world.budget.edits = world.budget.edits.saturating_sub(1);
                 self.edit(world, |object| object.suspend = value);
+            }
+            Action::RemoveLimit => self.edit(world, |object| object.limit = None),
+            Action::Hold(holds) => {
+                world.budget.guard_edits = world.budget.guard_edits.saturating_sub(1);
+                let now = self.clock(world).mono;
+                world.guard.held = holds.then_some(now);
+                Self::guard_changed(world);
+            }
+            Action::Protect(i) => {
+                world.budget.guard_edits -= 1;
+                world.guard.protected[i] = Some(self.clock(world).mono);
+                Self::guard_changed(world);
+            }
+            Action::Rename(i) => {
+                world.budget.renames -= 1;
+                world.instances[i].right = false;
             }
             Action::DeleteOrCreate => {
                 if world.object.is_some() {
@@ -126,21 +177,26 @@ impl Model {
             }
         }
     }
-}
 
-/// Takes the faults of a delivery from the budget.
-fn spend(world: &mut World, c: usize, outcome: Outcome) {
-    let all = (1_u8 << world.calls[c].ids.len()) - 1;
-    let bad = world.calls[c].ids.iter().any(|id| world.instances[*id].bad);
-    let budget = &mut world.budget;
-    match outcome {
-        Outcome::Accepts { applied, listed } if listed == all => budget.hollow -= u8::from(applied == 0),
-        Outcome::Accepts { .. } => budget.partial -= 1,
-        Outcome::Fails { .. } => budget.lost_calls -= 1,
-        Outcome::Missing(_) => {}
-        Outcome::Unnamed if bad => {}
-        Outcome::Conflict(_) | Outcome::UnnamedConflict | Outcome::Unnamed | Outcome::Throttled => {
-            budget.refusals -= 1;
+    /// Takes the faults of a delivery from the budget.
+    fn spend(&self, world: &mut World, c: usize, outcome: Outcome) {
+        let call = &world.calls[c];
+        let all = (1_u8 << call.ids.len()) - 1;
+        let bad = call.kind == CallKind::Delete && call.ids.iter().any(|id| world.instances[*id].bad);
+        if (bad && outcome == Outcome::Unnamed) || self.refuses_running(world, call) == Some(outcome) {
+            return;
+        }
+        let budget = &mut world.budget;
+        match outcome {
+            Outcome::Accepts { applied, listed } if listed == all => budget.hollow -= u8::from(applied == 0),
+            Outcome::Accepts { .. } => budget.partial -= 1,
+            Outcome::Fails { .. } => budget.lost_calls -= 1,
+            Outcome::Missing(_) => {}
+            Outcome::Conflict(_)
+            | Outcome::UnnamedConflict
+            | Outcome::Unnamed
+            | Outcome::UnnamedState
+            | Outcome::Throttled => budget.refusals -= 1,
         }
     }
 }

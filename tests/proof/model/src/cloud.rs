@@ -1,31 +1,35 @@
-//! The cloud: effects of delete calls, answers to reads, and ends of instances.
+//! The cloud: effects of calls, answers to reads, and ends of instances.
 
-use engine_purity::engine::{
-    Mono,
-    outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
-    state::{Live, Seen},
+use engine_purity::{
+    api::{BatchStatus, CallKind, InstancePhase, InstanceStatus},
+    engine::{
+        Mono, ReadTime,
+        outcome::{CallOutcome, CloudMessage, Refusal, Trouble},
+        state::{Live, Seen},
+    },
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     Model,
-    configuration::Configuration,
-    configuration::WALL_START,
-    world::{CallState, Instance, Old, Process, World},
+    configuration::{Configuration, RefusesRunning, WALL_START},
+    judge::rank,
+    world::{Call, CallState, Foreign, Instance, Old, Process, World},
 };
 
-/// The outcome of a delete call at the cloud. Positions are bits, counted from the first id of the call.
+/// The outcome of a call at the cloud. Positions are bits, counted from the first id of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// 202 listing some, with an effect on some.
     Accepts {
-        /// Ids of which the deletion begins.
+        /// Ids of which the deletion begins, or whose server is powered off.
         applied: u8,
         /// Ids that the reply lists.
         listed: u8,
     },
     /// 5xx.
     Fails {
-        /// Ids of which the deletion begins all the same.
+        /// Ids on which the call has its effect all the same.
         applied: u8,
     },
     /// 404 naming these.
@@ -36,22 +40,62 @@ pub enum Outcome {
     UnnamedConflict,
     /// 400 naming none.
     Unnamed,
+    /// 400 naming none, with the code of a state.
+    UnnamedState,
     /// 429.
     Throttled,
 }
 
 impl Model {
-    /// The cloud at the start: every instance runs.
+    /// The cloud at the start: every instance runs, unless the configuration says otherwise.
     #[must_use]
     pub fn instances(&self) -> Vec<Instance> {
-        let bad = self.configuration.bad;
-        let one = |position| Instance {
-            state: Seen::Live(Live::Running),
+        let Configuration { bad, starts, .. } = self.configuration;
+        let one = |position: usize| Instance {
+            state: Seen::Live(starts.get(position).copied().unwrap_or(Live::Running)),
             old: None,
             failed: false,
             bad: bad.contains(&position),
+            right: true,
+            server: u8::try_from(position).unwrap_or(u8::MAX),
+            powering_off: false,
         };
         (0..self.configuration.ids).map(one).collect()
+    }
+
+    /// What the cloud answers to a delete call because of what is running, if it refuses that.
+    pub(crate) fn refuses_running(&self, world: &World, call: &Call) -> Option<Outcome> {
+        let running = |id: &usize| world.instances[*id].state == Seen::Live(Live::Running);
+        let runs = call.ids.iter().enumerate().filter(|(_, id)| running(id));
+        let runs = runs.fold(0_u8, |mask, (bit, _)| mask | 1 << bit);
+        if call.kind != CallKind::Delete || runs == 0 {
+            return None;
+        }
+        self.configuration.refuses_running.map(|how| match how {
+            RefusesRunning::Named => Outcome::Conflict(runs),
+            // The client knows which id such a refusal of one means.
+            RefusesRunning::Unnamed | RefusesRunning::UnnamedConflict if call.ids.len() == 1 => {
+                Outcome::Conflict(runs)
+            }
+            RefusesRunning::Unnamed => Outcome::UnnamedState,
+            RefusesRunning::UnnamedConflict => Outcome::UnnamedConflict,
+            RefusesRunning::Silent => Outcome::Unnamed,
+        })
+    }
+
+    /// The server of an instance carries another one from now on.
+    pub fn reassign(&self, world: &mut World, instance: usize) {
+        let since = self.clock(world).mono;
+        let server = world.instances[instance].server;
+        world.foreign.push(Foreign { server, since });
+    }
+
+    /// An instance goes on with a server that no other has had.
+    pub fn move_on(&self, world: &mut World, instance: usize) {
+        self.reassign(world, instance);
+        let used = world.instances.iter().map(|instance| instance.server);
+        let used = used.chain(world.foreign.iter().map(|foreign| foreign.server)).max();
+        world.instances[instance].server = used.map_or(0, |used| used + 1);
     }
 
     /// A call reaches the cloud.
@@ -66,13 +110,16 @@ impl Model {
             Outcome::Accepts { applied, .. } | Outcome::Fails { applied } => applied,
             _ => 0,
         };
-        let (serial, uid) = (world.calls[c].serial, world.calls[c].uid);
-        for position in named(applied) {
-            let instance = &mut world.instances[position];
-            if matches!(instance.state, Seen::Live(_)) {
-                let state = std::mem::replace(&mut instance.state, Seen::ShuttingDown);
-                instance.old = Some(Old { state, until: None, call: serial });
-                instance.failed = false;
+        let Call { kind, uid, .. } = world.calls[c];
+        take_effect(world, c, applied);
+        if uid == world.uid && kind == CallKind::Delete {
+            let refused = match outcome {
+                Outcome::Missing(mask) | Outcome::Conflict(mask) => mask,
+                Outcome::UnnamedConflict | Outcome::Unnamed | Outcome::UnnamedState => u8::MAX,
+                Outcome::Accepts { .. } | Outcome::Fails { .. } | Outcome::Throttled => 0,
+            };
+            for position in named(refused) {
+                world.facts[position].refused = true;
             }
         }
         let whole = |refusal: Refusal, trouble: Trouble| CallOutcome::Refused {
@@ -84,7 +131,7 @@ impl Model {
         let reply = match outcome {
             Outcome::Accepts { listed: 0, .. } | Outcome::Fails { .. } => unknown(),
             Outcome::Accepts { listed, .. } => {
-                if uid == world.uid {
+                if uid == world.uid && kind == CallKind::Delete {
                     for position in named(listed) {
                         world.facts[position].listed = true;
                     }
@@ -99,6 +146,7 @@ impl Model {
             Outcome::Conflict(mask) => whole(Refusal::Conflict(engine_ids(mask)), form),
             Outcome::UnnamedConflict => whole(Refusal::UnnamedConflict, form),
             Outcome::Unnamed => whole(Refusal::Unnamed, form),
+            Outcome::UnnamedState => whole(Refusal::UnnamedState, form),
             Outcome::Throttled => whole(Refusal::Whole, Trouble::Throttled { retry_after: None }),
         };
         if let CallState::Wire { left } = world.calls[c].state {
@@ -162,6 +210,7 @@ impl Model {
         if world.processes[p].looks[look].sent.is_none() {
             self.send_look(world, p, look);
         }
+        let now = world.now;
         let World { processes, instances, facts, .. } = world;
         let Process { looks, call_history, .. } = &mut processes[p];
         let look = &mut looks[look];
@@ -178,9 +227,11 @@ impl Model {
             facts.existed |= seen != Seen::NotFound;
             if let Some(sent) = look.sent {
                 // Every object of the account knows the read at once, before this object learns of it.
-                call_history.saw(Configuration::id(*position), &seen, sent);
+                call_history.saw(Configuration::id(*position), &seen, ReadTime { sent, answered: now });
             }
             look.seen.push(seen);
+            look.right.push(instance.right);
+            look.servers.push(instance.server);
             look.failed.push(instance.failed && !lags);
         }
     }
@@ -188,7 +239,9 @@ impl Model {
     /// A read is sent.
     pub fn send_look(&self, world: &mut World, p: usize, look: usize) {
         let now = self.clock(world).mono;
-        world.processes[p].looks[look].sent = Some(now);
+        let wall = self.wall_of_soaks(world);
+        let look = &mut world.processes[p].looks[look];
+        (look.sent, look.wall) = (Some(now), wall);
     }
 
     /// Whether a call or a look has taken all the time that it may.
@@ -211,11 +264,43 @@ impl Model {
     /// Time passes.
     pub fn tick(&self, world: &mut World) {
         world.now = world.now + self.configuration.tick();
-        if self.configuration.wall_moves() {
-            // Beyond every limit: no rule can tell the difference.
-            world.wall = (world.wall + 1).min(WALL_END.max(self.deadline_of(world)));
+        // Beyond every limit no rule can tell the difference.
+        let limits = if self.configuration.wall_moves() { WALL_END.max(self.deadline_of(world)) } else { 0 };
+        let end = limits.max(self.soaks_end(world));
+        if world.wall < end {
+            world.wall += 1;
         }
         self.bury(world);
+    }
+
+    /// The wall clock, where a soak asks for it; else 0.
+    pub(crate) fn wall_of_soaks(&self, world: &World) -> u8 {
+        if self.configuration.soak().is_some_and(|soak| soak > 0) { world.wall } else { 0 }
+    }
+
+    /// A moment of the wall clock, in ticks from the start.
+    pub(crate) fn ticks(&self, time: &Time) -> u8 {
+        let ticks = (time.0.as_second() - WALL_START) / i64::from(self.configuration.tick);
+        u8::try_from(ticks).unwrap_or(u8::MAX)
+    }
+
+    /// Until when a rule reads the wall clock for a soak, in ticks from the start: until each instance that is off was off for
+    /// long enough, and for a while from each call on that powers one off.
+    fn soaks_end(&self, world: &World) -> u8 {
+        /// So long it can be told since when an instance is off: since a read, or since the call.
+        const CALL: u8 = 2;
+        let Some(soak) = self.configuration.soak().filter(|soak| *soak > 0) else { return 0 };
+        let Some(status) = world.object.as_ref().map(|object| &object.stored.status) else { return 0 };
+        let called = |row: &InstanceStatus| {
+            let of_row = |batch: &&BatchStatus| Some(batch.number) == row.batch;
+            status.batches.iter().find(of_row).map(|batch| self.ticks(&batch.submitted_at) + CALL)
+        };
+        let end = |row: &InstanceStatus| match row.phase {
+            InstancePhase::PoweringOff => called(row),
+            phase if rank(phase) == rank(InstancePhase::Failed) => None,
+            _ => row.powered_off_at.as_ref().map(|at| self.ticks(at) + soak),
+        };
+        status.instances.iter().filter_map(end).max().unwrap_or(0)
     }
 
     /// When the wall clock reaches the deadline of the object, in ticks from the start; 0 without one. It counts from the
@@ -223,8 +308,29 @@ impl Model {
     fn deadline_of(&self, world: &World) -> u8 {
         let started = world.object.as_ref().and_then(|object| object.stored.status.start_time.as_ref());
         let (Some(started), Some(life)) = (started, self.configuration.deadline) else { return 0 };
-        let ticks = (started.0.as_second() - WALL_START) / i64::from(self.configuration.tick);
-        u8::try_from(ticks + i64::from(life)).unwrap_or(u8::MAX)
+        self.ticks(started).saturating_add(life)
+    }
+}
+
+/// A call has its effect on some of its ids.
+fn take_effect(world: &mut World, c: usize, applied: u8) {
+    let World { calls, instances, .. } = world;
+    let Call { kind, serial, ids, servers, .. } = &calls[c];
+    for (bit, position) in ids.iter().enumerate().filter(|(bit, _)| applied >> bit & 1 == 1) {
+        let instance = &mut instances[*position];
+        match kind {
+            CallKind::Delete if matches!(instance.state, Seen::Live(_)) => {
+                let state = std::mem::replace(&mut instance.state, Seen::ShuttingDown);
+                instance.old = Some(Old { state, until: None, call: *serial });
+                (instance.failed, instance.powering_off) = (false, false);
+            }
+            CallKind::Delete => {}
+            // The call names a server, whatever runs there.
+            CallKind::PowerOff => {
+                let there = servers.get(bit) == Some(&instance.server);
+                instance.powering_off |= there && instance.state == Seen::Live(Live::Running);
+            }
+        }
     }
 }
 

@@ -3,16 +3,20 @@
 use std::{fmt, time::Duration};
 
 use engine_purity::{
-    api::{InstanceDeletionSpec, Moment, NotFoundPolicy, SecretRef},
+    api::{Expect, InstanceDeletionSpec, Moment, NotFoundPolicy, PowerOff, PowerOffWhen, Rollout, SecretRef},
     engine::{
         InstanceId, Settings,
         object::state::spec::{DeletionSpec, Meta},
+        state::Live,
     },
 };
 use k8s_openapi::jiff::Timestamp;
 
 /// What the wall clock shows at the start.
 pub const WALL_START: i64 = 1_800_000_000;
+
+/// The name that is expected of each instance.
+pub const RIGHT: &str = "right";
 
 /// How often each fault and each edit may occur: the bounds of the search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,7 +29,7 @@ pub struct Budget {
     pub pauses: u8,
     /// Status writes whose answer is lost, applied or not, at once or late, or which say 409 after success.
     pub lost_writes: u8,
-    /// Delete calls without a reply (reset, timeout, 5xx), with or without effect, at once or late.
+    /// Calls without a reply (reset, timeout, 5xx), with or without effect, at once or late.
     pub lost_calls: u8,
     /// 2xx replies that leave ids out.
     pub partial: u8,
@@ -51,11 +55,27 @@ pub struct Budget {
     pub denied: u8,
     /// Jumps of the wall clock to its start.
     pub wall_jumps: u8,
+    /// Edits of the guard: it holds or lets go, and protects an instance.
+    pub guard_edits: u8,
+    /// Instances that someone gives a name that is not as expected.
+    pub renames: u8,
+    /// Instances that a person powers on.
+    pub power_ons: u8,
+    /// Instances that a person powers off.
+    pub power_offs: u8,
+    /// Accepted calls that do not power an instance off.
+    pub power_failures: u8,
+    /// Instances that fall to an error without a call.
+    pub breaks: u8,
+    /// Servers of instances that have ended, and that carry others from then on, which the spec does not name.
+    pub reassigned: u8,
+    /// Instances that go on with another server. Their old one carries another instance from then on.
+    pub moves: u8,
 }
 
 impl Budget {
     /// Every bound with its name.
-    pub fn bounds(&mut self) -> [(&'static str, &mut u8); 17] {
+    pub fn bounds(&mut self) -> [(&'static str, &mut u8); 25] {
         [
             ("crashes", &mut self.crashes),
             ("stops", &mut self.stops),
@@ -74,6 +94,14 @@ impl Budget {
             ("spurious", &mut self.spurious),
             ("denied", &mut self.denied),
             ("wall_jumps", &mut self.wall_jumps),
+            ("guard_edits", &mut self.guard_edits),
+            ("renames", &mut self.renames),
+            ("power_ons", &mut self.power_ons),
+            ("power_offs", &mut self.power_offs),
+            ("power_failures", &mut self.power_failures),
+            ("breaks", &mut self.breaks),
+            ("reassigned", &mut self.reassigned),
+            ("moves", &mut self.moves),
         ]
     }
 
@@ -106,6 +134,39 @@ pub enum Mistake {
     RecordedWhenSent,
     /// The process goes on with what it knew of an object of the same name.
     UidIgnored,
+    /// The guards are read once, and every later wave rests on that read.
+    GuardsCached,
+    /// A call leaves however long ago the guards were read that it rests on.
+    OldGuards,
+    /// A process goes on with the server that its first read showed.
+    FirstServer,
+    /// An instance counts as off since the call that powered it off.
+    OffSinceCall,
+}
+
+/// `spec.powerOff`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerOffFirst {
+    /// `when: IfRefused`.
+    IfRefused,
+    /// `when: Always`.
+    Always {
+        /// `soakSeconds`, in ticks.
+        soak: u8,
+    },
+}
+
+/// How the cloud refuses to delete what is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusesRunning {
+    /// 400 or 409 that names what is running.
+    Named,
+    /// 400 with a code of a state that names none.
+    Unnamed,
+    /// 409 that names none.
+    UnnamedConflict,
+    /// 400 without a word about states.
+    Silent,
 }
 
 /// One configuration.
@@ -131,11 +192,25 @@ pub struct Configuration {
     pub backoff_limit: u32,
     /// `notFoundPolicy: Fail`.
     pub fail_not_found: bool,
+    /// `spec.expect` asks for a name.
+    pub expect: bool,
+    /// `spec.rollout.limit` at the start. The user may remove it.
+    pub limit: Option<u8>,
+    /// `spec.rollout.maxInFlight`.
+    pub max_in_flight: Option<u8>,
+    /// `spec.rollout.maxFailed`.
+    pub max_failed: Option<u8>,
     /// `notAfter`, in ticks from the start.
     pub not_after: Option<u8>,
     /// `activeDeadlineSeconds`, in ticks.
     pub deadline: Option<u8>,
-    /// Positions of ids for which the cloud refuses each call, without saying which.
+    /// `spec.powerOff`.
+    pub power_off: Option<PowerOffFirst>,
+    /// The state of each instance at the start; those beyond the list run.
+    pub starts: &'static [Live],
+    /// The cloud refuses to delete what is running, and how.
+    pub refuses_running: Option<RefusesRunning>,
+    /// Positions of ids for which the cloud refuses each delete call, without saying which.
     pub bad: &'static [usize],
     /// No call with a higher batch number is answered: bounds what goes on for ever, such as slow retries.
     pub most_batches: u32,
@@ -171,8 +246,15 @@ impl Default for Configuration {
             parallel_calls: 1,
             backoff_limit: 1,
             fail_not_found: false,
+            expect: false,
+            limit: None,
+            max_in_flight: None,
+            max_failed: None,
             not_after: None,
             deadline: None,
+            power_off: None,
+            starts: &[],
+            refuses_running: None,
             bad: &[],
             most_batches: u32::MAX,
             vanish: false,
@@ -232,11 +314,39 @@ impl Configuration {
             active_deadline_seconds: self.deadline.map(|ticks| u32::from(ticks) * self.tick),
             not_after: not_after.map(Moment),
             ttl_seconds_after_finished: None,
+            expect: self.expect.then(|| Expect { name: Some(RIGHT.into()), ..Expect::default() }),
+            rollout: self.rollout(self.limit),
+            power_off: self.power_off.map(|first| match first {
+                PowerOffFirst::IfRefused => PowerOff { when: PowerOffWhen::IfRefused, soak_seconds: None },
+                PowerOffFirst::Always { soak } => {
+                    PowerOff { when: PowerOffWhen::Always, soak_seconds: Some(u32::from(soak) * self.tick) }
+                }
+            }),
         };
         DeletionSpec::parse(&spec, Meta { generation: 1, ..Meta::default() }).map_err(|e| e.to_string())
     }
 
-    /// Whether the wall clock moves: only where a rule reads it.
+    /// `spec.rollout` with this limit.
+    #[must_use]
+    pub fn rollout(&self, limit: Option<u8>) -> Option<Rollout> {
+        let rollout = Rollout {
+            limit: limit.map(u32::from),
+            max_in_flight: self.max_in_flight.map(u32::from),
+            max_failed: self.max_failed.map(u32::from),
+        };
+        (rollout != Rollout::default()).then_some(rollout)
+    }
+
+    /// `soakSeconds` in ticks, with `when: Always`.
+    #[must_use]
+    pub fn soak(&self) -> Option<u8> {
+        match self.power_off {
+            Some(PowerOffFirst::Always { soak }) => Some(soak),
+            Some(PowerOffFirst::IfRefused) | None => None,
+        }
+    }
+
+    /// Whether a rule reads the wall clock all the time. For a soak it is read from the call on that powers an instance off.
     #[must_use]
     pub fn wall_moves(&self) -> bool {
         self.not_after.is_some() || self.deadline.is_some()
@@ -257,6 +367,17 @@ impl fmt::Display for Configuration {
         }
         if self.most_batches < u32::MAX {
             write!(f, ", batch numbers ≤ {}", self.most_batches)?;
+        }
+        match self.power_off {
+            None => {}
+            Some(PowerOffFirst::IfRefused) => f.write_str(", powered off if refused")?,
+            Some(PowerOffFirst::Always { soak }) => write!(f, ", powered off first, soak {soak} ticks")?,
+        }
+        if let Some(how) = self.refuses_running {
+            write!(f, ", the cloud refuses to delete what is running ({how:?})")?;
+        }
+        if !self.starts.is_empty() {
+            write!(f, ", at the start {:?}", self.starts)?;
         }
         f.write_str(if self.fine { ", fine steps" } else { ", coarse steps" })?;
         if self.stops_in_hand && self.budget.stops > 0 {

@@ -1,6 +1,8 @@
 //! The configurations. Each states which faults can occur, and how often at most.
 
-use crate::configuration::{Budget, Configuration};
+use engine_purity::engine::state::Live;
+
+use crate::configuration::{Budget, Configuration, PowerOffFirst, RefusesRunning};
 
 const NONE: Budget = Budget {
     crashes: 0,
@@ -20,12 +22,37 @@ const NONE: Budget = Budget {
     spurious: 0,
     denied: 0,
     wall_jumps: 0,
+    guard_edits: 0,
+    renames: 0,
+    power_ons: 0,
+    power_offs: 0,
+    power_failures: 0,
+    breaks: 0,
+    reassigned: 0,
+    moves: 0,
 };
+
+/// Each running instance is powered off and deleted at once.
+const OFF: Option<PowerOffFirst> = Some(PowerOffFirst::Always { soak: 0 });
+/// Each running instance is powered off, and stays off for a while.
+const SOAK: Option<PowerOffFirst> = Some(PowerOffFirst::Always { soak: 1 });
+/// For so long that reads in between are not fresh at the end of it.
+const LONG_SOAK: Option<PowerOffFirst> = Some(PowerOffFirst::Always { soak: 3 });
+/// What is running is powered off if its deletion is refused.
+const IF_REFUSED: Option<PowerOffFirst> = Some(PowerOffFirst::IfRefused);
 
 /// The configurations that `make test` explores.
 #[must_use]
-#[expect(clippy::too_many_lines, reason = "a table: one entry for each configuration")]
 pub fn small() -> Vec<Configuration> {
+    let mut all = small_without_power();
+    all.extend(small_powered_off_first());
+    all.extend(small_that_soak());
+    all.extend(small_powered_off_if_refused());
+    all
+}
+
+#[expect(clippy::too_many_lines, reason = "a table: one entry for each configuration")]
+fn small_without_power() -> Vec<Configuration> {
     let base = Configuration::default;
     vec![
         Configuration {
@@ -117,6 +144,176 @@ pub fn small() -> Vec<Configuration> {
             budget: Budget { denied: 1, spurious: 1, lost_calls: 1, ..NONE },
             ..base()
         },
+        Configuration { name: "guarded", budget: Budget { guard_edits: 2, slow: 1, ..NONE }, ..base() },
+        Configuration {
+            name: "expected",
+            ids: 2,
+            expect: true,
+            budget: Budget { renames: 1, ..NONE },
+            ..base()
+        },
+        Configuration { name: "limited", ids: 2, limit: Some(1), ..base() },
+        Configuration {
+            name: "one-in-flight",
+            ids: 2,
+            max_in_flight: Some(1),
+            budget: Budget { lost_calls: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "no-failure-allowed",
+            ids: 2,
+            batch_size: 1,
+            backoff_limit: 0,
+            max_failed: Some(0),
+            budget: Budget { failures: 1, ..NONE },
+            ..base()
+        },
+    ]
+}
+
+/// With `powerOff.when: Always` and no soak.
+fn small_powered_off_first() -> Vec<Configuration> {
+    let off = || Configuration { power_off: OFF, ..Configuration::default() };
+    vec![
+        Configuration { name: "off-first", budget: Budget { crashes: 1, ..NONE }, ..off() },
+        Configuration {
+            name: "off-first-lost-call",
+            budget: Budget { lost_calls: 1, hollow: 1, ..NONE },
+            ..off()
+        },
+        Configuration {
+            name: "off-first-failures",
+            budget: Budget { power_failures: 2, slow: 1, ..NONE },
+            ..off()
+        },
+        Configuration { name: "off-first-refusals", budget: Budget { refusals: 2, ..NONE }, ..off() },
+        Configuration {
+            name: "off-first-two",
+            ids: 2,
+            whole_looks: true,
+            starts: &[Live::Running, Live::Stopped],
+            budget: Budget { power_failures: 1, ..NONE },
+            ..off()
+        },
+        Configuration { name: "off-first-never-ran", ids: 2, starts: &[Live::Pending, Live::Error], ..off() },
+        Configuration {
+            name: "off-first-outside",
+            budget: Budget { outside: 1, failures: 1, power_ons: 1, ..NONE },
+            ..off()
+        },
+        Configuration {
+            name: "off-first-other-servers",
+            vanish: true,
+            budget: Budget { outside: 1, reassigned: 1, ..NONE },
+            ..off()
+        },
+        Configuration { name: "off-first-moves", budget: Budget { moves: 1, ..NONE }, ..off() },
+    ]
+}
+
+/// With `powerOff.when: Always` and a soak.
+fn small_that_soak() -> Vec<Configuration> {
+    let soak = || Configuration { power_off: SOAK, ..Configuration::default() };
+    vec![
+        Configuration {
+            name: "soak",
+            budget: Budget { power_ons: 1, power_offs: 1, lost_calls: 1, ..NONE },
+            ..soak()
+        },
+        Configuration { name: "soak-crash", budget: Budget { power_ons: 1, crashes: 1, ..NONE }, ..soak() },
+        Configuration {
+            name: "soak-medium-time",
+            tick: 20,
+            power_off: LONG_SOAK,
+            budget: Budget { power_ons: 1, spurious: 1, denied: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-fine-steps",
+            fine: true,
+            budget: Budget { power_ons: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-suspend",
+            power_off: Some(PowerOffFirst::Always { soak: 2 }),
+            budget: Budget { edits: 2, ..NONE },
+            ..soak()
+        },
+        Configuration { name: "soak-re-created", budget: Budget { recreations: 1, ..NONE }, ..soak() },
+        Configuration {
+            name: "soak-two",
+            ids: 2,
+            whole_looks: true,
+            starts: &[Live::Running, Live::Stopped],
+            budget: Budget { power_ons: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-not-after",
+            not_after: Some(3),
+            budget: Budget { power_ons: 1, wall_jumps: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-deadline",
+            deadline: Some(3),
+            budget: Budget { power_ons: 1, wall_jumps: 1, ..NONE },
+            ..soak()
+        },
+        Configuration { name: "soak-guarded", budget: Budget { guard_edits: 1, ..NONE }, ..soak() },
+    ]
+}
+
+/// With `powerOff.when: IfRefused`.
+fn small_powered_off_if_refused() -> Vec<Configuration> {
+    let named = || Configuration {
+        power_off: IF_REFUSED,
+        refuses_running: Some(RefusesRunning::Named),
+        ..Configuration::default()
+    };
+    let one_runs =
+        || Configuration { ids: 2, whole_looks: true, starts: &[Live::Running, Live::Stopped], ..named() };
+    vec![
+        Configuration { name: "if-refused", budget: Budget { crashes: 1, ..NONE }, ..named() },
+        Configuration {
+            name: "if-refused-lost-call",
+            budget: Budget { lost_calls: 1, hollow: 1, ..NONE },
+            ..named()
+        },
+        Configuration {
+            name: "if-refused-power-on",
+            budget: Budget { power_ons: 1, power_failures: 1, slow: 1, ..NONE },
+            ..named()
+        },
+        Configuration {
+            name: "if-refused-unnamed",
+            refuses_running: Some(RefusesRunning::Unnamed),
+            ..one_runs()
+        },
+        Configuration {
+            name: "if-refused-conflict",
+            refuses_running: Some(RefusesRunning::UnnamedConflict),
+            ..one_runs()
+        },
+        Configuration {
+            name: "if-refused-silent",
+            refuses_running: Some(RefusesRunning::Silent),
+            ..one_runs()
+        },
+        Configuration { name: "if-refused-suspend", budget: Budget { edits: 2, ..NONE }, ..named() },
+        Configuration {
+            name: "if-refused-outside",
+            budget: Budget { outside: 1, failures: 1, ..NONE },
+            ..named()
+        },
+        Configuration {
+            name: "refused",
+            power_off: None,
+            budget: Budget { power_offs: 1, power_ons: 1, ..NONE },
+            ..named()
+        },
     ]
 }
 
@@ -124,13 +321,138 @@ pub fn small() -> Vec<Configuration> {
 #[must_use]
 pub fn large() -> Vec<Configuration> {
     let mut all = large_with_one_process();
+    all.extend(large_powered_off());
+    all.extend(large_powered_off_with_two_processes());
     all.extend(large_with_two_processes());
     all
+}
+
+#[expect(clippy::too_many_lines, reason = "a table: one entry for each configuration")]
+fn large_powered_off() -> Vec<Configuration> {
+    let off = || Configuration { power_off: OFF, ..Configuration::default() };
+    let soak = || Configuration { power_off: SOAK, ..Configuration::default() };
+    let refused = || Configuration {
+        power_off: IF_REFUSED,
+        refuses_running: Some(RefusesRunning::Named),
+        ..Configuration::default()
+    };
+    vec![
+        Configuration {
+            name: "off-first-crash-and-lost-call",
+            budget: Budget { crashes: 1, lost_calls: 1, power_failures: 1, ..NONE },
+            ..off()
+        },
+        Configuration {
+            name: "off-first-two-failures",
+            ids: 2,
+            budget: Budget { power_failures: 1, partial: 1, ..NONE },
+            ..off()
+        },
+        Configuration {
+            name: "off-first-other-servers-stopped",
+            vanish: true,
+            budget: Budget { outside: 1, reassigned: 1, moves: 1, slow: 1, stops: 1, ..NONE },
+            ..off()
+        },
+        Configuration {
+            name: "soak-crash-and-lost-call",
+            budget: Budget { crashes: 1, lost_calls: 1, power_ons: 1, power_offs: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-crash-and-suspend",
+            power_off: Some(PowerOffFirst::Always { soak: 2 }),
+            budget: Budget { crashes: 1, edits: 2, power_ons: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-crash-and-medium-time",
+            tick: 20,
+            power_off: LONG_SOAK,
+            budget: Budget { power_ons: 1, crashes: 1, slow: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-two-crash",
+            ids: 2,
+            whole_looks: true,
+            starts: &[Live::Running, Live::Stopped],
+            budget: Budget { crashes: 1, power_ons: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-re-created-power-on",
+            budget: Budget { recreations: 1, power_ons: 1, lost_calls: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-not-after-crash",
+            not_after: Some(3),
+            budget: Budget { power_ons: 1, crashes: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "soak-guarded-slow",
+            budget: Budget { guard_edits: 2, slow: 1, ..NONE },
+            ..soak()
+        },
+        Configuration {
+            name: "if-refused-crash-and-lost-call",
+            budget: Budget { crashes: 1, lost_calls: 1, power_ons: 1, ..NONE },
+            ..refused()
+        },
+        Configuration {
+            name: "if-refused-two-crash",
+            ids: 2,
+            starts: &[Live::Running, Live::Stopped],
+            refuses_running: Some(RefusesRunning::UnnamedConflict),
+            budget: Budget { crashes: 1, ..NONE },
+            ..refused()
+        },
+    ]
+}
+
+fn large_powered_off_with_two_processes() -> Vec<Configuration> {
+    let two = || Configuration { processes: 2, whole_looks: true, ..Configuration::default() };
+    vec![
+        Configuration { name: "off-first-two-processes", power_off: OFF, ..two() },
+        Configuration {
+            name: "soak-two-processes",
+            power_off: SOAK,
+            budget: Budget { power_ons: 1, ..NONE },
+            ..two()
+        },
+        Configuration {
+            name: "if-refused-two-processes",
+            power_off: IF_REFUSED,
+            refuses_running: Some(RefusesRunning::Named),
+            ..two()
+        },
+    ]
 }
 
 fn large_with_one_process() -> Vec<Configuration> {
     let base = Configuration::default;
     vec![
+        Configuration {
+            name: "guarded-and-crash",
+            budget: Budget { guard_edits: 2, slow: 1, crashes: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "expected-and-crash",
+            ids: 2,
+            expect: true,
+            budget: Budget { renames: 1, crashes: 1, outside: 1, ..NONE },
+            ..base()
+        },
+        Configuration {
+            name: "limited-and-crash",
+            ids: 2,
+            limit: Some(1),
+            budget: Budget { lost_calls: 1, crashes: 1, ..NONE },
+            ..base()
+        },
         Configuration {
             name: "one-process-all-faults",
             budget: Budget { crashes: 1, lost_writes: 1, lost_calls: 1, slow: 1, failures: 1, ..NONE },

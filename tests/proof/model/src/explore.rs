@@ -212,6 +212,13 @@ impl<'a> Search<'a> {
         let mut text = String::from("  [");
         for instance in &world.instances {
             let _ = write!(text, " {}", instance.state);
+            text.push_str(if instance.powering_off { " (going off)" } else { "" });
+        }
+        for foreign in &world.foreign {
+            let _ = write!(text, ", another on server {}", foreign.server);
+        }
+        if world.wall > 0 {
+            let _ = write!(text, ", tick {}", world.wall);
         }
         if let Some(object) = &world.object {
             text.push_str(" |");

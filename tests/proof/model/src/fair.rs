@@ -1,5 +1,7 @@
 //! The next step once nothing fails any more, for property L1.
 
+use engine_purity::engine::state::{Live, Seen};
+
 use crate::{
     Model,
     actions::Action,
@@ -22,6 +24,8 @@ impl Model {
         match &world.object {
             None => return Some(Action::DeleteOrCreate),
             Some(object) if object.suspend => return Some(Action::Suspend(false)),
+            Some(object) if object.limit.is_some() => return Some(Action::RemoveLimit),
+            Some(_) if world.guard.held.is_some() => return Some(Action::Hold(false)),
             Some(_) => {}
         }
         if !world.writes.is_empty() {
@@ -35,7 +39,7 @@ impl Model {
                     return call.owner.map(|_| Action::ReplyLost(c));
                 }
                 CallState::Wire { .. } => {
-                    let quiet = Self::without_faults(world, c);
+                    let quiet = self.without_faults(world, c);
                     return Some(Action::Deliver(c, quiet));
                 }
                 CallState::Answered { .. } => {}
@@ -56,11 +60,16 @@ impl Model {
                 return Some(if read { Action::Sample(p, 0, 0) } else { Action::LookAnswered(p, 0) });
             }
         }
-        let ending = |instance: &crate::world::Instance| {
-            instance.state == engine_purity::engine::state::Seen::ShuttingDown
-        };
+        let ending = |instance: &crate::world::Instance| instance.state == Seen::ShuttingDown;
         if let Some(i) = world.instances.iter().position(ending) {
             return Some(Action::Terminates(i));
+        }
+        if let Some(i) = world.instances.iter().position(|instance| instance.powering_off) {
+            return Some(Action::IsOff(i));
+        }
+        let boots = |instance: &crate::world::Instance| instance.state == Seen::Live(Live::Pending);
+        if let Some(i) = world.instances.iter().position(boots) {
+            return Some(Action::Boots(i));
         }
         Some(
             world
@@ -71,9 +80,9 @@ impl Model {
         )
     }
 
-    fn without_faults(world: &World, c: usize) -> Outcome {
+    fn without_faults(&self, world: &World, c: usize) -> Outcome {
         let mut quiet = world.clone();
         quiet.budget = crate::configuration::Budget::default();
-        Self::outcomes(&quiet, c).into_iter().next().unwrap_or(Outcome::Accepts { applied: 0, listed: 0 })
+        self.outcomes(&quiet, c).into_iter().next().unwrap_or(Outcome::Accepts { applied: 0, listed: 0 })
     }
 }

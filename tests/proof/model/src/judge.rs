@@ -1,6 +1,7 @@
 //! The properties, checked with the model's knowledge: what the cloud did and answered, and what the API server stored.
 
 mod knowledge;
+mod power;
 mod requests;
 
 use engine_purity::{
@@ -57,32 +58,52 @@ impl Judge {
     }
 }
 
+/// The rank of an end.
+pub(crate) const ENDED: u8 = 5;
+
 pub(crate) fn rank(phase: InstancePhase) -> u8 {
     match phase {
         InstancePhase::Pending => 0,
-        InstancePhase::Submitted => 1,
-        InstancePhase::Accepted => 2,
-        InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed => 3,
+        InstancePhase::PoweringOff => 1,
+        InstancePhase::PoweredOff => 2,
+        InstancePhase::Submitted => 3,
+        InstancePhase::Accepted => 4,
+        InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed => ENDED,
     }
+}
+
+/// S7 of one row.
+fn forward(old: &InstanceStatus, new: &InstanceStatus) -> bool {
+    let ended = rank(old.phase) == ENDED;
+    let same_end = (old.phase, old.reason, &old.ended_at) == (new.phase, new.reason, &new.ended_at);
+    // A further call, under a higher number, may power an instance off of which no deletion is known to be accepted.
+    let again = new.phase == InstancePhase::PoweringOff
+        && old.batch < new.batch
+        && rank(old.phase) < rank(InstancePhase::Accepted);
+    // Someone else deletes what a call of the object powered off.
+    let outside = new.phase == InstancePhase::Accepted
+        && matches!(old.phase, InstancePhase::PoweringOff | InstancePhase::PoweredOff)
+        && new.batch.is_none();
+    (rank(old.phase) <= rank(new.phase) || again)
+        && (!ended || same_end)
+        && (old.batch <= new.batch || outside)
 }
 
 fn monotone(before: &InstanceDeletionStatus, after: &InstanceDeletionStatus, judge: &mut Judge) {
     for old in &before.instances {
         let new = after.instances.iter().find(|row| row.id == old.id);
-        let forward = new.is_some_and(|new| {
-            let ended = rank(old.phase) == 3;
-            rank(old.phase) <= rank(new.phase)
-                && (!ended
-                    || (old.phase, old.reason, &old.ended_at) == (new.phase, new.reason, &new.ended_at))
-                && old.batch <= new.batch
-        });
+        let forward = new.is_some_and(|new| forward(old, new));
         judge.require(forward, "S7", || format!("{old:?} became {new:?}"));
     }
+    let highest = |status: &InstanceDeletionStatus| status.batches.iter().map(|batch| batch.number).max();
+    let grows = highest(before) <= highest(after);
+    judge.require(grows, "S7", || format!("batch numbers fell to {:?}", highest(after)));
     let dropped = (before.batches.len() + 1).saturating_sub(BATCH_ROWS);
     for old in before.batches.iter().skip(dropped) {
         let kept = after.batches.iter().any(|new| {
             new.number == old.number
                 && new.claim == old.claim
+                && new.kind == old.kind
                 && (old.returned.is_none() || new.returned == old.returned)
         });
         judge.require(kept, "S7", || format!("batch {} was lost or changed", old.number));
@@ -125,7 +146,7 @@ impl Model {
         visible(before, status, judge);
         monotone(&before.stored.status, status, judge);
         let total = self.configuration.ids;
-        let mut counts = [0_u32; 6];
+        let mut counts = [0_u32; 8];
         for (position, facts) in world.facts.iter().enumerate() {
             let phase = Self::row(status, position).map_or(InstancePhase::Pending, |row| row.phase);
             let was =
@@ -133,9 +154,10 @@ impl Model {
             let known = &process.known[position];
             counts[phase as usize] += 1;
             let heard = known.heard && process.uid == before.uid;
-            judge.require(!heard || rank(phase) >= 2, "S5", || {
+            judge.require(!heard || rank(phase) >= rank(InstancePhase::Accepted), "S5", || {
                 format!("id {position}: a reply listed it, and its row says {phase:?}")
             });
+            self.judge_off(world, p, (position, &before.stored.status, status), judge);
             if was == phase {
                 continue;
             }
@@ -157,6 +179,8 @@ impl Model {
         if let Some(summary) = &status.summary {
             let said = [
                 summary.pending,
+                summary.powering_off,
+                summary.powered_off,
                 summary.submitted,
                 summary.accepted,
                 summary.terminated,

@@ -1,6 +1,6 @@
 //! Explores every order of events around the engine's decisions, and judges each state.
 //!
-//! The decisions are the real ones: `Memory`, `CallHistory`, `DeleteCalls`, `decide`, and the code that records outcomes and reads
+//! The decisions are the real ones: `Memory`, `CallHistory`, `AccountCalls`, `decide`, and the code that records outcomes and reads
 //! in them, are those of `src/engine`, compiled without the rest of the controller. Everything around them is a model. Each
 //! step that can interleave, fail, be lost or be late is an action of its own.
 //!

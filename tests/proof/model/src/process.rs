@@ -1,22 +1,34 @@
 //! A controller that carries out decisions as `src/controller` does: a live read, a decision, a write by compare-and-swap, and
 //! calls and looks beside it.
 
-use std::mem;
+use std::{collections::BTreeMap, mem, sync::Arc};
 
-use engine_purity::engine::{
-    account::delete_queue::PermitAnswer,
-    object::{
-        decide::{Decision, Input, Next, finished, prepare},
-        report::status::is_finished,
-        state::{memory::Memory, spec::Meta, wave::Wave},
+use engine_purity::{
+    api::{
+        CallKind, DeletionGuardSpec, GuardHold, InstanceDeletionStatus, InstancePhase, Protected,
+        ProtectedInstance,
     },
-    outcome::Unsent,
-    settings::{INTENT_LIFE, LOOK_LIFE},
+    engine::{
+        Mono,
+        account::delete_queue::PermitAnswer,
+        object::{
+            decide::{Decision, GuardsRead, Input, Next, finished, prepare},
+            report::status::is_finished,
+            state::{
+                guards::{Guard, Guards},
+                memory::Memory,
+                spec::Meta,
+                wave::{Batch, Member, Wave},
+            },
+        },
+        outcome::Unsent,
+        settings::{INTENT_LIFE, LOOK_LIFE},
+    },
 };
 
 use crate::{
     Model,
-    configuration::Mistake,
+    configuration::{Configuration, Mistake},
     judge::Judge,
     world::{Call, CallState, Process, Read, Step, Stored, World, Write, WriteAnswer, Writing},
 };
@@ -31,7 +43,7 @@ impl Model {
             uid: 0,
             memory: None,
             call_history: engine_purity::engine::account::call_history::CallHistory::default(),
-            delete_calls: engine_purity::engine::account::outage::DeleteCalls::default(),
+            account_calls: engine_purity::engine::account::outage::AccountCalls::default(),
             step: Step::Idle,
             due: None,
             woken: true,
@@ -68,7 +80,9 @@ impl Model {
             }
             process.uid = object.uid;
             process.watch.clear();
-            process.known.iter_mut().for_each(|known| known.heard = false);
+            for known in &mut process.known {
+                (known.heard, known.off, known.wanted) = (false, None, false);
+            }
         }
         self.heard_of_record(&mut world.processes[p], &world.facts, &object, now);
         if object.suspend || object.leaving {
@@ -95,6 +109,11 @@ impl Model {
         let mut spec = self.spec.clone();
         spec.meta.generation = read.object.generation;
         (spec.suspend, spec.meta.leaving) = (read.object.suspend, read.object.leaving);
+        spec.rollout = self.configuration.rollout(read.object.limit);
+        let cached = world.processes[p].memory.as_ref().and_then(Memory::guards).cloned();
+        let cached = cached.filter(|_| self.configuration.mistake == Some(Mistake::GuardsCached));
+        let guards = cached.map_or_else(|| Self::guards(world), Arc::new);
+        let guards = GuardsRead { guards, at: now.mono };
         let claim = Self::fresh_claim(world, p);
         let process = &mut world.processes[p];
         let memory = process.memory.get_or_insert_with(|| Memory::new(&spec, now.mono));
@@ -102,7 +121,8 @@ impl Model {
             spec: &spec,
             status,
             other_bytes: 500,
-            evidence: process.delete_calls.evidence(),
+            guards: Some(&guards),
+            evidence: process.account_calls.evidence(),
             batch_size: self.configuration.batch_size,
             may_start: true,
             claim: &claim,
@@ -110,9 +130,12 @@ impl Model {
             cloud_time: None,
             settings: &self.settings,
         };
+        if guards.guards.bars(&spec).is_some() {
+            process.closed_at = Some(now.mono);
+        }
         let prepared = prepare(input, memory, &mut process.call_history);
         let calls = self.settings.parallel_calls;
-        let answer = match calls.min(process.delete_calls.allowed()) {
+        let answer = match calls.min(process.account_calls.allowed()) {
             0 => PermitAnswer::Soon { calls, at: Some(now.mono + self.configuration.tick()) },
             permitted => PermitAnswer::Now(permitted),
         };
@@ -124,6 +147,22 @@ impl Model {
             Next::Submit(_) | Next::Delete | Next::Wait => {}
         }
         self.carry_out(world, p, read, decision, judge);
+    }
+
+    /// What the guard says now, as a process reads it.
+    fn guards(world: &World) -> Arc<Guards> {
+        let protected = world.guard.protected.iter().enumerate().filter(|(_, since)| since.is_some());
+        let instances = protected.map(|(position, _)| ProtectedInstance {
+            id: Configuration::id(position).to_string(),
+            reason: "kept".to_owned(),
+        });
+        let spec = DeletionGuardSpec {
+            hold: world.guard.held.map(|_| GuardHold { reason: "freeze".to_owned() }),
+            protected: Some(Protected { instances: Some(instances.collect()), ..Protected::default() }),
+            ..DeletionGuardSpec::default()
+        };
+        let guard = Guard { name: "guard".to_owned(), spec };
+        Arc::new(Guards::of(vec![guard], &BTreeMap::new()).unwrap_or_default())
     }
 
     /// A claim that occurs nowhere in the state. It is as good as a random one, and keeps the state space finite.
@@ -153,7 +192,11 @@ impl Model {
     }
 
     fn carry_out(&self, world: &mut World, p: usize, read: Read, decision: Decision, judge: &mut Judge) {
-        let Decision { write, records, holds_ends, next, look, regular, watch, wake, events: _ } = decision;
+        let Decision { mut write, records, holds_ends, next, look, regular, watch, wake, events: _ } =
+            decision;
+        if self.configuration.mistake == Some(Mistake::OffSinceCall) {
+            write.iter_mut().for_each(off_since_call);
+        }
         let look = self.positions(&look);
         let free = watch.on_their_way.iter().filter(|one| !one.asked);
         let watch = self.positions(&free.map(|one| one.id).collect::<Vec<_>>());
@@ -171,6 +214,9 @@ impl Model {
         self.judge_version(world, p, &read.object, &stored, judge);
         if let Some(wave) = &wave {
             self.judge_wave(world, p, wave, judge);
+            self.judge_power(world, p, wave, &stored, judge);
+            self.judge_whole_list(&world.processes[p], &read.object, judge);
+            self.judge_room(&stored, judge);
         }
         let known = world.processes[p].known.iter().enumerate();
         let settles = known.filter(|(_, known)| known.call == 2).map(|(position, _)| position).collect();
@@ -238,9 +284,9 @@ impl Model {
         if !self.acknowledged(world, answer, wave.as_ref()) {
             if let Some(wave) = wave {
                 let process = &mut world.processes[p];
-                process.delete_calls.abandoned(wave.batches.len());
+                process.account_calls.abandoned(wave.batches.len());
                 for batch in &wave.batches {
-                    process.call_history.release(&batch.ids(), now, |_| None);
+                    process.call_history.release(batch.kind, &batch.ids(), now, |_| None);
                 }
                 if let Some(memory) = &mut process.memory {
                     memory.unsent(&wave, Unsent::Unacknowledged, now);
@@ -262,6 +308,8 @@ impl Model {
         let intent_sent = sent.unwrap_or(now);
         for batch in &wave.batches {
             world.calls.push(Call {
+                kind: batch.kind,
+                servers: self.servers(&world.processes[p], batch),
                 serial: 0,
                 owner: Some(p),
                 uid: read.object.uid,
@@ -269,7 +317,7 @@ impl Model {
                 claim: wave.claim.clone(),
                 ids: self.positions(&batch.ids()),
                 intent_sent,
-                leave_by: (intent_sent + INTENT_LIFE).min(wave.look_sent + LOOK_LIFE),
+                leave_by: self.leave_by(intent_sent, &wave),
                 intent: (answer == Some(WriteAnswer::Stored)).then(|| stored.clone()),
                 based_on: read.object.clone(),
                 wall,
@@ -279,6 +327,24 @@ impl Model {
                 state: CallState::Waiting,
             });
         }
+    }
+
+    /// The servers that a batch names.
+    pub(crate) fn servers(&self, process: &Process, batch: &Batch) -> Vec<u8> {
+        let of = |member: &Member| {
+            let known = process.known.get(self.position(member.id));
+            let first = known.and_then(|known| known.first_server);
+            first.or_else(|| member.server.as_ref()?.as_str().parse().ok()).unwrap_or(u8::MAX)
+        };
+        let names = batch.kind == CallKind::PowerOff;
+        batch.members.iter().filter(|_| names).map(of).collect()
+    }
+
+    /// When a call of a wave must have left.
+    fn leave_by(&self, intent_sent: Mono, wave: &Wave) -> Mono {
+        let old = self.configuration.mistake == Some(Mistake::OldGuards);
+        let guards_read = if old { intent_sent } else { wave.guards_read };
+        (intent_sent.min(guards_read) + INTENT_LIFE).min(wave.look_sent + LOOK_LIFE)
     }
 
     /// Whether a process takes its write for stored. Planted mistakes take other answers for success too.
@@ -320,13 +386,23 @@ impl Model {
     }
 }
 
+/// A mistake: what is off counts as off since the call that powered it off.
+fn off_since_call(status: &mut InstanceDeletionStatus) {
+    let InstanceDeletionStatus { instances, batches, .. } = status;
+    for row in instances.iter_mut().filter(|row| row.phase == InstancePhase::PoweredOff) {
+        if let Some(batch) = batches.iter().find(|batch| Some(batch.number) == row.batch) {
+            row.powered_off_at = Some(batch.submitted_at.clone());
+        }
+    }
+}
+
 fn claim_wave(process: &mut Process, wave: &Wave) -> bool {
     let ids: Vec<_> = wave.batches.iter().flat_map(|b| b.members.iter().map(|m| (m.id, m.live))).collect();
     let Some(memory) = &mut process.memory else { return false };
-    if process.delete_calls.allowed() < wave.batches.len() || !process.call_history.claim(&ids) {
+    if process.account_calls.allowed() < wave.batches.len() || !process.call_history.claim(&ids) {
         return false;
     }
-    process.delete_calls.started(wave.batches.len());
+    process.account_calls.started(wave.batches.len());
     memory.claimed(wave);
     true
 }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use engine_purity::{
-    api::InstanceDeletionStatus,
+    api::{CallKind, InstanceDeletionStatus},
     engine::{
         Mono,
-        account::{call_history::CallHistory, outage::DeleteCalls},
+        account::{call_history::CallHistory, outage::AccountCalls},
         object::state::{memory::Memory, wave::Wave},
         outcome::CallOutcome,
         state::Seen,
@@ -36,16 +36,29 @@ pub struct World {
     pub uid: u8,
     /// The cloud.
     pub instances: Vec<Instance>,
+    /// Servers that carry an instance which the spec does not name.
+    pub foreign: Vec<Foreign>,
     /// Controllers, all of which believe that they lead.
     pub processes: Vec<Process>,
     /// Status writes on their way to the API server.
     pub writes: Vec<Write>,
-    /// Delete calls that wait to leave, are on their way, or wait for their reply to be read.
+    /// Calls that wait to leave, are on their way, or wait for their reply to be read.
     pub calls: Vec<Call>,
+    /// What the guard says.
+    pub guard: Guard,
     /// Faults and edits that may still happen.
     pub budget: Budget,
     /// What the judge knows of each id.
     pub facts: Vec<Facts>,
+}
+
+/// The guard, and since when it says so.
+#[derive(Clone, Debug, Hash)]
+pub struct Guard {
+    /// It holds everything.
+    pub held: Option<Mono>,
+    /// It protects these instances, by position.
+    pub protected: Vec<Option<Mono>>,
 }
 
 /// A version of a status, with a digest of all of it.
@@ -82,6 +95,8 @@ pub struct Object {
     pub generation: i64,
     /// `spec.suspend`.
     pub suspend: bool,
+    /// `spec.rollout.limit`.
+    pub limit: Option<u8>,
     /// Has a deletionTimestamp.
     pub leaving: bool,
     /// Its status.
@@ -99,6 +114,7 @@ pub struct Read {
 
 /// One instance at the cloud.
 #[derive(Clone, Debug, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each may be so whatever the others are")]
 pub struct Instance {
     /// Its state.
     pub state: Seen,
@@ -108,6 +124,21 @@ pub struct Instance {
     pub failed: bool,
     /// A call that names it is refused without saying so.
     pub bad: bool,
+    /// Its name is as expected.
+    pub right: bool,
+    /// The server that it runs on.
+    pub server: u8,
+    /// A call that powers it off was accepted, and it is still on.
+    pub powering_off: bool,
+}
+
+/// A server that carries an instance which the spec does not name.
+#[derive(Clone, Debug, Hash)]
+pub struct Foreign {
+    /// The server.
+    pub server: u8,
+    /// Since when.
+    pub since: Mono,
 }
 
 /// What a read may show for a while after a call.
@@ -135,7 +166,7 @@ pub struct Process {
     /// The engine's marks of the account.
     pub call_history: CallHistory,
     /// The engine's view of the account.
-    pub delete_calls: DeleteCalls,
+    pub account_calls: AccountCalls,
     /// How far its reconcile is.
     pub step: Step,
     /// When it looks again; none: never, unless woken.
@@ -235,13 +266,30 @@ pub struct Look {
     pub sent: Option<Mono>,
     /// What it read, by position in `ids`; empty: nothing yet.
     pub seen: Vec<Seen>,
+    /// Whether their names were as expected.
+    pub right: Vec<bool>,
+    /// The servers that it showed.
+    pub servers: Vec<u8>,
+    /// For the judge: what the wall clock showed when its read was sent; 0 where no soak asks for it.
+    pub wall: u8,
     /// For the judge: whether an `error` that it read came after a deletion had begun.
     pub failed: Vec<bool>,
 }
 
-/// A delete call.
+impl Look {
+    /// A look at these ids that was not sent yet.
+    #[must_use]
+    pub fn new(ids: Vec<usize>) -> Self {
+        let (seen, right, servers, failed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { ids, sent: None, seen, right, servers, wall: 0, failed }
+    }
+}
+
+/// A call.
 #[derive(Clone, Hash)]
 pub struct Call {
+    /// What it asks for.
+    pub kind: CallKind,
     /// Number in the judge's count of calls; 0 until it left.
     pub serial: u8,
     /// The process that waits for the reply.
@@ -254,6 +302,8 @@ pub struct Call {
     pub claim: String,
     /// Positions of its ids.
     pub ids: Vec<usize>,
+    /// The servers that it names, one for each id; none if it deletes.
+    pub servers: Vec<u8>,
     /// When the write of its intent was first sent.
     pub intent_sent: Mono,
     /// When the look it rests on is too old.

@@ -4,7 +4,7 @@
 
 use model::{
     Model,
-    configuration::{Budget, Configuration, Mistake},
+    configuration::{Budget, Configuration, Mistake, PowerOffFirst},
     explore::Search,
 };
 
@@ -83,4 +83,33 @@ fn an_object_taken_for_an_earlier_one_of_its_name() {
 fn a_request_may_leave_within_its_five_seconds_although_suspend_was_read_meanwhile() {
     let strict = Configuration { strict_gates: true, ..one(Budget { edits: 1, ..Budget::default() }) };
     assert_eq!(found(None, &strict), "S13, strictly");
+}
+
+#[test]
+fn guards_that_are_read_once() {
+    let budget = Budget { guard_edits: 1, slow: 1, ..Budget::default() };
+    assert_eq!(found(Mistake::GuardsCached, &one(budget)), "G7");
+}
+
+#[test]
+fn guards_that_were_read_too_long_ago() {
+    let budget = Budget { guard_edits: 1, stops: 1, pauses: 2, ..Budget::default() };
+    let fine = Configuration { fine: true, tick: 5, ..one(budget) };
+    assert_eq!(found(Mistake::OldGuards, &fine), "G7");
+}
+
+#[test]
+fn a_server_that_was_read_too_long_ago() {
+    let moved = Configuration {
+        power_off: Some(PowerOffFirst::Always { soak: 0 }),
+        ..one(Budget { moves: 1, ..Budget::default() })
+    };
+    assert_eq!(found(Mistake::FirstServer, &moved), "P1");
+}
+
+#[test]
+fn an_instance_that_counts_as_off_since_the_call() {
+    let soak =
+        Configuration { power_off: Some(PowerOffFirst::Always { soak: 1 }), ..Configuration::default() };
+    assert_eq!(found(Mistake::OffSinceCall, &soak), "P4");
 }

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod effects;
+mod power_off;
 
 use crate::checks::Check;
 
@@ -21,7 +22,7 @@ pub struct Mistake {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Mistake> {
-    decisions::MISTAKES.iter().chain(effects::MISTAKES)
+    decisions::MISTAKES.iter().chain(effects::MISTAKES).chain(power_off::MISTAKES)
 }
 
 #[cfg(test)]

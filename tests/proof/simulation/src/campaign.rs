@@ -98,12 +98,12 @@ impl Figures {
 
 /// Runs seeds on so many threads.
 #[must_use]
-pub fn campaign(seeds: std::ops::Range<u64>, specs: usize) -> Figures {
+pub fn campaign(seeds: std::ops::Range<u64>, threads: usize) -> Figures {
     let started = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let figures = Mutex::new(Figures::default());
     std::thread::scope(|scope| {
-        for _ in 0..specs.max(1) {
+        for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst);

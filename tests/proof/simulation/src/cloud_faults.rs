@@ -118,7 +118,7 @@ impl Fate {
     /// Draws what befalls a call.
     pub fn draw(faults: &mut Faults, random: &mut Random, operation: Operation, plan: &Plan) -> Self {
         let (channel, kinds) = match operation {
-            Operation::DeleteInstances => (Channel::Delete, DELETE),
+            Operation::DeleteInstances | Operation::ChangeServerPowerState => (Channel::Delete, DELETE),
             _ => (Channel::Read, READ),
         };
         let fault = faults.draw(channel, kinds, random);
@@ -177,12 +177,18 @@ impl Fate {
     }
 
     /// The reply, made of the cloud's own, if it made one.
-    pub fn reply(&self, own: Option<CloudReply>, ids: &[String], random: &mut Random) -> CloudReply {
+    pub fn reply(
+        &self,
+        operation: Operation,
+        own: Option<CloudReply>,
+        ids: &[String],
+        random: &mut Random,
+    ) -> CloudReply {
         let first = ids.first().map_or("", String::as_str);
         let named =
             ids.iter().take(1 + random.below(ids.len().min(3))).cloned().collect::<Vec<_>>().join(", ");
         let Some(fault) = self.fault else { return own.unwrap_or_else(|| error(500, "iMetal.0099", "none")) };
-        let ok = if fault as usize >= Kind::ReadRefused as usize { 200 } else { 202 };
+        let ok = if operation == Operation::DeleteInstances { 202 } else { 200 };
         match fault {
             Kind::Delete500 | Kind::Read500 => error(500, "iMetal.0099", "Internal server error"),
             Kind::Delete502 => page(502),
@@ -223,12 +229,14 @@ fn reshaped(fault: Kind, own: Option<CloudReply>) -> CloudReply {
     match fault {
         Kind::DeleteTruncated | Kind::ReadTruncated => own.body.truncate(own.body.len() * 2 / 3),
         Kind::DeleteOtherCase => {
-            own.body = own.body.to_uppercase().replace("INSTANCES", "instances").replace("ID", "id");
+            let body = own.body.to_uppercase().replace("PHYSICAL_SERVERS", "physical_servers");
+            own.body = body.replace("INSTANCES", "instances").replace("ID", "id");
         }
         Kind::DeleteRepeatedIds => {
             let again = own.json().map(|mut body| {
-                let instances = body["instances"].as_array().cloned().unwrap_or_default();
-                body["instances"] = instances.iter().chain(&instances).cloned().collect();
+                let key = if body.get("instances").is_some() { "instances" } else { "physical_servers" };
+                let listed = body[key].as_array().cloned().unwrap_or_default();
+                body[key] = listed.iter().chain(&listed).cloned().collect();
                 body.to_string()
             });
             own.body = again.unwrap_or_default();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use clouddc_simulator::{InMemoryCloud, InMemoryQuestion, InMemoryRequest, Operation};
+use clouddc_simulator::{InMemoryCloud, InMemoryQuestion, InMemoryReply, InMemoryRequest};
 use futures::{FutureExt, future::BoxFuture};
 use http_body::Body as _;
 use instance_deletion_controller::cloud::{ExchangeError, HttpReply, HttpTransport};
@@ -209,9 +209,10 @@ impl Wire {
             let shape = fate.shape(&self.question.ids);
             let wanted = matches!(fate.effect, Effect::Own | Effect::Hidden);
             let own = wanted.then(|| state.cloud.answer(&self.question, shape.as_ref(), now));
-            let applied = own.as_ref().map(|own| own.applied.clone()).unwrap_or_default();
+            let changed = |own: &InMemoryReply| [own.applied.as_slice(), own.powered.as_slice()].concat();
+            let applied = own.as_ref().map(changed).unwrap_or_default();
             let own = own.map(|own| CloudReply { status: own.status, headers: own.headers, body: own.body });
-            let reply = fate.reply(own, &self.question.ids, &mut state.random);
+            let reply = fate.reply(self.question.operation, own, &self.question.ids, &mut state.random);
             (reply, applied)
         });
         self.sim.at(|state, moment| {
@@ -236,12 +237,6 @@ impl Wire {
             }
         }
     }
-}
-
-/// Whether a call may delete something.
-#[must_use]
-pub fn deletes(operation: Operation) -> bool {
-    operation == Operation::DeleteInstances
 }
 
 /// The least that a message takes.

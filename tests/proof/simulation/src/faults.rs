@@ -202,6 +202,42 @@ kinds! {
     PolicyFail,
     /// spec.backoffLimitPerInstance is set.
     BackoffLimit,
+    /// spec.expect is set.
+    Expected,
+    /// An instance gets another name than is expected.
+    Renamed,
+    /// Lists do not tell the name of an instance for a while.
+    NameUnknown,
+    /// spec.rollout.limit is set, and removed later.
+    Limit,
+    /// spec.rollout.maxInFlight is set.
+    MaxInFlight,
+    /// spec.rollout.maxFailed is set.
+    MaxFailed,
+    /// A guard holds one namespace or all for a while.
+    GuardHolds,
+    /// A guard protects an instance.
+    GuardProtects,
+    /// A guard protects names.
+    GuardProtectsNames,
+    /// spec.powerOff is Always, without a soak.
+    PowerOffAlways,
+    /// spec.powerOff is Always, with a soak.
+    PowerOffSoaks,
+    /// spec.powerOff is IfRefused.
+    PowerOffIfRefused,
+    /// The cloud refuses to delete running instances, and names them or not.
+    RefusesRunning,
+    /// An instance is off from the beginning.
+    FoundOff,
+    /// Power-offs of an instance fail.
+    PowerOffFails,
+    /// Someone powers an instance on.
+    PoweredOn,
+    /// Someone powers an instance off.
+    PoweredOff,
+    /// A server carries another instance after the end of its own.
+    ServerReused,
 }
 
 /// Where a message goes.

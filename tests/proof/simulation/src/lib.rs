@@ -18,6 +18,7 @@ pub mod cloud_faults;
 pub mod cloud_wire;
 pub mod crash_points;
 pub mod faults;
+pub mod guards;
 pub mod judge;
 pub mod machines;
 pub mod plan;

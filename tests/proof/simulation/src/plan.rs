@@ -57,6 +57,10 @@ pub enum Course {
     StateRefuses,
     /// Someone else deletes it at this time, and it ends later.
     DeletedElsewhere(Duration),
+    /// It is off from the beginning.
+    FoundOff,
+    /// So many power-offs of it fail.
+    PowerOffFails(u32),
 }
 
 /// What is done at some time.
@@ -72,7 +76,44 @@ pub enum Act {
     Freeze(Duration),
     /// A process's wall clock jumps by so many seconds.
     Jump(i64),
+    /// To the guards.
+    Guard(GuardAct),
+    /// Someone gives this instance another name, or keeps it from being told.
+    Name(String, NameAct),
+    /// Someone powers this instance on, or off.
+    Power(String, bool),
+    /// The server of this instance gets another one, if it has ended.
+    Reuse(String),
 }
+
+/// What a platform team does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuardAct {
+    /// Has the guard of this namespace (none: of all) hold everything.
+    Hold(Option<usize>),
+    /// Lets everything go on.
+    LetGo,
+    /// Protects an instance.
+    Protect(String),
+    /// Protects the names that are not expected.
+    ProtectNames,
+}
+
+/// What becomes of the name of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameAct {
+    /// Another one.
+    Change,
+    /// Lists do not tell it.
+    Hide,
+    /// Lists tell it again.
+    Tell,
+}
+
+/// The names that are expected, as a pattern.
+pub const EXPECTED: &str = "rack-12-*";
+/// How the others begin.
+pub const UNEXPECTED: &str = "db-";
 
 /// What a user does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +130,8 @@ pub enum UserAct {
     Recreate,
     /// Sets dryRun to false.
     Go,
+    /// Removes spec.rollout.limit.
+    RemoveLimit,
 }
 
 /// What happens to a Secret.
@@ -207,6 +250,9 @@ impl Plan {
             faults.count(Kind::TwoProcesses);
         }
         plan.draw_acts(&mut random, &mut faults);
+        plan.draw_checks(&mut Random::new(seed, 3), &mut faults);
+        plan.draw_power(&mut Random::new(seed, 4), &mut faults);
+        plan.acts.sort_by_key(|(at, _)| *at);
         (plan, faults)
     }
 
@@ -279,6 +325,133 @@ impl Plan {
             };
             faults.count(kind);
             self.courses.push((id, course));
+        }
+    }
+
+    /// What limits the objects by what their instances are, by guards, and by the number that is sent.
+    fn draw_checks(&mut self, random: &mut Random, faults: &mut Faults) {
+        for (n, object) in self.objects.iter_mut().enumerate() {
+            if random.chance(0.2) {
+                faults.count(Kind::Expected);
+                object.further.insert("expect".to_owned(), json!({"name": EXPECTED}));
+            }
+            let mut rollout = Map::new();
+            let most = object.ids.len().max(1);
+            for (kind, field) in
+                [(Kind::Limit, "limit"), (Kind::MaxInFlight, "maxInFlight"), (Kind::MaxFailed, "maxFailed")]
+            {
+                if random.chance(0.08) {
+                    faults.count(kind);
+                    rollout.insert(field.to_owned(), json!(1 + random.below(most)));
+                }
+            }
+            if rollout.contains_key("limit") && random.chance(0.7) {
+                let at = object.created + random.between(seconds(1), seconds(300));
+                self.acts.push((at, Act::User(n, UserAct::RemoveLimit)));
+            }
+            if !rollout.is_empty() {
+                object.further.insert("rollout".to_owned(), Value::Object(rollout));
+            }
+        }
+        for _ in 0..random.pick(0, &[0, 0, 1, 2, 4]) {
+            self.draw_check_act(random, faults);
+        }
+    }
+
+    fn draw_check_act(&mut self, random: &mut Random, faults: &mut Faults) {
+        let at = random.between(seconds(0), self.chaos.min(seconds(300)));
+        let later = at + random.between(seconds(1), seconds(200));
+        let object = random.below(self.objects.len());
+        let Some(object) = self.objects.get(object) else { return };
+        let Some(id) = object.ids.get(random.below(object.ids.len())).cloned() else { return };
+        let mut add = |at, act| self.acts.push((at, act));
+        let kind = match random.below(6) {
+            0 | 1 => {
+                let namespace = random.pick(None, &[Some(0), Some(1)]);
+                add(at, Act::Guard(GuardAct::Hold(namespace)));
+                add(later, Act::Guard(GuardAct::LetGo));
+                Kind::GuardHolds
+            }
+            2 => {
+                add(at, Act::Guard(GuardAct::Protect(id)));
+                Kind::GuardProtects
+            }
+            3 => {
+                add(at, Act::Guard(GuardAct::ProtectNames));
+                Kind::GuardProtectsNames
+            }
+            4 => {
+                add(at, Act::Name(id, NameAct::Change));
+                Kind::Renamed
+            }
+            _ => {
+                add(at, Act::Name(id.clone(), NameAct::Hide));
+                add(later, Act::Name(id, NameAct::Tell));
+                Kind::NameUnknown
+            }
+        };
+        faults.count(kind);
+    }
+
+    /// Who powers instances off and on, and what the cloud makes of it.
+    fn draw_power(&mut self, random: &mut Random, faults: &mut Faults) {
+        // A time that a clock far ahead has recorded would be waited for.
+        let jumps = self.acts.iter().any(|(_, act)| matches!(act, Act::Jump(_)));
+        let mut ids = Vec::new();
+        for object in &mut self.objects {
+            if !random.chance(0.25) {
+                continue;
+            }
+            let (power_off, kind) = match random.below(3) {
+                0 => (json!({"when": "IfRefused"}), Kind::PowerOffIfRefused),
+                1 if !jumps => {
+                    let soak = random.pick(20, &[60, 200, 600]);
+                    (json!({"when": "Always", "soakSeconds": soak}), Kind::PowerOffSoaks)
+                }
+                _ => (json!({"when": "Always"}), Kind::PowerOffAlways),
+            };
+            faults.count(kind);
+            object.further.insert("powerOff".to_owned(), power_off);
+            ids.extend(object.ids.iter().cloned());
+        }
+        if ids.is_empty() {
+            return;
+        }
+        let (least, most) = random.pick((1, 10), &[(1, 60), (30, 200)]);
+        self.cloud.power_end = EndTime::Uniform { min: seconds(least), max: seconds(most) };
+        if random.chance(0.4) {
+            faults.count(Kind::RefusesRunning);
+            self.cloud.running_deletable = false;
+            self.cloud.refusals_named = random.chance(0.5);
+        }
+        self.draw_power_of(&ids, random, faults);
+    }
+
+    fn draw_power_of(&mut self, ids: &[String], random: &mut Random, faults: &mut Faults) {
+        let share = random.pick(0.0, &[0.05, 0.2]);
+        for id in ids {
+            if !random.chance(share) || self.courses.iter().any(|(known, _)| known == id) {
+                continue;
+            }
+            let (course, kind) = if random.chance(0.5) {
+                (Course::FoundOff, Kind::FoundOff)
+            } else {
+                let times = 1 + u32::try_from(random.below(8)).unwrap_or(0);
+                (Course::PowerOffFails(times), Kind::PowerOffFails)
+            };
+            faults.count(kind);
+            self.courses.push((id.clone(), course));
+        }
+        for _ in 0..random.pick(0, &[1, 2, 4]) {
+            let at = random.between(seconds(1), self.chaos.min(seconds(400)));
+            let id = ids.get(random.below(ids.len())).cloned().unwrap_or_default();
+            let (act, kind) = match random.below(4) {
+                0 => (Act::Power(id, false), Kind::PoweredOff),
+                1 => (Act::Reuse(id), Kind::ServerReused),
+                _ => (Act::Power(id, true), Kind::PoweredOn),
+            };
+            faults.count(kind);
+            self.acts.push((at, act));
         }
     }
 

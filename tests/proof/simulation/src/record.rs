@@ -124,7 +124,7 @@ pub struct Call {
     pub project: String,
     /// `X-Auth-Token`.
     pub token: String,
-    /// Ids in the request.
+    /// Ids in the request: of servers, if it changes their power, else of instances.
     pub ids: Vec<String>,
     /// When the caller began.
     pub started: Moment,
@@ -132,7 +132,7 @@ pub struct Call {
     pub left: Option<Moment>,
     /// When it arrived at the cloud.
     pub arrived: Option<Moment>,
-    /// Ids whose deletion it began.
+    /// Instances whose deletion it began, or whose power it began to change.
     pub applied: Vec<String>,
     /// What the caller came to know, and when.
     pub outcome: Option<(Moment, Outcome)>,
@@ -164,6 +164,15 @@ pub struct Stored {
     pub object: Arc<Value>,
 }
 
+/// The guards from a moment on.
+#[derive(Clone, Debug)]
+pub struct Guards {
+    /// From when on.
+    pub moment: Moment,
+    /// Their specs.
+    pub specs: Vec<Value>,
+}
+
 /// One process, from its start.
 #[derive(Clone, Debug)]
 pub struct Process {
@@ -190,6 +199,10 @@ pub struct Record {
     pub versions: Vec<Stored>,
     /// Processes.
     pub processes: Vec<Process>,
+    /// Servers that got an instance which no object lists, and when.
+    pub reused: Vec<(Moment, String)>,
+    /// The guards, each time that one changed.
+    pub guards: Vec<Guards>,
     /// Requests to the API server other than reads.
     pub writes: u64,
     /// When faults stopped and everything was healed.

@@ -11,10 +11,10 @@ use tokio::time::sleep;
 
 use crate::{
     faults::Faults,
-    judge,
+    guards, judge,
     judge::Violation,
     machines,
-    plan::{Act, Course, NAMESPACES, PROJECT, Plan, SecretAct, TOKENS},
+    plan::{Act, Course, GuardAct, NAMESPACES, NameAct, PROJECT, Plan, SecretAct, TOKENS},
     process::start,
     record::text,
     recorded,
@@ -38,7 +38,7 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// The log, if it was kept.
     pub lines: Vec<String>,
-    /// Delete calls that left.
+    /// Calls that left and delete or power off.
     pub delete_calls: u64,
     /// Calls to the cloud.
     pub calls: u64,
@@ -102,7 +102,7 @@ async fn simulate(plan: Plan, faults: Faults, crash_after: Option<u64>, keep_tra
             .record
             .calls
             .iter()
-            .filter(|c| crate::cloud_wire::deletes(c.operation) && c.left.is_some())
+            .filter(|c| judge::view::changes(c.operation) && c.left.is_some())
             .count() as u64,
         calls: state.record.calls.len() as u64,
         versions: state.record.versions.len() as u64,
@@ -131,9 +131,15 @@ fn populate(sim: &Arc<Sim>) {
                 Course::StateRefuses => state.cloud.set_state(PROJECT, id, "stopping", now),
                 Course::NotFound => state.cloud.remove(PROJECT, id),
                 Course::DeletedElsewhere(_) => {}
+                Course::FoundOff => drop(state.cloud.switch(PROJECT, id, false, now)),
+                Course::PowerOffFails(times) => {
+                    state.cloud.set_power_course(PROJECT, id, None, Some(*times), now);
+                }
             }
         }
     });
+    sim.plan.objects.iter().flat_map(|o| &o.ids).for_each(|id| guards::christen(sim, id));
+    guards::populate(sim);
     for namespace in 0..NAMESPACES.len() {
         users::secret(sim, namespace, SecretAct::Restore);
     }
@@ -171,6 +177,10 @@ async fn chaos(sim: &Arc<Sim>) {
                 }
             }
             (Act::Secret(namespace, what), _) => users::secret(sim, namespace, what),
+            (Act::Guard(what), _) => guards::act(sim, &what),
+            (Act::Name(id, what), _) => guards::name(sim, &id, what),
+            (Act::Power(id, on), _) => power(sim, &id, on),
+            (Act::Reuse(id), _) => reuse(sim, &id),
             (Act::Crash(restart), Some(process)) => machines::crash(sim, process, restart),
             (Act::Freeze(time), Some(process)) => machines::freeze(sim, process, time),
             (Act::Jump(seconds), Some(process)) => machines::jump(sim, process, seconds),
@@ -180,6 +190,26 @@ async fn chaos(sim: &Arc<Sim>) {
     // Every object is there before the faults end.
     let last = sim.plan.objects.iter().map(|o| o.created).max().unwrap_or_default() + Duration::from_secs(1);
     sleep(sim.plan.chaos.max(last).saturating_sub(sim.now())).await;
+}
+
+/// Someone powers an instance on or off.
+fn power(sim: &Sim, id: &str, on: bool) {
+    let now = sim.now();
+    let done = sim.with(|state| state.cloud.switch(PROJECT, id, on, now));
+    sim.say(format_args!("operator: powers {id} {}: {done}", if on { "on" } else { "off" }));
+}
+
+/// Puts another instance on the server of one that has ended.
+fn reuse(sim: &Sim, id: &str) {
+    let now = sim.now();
+    sim.at(|state, moment| {
+        let Some(server) = state.cloud.power(PROJECT, id, now).map(|power| power.server) else { return };
+        let other = format!("0198170e-eeee-7eee-8eee-{:012x}", state.record.reused.len());
+        if state.cloud.reuse_server(PROJECT, id, &other, now) {
+            state.trace.add(moment.at, format_args!("cloud: {other} is on the server of {id}"));
+            state.record.reused.push((moment, server));
+        }
+    });
 }
 
 /// Faults stop, and whatever stood in the way of an end is gone.
@@ -197,10 +227,13 @@ fn heal(sim: &Arc<Sim>) {
     for namespace in 0..NAMESPACES.len() {
         users::secret(sim, namespace, SecretAct::Restore);
     }
+    guards::act(sim, &GuardAct::LetGo);
     for object in &sim.plan.objects {
         users::let_go(sim, object);
+        object.ids.iter().for_each(|id| guards::name(sim, id, NameAct::Tell));
     }
     sim.with(|state| {
+        state.cloud.set_running_deletable(true);
         for (id, course) in &sim.plan.courses {
             let is = state.cloud.state(PROJECT, id, now);
             match (course, is.as_deref()) {

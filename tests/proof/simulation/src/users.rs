@@ -49,6 +49,11 @@ pub fn act(sim: &Arc<Sim>, object: &ObjectPlan, act: UserAct) {
                 o["spec"]["dryRun"] = json!(false);
             }
         }),
+        UserAct::RemoveLimit => edit(sim, &place, |o| {
+            if let Some(rollout) = o["spec"]["rollout"].as_object_mut() {
+                rollout.remove("limit");
+            }
+        }),
         UserAct::Delete => delete(sim, &place),
         UserAct::Leave => {
             edit(sim, &place, |o| o["metadata"]["finalizers"] = json!(["foregroundDeletion"]));
@@ -80,6 +85,10 @@ pub fn let_go(sim: &Arc<Sim>, object: &ObjectPlan) {
     let suspended = sim.with(|s| s.api.get(&place).is_some_and(|o| o["spec"]["suspend"] == true));
     if suspended {
         act(sim, object, UserAct::Resume);
+    }
+    let limited = sim.with(|s| s.api.get(&place).is_some_and(|o| !o["spec"]["rollout"]["limit"].is_null()));
+    if limited {
+        act(sim, object, UserAct::RemoveLimit);
     }
 }
 

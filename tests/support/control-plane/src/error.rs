@@ -20,12 +20,12 @@ pub enum Error {
     NoGo,
     /// The programs are missing, and the caller asked for no build.
     #[error(
-        "{folder} does not hold what is built from tests/support/control-plane/{module}: `cargo run -p control-plane -- build {module}` makes it"
+        "{folder} does not hold all programs of `{module}`: `cargo run -p control-plane -- build {module}` makes it"
     )]
     NotBuilt {
         /// Where they would be.
         folder: PathBuf,
-        /// What they are built from.
+        /// Which programs.
         module: &'static str,
     },
     /// The build failed.

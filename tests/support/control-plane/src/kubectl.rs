@@ -51,10 +51,15 @@ impl Kubectl {
         home: &Path,
         arguments: &[S],
     ) -> Self {
+        Self::of(Command::new(program), kubeconfig, home, arguments)
+    }
+
+    /// A call with these arguments of what a command starts, which may be kubectl itself or a program that runs it elsewhere.
+    pub fn of<S: AsRef<str>>(mut command: Command, kubeconfig: &Path, home: &Path, arguments: &[S]) -> Self {
         let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let program = command.get_args().last().unwrap_or(command.get_program());
+        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
         let written = format!("{name} {}", arguments.join(" "));
-        let mut command = Command::new(program);
         command
             .args(&arguments)
             .env("KUBECONFIG", kubeconfig)
@@ -66,6 +71,12 @@ impl Kubectl {
             command.env_remove(setting);
         }
         Self { command, written, stdin: None, limit: LIMIT }
+    }
+
+    /// The command, for a caller that runs it in another way.
+    #[must_use]
+    pub fn into_command(self) -> Command {
+        self.command
     }
 
     /// Sets its standard input.

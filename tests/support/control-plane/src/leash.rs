@@ -75,14 +75,15 @@ impl Drop for Leash {
 
 /// A temporary folder that does not outlive this process.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub struct Folder {
     // Dropped in this order: the folder first, then the shell that would remove it.
     folder: tempfile::TempDir,
     _remover: Leash,
 }
 
 impl Folder {
-    pub(crate) fn new(prefix: &str) -> Result<Self, Error> {
+    /// Makes a folder whose name begins with `prefix`.
+    pub fn new(prefix: &str) -> Result<Self, Error> {
         // Absolute even if TMPDIR is relative: the servers and the shell run in other folders.
         let folder = std::path::absolute(std::env::temp_dir())
             .and_then(|parent| tempfile::Builder::new().prefix(prefix).tempdir_in(parent))
@@ -91,7 +92,9 @@ impl Folder {
         Ok(Self { folder, _remover: remover })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Path of the folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }

@@ -15,5 +15,6 @@ mod server;
 
 pub use error::Error;
 pub use kubectl::{Kubectl, Output};
+pub use leash::Folder;
 pub use process::{Signal, Supervised};
 pub use server::ControlPlane;

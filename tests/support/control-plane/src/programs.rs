@@ -11,11 +11,13 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, go};
 
-/// A Go module in a folder of this crate, and its programs.
+/// Programs that are built from a Go module in a folder of this crate.
 #[derive(Debug)]
 pub struct Module {
-    /// The folder, which is its name on the command line too.
+    /// Its name on the command line.
     pub name: &'static str,
+    /// The folder with go.mod and go.sum.
+    folder: &'static str,
     /// Printed before the build.
     takes: &'static str,
     /// Each program with the package that it is built from.
@@ -25,6 +27,7 @@ pub struct Module {
 /// etcd, kube-apiserver and kubectl.
 pub const CONTROL_PLANE: Module = Module {
     name: "programs",
+    folder: "programs",
     takes: "building etcd, kube-apiserver and kubectl from source: about ten minutes on two cores, once. If you have them \
             already, interrupt this and set KUBEBUILDER_ASSETS to their folder, as for envtest.",
     programs: &[
@@ -34,15 +37,30 @@ pub const CONTROL_PLANE: Module = Module {
     ],
 };
 
+/// The programs of a node, of the same release as the control plane.
+pub const NODE: Module = Module {
+    name: "node",
+    folder: "programs",
+    takes: "building kubelet, kube-controller-manager, kube-scheduler and kube-proxy from source: about seven minutes on two \
+            cores, once",
+    programs: &[
+        ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+        ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+        ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ],
+};
+
 /// Helm, for the chart.
 pub const HELM: Module = Module {
     name: "helm",
+    folder: "helm",
     takes: "building helm from source: some minutes on two cores, once",
     programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
 };
 
 /// Every module.
-pub const MODULES: [&Module; 2] = [&CONTROL_PLANE, &HELM];
+pub const MODULES: [&Module; 3] = [&CONTROL_PLANE, &NODE, &HELM];
 
 /// A folder with the programs of a module.
 #[derive(Clone, Debug)]
@@ -121,7 +139,7 @@ impl Module {
     }
 
     fn folder(&self) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder)
     }
 
     /// The folder for programs of this go.mod and go.sum, and the linker flags. The flags are part of the folder's key. The
@@ -149,17 +167,15 @@ impl Module {
 
     fn build(&self, folder: &Path, ldflags: &str, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
         say(self.takes);
-        let unfinished = folder.with_extension("unfinished");
-        fs::create_dir_all(&unfinished).map_err(Error::io("making the build folder"))?;
+        fs::create_dir_all(folder).map_err(Error::io("making the build folder"))?;
         for (program, package) in self.programs {
             say(&format!("building {program}"));
-            go::build(&self.folder(), program, package, ldflags, &unfinished.join(program), say)?;
+            // A program that is there is whole, whatever happened to this build.
+            let unfinished = folder.join(format!("{program}.unfinished"));
+            go::build(&self.folder(), program, package, ldflags, &unfinished, say)?;
+            fs::rename(&unfinished, folder.join(program)).map_err(Error::io("keeping the programs"))?;
         }
-        // An incomplete folder from before: a rename onto it would fail.
-        if folder.exists() {
-            fs::remove_dir_all(folder).map_err(Error::io(format!("removing {}", folder.display())))?;
-        }
-        fs::rename(&unfinished, folder).map_err(Error::io("keeping the programs"))
+        Ok(())
     }
 }
 

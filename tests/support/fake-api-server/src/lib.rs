@@ -1,7 +1,7 @@
 //! A Kubernetes API server in memory, as far as a controller of one custom resource uses it.
 //!
 //! No sockets, no clock, no randomness: [`MemoryApiServer::handle`] takes a request and returns the reply, and the caller
-//! sets the time. It knows objects with a status subresource (GET, PUT, PUT of the status, DELETE with
+//! sets the time. It knows objects with a status subresource (GET, LIST, PUT, PUT of the status, DELETE with
 //! preconditions), Secrets and Events, and keeps every version of every object. An end-to-end test compares it with the
 //! real one.
 
@@ -123,6 +123,7 @@ impl MemoryApiServer {
                 Reply { code: 200, body: Arc::new(body) }
             }
             ("POST", Path::Collection(place)) => self.create(&place, body),
+            ("GET", Path::Collection(place)) => self.listed(&place),
             ("GET", Path::Object(place)) => match self.objects.get(&place) {
                 Some(object) => Reply { code: 200, body: object.clone() },
                 None => not_found(&place),
@@ -137,6 +138,19 @@ impl MemoryApiServer {
                 None,
             ),
         }
+    }
+}
+
+impl MemoryApiServer {
+    fn listed(&self, place: &Place) -> Reply {
+        let in_it = |own: &Place| {
+            let namespace = place.namespace.is_empty() || own.namespace == place.namespace;
+            own.group == place.group && own.plural == place.plural && namespace
+        };
+        let items = self.objects.iter().filter(|(own, _)| in_it(own));
+        let items: Vec<_> = items.map(|(_, object)| Value::clone(object)).collect();
+        let metadata = json!({"resourceVersion": self.revision.to_string()});
+        Reply { code: 200, body: Arc::new(json!({"kind": "List", "metadata": metadata, "items": items})) }
     }
 }
 

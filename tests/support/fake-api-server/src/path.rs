@@ -21,10 +21,10 @@ impl Place {
     }
 }
 
-/// A parsed path.
+/// A parsed path. A place of the whole cluster has no namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// All objects of a kind in a namespace.
+    /// All objects of a kind in a namespace, or of the cluster.
     Collection(Place),
     /// One object.
     Object(Place),
@@ -33,7 +33,7 @@ pub enum Path {
 }
 
 impl Path {
-    /// Parses a path; none if it is not that of a namespaced resource.
+    /// Parses a path; none if it is not that of a resource.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -54,6 +54,8 @@ impl Path {
             ["namespaces", namespace, plural, name, "status"] => {
                 Some(Self::Status(place(namespace, plural, name)))
             }
+            [plural] => Some(Self::Collection(place("", plural, ""))),
+            [plural, name] => Some(Self::Object(place("", plural, name))),
             _ => None,
         }
     }

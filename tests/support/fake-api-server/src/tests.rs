@@ -47,3 +47,22 @@ fn paths_of_nothing_are_refused() {
     }
     assert_eq!(server.handle("PUT", ONE, b"{").code, 400);
 }
+
+#[test]
+fn a_list_holds_the_objects_of_its_kind_and_namespace() {
+    let mut server = MemoryApiServer::new();
+    let guard = |name: &str| serde_json::to_vec(&json!({"metadata": {"name": name}})).unwrap();
+    let guards = "/apis/clouddc.dev/v1alpha1/deletionguards";
+    assert_eq!(server.handle("POST", guards, &guard("b")).code, 201);
+    assert_eq!(server.handle("POST", guards, &guard("a")).code, 201);
+    assert_eq!(server.handle("POST", "/api/v1/namespaces", &guard("fleet")).code, 201);
+    let names = |server: &mut MemoryApiServer, path: &str| {
+        let reply = server.handle("GET", path, b"");
+        let items = reply.body["items"].as_array().cloned().unwrap_or_default();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&mut server, guards), ["a", "b"]);
+    assert_eq!(server.handle("GET", "/api/v1/namespaces/fleet", b"").code, 200);
+    assert_eq!(server.handle("GET", "/api/v1/namespaces/other", b"").code, 404);
+    assert!(names(&mut server, "/apis/clouddc.dev/v1alpha1/namespaces/fleet/instancedeletions").is_empty());
+}

@@ -1,4 +1,4 @@
-//! Installs `deploy/base` with kubectl.
+//! Installs `deploy/overlays/cluster-wide` with kubectl.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,13 +20,13 @@ pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
 }
 
-/// The folder `deploy/base`.
+/// The folder of the overlay for all namespaces and all Secrets.
 #[must_use]
-pub fn base() -> String {
-    project().join("deploy/base").display().to_string()
+pub fn cluster_wide() -> String {
+    project().join("deploy/overlays/cluster-wide").display().to_string()
 }
 
-/// Applies `deploy/base` once to a control plane and waits until the CRD is served. Returns a kubeconfig of the
+/// Applies `deploy/overlays/cluster-wide` once to a control plane and waits until the CRD is served. Returns a kubeconfig of the
 /// controller's ServiceAccount.
 pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
     // Once: the next test must not rewrite the kubeconfig while a controller reads it.
@@ -35,24 +35,32 @@ pub fn install(control_plane: &ControlPlane) -> Result<PathBuf, Error> {
     if let Some((_, kubeconfig)) = done.iter().find(|(url, _)| *url == control_plane.url()) {
         return Ok(kubeconfig.clone());
     }
-    control_plane.kubectl(&["apply", "-k", &base()]).ok()?;
-    let crd = "crd/instancedeletions.clouddc.dev";
-    control_plane.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=60s"]).ok()?;
+    install_definitions(control_plane)?;
+    control_plane.kubectl(&["apply", "-k", &cluster_wide()]).ok()?;
     let (namespace, name) = ACCOUNT;
-    raise_the_cap(control_plane, namespace)?;
+    raise_the_cap(control_plane)?;
     watch_versions(control_plane, done.len())?;
     let kubeconfig = control_plane.service_account_kubeconfig(namespace, name)?;
     done.push((control_plane.url(), kubeconfig.clone()));
     Ok(kubeconfig)
 }
 
-/// Raises the number of ids that one object may list to 5,000, which tests need. The API server learns of policies and their
-/// parameters with a delay: they are in force once it refuses an id that they protect.
-fn raise_the_cap(control_plane: &ControlPlane, namespace: &str) -> Result<(), Error> {
+/// Applies `crds` and waits until both kinds are served.
+pub fn install_definitions(control_plane: &ControlPlane) -> Result<(), Error> {
+    let crds = project().join("crds").display().to_string();
+    control_plane.kubectl(&["apply", "-k", &crds]).ok()?;
+    let both = ["crd/instancedeletions.clouddc.dev", "crd/deletionguards.clouddc.dev"];
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
+    control_plane.kubectl(&[&wait[..], &both].concat()).ok().map(drop)
+}
+
+/// Raises the number of ids that one object may list to 5,000, which tests need. The API server learns of policies and guards
+/// with a delay: they are in force once it refuses an id that a guard protects.
+fn raise_the_cap(control_plane: &ControlPlane) -> Result<(), Error> {
     const PROBE: &str = "00000000-0000-0000-0000-000000000001";
-    let data = json!({"data": {"maxInstanceIDs": "5000", PROBE: "probe"}}).to_string();
-    let guard = ["patch", "configmap", "instance-deletion-guard", "--type=merge", "--patch", &data];
-    control_plane.kubectl(&[&guard[..], &["--namespace", namespace]].concat()).ok()?;
+    let protected = json!({"instances": [{"id": PROBE, "reason": "probe"}]});
+    let spec = json!({"spec": {"maxInstanceIDs": 5000, "protected": protected}}).to_string();
+    control_plane.kubectl(&["patch", "deletionguard", "default", "--type=merge", "--patch", &spec]).ok()?;
     let probe = Manifest::new("probe", &[PROBE.to_owned()]).text();
     until("the policy is in force", || {
         let tried = control_plane.kubectl(&["create", "--dry-run=server", "--namespace=default", "-f", "-"]);

@@ -11,6 +11,6 @@ mod stage;
 
 pub use controller::Controller;
 pub use history::History;
-pub use install::{base, install, project};
+pub use install::{cluster_wide, install, install_definitions, project};
 pub use manifest::Manifest;
 pub use stage::{OwnControlPlane, PROJECT, Stage, TOKEN, condition, until};

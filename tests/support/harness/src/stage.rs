@@ -1,6 +1,7 @@
 //! What one test works with: a namespace, a simulated cloud, a controller.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -311,6 +312,29 @@ impl Stage {
     #[must_use]
     pub fn calls(&self) -> Vec<Entry> {
         self.cloud.delete_calls()
+    }
+
+    /// The power calls that the cloud has received. Their `ids` are servers, `instance_ids` the instances on them.
+    #[must_use]
+    pub fn power_calls(&self) -> Vec<Entry> {
+        self.cloud.power_calls()
+    }
+
+    /// In how many power calls the server of each instance is.
+    #[must_use]
+    pub fn powered(&self) -> HashMap<String, usize> {
+        let mut powered = HashMap::new();
+        for id in self.power_calls().into_iter().flat_map(|call| call.instance_ids) {
+            *powered.entry(id).or_default() += 1;
+        }
+        powered
+    }
+
+    /// The state of an instance, and the `power_state` of its server, whatever reads show; empty if there is no such instance.
+    #[must_use]
+    pub fn power(&self, id: &str) -> (String, &'static str) {
+        let state = self.cloud.state(PROJECT, id).unwrap_or_default();
+        (state, self.cloud.power_state(PROJECT, id).unwrap_or_default())
     }
 }
 

@@ -1,28 +1,32 @@
-//! The fields of the custom resource, from the CRD.
+//! The fields of the custom resources, from their CRDs.
 
-use instance_deletion_controller::api::crd;
 use serde_json::Value;
 
 use crate::{Error, cell};
 
-/// The page.
-pub fn page() -> Result<String, Error> {
-    let crd = serde_json::to_value(crd())?;
+/// The page of one of them.
+pub fn page(crd: &impl serde::Serialize) -> Result<String, Error> {
+    let crd = serde_json::to_value(crd)?;
     let version = &crd["spec"]["versions"][0];
     let schema = &version["schema"]["openAPIV3Schema"];
     let names = &crd["spec"]["names"];
     let mut page = format!(
-        "# InstanceDeletion\n\n<!-- Written by `make generate` from the CRD. Do not edit. -->\n\n\
-         `apiVersion: {}/{}`, `kind: {}`, namespaced. Short name `{}`, category `{}`. In a cluster: `kubectl explain {}`.\n\n",
+        "# {}\n\n<!-- Written by `make generate` from the CRD. Do not edit. -->\n\n\
+         `apiVersion: {}/{}`, `kind: {}`, {}. Short name `{}`, category `{}`. In a cluster: `kubectl explain {}`.\n\n",
+        text(&names["kind"]),
         text(&crd["spec"]["group"]),
         text(&version["name"]),
         text(&names["kind"]),
+        if crd["spec"]["scope"] == "Namespaced" { "namespaced" } else { "cluster-scoped" },
         text(&names["shortNames"][0]),
         text(&names["categories"][0]),
         text(&names["singular"]),
     );
     for part in ["spec", "status"] {
         let schema = &schema["properties"][part];
+        if schema.is_null() {
+            continue;
+        }
         page += &format!("## {part}\n\n{}\n\n", cell(text(&schema["description"])));
         page += "| field | type | meaning |\n|---|---|---|\n";
         rows(part, schema, &mut page);
@@ -105,6 +109,7 @@ fn refusals_of(path: &str, schema: &Value, page: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use instance_deletion_controller::api::crds;
     use serde_json::json;
 
     use super::*;
@@ -132,7 +137,10 @@ mod tests {
 
     #[test]
     fn every_field_of_the_spec_has_a_row_with_a_meaning() {
-        let page = page().unwrap();
+        let [deletions, guards] = crds();
+        let page_of_guards = page(&guards).unwrap();
+        assert!(page_of_guards.contains("| `spec.protected.instances[].reason` | string, required | "));
+        let page = page(&deletions).unwrap();
         for field in ["region", "instanceIDs", "credentialsSecretRef.name", "ttlSecondsAfterFinished"] {
             assert!(page.contains(&format!("| `spec.{field}` | ")), "{field}");
         }

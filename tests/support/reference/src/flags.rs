@@ -1,14 +1,14 @@
 //! The flags, from the command line that the binary parses.
 
-use clap::{Arg, ArgAction, CommandFactory};
-use instance_deletion_controller::runtime::args::Cli;
+use clap::{Arg, ArgAction};
+use instance_deletion_controller::runtime::{args, environment::variable};
 
 use crate::cell;
 
 /// The page.
 #[must_use]
 pub fn page() -> String {
-    let mut command = Cli::command();
+    let mut command = args::command();
     command.build();
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     let mut page = format!(
@@ -20,7 +20,7 @@ pub fn page() -> String {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         page += &format!("| `{}` | {} |\n", command.get_name(), sentence(&about));
     }
-    page += "\n## Flags of `run`\n\nDurations are written as `300ms`, `5s`, `2m`, `1h`.\n\n\
+    page += "\n## Flags of `run`\n\nDurations are written as Kubernetes writes them: `300ms`, `5s`, `1m30s`, `1.5h`; from `1ms` to `8760h`.\n\n\
              | flag | variable | default | meaning |\n|---|---|---|---|\n";
     let run = command.find_subcommand("run").into_iter().flat_map(clap::Command::get_arguments);
     for flag in run.filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
@@ -34,7 +34,6 @@ fn row(flag: &Arg) -> String {
     let value =
         flag.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>();
     let value = if takes_value { format!(" {}", value.join(" ")) } else { String::new() };
-    let variable = flag.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let defaults: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     let default = match defaults.join(",") {
         given if given.is_empty() || !takes_value => String::new(),
@@ -45,6 +44,7 @@ fn row(flag: &Arg) -> String {
     let values: Vec<_> = values.iter().map(|value| format!("`{}`", value.get_name())).collect();
     let values = if values.is_empty() { String::new() } else { format!(" One of {}.", values.join(", ")) };
     let name = flag.get_long().unwrap_or_default();
+    let variable = variable(name);
     format!("| `--{name}{value}` | `{variable}` | {default} | {}{values} |\n", sentence(&help))
 }
 
@@ -62,8 +62,8 @@ mod tests {
     fn a_flag_has_its_variable_its_default_and_its_meaning() {
         let page = page();
         for row in [
-            "| `--poll-min D` | `POLL_MIN` | `5s` | ",
-            "| `--allow-insecure-endpoint` | `ALLOW_INSECURE_ENDPOINT` |  | ",
+            "| `--poll-min D` | `INSTANCE_DELETION_POLL_MIN` | `5s` | ",
+            "| `--allow-insecure-endpoint` | `INSTANCE_DELETION_ALLOW_INSECURE_ENDPOINT` |  | ",
         ] {
             assert!(page.contains(row), "{row}\n{page}");
         }

@@ -9,6 +9,7 @@ pub mod fields;
 pub mod flags;
 pub mod pages;
 pub mod permissions;
+pub mod plugin;
 pub mod reasons;
 
 /// A file that cannot be read or written, or an input of an unexpected shape.

@@ -2,13 +2,18 @@
 
 use std::{fs, path::Path};
 
-use crate::{Error, fields, flags, permissions, reasons};
+use instance_deletion_controller::api::crds;
+
+use crate::{Error, fields, flags, permissions, plugin, reasons};
 
 /// The pages: their path from the top folder, and their text.
-pub fn all(root: &Path) -> Result<[(&'static str, String); 4], Error> {
+pub fn all(root: &Path) -> Result<[(&'static str, String); 6], Error> {
+    let [deletions, guards] = crds();
     Ok([
-        ("docs/reference/instancedeletion.md", fields::page()?),
+        ("docs/reference/instancedeletion.md", fields::page(&deletions)?),
+        ("docs/reference/deletionguard.md", fields::page(&guards)?),
         ("docs/reference/flags.md", flags::page()),
+        ("docs/reference/kubectl-idel.md", plugin::page()),
         ("docs/reference/permissions.md", permissions::page(root)?),
         ("docs/reference/reasons.md", reasons::page()),
     ])

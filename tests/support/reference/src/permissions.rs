@@ -7,11 +7,18 @@ use serde_json::Value;
 use crate::{Error, cell};
 
 /// What fails without a right: its resource, its verbs, and the consequence.
-const WITHOUT: [(&str, &[&str], &str); 6] = [
+const WITHOUT: [(&str, &[&str], &str); 9] = [
     ("instancedeletions.clouddc.dev", &["get", "list", "watch"], "nothing works"),
     ("instancedeletions.clouddc.dev", &["delete"], "finished objects with `ttlSecondsAfterFinished` stay"),
     ("instancedeletions/status.clouddc.dev", &["update"], "nothing is sent"),
     ("events.events.k8s.io", &["create", "patch"], "no event is stored"),
+    ("deletionguards.clouddc.dev", &["list"], "the object says `GuardUnreadable`, and nothing is sent"),
+    ("deletionguards.clouddc.dev", &["watch"], "objects that a guard held go on later"),
+    (
+        "namespaces",
+        &["get"],
+        "where a guard selects namespaces, the object says `GuardUnreadable`, and nothing is sent",
+    ),
     ("secrets", &["get"], "the object says `SecretForbidden`"),
     ("leases.coordination.k8s.io", &["get", "create", "update"], "no replica is elected"),
 ];
@@ -33,8 +40,9 @@ const CLOUD: &str = "
 | action | for | without it |
 |---|---|---|
 | `clouddc:instance:deleteBatch` | delete calls | the object says `Forbidden` |
-| `clouddc:instance:list` | reads of up to 100 instances | instances are read one by one, which is much slower |
+| `clouddc:instance:list` | reads of up to 100 instances | instances are read one by one, which is much slower; with `spec.powerOff` the servers are unknown, and nothing is sent for an instance that is to be powered off |
 | `clouddc:instance:get` | reads of one instance: what a list leaves out, and not-found reads | the object says `Forbidden` |
+| `clouddc:imetal:updatePowerStatus` | calls that power servers off, only with `spec.powerOff` | the object says `Forbidden` |
 
 The vendor's rules cannot name single instances. How to create the user:
 [create credentials](../how-to/create-credentials.md).
@@ -61,6 +69,10 @@ pub fn page(root: &Path) -> Result<String, Error> {
     for role in roles(&root.join("deploy/base/role.yaml"))? {
         let place = if role.kind == "Role" {
             "`clouddc-system`"
+        } else if role.name.ends_with("-secrets") {
+            "where you [grant it](../how-to/restrict-permissions.md)"
+        } else if role.name.ends_with("-guards") {
+            "the cluster"
         } else {
             "all namespaces, or those of `--namespace`"
         };
@@ -93,6 +105,8 @@ pub fn page(root: &Path) -> Result<String, Error> {
             role.rules.iter().map(|(resource, verbs)| format!("{} on `{resource}`", list(verbs))).collect();
         let holders = if role.aggregated {
             "everybody with the cluster's role view, edit or admin"
+        } else if role.name == "deletion-guard-editor" {
+            "whom you bind it to in the cluster; nobody at first"
         } else {
             "whom you grant it to"
         };
@@ -152,7 +166,9 @@ mod tests {
     #[test]
     fn a_right_without_an_explanation_is_refused_and_so_is_the_reverse() {
         assert!(page_with(|role| role).unwrap().contains("| `secrets` | `get` | "));
-        let more = page_with(|role| role.replace("verbs: [get]\n", "verbs: [get, list]\n"));
+        let more = page_with(|role| {
+            role.replace("[secrets]\n  verbs: [get]\n", "[secrets]\n  verbs: [get, list]\n")
+        });
         assert!(more.unwrap_err().contains("what [\"list\"] on secrets is for"));
         let less = page_with(|role| role.replace("verbs: [create, patch]\n", "verbs: [create]\n"));
         assert!(less.unwrap_err().contains("less than"));

@@ -1,6 +1,7 @@
 //! The admin interface: JSON over HTTP on a port of its own. The README lists the endpoints.
 
 mod callers;
+mod power;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use crate::{
     calendar::http_date,
     durations,
+    facts::{Facts, RowFacts},
     fault_book::FaultHandle,
     faults::Fault,
     instance::{Status, StatusError},
@@ -35,6 +37,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/projects", get(projects))
         .route("/projects/{project}/instances", get(instances).post(add_instances))
         .route("/projects/{project}/instances/{id}", get(instance).put(set_instance).delete(remove_instance))
+        .route("/projects/{project}/instances/{id}/facts", get(facts).patch(change_facts))
+        .route("/projects/{project}/instances/{id}/power", get(power::power).put(power::switch))
+        .route("/projects/{project}/power", get(power::courses))
         .route("/tokens", get(callers::tokens).post(callers::add_token))
         .route("/tokens/{label}", delete(callers::revoke_token))
         .route("/access-keys", get(callers::access_keys).post(callers::add_access_key))
@@ -50,6 +55,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/faults/{fault}/release", post(release))
         .route("/log", get(log))
         .route("/end", put(set_end))
+        .route("/power-end", put(power::set_end))
+        .route("/refusals", put(power::set_refusals))
         .route("/visibility-lag", put(set_visibility_lag))
         .route("/lists", put(set_lists))
         .route("/limits", put(set_limits))
@@ -93,20 +100,74 @@ struct NewInstances {
     #[serde(default)]
     ids: Vec<String>,
     state: Option<String>,
+    /// A merge patch of the facts of each.
+    #[serde(default)]
+    facts: Option<Value>,
+    /// Adds one, on the server of this instance, which is gone.
+    #[serde(default)]
+    on_server_of: Option<String>,
 }
 
 async fn add_instances(
     State(shared): App,
     Path(project): Path<String>,
     Json(new): Json<NewInstances>,
-) -> (StatusCode, Json<Value>) {
+) -> Response {
     let (now, mut state) = (shared.clock.now(), shared.state());
+    if let Some(Err(error)) = new.facts.as_ref().map(|patch| Facts::of(0, "", "").patched(patch)) {
+        return unprocessable(&error);
+    }
     let mut ids = new.ids;
+    if let Some(gone) = &new.on_server_of {
+        let id = state.world.fresh_id();
+        if !state.world.reuse_server(&project, gone, &id, now) {
+            return unprocessable("no such instance, or its server is not free");
+        }
+        if let Some(patch) = &new.facts {
+            patch_facts(&mut state, &project, &id, patch, now);
+        }
+        return (StatusCode::CREATED, Json(json!({"ids": [id]}))).into_response();
+    }
     ids.extend((0..new.count).map(|_| state.world.fresh_id()));
     for id in &ids {
         state.world.add(&project, id, Status::new(new.state.as_deref().unwrap_or("running")), now);
+        if let Some(patch) = &new.facts {
+            patch_facts(&mut state, &project, id, patch, now);
+        }
     }
-    (StatusCode::CREATED, Json(json!({"ids": ids})))
+    (StatusCode::CREATED, Json(json!({"ids": ids}))).into_response()
+}
+
+async fn facts(State(shared): App, Path((project, id)): Path<(String, String)>) -> Response {
+    let facts = shared.state().world.facts(&project, &id).cloned();
+    facts.map_or_else(|| not_found("instance"), |facts| Json(facts).into_response())
+}
+
+async fn change_facts(
+    State(shared): App,
+    Path((project, id)): Path<(String, String)>,
+    Json(patch): Json<Value>,
+) -> Response {
+    let (now, mut state) = (shared.clock.now(), shared.state());
+    patch_facts(&mut state, &project, &id, &patch, now)
+}
+
+fn patch_facts(
+    state: &mut crate::shared::State,
+    project: &str,
+    id: &str,
+    patch: &Value,
+    now: Duration,
+) -> Response {
+    let Some(facts) = state.world.facts(project, id) else { return not_found("instance") };
+    match facts.patched(patch) {
+        Ok(facts) => done(state.world.set_facts(project, id, facts, now), "instance"),
+        Err(error) => unprocessable(&error),
+    }
+}
+
+fn unprocessable(error: &str) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"error": error}))).into_response()
 }
 
 async fn instance(State(shared): App, Path((project, id)): Path<(String, String)>) -> Response {
@@ -122,6 +183,8 @@ struct InstanceChange {
     error: Option<StatusError>,
     end: Option<EndTime>,
     fail_times: Option<u32>,
+    power_end: Option<EndTime>,
+    fail_power_offs: Option<u32>,
 }
 
 async fn set_instance(
@@ -130,16 +193,16 @@ async fn set_instance(
     Json(change): Json<InstanceChange>,
 ) -> Response {
     let (now, mut state) = (shared.clock.now(), shared.state());
-    let InstanceChange { state: new_state, operation_state, error, end, fail_times } = change;
+    let InstanceChange { state: new_state, operation_state, error, end, fail_times, .. } = change;
     if new_state.is_none() && (operation_state.is_some() || error.is_some()) {
-        let error = "operation_state and error need a state";
-        return (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"error": error}))).into_response();
+        return unprocessable("operation_state and error need a state");
     }
     if let Some(new_state) = new_state {
         let status = Status { state: new_state, operation_state, error };
         state.world.set(&project, &id, status, now);
     }
-    let found = state.world.set_course(&project, &id, end, fail_times, now);
+    let found = state.world.set_course(&project, &id, end, fail_times, now)
+        && state.world.set_power_course(&project, &id, change.power_end, change.fail_power_offs, now);
     done(found, "instance")
 }
 
@@ -291,12 +354,15 @@ struct Lists {
     page_rows: Option<usize>,
     #[serde(default)]
     user_data_bytes: usize,
+    #[serde(default)]
+    row_facts: RowFacts,
 }
 
 async fn set_lists(State(shared): App, Json(lists): Json<Lists>) -> StatusCode {
     let mut state = shared.state();
     state.page_rows = lists.page_rows;
     state.world.rules.user_data_bytes = lists.user_data_bytes;
+    state.world.rules.row_facts = lists.row_facts;
     StatusCode::NO_CONTENT
 }
 

@@ -4,20 +4,24 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use clouddc_simulator::{
-    AccessKey, EndTime, LastPage, Options, Projects, RateKind, RateLimit, RetryAfter, ThrottleBody, Token,
-    UnauthorizedCode, User, Vocabulary, parse_duration,
+    AccessKey, EndTime, LastPage, Options, Projects, RateKind, RateLimit, RetryAfter, RowFacts, ThrottleBody,
+    Token, UnauthorizedCode, User, Vocabulary, parse_duration,
 };
 
-/// Simulates the part of Huawei Cloud CloudDC that deletes bare-metal instances.
+/// Simulates the part of Huawei Cloud CloudDC that powers off and deletes bare-metal instances.
 ///
 /// Served are, as documented by the vendor:
 ///   POST /v1/{project}/instances/batch-delete      DeleteInstances
 ///   GET  /v1/{project}/instances/{id}/status       ShowInstanceStatus
 ///   GET  /v1/{project}/instances?instance_id=…     ListInstances
+///   PUT  /v1/{project}/physicalservers/power-state ChangeServerPowerState
+///   GET  /v1/{project}/physicalservers             ListServers
+///   GET  /v1/{project}/physicalservers/{id}        ShowServer
 ///   POST /v3/auth/tokens                           a token of IAM, for a user's password
 /// Requests have an X-Auth-Token or are signed with an access key (SDK-HMAC-SHA256).
-/// Accepted instances go to shutting-down and later to terminated, or to error. A second port has the admin
-/// interface: add instances, set states, script faults, read the log of all requests (GET /log).
+/// Accepted instances go to shutting-down and later to terminated, or to error; those whose server is powered off
+/// become stopped. A second port has the admin interface: add instances, set states, switch their power, script
+/// faults, read the log of all requests (GET /log).
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(version, verbatim_doc_comment, after_help = EXAMPLES)]
@@ -83,11 +87,23 @@ pub(crate) struct Cli {
     #[arg(long)]
     end_never: bool,
 
+    /// A change of a server's power takes this long
+    #[arg(long, value_parser = parse_duration, default_value = "5s", conflicts_with_all = ["power_random", "power_never"])]
+    power_after: Duration,
+
+    /// A change of a server's power takes a random time: median=10s,sigma=0.5 or min=5s,max=1m
+    #[arg(long, value_parser = parse_random, conflicts_with = "power_never")]
+    power_random: Option<EndTime>,
+
+    /// Changes of power never end
+    #[arg(long)]
+    power_never: bool,
+
     /// A terminated instance vanishes after this time; else it stays visible
     #[arg(long, value_parser = parse_duration)]
     vanish_after: Option<Duration>,
 
-    /// Reads show the state before a delete call for this long
+    /// Reads show the state before a delete call, or before a change of power, for this long
     #[arg(long, value_parser = parse_duration, default_value = "0s")]
     visibility_lag: Duration,
 
@@ -103,6 +119,10 @@ pub(crate) struct Cli {
     #[arg(long)]
     keep_error: bool,
 
+    /// A refusal to delete instances in their state does not name them
+    #[arg(long)]
+    unnamed_refusals: bool,
+
     /// The next marker of the last page
     #[arg(long, value_enum, default_value_t = LastPageArg::Null)]
     last_page: LastPageArg,
@@ -115,7 +135,11 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     user_data_bytes: usize,
 
-    /// Names of states of old SDKs: teminated (sic), failed, no operation_state
+    /// Which facts the rows of lists have: name, VPC, tags, server, times
+    #[arg(long, value_enum, default_value_t = RowFactsArg::Documented)]
+    row_facts: RowFactsArg,
+
+    /// Names of states of old SDKs: teminated (sic), failed, stopping, no operation_state
     #[arg(long)]
     old_states: bool,
 
@@ -123,7 +147,7 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, default_value_t = UnauthorizedArg::Imetal0003)]
     unauthorized: UnauthorizedArg,
 
-    /// Rate limit of deletes per token, access key or user: bucket:20/1s, fixed:10/1m or sliding:10/1m
+    /// Rate limit of deletes and power calls per token, access key or user: bucket:20/1s, fixed:10/1m or sliding:10/1m
     #[arg(long)]
     rate_deletes: Option<RateKind>,
 
@@ -169,6 +193,13 @@ enum LastPageArg {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum RowFactsArg {
+    Documented,
+    Absent,
+    Odd,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum UnauthorizedArg {
     #[value(name = "iMetal.0003")]
     Imetal0003,
@@ -199,17 +230,23 @@ impl Cli {
             },
             retry_after: self.retry_after.unwrap_or_default(),
         };
-        let fixed = || EndTime::Fixed(self.end_after);
+        let end = |never: bool, random: &Option<EndTime>, fixed: Duration| match (never, random) {
+            (true, _) => EndTime::Never,
+            (false, Some(random)) => random.clone(),
+            (false, None) => EndTime::Fixed(fixed),
+        };
         Options {
             listen: self.listen,
             admin_listen: self.admin_listen,
             seed: self.seed,
-            end: if self.end_never { EndTime::Never } else { self.end_random.clone().unwrap_or_else(fixed) },
+            end: end(self.end_never, &self.end_random, self.end_after),
+            power_end: end(self.power_never, &self.power_random, self.power_after),
             vanish_after: self.vanish_after,
             visibility_lag: self.visibility_lag,
             reply_delay: self.reply_delay,
             running_deletable: !self.keep_running,
             error_deletable: !self.keep_error,
+            refusals_named: !self.unnamed_refusals,
             last_page: match self.last_page {
                 LastPageArg::Null => LastPage::Null,
                 LastPageArg::Absent => LastPage::Absent,
@@ -217,6 +254,11 @@ impl Cli {
             },
             page_rows: self.page_rows,
             user_data_bytes: self.user_data_bytes,
+            row_facts: match self.row_facts {
+                RowFactsArg::Documented => RowFacts::Documented,
+                RowFactsArg::Absent => RowFacts::Absent,
+                RowFactsArg::Odd => RowFacts::Odd,
+            },
             vocabulary: if self.old_states { Vocabulary::Old } else { Vocabulary::Current },
             unauthorized: match self.unauthorized {
                 UnauthorizedArg::Imetal0003 => UnauthorizedCode::Imetal0003,
@@ -322,8 +364,24 @@ mod tests {
         let random = options(&["--end-random", "median=10m,sigma=0.5"]).unwrap();
         assert_eq!(random.end, EndTime::LogNormal { median: Duration::from_mins(10), sigma: 0.5 });
 
-        let lists = options(&["--page-rows", "7", "--user-data-bytes", "9"]).unwrap();
+        assert_eq!((&plain.power_end, plain.refusals_named), (&EndTime::Fixed(Duration::from_secs(5)), true));
+        for (args, power_end) in [
+            (&["--power-after", "1m"][..], EndTime::Fixed(Duration::from_mins(1))),
+            (
+                &["--power-random", "min=1s,max=2s"],
+                EndTime::Uniform { min: Duration::from_secs(1), max: Duration::from_secs(2) },
+            ),
+            (&["--power-never"], EndTime::Never),
+        ] {
+            let given = options(args).unwrap();
+            assert_eq!((given.power_end, given.end), (power_end, plain.end.clone()), "{args:?}");
+        }
+        let refusing = options(&["--keep-running", "--unnamed-refusals"]).unwrap();
+        assert_eq!((refusing.running_deletable, refusing.refusals_named), (false, false));
+
+        let lists = options(&["--page-rows", "7", "--user-data-bytes", "9", "--row-facts", "odd"]).unwrap();
         assert_eq!((lists.page_rows, lists.user_data_bytes), (Some(7), 9));
+        assert_eq!((plain.row_facts, lists.row_facts), (RowFacts::Documented, RowFacts::Odd));
         assert_eq!((plain.page_rows, plain.user_data_bytes), (None, 0));
 
         let args = ["--token", "a=b@p,q", "--rate-deletes", "fixed:10/1m", "--retry-after", "exact"];
@@ -356,6 +414,8 @@ mod tests {
             &["--project-name", "x"],
             &["--end-random", "sigma=1"],
             &["--end-random", "min=1s,max=2s", "--end-never"],
+            &["--power-after", "1s", "--power-never"],
+            &["--power-random", "sigma=1"],
             &["--rate-reads", "10/1m"],
             &["--rate-reads", "fixed:0/1m"],
             &["--token", "x"],

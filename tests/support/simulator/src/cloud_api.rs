@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,7 +12,8 @@ use crate::{
     iam,
     log::Operation,
     options::LastPage,
-    paging::{ListQuery, write_marker},
+    paging::{ListQuery, ServerQuery, write_marker},
+    power::PowerAction,
     rate_limit::Class,
     request::Asked,
     shared::State,
@@ -27,6 +29,8 @@ pub(crate) struct Answer {
     pub(crate) error_code: Option<String>,
     /// Instances that went to shutting-down.
     pub(crate) applied: Vec<String>,
+    /// Instances whose power is being changed.
+    pub(crate) powered: Vec<String>,
     /// Ids in the reply.
     pub(crate) returned: Vec<String>,
 }
@@ -62,8 +66,11 @@ fn carry_out(
         return Err(ApiError::new(413, "APIGW.0201", "Request entity too large"));
     }
     let class = match asked.operation {
-        Operation::DeleteInstances => Class::Delete,
-        Operation::ShowInstanceStatus | Operation::ListInstances => Class::Read,
+        Operation::DeleteInstances | Operation::ChangeServerPowerState => Class::Delete,
+        Operation::ShowInstanceStatus
+        | Operation::ListInstances
+        | Operation::ListServers
+        | Operation::ShowServer => Class::Read,
         Operation::CreateToken => return iam::create_token(state, asked, moment),
         Operation::Other => return Err(ApiError::not_published()),
     };
@@ -77,7 +84,7 @@ fn carry_out(
     if let Some(limit) = limit {
         state.limiter.take(&caller.counted_for, class, limit, now).map_err(|wait| limit.refusal(wait))?;
     }
-    if asked.method == "POST" && !asked.has_content_type {
+    if matches!(asked.method.as_str(), "POST" | "PUT") && !asked.has_content_type {
         return Err(ApiError::new(400, "APIGW.0106", "Orchestration error: Content-Type required"));
     }
     if !caller.projects.allow(project) {
@@ -90,8 +97,61 @@ fn carry_out(
             Ok(Answer { returned: asked.ids.clone(), ..Answer::json(200, &json!(status)) })
         }
         Operation::ListInstances => list(state, project, asked, fault, now),
-        _ => delete(state, project, asked, fault, now),
+        Operation::ListServers => list_servers(state, project, asked, now),
+        Operation::ShowServer => {
+            let id = asked.ids.first().map_or("", String::as_str);
+            let server = state.world.show_server(project, id, now)?;
+            Ok(Answer { returned: asked.ids.clone(), ..Answer::json(200, &server) })
+        }
+        Operation::ChangeServerPowerState => change_power(state, project, asked, fault, now),
+        Operation::DeleteInstances | Operation::CreateToken | Operation::Other => {
+            delete(state, project, asked, fault, now)
+        }
     }
+}
+
+/// The body of a call that changes something.
+fn body_of(asked: &Asked) -> Result<&Value, ApiError> {
+    asked.body.as_ref().filter(|body| body.is_object()).ok_or_else(|| ApiError::invalid("body"))
+}
+
+fn id_set(body: &Value, name: &str) -> Result<Vec<String>, ApiError> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(set) => serde_json::from_value(set.clone()).map_err(|_| ApiError::invalid(name)),
+    }
+}
+
+/// Which of the accepted ids the call is carried out for, and which the reply returns, as a fault has it.
+fn shaped(accepted: Vec<String>, fault: Option<&Fault>) -> (Vec<String>, Vec<String>) {
+    let part = fault.and_then(|fault| fault.return_only.as_ref());
+    let mut returned = part.map_or_else(|| accepted.clone(), |part| part.of(&accepted));
+    let applied = if fault.is_some_and(|fault| fault.delete_rest) { accepted } else { returned.clone() };
+    returned.extend(fault.iter().flat_map(|fault| fault.add_ids.iter().cloned()));
+    (applied, returned)
+}
+
+fn listed(returned: &[String]) -> Vec<Value> {
+    returned.iter().map(|id| json!({"id": id})).collect()
+}
+
+fn change_power(
+    state: &mut State,
+    project: &str,
+    asked: &Asked,
+    fault: Option<&Fault>,
+    now: Duration,
+) -> Result<Answer, ApiError> {
+    let body = body_of(asked)?;
+    let action = match body.get("action") {
+        None | Some(Value::Null) => return Err(ApiError::missing("action")),
+        Some(action) => PowerAction::deserialize(action).map_err(|_| ApiError::invalid("action"))?,
+    };
+    let accepted = state.world.check_power(project, &id_set(body, "server_id_set")?, now)?;
+    let (applied, returned) = shaped(accepted, fault);
+    let powered = state.world.begin_power(project, &applied, action, now);
+    let body = json!({"physical_servers": listed(&returned)});
+    Ok(Answer { powered, returned, ..Answer::json(200, &body) })
 }
 
 fn delete(
@@ -101,21 +161,11 @@ fn delete(
     fault: Option<&Fault>,
     now: Duration,
 ) -> Result<Answer, ApiError> {
-    let Some(body) = asked.body.as_ref().filter(|body| body.is_object()) else {
-        return Err(ApiError::invalid("body"));
-    };
-    let ids: Vec<String> = match body.get("instance_id_set") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(set) => serde_json::from_value(set.clone()).map_err(|_| ApiError::invalid("instance_id_set"))?,
-    };
-    let accepted = state.world.check_delete(project, &ids, now)?;
-    let part = fault.and_then(|fault| fault.return_only.as_ref());
-    let mut returned = part.map_or_else(|| accepted.clone(), |part| part.of(&accepted));
-    let applied = if fault.is_some_and(|fault| fault.delete_rest) { accepted } else { returned.clone() };
+    let ids = id_set(body_of(asked)?, "instance_id_set")?;
+    let (applied, returned) = shaped(state.world.check_delete(project, &ids, now)?, fault);
     state.world.begin_deletions(project, &applied, now);
-    returned.extend(fault.iter().flat_map(|fault| fault.add_ids.iter().cloned()));
-    let instances: Vec<Value> = returned.iter().map(|id| json!({"id": id})).collect();
-    Ok(Answer { applied, returned, ..Answer::json(202, &json!({"instances": instances})) })
+    let body = json!({"instances": listed(&returned)});
+    Ok(Answer { applied, returned, ..Answer::json(202, &body) })
 }
 
 fn list(
@@ -144,11 +194,28 @@ fn list(
     Ok(Answer { returned, ..Answer::json(200, &body) })
 }
 
+fn list_servers(state: &mut State, project: &str, asked: &Asked, now: Duration) -> Result<Answer, ApiError> {
+    let mut query = ServerQuery::read(&asked.query)?;
+    query.limit = query.limit.min(state.page_rows.unwrap_or(usize::MAX));
+    let page = state.world.servers(project, &query, now);
+    let next = page.rows.last().filter(|_| page.more).map(|(id, _)| id.clone());
+    let info = markers(page.rows.len(), [("next_marker", next)], state.last_page);
+    let (returned, rows): (Vec<String>, Vec<Value>) = page.rows.into_iter().unzip();
+    let body = json!({"servers": rows, "page_info": info, "count": page.total});
+    Ok(Answer { returned, ..Answer::json(200, &body) })
+}
+
 fn page_info(page: &Page, last_page: LastPage) -> Value {
-    let mut info = json!({"current_count": page.rows.len()});
-    for (name, marker) in [("next_marker", page.next), ("previous_marker", page.previous)] {
+    let marker = |place: Option<u64>| place.map(write_marker);
+    let both = [("next_marker", marker(page.next)), ("previous_marker", marker(page.previous))];
+    markers(page.rows.len(), both, last_page)
+}
+
+fn markers<const N: usize>(rows: usize, markers: [(&str, Option<String>); N], last_page: LastPage) -> Value {
+    let mut info = json!({"current_count": rows});
+    for (name, marker) in markers {
         match (marker, last_page) {
-            (Some(after), _) => info[name] = json!(write_marker(after)),
+            (Some(marker), _) => info[name] = json!(marker),
             (None, LastPage::Null) => info[name] = Value::Null,
             (None, LastPage::Empty) => info[name] = json!(""),
             (None, LastPage::Absent) => {}

@@ -111,11 +111,13 @@ async fn handle(
         shared.log.change(seq, |entry| entry.effect_ms = Some(shared.clock.elapsed_ms()));
     }
     if let Some(canned) = canned {
-        answered = Answer { applied: answered.applied, ..canned_answer(canned) };
+        let Answer { applied, powered, .. } = answered;
+        answered = Answer { applied, powered, ..canned_answer(canned) };
     }
     shared.log.change(seq, |entry| {
-        entry.applied = !answered.applied.is_empty();
+        entry.applied = !answered.applied.is_empty() || !answered.powered.is_empty();
         entry.applied_ids.clone_from(&answered.applied);
+        entry.powered_ids.clone_from(&answered.powered);
         entry.status = Some(answered.status);
         entry.error_code.clone_from(&answered.error_code);
         entry.returned_ids.clone_from(&answered.returned);
@@ -147,11 +149,17 @@ fn arrive(shared: &Shared, asked: &Asked) -> (u64, String, Option<Arc<Active>>) 
         Operation::CreateToken => iam::label(&state, asked.body.as_ref()),
         _ => asked.credentials.label(&state),
     };
+    let instance_ids = match (asked.operation, asked.project.as_deref()) {
+        (Operation::ChangeServerPowerState, Some(project)) => {
+            state.world.on_servers(project, &asked.ids, shared.clock.now())
+        }
+        _ => Vec::new(),
+    };
     let traits = Traits {
         operation: asked.operation,
         project: asked.project.as_deref(),
         token: token.as_deref(),
-        ids: &asked.ids,
+        ids: &[asked.ids.as_slice(), &instance_ids].concat(),
     };
     let met = state.faults.meet(traits);
     let received_ms = shared.clock.elapsed_ms();
@@ -165,10 +173,13 @@ fn arrive(shared: &Shared, asked: &Asked) -> (u64, String, Option<Arc<Active>>) 
         project: asked.project.clone(),
         token,
         ids: asked.ids.clone(),
+        action: asked.action.clone(),
+        instance_ids,
         fault: met.as_ref().map(|met| met.fault.name.clone()),
         effect_ms: None,
         applied: false,
         applied_ids: Vec::new(),
+        powered_ids: Vec::new(),
         status: None,
         error_code: None,
         returned_ids: Vec::new(),
@@ -182,14 +193,16 @@ fn arrive(shared: &Shared, asked: &Asked) -> (u64, String, Option<Arc<Active>>) 
 fn canned_answer(canned: &CannedReply) -> Answer {
     let body: Option<serde_json::Value> = serde_json::from_str(&canned.body).ok();
     let code = body.as_ref().and_then(|body| body.get("error_code")).and_then(serde_json::Value::as_str);
-    let ids = body.as_ref().and_then(|body| body.get("instances")).and_then(serde_json::Value::as_array);
-    let id = |instance: &serde_json::Value| instance.get("id").and_then(|id| id.as_str().map(str::to_owned));
+    let list = body.as_ref().and_then(|body| body.get("instances").or_else(|| body.get("physical_servers")));
+    let ids = list.and_then(serde_json::Value::as_array);
+    let id = |entry: &serde_json::Value| entry.get("id").and_then(|id| id.as_str().map(str::to_owned));
     Answer {
         status: canned.status,
         headers: canned.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         body: canned.body.clone(),
         error_code: code.map(str::to_owned),
         applied: Vec::new(),
+        powered: Vec::new(),
         returned: ids.into_iter().flatten().filter_map(id).collect(),
     }
 }

@@ -52,9 +52,19 @@ impl ApiError {
         Self::new(401, "APIGW.0301", text)
     }
 
-    /// Only the code and the first two letters of the text are known; the rest is worded like iMetal.0101.
-    pub(crate) fn instances_not_ready(ids: &[String]) -> Self {
-        Self::new(400, "iMetal.0201", format!("Instances state is not ready: [{}]", ids.join(", ")))
+    /// Only the code and the first two letters of the text are known; the rest is worded like iMetal.0101. Whether it names
+    /// the instances is unknown too.
+    pub(crate) fn instances_not_ready(ids: &[String], named: bool) -> Self {
+        let named = if named { format!(": [{}]", ids.join(", ")) } else { String::new() };
+        Self::new(400, "iMetal.0201", format!("Instances state is not ready{named}"))
+    }
+
+    pub(crate) fn servers_not_found(ids: &[String]) -> Self {
+        Self::new(404, "iMetal.0100", format!("Physical servers ID not found: [{}]", ids.join(", ")))
+    }
+
+    pub(crate) fn servers_not_ready(ids: &[String]) -> Self {
+        Self::new(400, "iMetal.0101", format!("Physical servers state is not ready: [{}]", ids.join(", ")))
     }
 
     pub(crate) fn not_published() -> Self {

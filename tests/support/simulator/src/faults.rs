@@ -32,7 +32,7 @@ pub struct Fault {
     pub project: Option<String>,
     /// Only requests with the token or access key of this label, or of the user of this name.
     pub token: Option<String>,
-    /// Only requests that contain one of these ids.
+    /// Only requests that contain one of these ids, or change the power of a server with one of these instances.
     pub ids: Vec<String>,
     /// The first matching requests are let through.
     pub skip: u64,
@@ -50,11 +50,11 @@ pub struct Fault {
     pub drop_connection: Option<Stage>,
     /// Replies something else.
     pub reply: Option<CannedReply>,
-    /// A 202 of DeleteInstances returns only these of its ids.
+    /// An accepted DeleteInstances or ChangeServerPowerState returns only these of its ids.
     pub return_only: Option<Part>,
-    /// The ids that `return_only` keeps back are deleted nevertheless.
+    /// The ids that `return_only` keeps back are deleted, or their power changed, nevertheless.
     pub delete_rest: bool,
-    /// Further ids in the reply of DeleteInstances or ListInstances.
+    /// Further ids in the reply of DeleteInstances, ChangeServerPowerState or ListInstances.
     pub add_ids: Vec<String>,
     /// Ids missing from the reply of ListInstances.
     pub omit_ids: Vec<String>,
@@ -147,7 +147,8 @@ impl Fault {
         self
     }
 
-    /// Only requests that contain this id, or another one given in the same way.
+    /// Only requests that contain this id, or another one given in the same way. A power call contains the ids of its servers
+    /// and of the instances on them.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.ids.push(id.into());

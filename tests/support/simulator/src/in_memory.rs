@@ -9,10 +9,12 @@ use hyper::http::Request;
 use crate::{
     clock::{Moment, millis, set_off},
     cloud_api::answer,
+    facts::{Facts, RowFacts},
     faults::Fault,
     instance::Status,
     log::Operation,
     options::{EndTime, Options},
+    power::{Power, PowerCourse},
     projects::Projects,
     request::Asked,
     shared::State,
@@ -47,8 +49,10 @@ pub struct InMemoryQuestion {
     pub operation: Operation,
     /// Project of the path.
     pub project: Option<String>,
-    /// Ids asked for, as sent.
+    /// Ids asked for, as sent: of servers in ChangeServerPowerState and ShowServer, else of instances.
     pub ids: Vec<String>,
+    /// `action` of ChangeServerPowerState, as sent.
+    pub action: Option<String>,
     asked: Asked,
 }
 
@@ -63,6 +67,8 @@ pub struct InMemoryReply {
     pub body: String,
     /// Instances that went to shutting-down.
     pub applied: Vec<String>,
+    /// Instances whose power is being changed.
+    pub powered: Vec<String>,
     /// Ids in the reply.
     pub returned: Vec<String>,
 }
@@ -84,6 +90,7 @@ impl std::fmt::Debug for InMemoryReply {
             .field("status", &self.status)
             .field("body", &self.body)
             .field("applied", &self.applied)
+            .field("powered", &self.powered)
             .field("returned", &self.returned)
             .finish_non_exhaustive()
     }
@@ -112,7 +119,8 @@ impl InMemoryCloud {
         let (parts, ()) = http.body(()).ok()?.into_parts();
         let asked = Asked::read(&parts, Some(request.body));
         let (operation, project, ids) = (asked.operation, asked.project.clone(), asked.ids.clone());
-        Some(InMemoryQuestion { operation, project, ids, asked })
+        let action = asked.action.clone();
+        Some(InMemoryQuestion { operation, project, ids, action, asked })
     }
 
     /// Carries a request out. Of the fault only what shapes the accepted and the returned ids counts.
@@ -129,6 +137,7 @@ impl InMemoryCloud {
             headers: answer.headers,
             body: answer.body,
             applied: answer.applied,
+            powered: answer.powered,
             returned: answer.returned,
         }
     }
@@ -168,6 +177,67 @@ impl InMemoryCloud {
         now: Duration,
     ) {
         self.state.world.set_course(project, id, end, failures, now);
+    }
+
+    /// How the power-offs of an instance's server go: how long a change of power takes, and how many power-offs fail first.
+    pub fn set_power_course(
+        &mut self,
+        project: &str,
+        id: &str,
+        end: Option<EndTime>,
+        failures: Option<u32>,
+        now: Duration,
+    ) {
+        self.state.world.set_power_course(project, id, end, failures, now);
+    }
+
+    /// An operator powers an instance on or off, at once; what is under way changes nothing any more. False if there is no
+    /// such instance, or if it is neither running nor stopped.
+    pub fn switch(&mut self, project: &str, id: &str, on: bool, now: Duration) -> bool {
+        self.state.world.switch(project, id, on, now)
+    }
+
+    /// The power of the server that an instance is on, or was on last.
+    pub fn power(&mut self, project: &str, id: &str, now: Duration) -> Option<Power> {
+        self.state.world.power(project, id, now)
+    }
+
+    /// The courses of all accepted power calls on servers of a project, one for each server, in the order in which they
+    /// began.
+    pub fn power_courses(&mut self, project: &str, now: Duration) -> Vec<PowerCourse> {
+        self.state.world.power_courses(project, now)
+    }
+
+    /// The instances that are on these servers now.
+    pub fn on_servers(&mut self, project: &str, servers: &[String], now: Duration) -> Vec<String> {
+        self.state.world.on_servers(project, servers, now)
+    }
+
+    /// Adds a running instance on the server of another one, which has to be terminated or to have vanished. False if there is
+    /// no such instance, or if its server is in use or its power is being changed.
+    pub fn reuse_server(&mut self, project: &str, of: &str, id: &str, now: Duration) -> bool {
+        self.state.world.reuse_server(project, of, id, now)
+    }
+
+    /// Whether running instances may be deleted from now on.
+    pub fn set_running_deletable(&mut self, deletable: bool) {
+        self.state.world.rules.running_deletable = deletable;
+    }
+
+    /// What an instance is; `None` if there is no such instance.
+    #[must_use]
+    pub fn facts(&self, project: &str, id: &str) -> Option<&Facts> {
+        self.state.world.facts(project, id)
+    }
+
+    /// Changes what an instance is. False if there is no such instance.
+    pub fn set_facts(&mut self, project: &str, id: &str, facts: Facts, now: Duration) -> bool {
+        self.state.world.set_facts(project, id, facts, now)
+    }
+
+    /// Which facts the rows of ListInstances and ListServers have.
+    pub fn set_row_facts(&mut self, form: RowFacts) {
+        self.state.world.rules.row_facts = form;
     }
 
     /// The state of an instance, whatever reads show.

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     calendar::rfc3339,
     clock::millis,
+    facts::{Facts, RowFacts},
     options::{EndTime, Vocabulary},
-    random::Random,
+    power::PowerAction,
 };
+
+/// State of an instance that is being powered off, in the old vocabulary alone.
+const STOPPING: &str = "stopping";
 
 /// What ShowInstanceStatus answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +65,11 @@ pub(crate) struct Rules {
     pub(crate) vanish_after: Option<Duration>,
     pub(crate) visibility_lag: Duration,
     pub(crate) user_data_bytes: usize,
+    pub(crate) row_facts: RowFacts,
     pub(crate) running_deletable: bool,
     pub(crate) error_deletable: bool,
+    pub(crate) refusals_named: bool,
+    pub(crate) power_end: EndTime,
     pub(crate) vocabulary: Vocabulary,
 }
 
@@ -71,11 +78,7 @@ pub(crate) struct Instance {
     /// Place in lists.
     pub(crate) order: u64,
     pub(crate) id: String,
-    pub(crate) server_id: String,
-    vpc_id: String,
-    subnet_id: String,
-    image_id: String,
-    created: Duration,
+    facts: Facts,
     updated: Duration,
     actual: Status,
     /// Reads before this time see the older status.
@@ -88,6 +91,10 @@ pub(crate) struct Instance {
     pub(crate) end: Option<EndTime>,
     /// That many deletions still fall to error.
     pub(crate) failures: u32,
+    /// Overrides `Rules::power_end`.
+    pub(crate) power_end: Option<EndTime>,
+    /// That many power-offs of its server still fail.
+    pub(crate) power_off_failures: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,16 +104,19 @@ struct Deletion {
 }
 
 impl Instance {
-    pub(crate) fn new(id: &str, order: u64, status: Status, now: Duration, rules: &Rules) -> Self {
-        let mut random = Random::for_name(rules.seed, id, u64::MAX);
+    /// `created_at` is RFC 3339.
+    pub(crate) fn new(
+        id: &str,
+        order: u64,
+        status: Status,
+        now: Duration,
+        created_at: &str,
+        rules: &Rules,
+    ) -> Self {
         let mut instance = Self {
             order,
             id: id.to_owned(),
-            server_id: random.uuid(4, None),
-            vpc_id: random.uuid(4, None),
-            subnet_id: random.uuid(4, None),
-            image_id: random.uuid(4, None),
-            created: now,
+            facts: Facts::of(rules.seed, id, created_at),
             updated: now,
             actual: Status::new(""),
             lag: None,
@@ -116,6 +126,8 @@ impl Instance {
             attempts: 0,
             end: None,
             failures: 0,
+            power_end: None,
+            power_off_failures: 0,
         };
         instance.set(status, now, rules);
         instance
@@ -129,6 +141,16 @@ impl Instance {
         self.lag = None;
         self.updated = now;
         self.start_vanishing(now, rules);
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Reads see it at once; the deletion goes on.
+    pub(crate) fn set_facts(&mut self, facts: Facts, now: Duration) {
+        self.facts = facts;
+        self.updated = now;
     }
 
     fn start_vanishing(&mut self, ended_at: Duration, rules: &Rules) {
@@ -191,11 +213,69 @@ impl Instance {
         }
     }
 
-    pub(crate) fn begin_deletion(&mut self, now: Duration, rules: &Rules) {
+    /// Reads go on showing for a while what they show at this time.
+    fn lag_behind(&mut self, at: Duration, rules: &Rules) {
         if !rules.visibility_lag.is_zero() {
-            let shown = self.shown(now).unwrap_or(&self.actual).clone();
-            self.lag = Some((now + rules.visibility_lag, shown));
+            let shown = self.shown(at).unwrap_or(&self.actual).clone();
+            self.lag = Some((at + rules.visibility_lag, shown));
         }
+    }
+
+    /// Whether an action on its server would switch it. Call [`Self::settle`] first.
+    pub(crate) fn obeys(&self, action: PowerAction) -> bool {
+        matches!(
+            (self.actual.state.as_str(), action),
+            ("running", PowerAction::Off | PowerAction::Reboot)
+                | ("stopped", PowerAction::On | PowerAction::Reboot)
+        )
+    }
+
+    /// The power-off of its server was accepted.
+    pub(crate) fn begin_power_off(&mut self, now: Duration, rules: &Rules) {
+        if self.actual.state == "running" && rules.vocabulary == Vocabulary::Old {
+            self.lag_behind(now, rules);
+            self.change_state(STOPPING, now);
+        }
+    }
+
+    /// The power-off of its server failed.
+    pub(crate) fn fail_power_off(&mut self, at: Duration) {
+        if self.actual.state == STOPPING {
+            self.change_state("running", at);
+        }
+    }
+
+    /// Its server has been powered on or off by a call. Returns whether that changed its state: only a running or a stopped
+    /// instance obeys.
+    pub(crate) fn follow_power(&mut self, on: bool, at: Duration, rules: &Rules) -> bool {
+        let state = match (on, self.actual.state.as_str()) {
+            (true, "stopped") => "running",
+            (false, "running") => "stopped",
+            (false, STOPPING) if rules.vocabulary == Vocabulary::Old => "stopped",
+            _ => return false,
+        };
+        self.lag_behind(at, rules);
+        self.change_state(state, at);
+        true
+    }
+
+    /// An operator powers it on or off: at once, and reads see it. False if it is neither running nor stopped.
+    pub(crate) fn switch(&mut self, on: bool, now: Duration) -> bool {
+        let obeys = matches!(self.actual.state.as_str(), "running" | "stopped" | STOPPING);
+        if obeys {
+            self.lag = None;
+            self.change_state(if on { "running" } else { "stopped" }, now);
+        }
+        obeys
+    }
+
+    fn change_state(&mut self, state: &str, at: Duration) {
+        state.clone_into(&mut self.actual.state);
+        self.updated = at;
+    }
+
+    pub(crate) fn begin_deletion(&mut self, now: Duration, rules: &Rules) {
+        self.lag_behind(now, rules);
         let end = self.end.as_ref().unwrap_or(&rules.end);
         let fails = self.failures > 0;
         self.failures -= u32::from(fails);
@@ -213,35 +293,29 @@ impl Instance {
 
     /// QueryInstanceResponseBody: an item of ListInstances.
     pub(crate) fn list_item(&self, status: &Status, started_unix_ms: u64, rules: &Rules) -> Value {
-        let wall = |time: Duration| rfc3339(started_unix_ms + millis(time));
-        let mut item = json!({
-            "id": self.id,
-            "name": format!("instance-{}", self.order),
-            "description": "",
-            "vpc_id": self.vpc_id,
-            "network_interfaces": [{
-                "subnet_id": self.subnet_id,
-                "ipv4_address": format!("10.{}.{}.{}", self.order >> 16 & 0xff, self.order >> 8 & 0xff, self.order & 0xff),
-            }],
-            "tags": [],
-            "metadata": {},
-            "image": {"id": self.image_id, "name": "Ubuntu 22.04 server 64bit", "os_type": "Linux"},
-            "state": status.state,
-            "server_id": self.server_id,
-            "created_at": wall(self.created),
-            "updated_at": wall(self.updated),
-            "launched_at": wall(self.created),
-        });
+        let mut item = Map::new();
+        item.insert("id".to_owned(), json!(self.id));
+        item.insert("state".to_owned(), json!(status.state));
+        item.insert("updated_at".to_owned(), json!(rfc3339(started_unix_ms + millis(self.updated))));
         if rules.user_data_bytes > 0 {
             // As base64 has them: zeros.
-            item["user_data"] = json!("A".repeat(rules.user_data_bytes));
+            item.insert("user_data".to_owned(), json!("A".repeat(rules.user_data_bytes)));
         }
         if let Some(operation_state) = &status.operation_state {
-            item["operation_state"] = json!(operation_state);
+            item.insert("operation_state".to_owned(), json!(operation_state));
         }
         if let Some(error) = &status.error {
-            item["error"] = json!(error);
+            item.insert("error".to_owned(), json!(error));
         }
-        item
+        self.facts.write(&mut item, rules.row_facts);
+        Value::Object(item)
+    }
+
+    /// Whether it is terminated or has vanished, so that it is on its server no more. Call [`Self::settle`] first.
+    pub(crate) fn gone(&self, now: Duration) -> bool {
+        match self.actual(now).map(|status| status.state.as_str()) {
+            None | Some("terminated" | "teminated") => true,
+            Some(_) => false,
+        }
     }
 }

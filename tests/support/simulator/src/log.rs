@@ -18,6 +18,12 @@ pub enum Operation {
     ShowInstanceStatus,
     /// `GET /v1/{project}/instances`
     ListInstances,
+    /// `PUT /v1/{project}/physicalservers/power-state`
+    ChangeServerPowerState,
+    /// `GET /v1/{project}/physicalservers`
+    ListServers,
+    /// `GET /v1/{project}/physicalservers/{id}`
+    ShowServer,
     /// `POST /v3/auth/tokens` of IAM; no operation of CloudDC.
     CreateToken,
     /// Anything else.
@@ -58,8 +64,12 @@ pub struct Entry {
     /// Label of the token or access key, or name of the user; `None` for a missing or unknown one. It says who the
     /// request claims to come from, also if it is refused.
     pub token: Option<String>,
-    /// Ids asked for, as sent.
+    /// Ids asked for, as sent: of servers in ChangeServerPowerState and ShowServer, else of instances.
     pub ids: Vec<String>,
+    /// `action` of ChangeServerPowerState, as sent.
+    pub action: Option<String>,
+    /// The instances that were on the servers of ChangeServerPowerState when it arrived.
+    pub instance_ids: Vec<String>,
     /// Name of the fault it met.
     pub fault: Option<String>,
     /// When the operation was carried out or refused, before the reply; `None` if it never was.
@@ -68,6 +78,9 @@ pub struct Entry {
     pub applied: bool,
     /// The instances that went to shutting-down.
     pub applied_ids: Vec<String>,
+    /// The instances whose power ChangeServerPowerState began to change. When each changed is told by
+    /// [`Simulator::power_courses`](crate::Simulator::power_courses).
+    pub powered_ids: Vec<String>,
     /// Status of the reply; also known of a reply that was dropped after the effect.
     pub status: Option<u16>,
     /// `error_code` of the reply.

@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access_keys::AccessKey, durations, random::Random, rate_limit::RateLimit, tokens::Token, users::User,
+    access_keys::AccessKey, durations, facts::RowFacts, random::Random, rate_limit::RateLimit, tokens::Token,
+    users::User,
 };
 
 /// How a simulator behaves. Every choice the vendor's documents leave open is a field here.
@@ -25,7 +26,7 @@ pub struct Options {
     pub end: EndTime,
     /// How long a terminated instance stays visible (undocumented); `None`: for ever.
     pub vanish_after: Option<Duration>,
-    /// For how long reads go on showing the state before an accepted delete call.
+    /// For how long reads go on showing the state before an accepted delete call, or before a change of power that has ended.
     pub visibility_lag: Duration,
     /// Each reply is delayed at random, by no more than this.
     pub reply_delay: Duration,
@@ -34,6 +35,10 @@ pub struct Options {
     pub running_deletable: bool,
     /// Whether an instance in error may be deleted: "Retry DeleteInstance" in the newest diagram only.
     pub error_deletable: bool,
+    /// Whether a delete call that is refused for the state of instances names them (undocumented).
+    pub refusals_named: bool,
+    /// How long a change of a server's power takes.
+    pub power_end: EndTime,
     /// How the last page of ListInstances is marked (undocumented).
     pub last_page: LastPage,
     /// The most rows of a page of ListInstances, whatever limit is asked for (undocumented); `None`: as many as asked
@@ -42,13 +47,15 @@ pub struct Options {
     /// Bytes of `user_data` in each row of ListInstances; 0: there is none. "Base64, at most 32 K" does not say whether
     /// that is before the encoding or after, so both lengths are possible: 32768 and 43692.
     pub user_data_bytes: usize,
+    /// Which facts the rows of ListInstances and ListServers have.
+    pub row_facts: RowFacts,
     /// Which names of states are spoken.
     pub vocabulary: Vocabulary,
     /// The code of the 401 for a missing or wrong token.
     pub unauthorized: UnauthorizedCode,
-    /// Rate limit of DeleteInstances, per token, access key or user.
+    /// Rate limit of DeleteInstances and ChangeServerPowerState together, per token, access key or user.
     pub delete_limit: Option<RateLimit>,
-    /// Rate limit of ListInstances and ShowInstanceStatus together, per token, access key or user.
+    /// Rate limit of ListInstances, ShowInstanceStatus, ListServers and ShowServer together, per token, access key or user.
     pub read_limit: Option<RateLimit>,
     /// Tokens known from the start.
     pub tokens: Vec<Token>,
@@ -78,9 +85,12 @@ impl Default for Options {
             reply_delay: Duration::ZERO,
             running_deletable: true,
             error_deletable: true,
+            refusals_named: true,
+            power_end: EndTime::Fixed(Duration::from_secs(5)),
             last_page: LastPage::Null,
             page_rows: None,
             user_data_bytes: 0,
+            row_facts: RowFacts::Documented,
             vocabulary: Vocabulary::Current,
             unauthorized: UnauthorizedCode::Imetal0003,
             delete_limit: None,
@@ -95,7 +105,8 @@ impl Default for Options {
     }
 }
 
-/// How long after the accepted call an instance is terminated (or falls to error).
+/// How long after the accepted call an instance is terminated (or falls to error), or the power of a server is changed (or
+/// that fails).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndTime {
@@ -112,13 +123,13 @@ pub enum EndTime {
     },
     /// Log-normal around a median.
     LogNormal {
-        /// Half of the deletions are over after this time.
+        /// Half of them are over after this time.
         #[serde(with = "durations::text")]
         median: Duration,
         /// Standard deviation of the logarithm.
         sigma: f64,
     },
-    /// The instance stays in shutting-down.
+    /// The instance stays in shutting-down, or the action under way.
     Never,
 }
 
@@ -157,7 +168,8 @@ pub enum LastPage {
 pub enum Vocabulary {
     /// `terminated`, `error`, with `operation_state` (SDK 3.1.191 and later).
     Current,
-    /// `teminated` (sic), `failed`, without `operation_state` (SDK 3.1.171 and earlier).
+    /// `teminated` (sic), `failed`, without `operation_state` (SDK 3.1.171 and earlier); an instance that is being powered off
+    /// is `stopping`.
     Old,
 }
 

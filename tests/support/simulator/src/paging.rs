@@ -1,4 +1,4 @@
-//! Parameters of ListInstances.
+//! Parameters of ListInstances and ListServers.
 
 use crate::{errors::ApiError, random::is_uuid};
 
@@ -14,16 +14,36 @@ pub(crate) struct ListQuery {
     pub(crate) limit: usize,
 }
 
+/// What a page of ListServers is asked for with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerQuery {
+    pub(crate) manage_state: Option<String>,
+    /// Id of the last row of the page before.
+    pub(crate) marker: Option<String>,
+    pub(crate) limit: usize,
+}
+
+impl ServerQuery {
+    pub(crate) fn read(query: &[(String, String)]) -> Result<Self, ApiError> {
+        let value = |name: &str| given(query, name).map(str::to_owned);
+        let marker = value("marker");
+        if marker.as_deref().is_some_and(|marker| !is_uuid(marker)) {
+            return Err(ApiError::invalid("marker"));
+        }
+        Ok(Self { manage_state: value("manage_state"), marker, limit: read_limit(given(query, "limit"))? })
+    }
+}
+
+/// The value of a parameter that is there and not empty.
+fn given<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    query.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+}
+
 const MOST_IDS: usize = 100;
 
 impl ListQuery {
     pub(crate) fn read(query: &[(String, String)]) -> Result<Self, ApiError> {
-        let value = |name: &str| {
-            query
-                .iter()
-                .find(|(key, value)| key == name && !value.is_empty())
-                .map(|(_, value)| value.as_str())
-        };
+        let value = |name: &str| given(query, name);
         let list = |name: &str| {
             let all: Vec<String> =
                 value(name).map_or(Vec::new(), |text| text.split(',').map(str::to_owned).collect());

@@ -195,6 +195,7 @@ pub(crate) struct Limiter(HashMap<(String, Class), Counter>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
+    /// Deletes and changes of power.
     Delete,
     Read,
 }

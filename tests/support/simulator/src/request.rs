@@ -14,6 +14,8 @@ pub(crate) struct Asked {
     pub(crate) project: Option<String>,
     /// Ids asked for, as far as they can be made out.
     pub(crate) ids: Vec<String>,
+    /// `action` of a power call.
+    pub(crate) action: Option<String>,
     pub(crate) credentials: Credentials,
     pub(crate) has_content_type: bool,
     pub(crate) query: Vec<(String, String)>,
@@ -46,6 +48,13 @@ impl Asked {
                 (Operation::ShowInstanceStatus, Some(*project), Some(*id))
             }
             ("GET", ["v1", project, "instances"]) => (Operation::ListInstances, Some(*project), None),
+            ("GET", ["v1", project, "physicalservers"]) => (Operation::ListServers, Some(*project), None),
+            ("PUT", ["v1", project, "physicalservers", "power-state"]) => {
+                (Operation::ChangeServerPowerState, Some(*project), None)
+            }
+            ("GET", ["v1", project, "physicalservers", id]) if !RESERVED.contains(id) => {
+                (Operation::ShowServer, Some(*project), Some(*id))
+            }
             ("POST", ["v3", "auth", "tokens"]) => (Operation::CreateToken, None, None),
             (_, ["v1", project, ..]) => (Operation::Other, Some(*project), None),
             _ => (Operation::Other, None, None),
@@ -53,12 +62,17 @@ impl Asked {
         let query = Query::try_from_uri(&parts.uri).map_or(Vec::new(), |Query(query)| query);
         let json: Option<Value> = body.and_then(|body| serde_json::from_slice(body).ok());
         let ids = match operation {
-            Operation::DeleteInstances => ids_of_body(json.as_ref()),
+            Operation::DeleteInstances => ids_of_body(json.as_ref(), "instance_id_set"),
+            Operation::ChangeServerPowerState => ids_of_body(json.as_ref(), "server_id_set"),
             Operation::ListInstances => ids_of_query(&query),
-            Operation::ShowInstanceStatus | Operation::CreateToken | Operation::Other => {
-                id.map(str::to_owned).into_iter().collect()
-            }
+            Operation::ShowInstanceStatus
+            | Operation::ListServers
+            | Operation::ShowServer
+            | Operation::CreateToken
+            | Operation::Other => id.map(str::to_owned).into_iter().collect(),
         };
+        let action = json.as_ref().filter(|_| operation == Operation::ChangeServerPowerState);
+        let action = action.and_then(|body| body.get("action")?.as_str()).map(str::to_owned);
         let path = parts.uri.path_and_query().map_or(parts.uri.path(), PathAndQuery::as_str);
         Self {
             operation,
@@ -66,6 +80,7 @@ impl Asked {
             path: path.to_owned(),
             project: project.map(str::to_owned),
             ids,
+            action,
             credentials: Credentials::read(parts, path, body.unwrap_or_default()),
             has_content_type: parts.headers.contains_key("content-type"),
             query,
@@ -75,8 +90,11 @@ impl Asked {
     }
 }
 
-fn ids_of_body(body: Option<&Value>) -> Vec<String> {
-    let set = body.and_then(|body| body.get("instance_id_set")).and_then(Value::as_array);
+/// Names below `physicalservers` that are other operations of the vendor's, and no ids.
+const RESERVED: [&str; 4] = ["alarms", "events", "power-state", "status"];
+
+fn ids_of_body(body: Option<&Value>, field: &str) -> Vec<String> {
+    let set = body.and_then(|body| body.get(field)).and_then(Value::as_array);
     set.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 

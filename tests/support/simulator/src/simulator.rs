@@ -7,11 +7,13 @@ use tokio::{net::TcpListener, sync::oneshot};
 use crate::{
     access_keys::AccessKey,
     admin_api, cloud_server,
+    facts::{Facts, RowFacts},
     fault_book::FaultHandle,
     faults::Fault,
     instance::{Course, Status},
     log::{Entry, Operation, TimedOut},
     options::{EndTime, Options},
+    power::{Power, PowerCourse},
     projects::Projects,
     rate_limit::RateLimit,
     shared::Shared,
@@ -128,6 +130,26 @@ impl Simulator {
         self.shared.state().world.remove(project, id);
     }
 
+    /// What an instance is; `None` if there is no such instance.
+    #[must_use]
+    pub fn facts(&self, project: &str, id: &str) -> Option<Facts> {
+        self.shared.state().world.facts(project, id).cloned()
+    }
+
+    /// Changes what an instance is; the next read shows it. False if there is no such instance.
+    #[must_use]
+    pub fn change_facts(&self, project: &str, id: &str, change: impl FnOnce(&mut Facts)) -> bool {
+        let (now, mut state) = (self.shared.clock.now(), self.shared.state());
+        let Some(mut facts) = state.world.facts(project, id).cloned() else { return false };
+        change(&mut facts);
+        state.world.set_facts(project, id, facts, now)
+    }
+
+    /// Which facts the rows of ListInstances and ListServers have.
+    pub fn set_row_facts(&self, form: RowFacts) {
+        self.shared.state().world.rules.row_facts = form;
+    }
+
     /// The state an instance is really in, whatever reads show; `None` once it has vanished.
     #[must_use]
     pub fn state(&self, project: &str, id: &str) -> Option<String> {
@@ -170,7 +192,78 @@ impl Simulator {
         self.shared.state().world.set_course(project, id, None, Some(times), self.shared.clock.now())
     }
 
-    /// For how long reads go on showing the state before delete calls that are accepted from now on.
+    /// How long changes of power take that are accepted from now on.
+    pub fn set_power_end(&self, end: EndTime) {
+        self.shared.state().world.rules.power_end = end;
+    }
+
+    /// How long the next changes of the power of this instance's server take. False if there is no such instance.
+    #[must_use]
+    pub fn set_power_end_of(&self, project: &str, id: &str, end: EndTime) -> bool {
+        self.shared.state().world.set_power_course(project, id, Some(end), None, self.shared.clock.now())
+    }
+
+    /// The next `times` power-offs of this instance's server fail: the instance stays running. One of a server that is off
+    /// already succeeds, and does not count. False if there is no such instance.
+    #[must_use]
+    pub fn fail_power_offs(&self, project: &str, id: &str, times: u32) -> bool {
+        self.shared.state().world.set_power_course(project, id, None, Some(times), self.shared.clock.now())
+    }
+
+    /// An operator powers an instance on, at once and also for reads; what is under way changes nothing any more. False if
+    /// there is no such instance, or if it is neither running nor stopped.
+    #[expect(clippy::must_use_candidate, reason = "called for the power")]
+    pub fn power_on(&self, project: &str, id: &str) -> bool {
+        self.shared.state().world.switch(project, id, true, self.shared.clock.now())
+    }
+
+    /// An operator powers an instance off, as [`Self::power_on`] does on.
+    #[expect(clippy::must_use_candidate, reason = "called for the power")]
+    pub fn power_off(&self, project: &str, id: &str) -> bool {
+        self.shared.state().world.switch(project, id, false, self.shared.clock.now())
+    }
+
+    /// `power_state` of the server that an instance is on, or was on last: `on` or `off`. `None` if there is no such instance.
+    #[must_use]
+    pub fn power_state(&self, project: &str, id: &str) -> Option<&'static str> {
+        self.power(project, id).map(|power| power.state())
+    }
+
+    /// [`Self::power_state`] with the id of the server and its `operation_state`.
+    #[must_use]
+    pub fn power(&self, project: &str, id: &str) -> Option<Power> {
+        self.shared.state().world.power(project, id, self.shared.clock.now())
+    }
+
+    /// The courses of all accepted power calls on servers of a project, one for each server, in the order in which they began:
+    /// which instance was on the server, and when its state changed.
+    #[must_use]
+    pub fn power_courses(&self, project: &str) -> Vec<PowerCourse> {
+        self.shared.state().world.power_courses(project, self.shared.clock.now())
+    }
+
+    /// The instances that are on these servers now.
+    #[must_use]
+    pub fn on_servers(&self, project: &str, servers: &[String]) -> Vec<String> {
+        self.shared.state().world.on_servers(project, servers, self.shared.clock.now())
+    }
+
+    /// Adds a running instance on the server of another one, which has to be terminated or to have vanished, and returns its
+    /// id. `None` if there is no such instance, or if its server is in use or its power is being changed.
+    #[expect(clippy::must_use_candidate, reason = "called for the instance as well as for its id")]
+    pub fn reuse_server(&self, project: &str, of: &str) -> Option<String> {
+        let mut state = self.shared.state();
+        let id = state.world.fresh_id();
+        state.world.reuse_server(project, of, &id, self.shared.clock.now()).then_some(id)
+    }
+
+    /// Whether running instances may be deleted from now on.
+    pub fn set_running_deletable(&self, deletable: bool) {
+        self.shared.state().world.rules.running_deletable = deletable;
+    }
+
+    /// For how long reads go on showing the state before delete calls that are accepted, and changes of power that end, from now
+    /// on.
     pub fn set_visibility_lag(&self, lag: Duration) {
         self.shared.state().world.rules.visibility_lag = lag;
     }
@@ -185,7 +278,7 @@ impl Simulator {
         self.shared.state().world.rules.user_data_bytes = bytes;
     }
 
-    /// Moves the simulator's time forward: deletions and issued tokens end, terminated instances vanish, rates
+    /// Moves the simulator's time forward: deletions, changes of power and issued tokens end, terminated instances vanish, rates
     /// recover, locked users and access keys are let in again. Delays of faults, the times in the log and the wall clock are real.
     pub fn advance(&self, by: Duration) {
         self.shared.clock.advance(by);
@@ -244,7 +337,7 @@ impl Simulator {
         self.shared.clock.set_offset(seconds);
     }
 
-    /// Replaces the rate limits of deletes and reads; counting begins anew.
+    /// Replaces the rate limits of deletes, which power calls share, and of reads; counting begins anew.
     pub fn set_limits(&self, delete: Option<RateLimit>, read: Option<RateLimit>) {
         self.shared.state().set_limits(delete, read);
     }
@@ -276,6 +369,12 @@ impl Simulator {
     #[must_use]
     pub fn delete_calls(&self) -> Vec<Entry> {
         self.calls(Operation::DeleteInstances)
+    }
+
+    /// The requests of ChangeServerPowerState. `ids` are servers, `instance_ids` the instances that were on them.
+    #[must_use]
+    pub fn power_calls(&self) -> Vec<Entry> {
+        self.calls(Operation::ChangeServerPowerState)
     }
 
     /// Waits until `condition` is true of the whole log, and returns it. The log is locked meanwhile: the condition

@@ -4,10 +4,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::{
-    api::Phase,
+    api::{Phase, PlannedInstance},
     engine::{
         Now,
-        account::outage::Evidence,
+        by_kind::ByKind,
         object::{
             report::status::tests::ready,
             state::ledger::Progress,
@@ -52,7 +52,8 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
         spec: &case.spec,
         status: &status,
         other_bytes: 1_000_000,
-        evidence: Evidence::default(),
+        guards: None,
+        evidence: ByKind::default(),
         batch_size: 50,
         may_start: true,
         claim: "claim",
@@ -67,4 +68,42 @@ fn room_is_left_for_an_end_of_each_open_row_and_a_reply_to_each_batch() {
     let written = serde_json::to_vec(&written).unwrap().len();
     let room = 2 * 64 + 96 + 16 * 1024;
     assert_eq!(draft.largest_bytes(&case.ledger, &stage), written + room + 1_000_000);
+}
+
+#[test]
+fn s14_a_plan_that_does_not_fit_names_fewer_instances() {
+    let case = case_of(1);
+    let (now, status) = (now(), InstanceDeletionStatus::default());
+    let shortened = |other_bytes: usize| {
+        let input = Input {
+            spec: &case.spec,
+            status: &status,
+            other_bytes,
+            guards: None,
+            evidence: ByKind::default(),
+            batch_size: 50,
+            may_start: true,
+            claim: "claim",
+            now: &now,
+            cloud_time: None,
+            settings: &case.settings,
+        };
+        let (outcomes, ledger) = (case.ledger.clone(), case.ledger.clone());
+        let draft = Draft { input, outcomes, ledger, moved: false, records: vec![], events: vec![] };
+        let row = PlannedInstance {
+            id: case.id().to_string(),
+            name: Some("é".repeat(64)),
+            server_id: None,
+            state: None,
+            verdict: None,
+            detail: Some("é".repeat(128)),
+        };
+        let mut plan = PlanStatus { instances: vec![row; 1_000], ..PlanStatus::default() };
+        draft.shorten(&mut plan);
+        (plan.instances.len(), serde_json::to_vec(&plan).unwrap().len())
+    };
+    assert_eq!(shortened(400_000).0, 1_000);
+    let (rows, bytes) = shortened(STORED_LIMIT - 300_000);
+    assert!(rows == 500 && bytes < 300_000, "{rows} rows, {bytes} bytes");
+    assert_eq!(shortened(STORED_LIMIT).0, 0);
 }

@@ -6,14 +6,19 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::{
-    api::InstanceDeletionStatus,
+    api::{FailureReason, InstanceDeletionStatus, PlanStatus},
     engine::{
         Mono,
-        object::state::{
-            ledger::Progress,
-            spec::tests::{meta, spec_of},
+        object::{
+            report::{headline::trouble, stage::Hindrance},
+            state::{
+                blocker::Blocker,
+                deadlines::Cutoff,
+                ledger::Progress,
+                spec::tests::{meta, spec_of},
+            },
         },
-        outcome::CloudMessage,
+        outcome::{CloudMessage, Trouble},
     },
 };
 
@@ -95,7 +100,8 @@ fn check(table: Vec<Shown<'_>>) {
 #[test]
 fn an_object_that_sends_nothing_says_why() {
     let (unreachable, progress) = (UNREACHABLE, PROGRESS);
-    let plan = PlanStatus { total: 5, to_delete: 2, on_their_way: 1, gone: 1, unknown: 1, ids: vec![] };
+    let message = Some("Would delete 2 of 5 instances".to_owned());
+    let plan = PlanStatus { total: 5, to_delete: 2, message, ..PlanStatus::default() };
     check(vec![
         (
             Stage::Planning(None),
@@ -115,22 +121,28 @@ fn an_object_that_sends_nothing_says_why() {
             Stage::Planned(plan),
             Phase::Planned,
             "Planned",
-            "Would delete 2 of 5 instances (1 on their way, 1 gone, 1 unknown); write dryRun: false to start"
-                .into(),
+            "Would delete 2 of 5 instances; write dryRun: false to start".into(),
+            &[],
+        ),
+        (
+            Stage::Held { guard: "freeze".into(), reason: "until Monday".into() },
+            Phase::Suspended,
+            "Held",
+            format!("{progress}; no new call while DeletionGuard freeze holds: until Monday"),
             &[],
         ),
         (
             Stage::Suspended(None),
             Phase::Suspended,
             "Suspended",
-            format!("{progress}; no new delete call while spec.suspend is true"),
+            format!("{progress}; no new call while spec.suspend is true"),
             &[],
         ),
         (
             Stage::Suspended(Some(slow())),
             Phase::Suspended,
             "CloudUnreachable",
-            format!("{progress}; no new delete call while spec.suspend is true; {unreachable}"),
+            format!("{progress}; no new call while spec.suspend is true; {unreachable}"),
             &[],
         ),
     ]);
@@ -143,7 +155,7 @@ fn an_object_that_makes_no_call_says_what_keeps_it_from_it() {
         edit(&mut spec);
         shown(&spec, &ledger(&spec), &Stage::Suspended(None)).2
     };
-    let why = |text: &str| format!("{PROGRESS}; no new delete call {text}");
+    let why = |text: &str| format!("{PROGRESS}; no new call {text}");
     assert_eq!(said(|_| ()), why("while spec.suspend is true"));
     assert_eq!(said(|spec| spec.meta.held = true), why("while the annotation clouddc.dev/hold is there"));
     let leaving = why("since the object is being deleted; its instances are not looked at any more");
@@ -176,7 +188,7 @@ fn an_object_at_work_says_how_far_it_is_and_what_stands_in_its_way() {
     let deleting = |hindrance| Stage::Deleting(Some(hindrance));
     let closing =
         |waiting, blocker| Stage::Closing { cutoff: Cutoff::NotAfter, waiting, doubted: false, blocker };
-    let closed = format!("{progress}; notAfter has passed and no new delete call is made");
+    let closed = format!("{progress}; notAfter has passed and no new call is made");
     let stuck = Hindrance::StateUnknown { count: 2, named: "x (odd)".into() };
     check(vec![
         (Stage::Deleting(None), Phase::Deleting, "Deleting", progress.into(), &["Reconciling"]),
@@ -373,6 +385,7 @@ fn every_trouble_names_what_it_is_about() {
         (Trouble::CloudUnreachable, "the cloud in region ap-southeast-3 does not answer as it should"),
         (Trouble::EndpointMisconfigured, "the endpoint of region ap-southeast-3 is not CloudDC's"),
         (Trouble::RequestRefused, "the cloud refuses the request"),
+        (Trouble::GuardUnreadable, "nothing is sent, since the guards can't be read"),
     ];
     for (kind, what) in table {
         let bare = Blocker { message: CloudMessage::default(), ..blocker(kind) };

@@ -39,7 +39,7 @@ impl Case {
 }
 
 const fn send(live: Live, sent: Mono) -> Verdict {
-    Verdict::Send { live, sent }
+    Verdict::Send { kind: CallKind::Delete, live, sent }
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_refused_id_waits_for_its_backoff_and_for_a_read_after_the_refusal() {
     let until = then() + Duration::from_secs(9);
     let mut case = Case::pending();
     let refused = RefusedId { at: then(), until, unexplained: None, message: CloudMessage::default() };
-    case.memory.refused.insert(case.id(), refused);
+    case.memory.refusals.delete.ids.insert(case.id(), refused);
     let before = just_before(until);
     let mut case = case.seen(Live::Running, then());
     assert_eq!(case.verdict(before), Verdict::Settling { until });
@@ -130,7 +130,7 @@ fn a_refused_id_waits_for_its_backoff_and_for_a_read_after_the_refusal() {
     assert_eq!(case.verdict(until), send(Live::Running, then() + MICRO), "one attempt is left");
     case.ledger.rows[0].attempts += 1;
     assert_eq!(case.verdict(until), Verdict::Spent(FailureReason::Conflict));
-    case.memory.refused.clear();
+    case.memory.refusals.delete.ids.clear();
     assert_eq!(case.verdict(until), Verdict::Spent(FailureReason::NotAccepted));
 }
 
@@ -329,7 +329,7 @@ fn a_call_that_another_namespace_claims_is_waited_for_one_settle_and_no_longer()
         for renewals in 0..100 {
             let now = then() + settings.settle * renewals;
             let forged = Ended { at: now + INTENT_LIFE + settings.request_timeout, effect, before: None };
-            case.call_history.heard_call(case.id(), &hostile, forged, now, &settings);
+            case.call_history.heard_call(case.id(), &hostile, (CallKind::Delete, forged), now, &settings);
             case.call_history.heard_on_its_way(case.id(), &hostile, now);
         }
         let until = then() + settings.settle;

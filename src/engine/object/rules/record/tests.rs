@@ -1,10 +1,12 @@
 //! What one outcome or one read makes of one row.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::engine::{
-    Mono, Now,
+    Mono, Now, ReadTime,
     id::InstanceId,
     object::{
         state::memory::RefusedId,
@@ -158,7 +160,7 @@ fn a_missing_id_that_reads_alive_after_its_refusal_used_an_attempt() {
         let mut case = Case::new(submitted()).read(seen, sent);
         let refused =
             RefusedId { at: then(), until: then(), unexplained: Some(1), message: CloudMessage::default() };
-        case.memory.refused.insert(case.spec.ids[0], refused);
+        case.memory.refusals.delete.ids.insert(case.spec.ids[0], refused);
         case.ledger.rows[0].attempts = attempts;
         (case.observations(), case.row().attempts)
     };
@@ -193,6 +195,30 @@ fn not_found_twice_settle_apart_and_after_the_call_is_proof() {
         .read(Seen::NotFound, then() + settle);
     unobserved.observations();
     assert_eq!(unobserved.row().progress, submitted());
+}
+
+#[test]
+fn s6_the_time_between_two_not_found_reads_is_counted_from_the_answer_of_the_first() {
+    let settle = Settings::default().settle;
+    let slow = ReadTime { sent: then(), answered: then() + Duration::from_secs(7) };
+    let gone = |first: ReadTime, second: ReadTime| {
+        let mut case = Case::pending().read(Seen::NotFound, first).read(Seen::NotFound, second);
+        case.observe(second.answered);
+        case.observations();
+        matches!(case.row().progress, Progress::NotFound { .. })
+    };
+    let second = |sent: Mono| ReadTime { sent, answered: sent + Duration::from_mins(1) };
+    assert!(gone(slow, second(slow.answered + settle)));
+    assert!(!gone(slow, second(just_before(slow.answered + settle))));
+    assert!(!gone(slow, second(slow.sent + settle)));
+}
+
+#[test]
+fn s6_a_slow_read_that_was_sent_before_a_call_ended_begins_no_series() {
+    let slow = ReadTime { sent: just_before(then()), answered: then() + Duration::from_secs(7) };
+    let mut case = Case::new(submitted()).own(ended(unknown())).read(Seen::NotFound, slow);
+    case.observe(slow.answered);
+    assert_eq!(case.memory.observation(0).not_found_since(), None);
 }
 
 #[test]

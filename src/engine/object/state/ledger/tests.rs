@@ -23,6 +23,7 @@ fn empty(n: u128) -> Ledger {
 
 fn batch(number: u32) -> BatchStatus {
     BatchStatus {
+        kind: None,
         number,
         size: 1,
         returned: None,
@@ -119,6 +120,8 @@ fn only_what_a_row_does_not_imply_is_written() {
 #[test]
 fn x03_a_row_that_contradicts_itself_is_read_as_the_later_of_what_it_may_mean() {
     let row = |phase, batch, attempts| InstanceStatus {
+        power_offs: None,
+        powered_off_at: None,
         id: ids(1)[0].to_string(),
         phase,
         batch,

@@ -1,20 +1,23 @@
 //! The course of a call of this process, from its claim to its record.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use super::{CallEnd, CallState, Memory, OwnCall, RefusedId};
-use crate::engine::{
-    backoff::backoff,
-    id::InstanceId,
-    object::state::{
-        bisection::{Finding, RefusedAlone},
-        blocker::blocker,
-        ledger::Ledger,
-        wave::Wave,
+use super::{CallEnd, CallState, CalledId, Memory, OwnCall, Refusals, RefusedId};
+use crate::{
+    api::CallKind,
+    engine::{
+        backoff::backoff,
+        id::InstanceId,
+        object::state::{
+            bisection::{Finding, RefusedAlone},
+            blocker::blocker,
+            ledger::Ledger,
+            wave::{Member, Wave},
+        },
+        outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
+        settings::{BATCH_SIZE, Settings},
+        time::{Mono, Now},
     },
-    outcome::{CallOutcome, CloudMessage, Refusal, Trouble, Unsent},
-    settings::{BATCH_SIZE, Settings},
-    time::{Mono, Now},
 };
 
 impl Memory {
@@ -48,8 +51,13 @@ impl Memory {
     /// Notes the calls of a wave, before its intent is written.
     pub fn claimed(&mut self, wave: &Wave) {
         for batch in &wave.batches {
-            let ids = batch.members.iter().map(|member| (member.id, member.attempts)).collect();
-            let call = OwnCall { claim: wave.claim.clone(), ids, state: CallState::InFlight };
+            let called = |member: &Member| {
+                let Member { id, attempts, or_powers_off, .. } = *member;
+                CalledId { id, attempts, or_powers_off }
+            };
+            let ids = batch.members.iter().map(called).collect();
+            let (kind, claim) = (batch.kind, wave.claim.clone());
+            let call = OwnCall { kind, claim, ids, state: CallState::InFlight };
             self.calls.insert(batch.number, call);
         }
     }
@@ -69,13 +77,12 @@ impl Memory {
         let CallEnd { outcome, evidence, now, .. } = *end;
         let Some(call) = self.calls.get_mut(&number) else { return };
         call.state = CallState::Ended { at: now.mono, outcome: outcome.clone() };
-        let (with_attempts, claim) = (call.ids.clone(), call.claim.clone());
-        let ids: Vec<InstanceId> = with_attempts.iter().map(|(id, _)| *id).collect();
+        let (called, claim, kind) = (call.ids.clone(), call.claim.clone(), call.kind);
+        let ids: Vec<InstanceId> = called.iter().map(|called| called.id).collect();
         if !matches!(outcome, CallOutcome::NotSent(_) | CallOutcome::Refused { refusal: Refusal::Whole, .. })
         {
-            for id in &ids {
-                self.refused.remove(id);
-            }
+            let refused = &mut self.refusals.of_mut(kind).ids;
+            refused.retain(|id, _| !ids.contains(id));
         }
         let found = match outcome {
             CallOutcome::Accepted { ids: returned, .. } => {
@@ -84,15 +91,15 @@ impl Memory {
                 if !self.calls.values().any(stands) {
                     self.call_trouble = None;
                 }
-                self.bisection.accepted(returned, ids.len(), evidence)
+                self.refusals.of_mut(kind).bisection.accepted(returned, ids.len(), evidence)
             }
             CallOutcome::Unknown { trouble, message, .. } => {
-                self.bisection.unknown(&ids, evidence);
+                self.refusals.of_mut(kind).bisection.unknown(&ids, evidence);
                 self.trouble(*trouble, message.clone(), end);
                 Finding::Open
             }
             CallOutcome::Refused { refusal, trouble, message } => {
-                self.call_refused(&with_attempts, refusal, (*trouble, message), end)
+                self.call_refused((kind, &called), refusal, (*trouble, message), end)
             }
             CallOutcome::NotSent(_) => Finding::Open,
         };
@@ -100,12 +107,13 @@ impl Memory {
             CallOutcome::Refused { message, .. } => Some(message),
             CallOutcome::Accepted { .. } | CallOutcome::Unknown { .. } | CallOutcome::NotSent(_) => None,
         };
-        self.found(found, message, now, end.settings);
+        self.found(kind, found, message, now, end.settings);
     }
 
-    /// Enters a finding of the bisection. `message` is the cloud's message to the last call.
+    /// Enters a finding of the bisection of calls of this kind. `message` is the cloud's message to the last call.
     pub(in crate::engine::object) fn found(
         &mut self,
+        kind: CallKind,
         finding: Finding,
         message: Option<&CloudMessage>,
         now: &Now,
@@ -125,7 +133,8 @@ impl Memory {
                 for (id, RefusedAlone { attempts, message }) in ids {
                     let wait = backoff(attempts, settings.retry_min, settings.retry_max, random);
                     let (at, until) = (now.mono, now.mono + wait);
-                    self.refused.insert(id, RefusedId { at, until, unexplained: Some(attempts), message });
+                    let refused = RefusedId { at, until, unexplained: Some(attempts), message };
+                    self.refusals.of_mut(kind).ids.insert(id, refused);
                 }
             }
         }
@@ -133,7 +142,7 @@ impl Memory {
 
     fn call_refused(
         &mut self,
-        call: &[(InstanceId, u32)],
+        (kind, call): (CallKind, &[CalledId]),
         refusal: &Refusal,
         (trouble, message): (Trouble, &CloudMessage),
         end: &CallEnd<'_>,
@@ -145,29 +154,42 @@ impl Memory {
         }
         // The API answered about the ids: nothing stands in the way of the object as a whole.
         self.call_trouble = None;
-        let ids: Vec<InstanceId> = call.iter().map(|(id, _)| *id).collect();
-        let attempts = |id: &InstanceId| call.iter().find(|(named, _)| named == id).map_or(0, |(_, n)| *n);
-        let until = |failures| now.mono + backoff(failures, settings.retry_min, settings.retry_max, random);
+        let ids: Vec<InstanceId> = call.iter().map(|called| called.id).collect();
+        let called = |id: &InstanceId| call.iter().find(|called| called.id == *id);
+        let attempts = |id: &InstanceId| called(id).map_or(0, |called| called.attempts);
+        // Those that are powered off now go on once a read shows them off, and not after a backoff.
+        let powered_off: Vec<InstanceId> =
+            call.iter().filter(|called| called.or_powers_off).map(|called| called.id).collect();
+        let until = |id: &InstanceId, wait: Duration| {
+            if powered_off.contains(id) { now.mono } else { now.mono + wait }
+        };
+        let wait = |failures| backoff(failures, settings.retry_min, settings.retry_max, random);
+        let Refusals { ids: refused, bisection } = self.refusals.of_mut(kind);
+        let mut enter = |id: InstanceId, until: Mono, unexplained: Option<u32>| {
+            let message = message.clone();
+            refused.insert(id, RefusedId { at: now.mono, until, unexplained, message });
+        };
         match refusal {
             Refusal::Whole => Finding::Open,
-            Refusal::Unnamed => {
+            Refusal::UnnamedState | Refusal::UnnamedConflict if !powered_off.is_empty() => {
+                // Those that run may be the ones at fault. The others of the call go on at once.
+                for id in &powered_off {
+                    enter(*id, now.mono, None);
+                }
+                Finding::Open
+            }
+            Refusal::Unnamed | Refusal::UnnamedState => {
                 let recent = Mono::at(now.mono.since_start().saturating_sub(settings.retry_max));
                 let attempts = ids.first().map_or(0, attempts);
-                self.bisection.refused(&ids, (attempts, message), evidence, recent)
+                bisection.refused(&ids, (attempts, message), evidence, recent)
             }
             Refusal::UnnamedConflict => {
-                self.bisection.halve(&ids);
+                bisection.halve(&ids);
                 // The smaller the call was, the longer its ids wait: a lock on all of them may pass
                 // meanwhile.
                 let halvings = (BATCH_SIZE / ids.len().max(1)).max(1).ilog2();
                 for id in &ids {
-                    let refused = RefusedId {
-                        at: now.mono,
-                        until: until(halvings),
-                        unexplained: None,
-                        message: message.clone(),
-                    };
-                    self.refused.insert(*id, refused);
+                    enter(*id, now.mono + wait(halvings), None);
                 }
                 Finding::Open
             }
@@ -175,11 +197,9 @@ impl Memory {
                 let missing = matches!(refusal, Refusal::Missing(_));
                 for id in named {
                     let before = attempts(id);
-                    let (unexplained, message) = (missing.then_some(before), message.clone());
-                    let refused = RefusedId { at: now.mono, until: until(before), unexplained, message };
-                    self.refused.insert(*id, refused);
+                    enter(*id, until(id, wait(before)), missing.then_some(before));
                 }
-                self.bisection.named(named, evidence)
+                bisection.named(named, evidence)
             }
         }
     }

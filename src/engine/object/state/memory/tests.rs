@@ -111,7 +111,12 @@ fn a_recorded_call_is_forgotten_once_no_open_row_names_it() {
     }
     // What one call of a wave came to says something about the others.
     let mut case = Case::pending().own(recorded(refused()));
-    let other = OwnCall { claim: "mine".into(), ids: vec![(case.id(), 0)], state: CallState::InFlight };
+    let other = OwnCall {
+        kind: CallKind::Delete,
+        claim: "mine".into(),
+        ids: vec![CalledId::first(case.id())],
+        state: CallState::InFlight,
+    };
     case.memory.calls.insert(8, other);
     case.memory.forget_calls(&case.ledger);
     assert_eq!(case.memory.calls.len(), 2);
@@ -136,7 +141,7 @@ fn a_look_is_open_from_when_it_was_asked_for_until_it_is_answered() {
 fn the_newest_read_counts() {
     let last = |case: &Case| case.memory.observation(0).last.clone().unwrap();
     let case = Case::pending().seen(Live::Running, then()).seen(Live::Stopped, just_before(then()));
-    assert_eq!(last(&case), (Seen::Live(Live::Running), then()), "an older one came late");
+    assert_eq!(last(&case), (Seen::Live(Live::Running), then().into()), "an older one came late");
     let case = case.seen(Live::Error, then());
     assert_eq!(last(&case).0, Seen::Live(Live::Error), "of two sent at once, the one that came last");
 }
@@ -184,7 +189,7 @@ fn a_not_found_series_counts_from_its_first_read_after_the_last_call() {
             case = case.read(Seen::NotFound, *sent);
         }
         case.observe_at(at(then() + Duration::from_mins(1)));
-        case.memory.observation(0).not_found_since()
+        case.memory.observation(0).not_found_since().map(|read| read.sent)
     };
     let after = then() + MICRO;
     assert_eq!(series(&[after]), Some(after));
@@ -206,13 +211,13 @@ fn a_not_found_series_is_broken_by_whatever_happens_to_the_id_in_this_process() 
         once.observe_at(at(after));
         let mut twice = case.read(Seen::NotFound, after);
         twice.observe_at(at(after));
-        [once, twice].map(|case| case.memory.observation(0).not_found_since())
+        [once, twice].map(|case| case.memory.observation(0).not_found_since().map(|read| read.sent))
     };
     let call = |effect: Option<Effect>| {
         move |case: &mut Case| {
             let id = case.id();
             assert!(case.call_history.claim(&[(id, Live::Running)]));
-            case.call_history.release(&[id], then(), |_| effect);
+            case.call_history.release(CallKind::Delete, &[id], then(), |_| effect);
         }
     };
     assert_eq!(series(&|_| ()), [Some(before); 2]);
@@ -246,8 +251,8 @@ fn a_not_found_series_lasts_for_a_round_of_reads_of_many_hours() {
 #[test]
 fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
     let waits = |n: u128| {
-        let ids: Vec<_> = (1..=n).map(|i| (InstanceId::from_u128(i), 0)).collect();
-        let call = OwnCall { claim: "mine".into(), ids, state: CallState::InFlight };
+        let ids: Vec<_> = (1..=n).map(|i| CalledId::first(InstanceId::from_u128(i))).collect();
+        let call = OwnCall { kind: CallKind::Delete, claim: "mine".into(), ids, state: CallState::InFlight };
         let mut case = Case::pending();
         case.memory.calls.insert(7, call);
         let refusal = Refusal::UnnamedConflict;
@@ -257,7 +262,7 @@ fn an_unnamed_conflict_waits_the_longer_the_smaller_its_call_was() {
             message: CloudMessage::default(),
         };
         end(&mut case, &outcome);
-        let refused = &case.memory.refused[&InstanceId::from_u128(1)];
+        let refused = &case.memory.refusals.delete.ids[&InstanceId::from_u128(1)];
         assert_eq!((refused.at, refused.unexplained), (then(), None));
         (refused.until - then()).as_millis()
     };
@@ -287,9 +292,9 @@ fn what_was_refused_of_an_id_is_over_with_its_next_outcome() {
     for (outcome, kept) in table {
         let mut case = Case::new(Progress::Submitted { batch: 7 }).own(CallState::InFlight);
         let id = case.id();
-        case.memory.refused.insert(id, refused());
+        case.memory.refusals.delete.ids.insert(id, refused());
         end(&mut case, &outcome);
-        assert_eq!(case.memory.refused.contains_key(&id), kept, "{outcome:?}");
+        assert_eq!(case.memory.refusals.delete.ids.contains_key(&id), kept, "{outcome:?}");
     }
 }
 
@@ -298,9 +303,9 @@ fn an_id_that_has_ended_or_is_on_its_way_leaves_the_bisection() {
     let bisected = |progress: Progress, seen: Seen| {
         let mut case = Case::new(progress).read(seen, just_before(then()));
         let other = InstanceId::from_u128(9);
-        case.memory.bisection.halve(&[case.id(), other]);
+        case.memory.refusals.delete.bisection.halve(&[case.id(), other]);
         case.observe(then());
-        case.memory.bisection.parts().concat().contains(&case.id())
+        case.memory.refusals.delete.bisection.parts().concat().contains(&case.id())
     };
     let ended = || Progress::Terminated { batch: None, ended_at: None };
     assert!(bisected(Progress::Pending, Seen::Live(Live::Running)));
@@ -334,7 +339,12 @@ fn other_ids_than_before_are_looked_at_anew() {
 #[test]
 fn a_bad_request_stands_in_the_way_of_the_object() {
     let mut case = Case::pending();
-    let call = OwnCall { claim: "mine".into(), ids: vec![(case.id(), 0)], state: CallState::InFlight };
+    let call = OwnCall {
+        kind: CallKind::Delete,
+        claim: "mine".into(),
+        ids: vec![CalledId::first(case.id())],
+        state: CallState::InFlight,
+    };
     case.memory.calls.insert(7, call);
     let said = CloudMessage { code: Some("iMetal.0001".into()), ..CloudMessage::default() };
     let outcome = CallOutcome::Refused {

@@ -132,6 +132,8 @@ fn x02_rows_of_other_ids_name_nothing_that_is_sent() {
 fn x03_absurd_numbers_stop_nothing_and_stay_within_the_schema() {
     let mut world = World::new(3);
     let row = |phase, batch, attempts| InstanceStatus {
+        power_offs: None,
+        powered_off_at: None,
         id: String::new(),
         phase,
         batch: Some(batch),
@@ -147,6 +149,7 @@ fn x03_absurd_numbers_stop_nothing_and_stay_within_the_schema() {
         InstanceStatus { id: world.id(2).to_string(), ..row(InstancePhase::Submitted, 1, u32::MAX) },
     ];
     world.status.batches = vec![BatchStatus {
+        kind: None,
         number: u32::MAX,
         size: u32::MAX,
         returned: None,
@@ -233,6 +236,8 @@ fn any_status(random: &mut Random, ids: u128) -> InstanceDeletionStatus {
         let phase = PHASES[usize::try_from(random.below(6)).unwrap()];
         let (batch, attempts) = (random.small(9), random.small(9));
         status.instances.push(InstanceStatus {
+            power_offs: None,
+            powered_off_at: None,
             id,
             phase,
             batch: random.some(batch),
@@ -248,6 +253,7 @@ fn any_status(random: &mut Random, ids: u128) -> InstanceDeletionStatus {
         let claim = format!("claim-{}", random.below(4));
         let returned = random.small(3);
         status.batches.push(BatchStatus {
+            kind: None,
             number,
             size: 1,
             returned: random.some(returned),

@@ -298,7 +298,7 @@ fn closed(n: usize, cutoff: fn(&mut World)) -> World {
     cutoff(&mut world);
     world.pass(Duration::from_secs(90));
     world.run();
-    assert!(world.ready().1.contains("has passed and no new delete call is made"), "{}", world.ready().1);
+    assert!(world.ready().1.contains("has passed and no new call is made"), "{}", world.ready().1);
     world
 }
 

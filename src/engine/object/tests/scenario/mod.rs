@@ -2,34 +2,39 @@
 //! hand.
 
 mod bisection;
+mod checks;
 mod damaged;
 mod deadlines;
 mod ends;
 mod outcomes;
+mod power_off;
 mod reads;
 mod rules;
 mod waves;
 mod weeks;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    api::{InstanceDeletionStatus, InstancePhase, Phase},
+    api::{CallKind, InstanceDeletionStatus, InstancePhase, Phase},
     engine::{
-        InstanceId, Mono, Now, Settings,
+        InstanceId, Mono, Now, ServerId, Settings,
         account::{
             batch_size::BatchSize, call_history::CallHistory, delete_queue::PermitAnswer,
-            outage::DeleteCalls, schedule::Schedule,
+            outage::AccountCalls, schedule::Schedule,
         },
+        instance_facts::InstanceFacts,
         object::{
-            decide::{Decision, Input, Next, prepare},
+            decide::{Decision, GuardsRead, Input, Next, prepare},
             report::events::Event,
             state::{
+                guards::{Guard, Guards},
                 ledger::{Ledger, Progress},
                 memory::{CallEnd, LookEnd, Memory},
                 spec::{DeletionSpec, tests::spec_of},
@@ -61,6 +66,13 @@ struct World {
     call_history: CallHistory,
     now: Mono,
     cloud: HashMap<InstanceId, Seen>,
+    /// The names of the instances; a read tells no fact of one without.
+    names: HashMap<InstanceId, String>,
+    /// The servers of the instances, where they are not called after them.
+    servers: HashMap<InstanceId, &'static str>,
+    /// Power-offs are accepted and have no effect.
+    stays_on: bool,
+    guards: Vec<Guard>,
     /// Looks bring nothing.
     blind: bool,
     /// Ids whose own read always fails.
@@ -70,7 +82,7 @@ struct World {
     looked: Vec<InstanceId>,
     calls: Vec<Batch>,
     other_bytes: usize,
-    delete_calls: DeleteCalls,
+    delete_calls: AccountCalls,
     told: Vec<Event>,
     batch_size: BatchSize,
     /// By how much the wall clock has gained on the monotonic one.
@@ -84,7 +96,7 @@ struct World {
 struct Known {
     memory: Memory,
     call_history: CallHistory,
-    delete_calls: DeleteCalls,
+    delete_calls: AccountCalls,
 }
 
 const LATER: Duration = Duration::from_hours(1);
@@ -105,6 +117,10 @@ impl World {
             call_history: CallHistory::default(),
             now: Mono::START + Duration::from_secs(1000),
             cloud,
+            names: ids.iter().map(|id| (*id, "rack-12".to_owned())).collect(),
+            servers: HashMap::new(),
+            stays_on: false,
+            guards: Vec::new(),
             blind: false,
             unreadable: HashSet::new(),
             waves: 0,
@@ -112,7 +128,7 @@ impl World {
             looked: Vec::new(),
             calls: Vec::new(),
             other_bytes: 0,
-            delete_calls: DeleteCalls::default(),
+            delete_calls: AccountCalls::default(),
             told: Vec::new(),
             batch_size: BatchSize::default(),
             slept: Duration::ZERO,
@@ -163,6 +179,7 @@ impl World {
             same.wake = same.wake.map(earlier);
             if let Next::Submit(wave) = &mut same.next {
                 wave.look_sent = earlier(wave.look_sent);
+                wave.guards_read = earlier(wave.guards_read);
             }
             assert_eq!(same, decision, "the same an hour later, when all that is known is an hour younger");
         }
@@ -185,10 +202,13 @@ impl World {
 
     fn decide_with(&self, known: &mut Known, permitted: usize, now: &Now) -> Decision {
         let Known { memory, call_history, delete_calls } = known;
+        let guards = Guards::of(self.guards.clone(), &BTreeMap::new()).unwrap();
+        let guards = GuardsRead { guards: Arc::new(guards), at: now.mono };
         let input = Input {
             spec: &self.spec,
             status: &self.status,
             other_bytes: self.other_bytes,
+            guards: Some(&guards),
             evidence: delete_calls.evidence(),
             batch_size: self.batch_size.in_force(self.now),
             may_start: true,
@@ -266,7 +286,15 @@ impl World {
         for id in read {
             let seen = self.cloud.get(id).cloned().unwrap_or(Seen::NotFound);
             self.call_history.saw(*id, &seen, sent);
-            memory.saw(*id, seen, sent);
+            let server =
+                self.servers.get(id).map_or_else(|| format!("on-{id}"), |server| (*server).to_owned());
+            let facts = |name: &String| InstanceFacts {
+                name: Some(name.clone()),
+                server_id: ServerId::parse(&server).ok(),
+                ..InstanceFacts::default()
+            };
+            let named = self.names.get(id).map(|name| Arc::new(facts(name)));
+            memory.saw_facts(*id, seen, sent.into(), named.as_ref());
         }
         let trouble = Trouble::CloudUnreachable;
         let message = CloudMessage { text: "HTTP 500".to_owned(), ..CloudMessage::default() };
@@ -295,20 +323,20 @@ impl World {
 
     fn end(&mut self, batch: &Batch, outcome: &CallOutcome) {
         let ids = batch.ids();
-        self.call_history.release(&ids, self.now, |id| outcome.effect(id));
-        self.delete_calls.ended(outcome, self.now);
+        self.call_history.release(batch.kind, &ids, self.now, |id| outcome.effect(id));
+        self.delete_calls.ended(batch.kind, outcome, self.now);
         let now = Now { mono: self.now, wall: self.wall() };
-        let evidence = self.delete_calls.evidence();
+        let evidence = *self.delete_calls.evidence().of(batch.kind);
         let settings = &SETTINGS;
         let closed_for = crate::engine::object::tests::case::closed_for(outcome);
         let end =
             CallEnd { outcome, secret_version: "1", closed_for, evidence, now: &now, settings, random: 0 };
         let memory = self.memory.as_mut().unwrap();
         memory.call_ended(batch.number, &end);
-        if let Some(too_large) = memory.bisection.take_too_large() {
+        if let Some(too_large) = memory.refusals.delete.bisection.take_too_large() {
             self.batch_size.too_large(too_large, self.now);
         }
-        if let CallOutcome::Accepted { ids, .. } = outcome {
+        if let (CallKind::Delete, CallOutcome::Accepted { ids, .. }) = (batch.kind, outcome) {
             self.batch_size.accepted(ids.len(), self.now);
         }
     }
@@ -317,8 +345,12 @@ impl World {
     fn accept(&mut self, wave: &Wave) {
         for batch in &wave.batches {
             let ids = batch.ids();
+            let becomes = match batch.kind {
+                CallKind::Delete => Some(Seen::ShuttingDown),
+                CallKind::PowerOff => Some(Seen::Live(Live::Stopped)).filter(|_| !self.stays_on),
+            };
             for id in &ids {
-                self.cloud.insert(*id, Seen::ShuttingDown);
+                self.cloud.extend(becomes.clone().map(|becomes| (*id, becomes)));
             }
             self.end(batch, &CallOutcome::Accepted { ids, foreign: 0, message: CloudMessage::default() });
         }

@@ -208,7 +208,7 @@ fn c08_an_id_left_unknown_five_times_alone_while_others_are_accepted_is_given_up
     let accepted = || CallOutcome::Accepted { ids: vec![], foreign: 0, message: CloudMessage::default() };
     for _ in 0..6 {
         // Another object of the account.
-        world.delete_calls.ended(&accepted(), world.now);
+        world.delete_calls.ended(CallKind::Delete, &accepted(), world.now);
         let until = world.calls.len() + 1;
         while world.calls.len() < until && reason(&world, 50).is_none() {
             run_with(&mut world, Duration::from_secs(1), |ids| ids.contains(&lost).then(unknown));

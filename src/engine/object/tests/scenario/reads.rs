@@ -152,5 +152,5 @@ fn a_plan_counts_an_id_that_can_not_be_read_as_unknown() {
     assert_eq!(world.status.phase, Some(Phase::Planning), "it may be over soon");
     world.run_to_rest(SETTINGS.settle * 2);
     let plan = world.status.plan.clone().unwrap();
-    assert_eq!((plan.to_delete, plan.unknown), (2, 1));
+    assert_eq!((plan.to_delete, plan.unreadable), (2, 1));
 }

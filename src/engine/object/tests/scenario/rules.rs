@@ -105,7 +105,7 @@ fn k02_an_equal_intent_with_another_claim_is_another_processes() {
     let call = world.memory.as_mut().unwrap().calls.get_mut(&number).unwrap();
     call.state = CallState::Ended { at: world.now, outcome: CallOutcome::NotSent(Unsent::Unacknowledged) };
     let ids = world.spec.ids.clone();
-    world.call_history.release(&ids, world.now, |_| None);
+    world.call_history.release(CallKind::Delete, &ids, world.now, |_| None);
     let (none, _) = world.run();
     assert_eq!(none, None);
     world.pass(Duration::from_secs(35));
@@ -118,7 +118,7 @@ fn k01_an_intent_that_was_stored_and_never_sent_needs_no_wait() {
     let (wave, _) = world.run();
     world.memory.as_mut().unwrap().unsent(&wave.unwrap(), Unsent::Unacknowledged, world.now);
     let ids = world.spec.ids.clone();
-    world.call_history.release(&ids, world.now, |_| None);
+    world.call_history.release(CallKind::Delete, &ids, world.now, |_| None);
     let (wave, _) = world.run();
     assert_eq!(wave.unwrap().batches[0].members.len(), 10);
 }
@@ -219,8 +219,8 @@ fn a_plan_looks_once_writes_no_rows_and_is_silent() {
     world.cloud.insert(terminated, Seen::Terminated);
     world.run_to_rest(Duration::from_mins(10));
     let plan = world.status.plan.clone().unwrap();
-    assert_eq!((plan.total, plan.to_delete, plan.on_their_way, plan.gone), (30, 28, 1, 1));
-    assert_eq!(plan.ids.len(), 20);
+    assert_eq!((plan.total, plan.to_delete, plan.on_their_way, plan.terminated), (30, 28, 1, 1));
+    assert_eq!(plan.instances.len(), 30);
     assert!(world.status.instances.is_empty());
     assert_eq!(world.status.start_time, None);
     assert_eq!((world.looked.len(), world.writes.len()), (30, 2));
@@ -276,15 +276,42 @@ fn the_largest_status_fits() {
     largest.write(&mut status);
     let bytes = serde_json::to_vec(&status).unwrap().len();
     assert!(bytes + spec < crate::engine::settings::STORED_LIMIT, "{bytes}");
+    // The same with instances that are left off, where no annotation repeats the spec.
+    for row in &mut largest.rows {
+        (row.power_offs, row.powered_off_at) = (6, world.status.completion_time.clone());
+    }
+    largest.write(&mut status);
+    let bytes = serde_json::to_vec(&status).unwrap().len();
+    assert!(bytes + 5000 * 39 + 2000 < crate::engine::settings::STORED_LIMIT, "{bytes}");
+}
+
+#[test]
+fn s14_an_object_that_powers_off_needs_room_for_what_it_says_of_that() {
+    let sent = |power_off, other_bytes| {
+        let mut world = World::new(50);
+        (world.spec.power_off, world.other_bytes) = (power_off, other_bytes);
+        world.run().0.is_some()
+    };
+    let soak = Duration::from_mins(1);
+    let always = Some(crate::engine::object::state::spec::PowerOff::Always { soak });
+    let (mut just_fits, mut too_large) = (1_300_000, crate::engine::settings::STORED_LIMIT);
+    while too_large - just_fits > 1 {
+        let between = just_fits.midpoint(too_large);
+        *(if sent(None, between) { &mut just_fits } else { &mut too_large }) = between;
+    }
+    assert!(!sent(always, just_fits));
+    assert!(sent(always, just_fits - 50 * 64), "a row says at most so much more");
 }
 
 #[test]
 fn s07_a_row_never_goes_back() {
     let order = |phase| match phase {
         InstancePhase::Pending => 0,
-        InstancePhase::Submitted => 1,
-        InstancePhase::Accepted => 2,
-        InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed => 3,
+        InstancePhase::PoweringOff => 1,
+        InstancePhase::PoweredOff => 2,
+        InstancePhase::Submitted => 3,
+        InstancePhase::Accepted => 4,
+        InstancePhase::Terminated | InstancePhase::NotFound | InstancePhase::Failed => 5,
     };
     let mut world = World::new(120);
     let (wave, _) = world.run();

@@ -1,7 +1,7 @@
 //! What each process knows, and how many repeats are accounted for.
 
 use engine_purity::{
-    api::InstancePhase,
+    api::{CallKind, InstancePhase},
     engine::{
         Mono,
         outcome::{CallOutcome, Refusal},
@@ -10,11 +10,12 @@ use engine_purity::{
     },
 };
 
-use super::Judge;
+use super::{Judge, rank};
 use crate::{
     Model,
-    facts::Facts,
-    world::{Call, CallState, Object, Process, World},
+    configuration::{Mistake, PowerOffFirst},
+    facts::{Alive, Facts},
+    world::{Call, CallState, Look, Object, Process, World},
 };
 
 impl Model {
@@ -29,16 +30,33 @@ impl Model {
             if row.is_some_and(|row| row.phase == InstancePhase::Accepted) {
                 known.base = known.base.max(facts[position].base);
             }
+            let open = row.filter(|row| rank(row.phase) < rank(InstancePhase::Failed));
+            let off =
+                open.is_some_and(|row| row.powered_off_at.is_some()) && self.configuration.soak().is_some();
+            known.off = if off { known.off.or(Some(now)) } else { None };
         }
     }
 
-    /// What a read tells a process.
-    pub fn heard_of_state(
+    /// What the answer to a look tells a process.
+    pub fn heard_of_look(&self, world: &mut World, p: usize, look: &Look, sent: Mono) {
+        let Look { ids, seen, right, servers, failed, wall, .. } = look;
+        for (n, position) in ids.iter().enumerate() {
+            let (right, server, wall) = (right[n], servers[n], *wall);
+            let alive = match seen[n] {
+                Seen::Live(state) => Some(Alive { sent, state, right, server, wall }),
+                _ => None,
+            };
+            self.heard_of_state(world, p, *position, (&seen[n], alive), failed[n], sent);
+        }
+    }
+
+    /// What a read of one instance tells a process.
+    fn heard_of_state(
         &self,
         world: &mut World,
         p: usize,
         position: usize,
-        seen: &Seen,
+        (seen, alive): (&Seen, Option<Alive>),
         failed: bool,
         sent: Mono,
     ) {
@@ -53,12 +71,24 @@ impl Model {
                 Some((first.min(sent), last.max(sent)))
             }
             (Seen::NotFound, _) => Some((sent, sent)),
+            // An answer that comes late says nothing of what was read since.
+            (_, Some((first, last))) if sent < first => Some((first, last)),
             _ => None,
         };
         match seen {
             Seen::ShuttingDown | Seen::Terminated => known.base = known.base.max(Some(sent)),
             Seen::Live(live) => {
-                known.live = known.live.max(Some(sent));
+                let newest = known.live_sent() <= Some(sent);
+                if newest {
+                    known.live = alive;
+                }
+                if self.configuration.mistake == Some(Mistake::FirstServer) {
+                    known.first_server = known.first_server.or(alive.map(|alive| alive.server));
+                }
+                let on = matches!(live, Live::Running | Live::Pending);
+                known.wanted |= on && newest && known.off.is_some_and(|off| sent > off);
+                let still_on = facts.off_accepted.is_some_and(|end| sent > end + settle * PATIENCE);
+                facts.requests.power_off.justified |= on && (still_on || facts.powered_on);
                 if *live == Live::Error && failed {
                     known.error = known.error.max(Some(sent));
                 }
@@ -66,7 +96,7 @@ impl Model {
                     (*live == Live::Error && failed && sent > base + settle)
                         || sent > base + settle * PATIENCE
                 });
-                facts.justified |= counts;
+                facts.requests.delete.justified |= counts;
             }
             Seen::NotFound | Seen::Other(_) | Seen::Unreadable => {}
         }
@@ -75,7 +105,7 @@ impl Model {
     /// What the end of a call tells a process, and how many repeats it accounts for.
     pub fn heard_of_call(&self, world: &mut World, c: usize, reply: &CallOutcome) {
         let World { calls, processes, facts, now, uid, .. } = world;
-        let Call { owner: Some(p), ids, state, uid: of, accounted, .. } = &calls[c] else { return };
+        let Call { kind, owner: Some(p), ids, state, uid: of, accounted, .. } = &calls[c] else { return };
         let end = match state {
             // It never left.
             CallState::Waiting => return,
@@ -87,39 +117,57 @@ impl Model {
             let id = self.spec.ids[*position];
             let known = &mut processes[*p].known[*position];
             known.call = 2;
+            let settled = Some(end + self.settings.settle);
             let (effect, listed) = match reply {
                 CallOutcome::Accepted { ids, .. } => (true, ids.contains(&id)),
                 CallOutcome::Unknown { .. } => (true, false),
                 CallOutcome::Refused { .. } | CallOutcome::NotSent(_) => (false, false),
             };
-            if effect {
-                known.own_settled = known.own_settled.max(Some(end + self.settings.settle));
-            }
-            if listed {
-                known.base = known.base.max(Some(end));
-                known.heard |= of == uid;
+            match kind {
+                CallKind::Delete => {
+                    known.own_settled =
+                        if effect { known.own_settled.max(settled) } else { known.own_settled };
+                    if listed {
+                        known.base = known.base.max(Some(end));
+                        known.heard |= of == uid;
+                    }
+                }
+                CallKind::PowerOff if effect => {
+                    known.own_off_end = known.own_off_end.max(Some(end));
+                    known.own_off_settled = known.own_off_settled.max(settled);
+                }
+                CallKind::PowerOff => {}
             }
             if of != uid {
                 continue;
             }
             let facts = &mut facts[*position];
             if effect {
-                facts.end = facts.end.max(Some(end));
-                facts.settled = facts.settled.max(Some(end + self.settings.settle));
+                facts.may_have_had(*kind, end, self.settings.settle);
             }
-            if !listed && !accounted {
-                facts.allowed += 1;
+            if listed && *kind == CallKind::PowerOff {
+                facts.off_accepted = facts.off_accepted.max(Some(end));
             }
-            let conflict = matches!(reply, CallOutcome::Refused { refusal: Refusal::Conflict(named), .. } if named.contains(&id));
-            facts.used += u8::from(matches!(reply, CallOutcome::Accepted { .. }) || conflict);
+            let requests = facts.requests.of_mut(*kind);
+            requests.allowed += u8::from(!listed && !accounted);
+            let named = matches!(reply, CallOutcome::Refused { refusal: Refusal::Conflict(named), .. } if named.contains(&id));
+            // Where the cloud refuses to delete what is running, it is powered off instead (P7).
+            let leads_on =
+                *kind == CallKind::Delete && self.configuration.power_off == Some(PowerOffFirst::IfRefused);
+            requests.used += u8::from(matches!(reply, CallOutcome::Accepted { .. }) || (named && !leads_on));
         }
     }
 
     /// Attempts: calls that use one are at most 1 + backoffLimitPerInstance, but for outcomes that a crash lost.
     pub fn judge_attempts(&self, world: &World, judge: &mut Judge) {
         for (position, facts) in world.facts.iter().enumerate() {
-            let limit = u32::from(facts.used) <= 1 + self.configuration.backoff_limit;
-            judge.require(limit, "S8", || format!("id {position} used {} attempts", facts.used));
+            let most = 1 + self.configuration.backoff_limit;
+            for (property, kind) in [("S8", CallKind::Delete), ("P8", CallKind::PowerOff)] {
+                let used = facts.requests.of(kind).used;
+                judge.require(u32::from(used) <= most, property, || {
+                    format!("id {position} used {used} attempts of the kind {kind:?}")
+                });
+            }
         }
     }
 
@@ -129,7 +177,9 @@ impl Model {
         let own = |call: &&mut Call| call.owner == Some(p) && call.uid == *uid;
         for call in calls.iter_mut().filter(own).filter(|call| !matches!(call.state, CallState::Waiting)) {
             call.accounted = true;
-            call.ids.iter().for_each(|position| facts[*position].allowed += 1);
+            for position in &call.ids {
+                facts[*position].requests.of_mut(call.kind).allowed += 1;
+            }
         }
     }
 
@@ -137,20 +187,18 @@ impl Model {
     pub fn judge_crash(&self, world: &mut World, p: usize) {
         let World { calls, processes, facts, uid, .. } = world;
         for (position, known) in processes[p].known.iter().enumerate() {
-            if known.call > 0 {
-                let facts = &mut facts[position];
-                facts.allowed += 1;
+            if let Some(kind) = known.kind.filter(|_| known.call > 0) {
+                let requests = facts[position].requests.of_mut(kind);
+                requests.allowed += 1;
                 // The attempt that it used is never recorded.
-                facts.used = facts.used.saturating_sub(u8::from(known.call == 2));
+                requests.used = requests.used.saturating_sub(u8::from(known.call == 2));
             }
         }
         for call in calls.iter().filter(|call| call.owner == Some(p) && call.uid == *uid) {
             let (CallState::Wire { left } | CallState::Answered { left, .. }) = call.state else { continue };
             for position in &call.ids {
-                let facts = &mut facts[*position];
                 let end = left + self.settings.request_timeout;
-                facts.end = facts.end.max(Some(end));
-                facts.settled = facts.settled.max(Some(end + self.settings.settle));
+                facts[*position].may_have_had(call.kind, end, self.settings.settle);
             }
         }
     }
@@ -162,6 +210,7 @@ impl Model {
                 existed: facts.existed,
                 shutting_down: facts.shutting_down,
                 terminated: facts.terminated,
+                ever_powered_on: facts.ever_powered_on,
                 ..Facts::default()
             };
         }

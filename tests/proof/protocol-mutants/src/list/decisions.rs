@@ -15,8 +15,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "attempt counted on a refusal of the whole call (429)",
         file: "src/engine/object/rules/record.rs",
-        find: "if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) {",
-        replace: "if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) || *refusal == Refusal::Whole {",
+        find: "let named = matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id));",
+        replace: "let named = matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) || *refusal == Refusal::Whole;",
         found_by: &[Tables],
     },
     Mistake {
@@ -29,8 +29,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "one not-found read enough",
         file: "src/engine/object/rules/record.rs",
-        find: "*last - since >= settings.settle",
-        replace: "*last >= since",
+        find: "apart >= settings.settle",
+        replace: "last.sent >= since.sent",
         found_by: &[Tables],
     },
     Mistake {
@@ -85,8 +85,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a 202 accepts what it leaves out",
         file: "src/engine/object/rules/record.rs",
-        find: "                if ids.contains(&row.id) {\n                    accept(row);",
-        replace: "                if !ids.is_empty() {\n                    accept(row);",
+        find: "if call.kind == CallKind::Delete && ids.contains(&row.id) {",
+        replace: "if call.kind == CallKind::Delete && !ids.is_empty() {",
         found_by: &[Tables, Model],
     },
     Mistake {
@@ -99,8 +99,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a phase goes back when an id is sent again",
         file: "src/engine/object/rules/write_ahead.rs",
-        find: "                        Progress::Accepted { .. } => Progress::Accepted { batch: Some(number), resent: true },\n",
-        replace: "",
+        find: "                            Progress::Accepted { batch: Some(number), resent: true }",
+        replace: "                            Progress::Submitted { batch: number }",
         found_by: &[Tables],
     },
     Mistake {
@@ -204,15 +204,15 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "an id that a 404 names taken as gone",
         file: "src/engine/object/rules/record.rs",
-        find: "                if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) {\n                    row.attempts = used;\n                }",
-        replace: "                if matches!(refusal, Refusal::Conflict(ids) if ids.contains(&row.id)) {\n                    row.attempts = used;\n                }\n                if matches!(refusal, Refusal::Missing(ids) if ids.contains(&row.id)) {\n                    row.progress = Progress::NotFound { batch: Some(number), ended_at: None };\n                    continue;\n                }",
+        find: "                    use_attempt(row);\n                }\n                if let Progress::Accepted",
+        replace: "                    use_attempt(row);\n                }\n                if matches!(refusal, Refusal::Missing(ids) if ids.contains(&row.id)) {\n                    row.progress = Progress::NotFound { batch: Some(number), ended_at: None };\n                    continue;\n                }\n                if let Progress::Accepted",
         found_by: &[Tables],
     },
     Mistake {
         name: "an id that is refused alone is sent without end",
         file: "src/engine/object/rules/record.rs",
-        find: "refused.unexplained.filter(|_| matches!(seen, Seen::Live(_)))",
-        replace: "refused.unexplained.filter(|_| matches!(seen, Seen::Live(Live::Error)))",
+        find: "refused.unexplained.filter(|_| counts).map(|before| (kind, before))",
+        replace: "refused.unexplained.filter(|_| counts && live == Live::Error).map(|before| (kind, before))",
         found_by: &[Tables],
     },
     Mistake {
@@ -225,8 +225,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a bisection that waits for ids that cannot be judged",
         file: "src/engine/object/rules/observe.rs",
-        find: "Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unusable | Verdict::Unreadable => true,",
-        replace: "Verdict::Settling { .. } | Verdict::OnItsWay | Verdict::Unreadable => true,\n        Verdict::Unusable => false,",
+        find: "        | Verdict::Unusable\n        | Verdict::Unreadable\n        | Verdict::FactsUnknown(_) => true,",
+        replace: "        | Verdict::Unreadable\n        | Verdict::FactsUnknown(_) => true,\n        Verdict::Unusable => false,",
         found_by: &[Tables],
     },
     Mistake {
@@ -344,8 +344,99 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "an id read all the time after a call that deleted nothing",
         file: "src/engine/object/rules/poll.rs",
-        find: "        Progress::Submitted { batch } => ledger.had_no_effect(batch),",
-        replace: "        Progress::Submitted { batch } => ledger.had_no_effect(batch) && ledger.rows.is_empty(),",
+        find: "        Progress::PoweringOff { batch } | Progress::Submitted { batch } => ledger.had_no_effect(batch),",
+        replace: "        Progress::PoweringOff { batch } | Progress::Submitted { batch } => ledger.had_no_effect(batch) && ledger.rows.is_empty(),",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a not-found series counted from the sending of its first read",
+        file: "src/engine/object/rules/record.rs",
+        find: "let apart = last.sent - since.answered;",
+        replace: "let apart = last.sent - since.sent;",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a not-found series that ends with the answer of its last read",
+        file: "src/engine/object/rules/record.rs",
+        find: "let apart = last.sent - since.answered;",
+        replace: "let apart = last.answered - since.answered;",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a pattern that matches a part of the name",
+        file: "src/engine/glob.rs",
+        find: "pattern.iter().skip(at).all(|rest| *rest == '*')",
+        replace: "at <= pattern.len()",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an instance with any of the expected tags taken for one with all",
+        file: "src/engine/object/state/expectation.rs",
+        find: "expected.iter().find_map(|(key, expected)| match tags.get(key) {",
+        replace: "let any = expected.iter().any(|(key, value)| tags.get(key) == Some(value));\n            expected.iter().filter(|_| !any).find_map(|(key, expected)| match tags.get(key) {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an instance with all protected tags alone taken for protected",
+        file: "src/engine/object/state/guards.rs",
+        find: "self.tags.iter().find(|(key, value)| tags.get(*key) == Some(*value))",
+        replace: "self.tags.iter().find(|_| self.tags.iter().all(|(key, value)| tags.get(key) == Some(value)))",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "guards that were read once are kept",
+        file: "src/engine/object/state/memory.rs",
+        find: "        if let Some(guards) = guards {\n            self.guards = Some(guards.clone());",
+        replace: "        if let Some(guards) = guards.filter(|_| self.guards.is_none()) {\n            self.guards = Some(guards.clone());",
+        found_by: &[Tables, Model],
+    },
+    Mistake {
+        name: "the whole list is not asked for after a restart",
+        file: "src/engine/object/decide.rs",
+        find: "    if passed.is_none() && facts.allow_calls() {\n        match whole_list",
+        replace: "    let begun = draft.input.status.start_time.is_some();\n    if passed.is_none() && facts.allow_calls() && !begun {\n        match whole_list",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "facts of an earlier read taken for those of a later one",
+        file: "src/engine/object/state/observations.rs",
+        find: "observation.facts = facts.filter(|_| keeps_facts && alive).cloned();",
+        replace: "let before = observation.facts.take();\n        observation.facts = facts.filter(|_| keeps_facts && alive).cloned().or(before);",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a hold does not stop calls that wait",
+        file: "src/engine/object/decide.rs",
+        find: "work.passed.is_some() || self.bar.is_some() || !self.draft",
+        replace: "work.passed.is_some() || !self.draft",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "one id beyond the limit",
+        file: "src/engine/object/rules/batch.rs",
+        find: "        if row_facts.position >= limit {",
+        replace: "        if row_facts.position > limit {",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "what is submitted takes no room",
+        file: "src/engine/object/rules/rollout.rs",
+        find: "        Progress::PoweringOff { .. } | Progress::Submitted { .. } | Progress::Accepted { .. }",
+        replace: "        Progress::PoweringOff { .. } | Progress::Accepted { .. }",
+        found_by: &[Tables, Model],
+    },
+    Mistake {
+        name: "one failure more than allowed",
+        file: "src/engine/object/rules/rollout.rs",
+        find: "let too_many = u32::try_from(failed).unwrap_or(u32::MAX) > most;",
+        replace: "let too_many = u32::try_from(failed).unwrap_or(u32::MAX) > most + 1;",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "an unknown fact taken for a match",
+        file: "src/engine/object/state/expectation.rs",
+        find: "        (Some(_), None) => Judged::Unknown(name),",
+        replace: "        (Some(_), None) if name.is_empty() => Judged::Unknown(name),\n        (Some(_), None) => Judged::Passes,",
         found_by: &[Tables],
     },
 ];

@@ -7,7 +7,7 @@ use crate::checks::Check::{Client, Simulation};
 pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "call without an acknowledged intent",
-        file: "src/controller/deletes/submit.rs",
+        file: "src/controller/calls/submit.rs",
         find: "context.api.write_intent(live, write).await.map_err(NotStored::Write)?;",
         replace: "match context.api.write_intent(live, write).await {\n        Err(WriteError::Unavailable(_)) => live.clone(),\n        stored => stored.map_err(NotStored::Write)?,\n    };",
         found_by: &[Simulation],
@@ -15,15 +15,15 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "omission from a list taken as gone",
         file: "src/cloud/reader/fetch.rs",
-        find: "        let readings = rows.into_iter().map(|(id, seen)| Reading { id, seen, sent }).collect();",
-        replace: "        let asked = match &call.request {\n            ReadRequest::List { ids, .. } => ids.clone(),\n            ReadRequest::Show(_) => Vec::new(),\n        };\n        let gone = asked.into_iter().filter(|id| rows.iter().all(|(other, _)| other != id));\n        let gone: Vec<_> = gone.map(|id| (id, crate::engine::state::Seen::Terminated)).collect();\n        let readings = rows.into_iter().chain(gone).map(|(id, seen)| Reading { id, seen, sent }).collect();",
+        find: "        let readings = rows.into_iter().map(reading).collect();",
+        replace: "        let asked = match &call.request {\n            ReadRequest::List { ids, .. } => ids.clone(),\n            ReadRequest::Show(_) => Vec::new(),\n        };\n        let gone = asked.into_iter().filter(|id| rows.iter().all(|other| other.id != *id));\n        let gone: Vec<_> = gone.map(|id| Shown { id, seen: crate::engine::state::Seen::Terminated, facts: None }).collect();\n        let readings = rows.into_iter().chain(gone).map(reading).collect();",
         found_by: &[Client],
     },
     Mistake {
         name: "foreign id recorded",
         file: "src/cloud/classify.rs",
-        find: "Some(Ok(id)) if sent.contains(&id) => {",
-        replace: "Some(Ok(id)) if !sent.is_empty() => {",
+        find: "match spelled.and_then(|spelled| change.meant_by(&spelled)) {",
+        replace: "match spelled.and_then(|spelled| crate::engine::InstanceId::parse_reply(&spelled).ok()) {",
         found_by: &[Client],
     },
     Mistake {
@@ -133,7 +133,7 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "a worker waits for IAM",
-        file: "src/controller/deletes/submit.rs",
+        file: "src/controller/calls/submit.rs",
         find: "Current::Asked(answered) => return Err(NotStored::TokenAsked(answered)),",
         replace: "Current::Asked(answered) => {\n            answered.await;\n            return Err(NotStored::TokenAsked(futures::future::ready(()).boxed()));\n        }",
         found_by: &[Client],
@@ -174,10 +174,31 @@ pub const MISTAKES: &[Mistake] = &[
         found_by: &[Client],
     },
     Mistake {
-        name: "a name that does not exist taken for a resolver that fails",
+        name: "a call that waits leaves although its object was suspended",
+        file: "src/controller/state/objects.rs",
+        find: "        !self.stopped && !self.gone && self.uid == uid",
+        replace: "        !self.gone && self.uid == uid",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a name that does not exist taken for a DNS that fails",
         file: "src/cloud/dns.rs",
-        find: "Err(error) if does_not_exist(&error) =>",
-        replace: "Err(error) if does_not_exist(&error) && name.as_str().is_empty() =>",
+        find: "            None => Err(NoSuchHost(host.to_owned()).into()),",
+        replace: "            None => Err(Unresolved::Failed { name: host.to_owned(), why: NetError::Timeout }.into()),",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "addresses hidden by a family that is not answered",
+        file: "src/cloud/dns.rs",
+        find: "            (Self::Addresses(one), _) | (_, Self::Addresses(one)) => Self::Addresses(one),",
+        replace: "            (Self::Addresses(_), Self::Failed(why)) | (Self::Failed(why), Self::Addresses(_)) => Self::Failed(why),\n            (Self::Addresses(one), _) | (_, Self::Addresses(one)) => Self::Addresses(one),",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a search domain that fails hides a name",
+        file: "src/cloud/dns.rs",
+        find: "Candidate { name, decides: !dotted }",
+        replace: "Candidate { name, decides: dotted || search.len() > 1 }",
         found_by: &[Client],
     },
     Mistake {
@@ -213,6 +234,20 @@ pub const MISTAKES: &[Mistake] = &[
         file: "src/cloud/reader/suspects.rs",
         find: "is_some_and(|until| *until > now)",
         replace: "is_some_and(|until| *until < now)",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a call leaves however long ago the guards were read",
+        file: "src/controller/state/context.rs",
+        find: "            .no_later_than(wave.guards_read + INTENT_LIFE);",
+        replace: "            .no_later_than(wave.guards_read + LOOK_LIFE);",
+        found_by: &[Client],
+    },
+    Mistake {
+        name: "a guard that can't be decoded is left out",
+        file: "src/controller/api_server/guards.rs",
+        find: "#[derive(Deserialize)]\nstruct Item {\n    metadata: ObjectMeta,\n    spec: DeletionGuardSpec,\n}",
+        replace: "#[derive(Deserialize)]\nstruct Item {\n    metadata: ObjectMeta,\n    #[serde(default, deserialize_with = \"lenient\")]\n    spec: DeletionGuardSpec,\n}\n\nfn lenient<'de, D: serde::Deserializer<'de>>(from: D) -> Result<DeletionGuardSpec, D::Error> {\n    let value = serde_json::Value::deserialize(from)?;\n    Ok(serde_json::from_value(value).unwrap_or_default())\n}",
         found_by: &[Client],
     },
 ];

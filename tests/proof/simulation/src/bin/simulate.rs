@@ -22,7 +22,7 @@ struct Args {
     from: u64,
     /// Threads.
     #[arg(long, default_value_t = 2)]
-    specs: usize,
+    threads: usize,
 }
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn one(seed: u64, verbose: bool) -> bool {
 }
 
 fn many(args: &Args) -> bool {
-    let figures = campaign(args.from..args.from.saturating_add(args.seeds), args.specs);
+    let figures = campaign(args.from..args.from.saturating_add(args.seeds), args.threads);
     println!("{}", figures.report());
     figures.failed.is_empty()
 }

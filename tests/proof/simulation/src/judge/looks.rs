@@ -6,8 +6,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use clouddc_simulator::Operation;
-
 use crate::record::{Moment, Record};
 
 /// The reader gathers ids for a second before it reads.
@@ -26,7 +24,7 @@ impl Looks {
         let mut over = BTreeMap::new();
         for process in 0..record.processes.len() {
             let of_it = |(_, call): &(usize, &crate::record::Call)| {
-                call.process == process && call.operation != Operation::DeleteInstances
+                call.process == process && !super::view::changes(call.operation)
             };
             let reads = record.calls.iter().enumerate().filter(of_it);
             let mut cluster: Vec<usize> = Vec::new();

@@ -46,13 +46,30 @@ fn monotone(version: &Stored, before: &Value, status: &Value, findings: &mut Fin
     for (n, old) in list(before, "/instances").iter().enumerate() {
         let id = text(old, "/id");
         let new = rows.get(n).filter(|new| text(new, "/id") == id).or_else(|| row(status, id));
-        findings.check("S7", rank(new) >= rank(Some(old)), || {
+        findings.check("S7", goes_forward(old, new), || {
             format!("{}: {id} went from {old} to {new:?}", name(version))
         });
         findings.check("S7", rank(Some(old)) < 3 || new == Some(old), || {
             format!("{}: the end of {id} changed from {old} to {new:?}", name(version))
         });
     }
+}
+
+/// Whether a row went forward: to a later phase, or, as long as no delete call was accepted, to being powered off by another
+/// call.
+fn goes_forward(old: &Value, new: Option<&Value>) -> bool {
+    let step = |row: &Value| match text(row, "/phase") {
+        "PoweringOff" => 1,
+        "PoweredOff" => 2,
+        "Submitted" => 3,
+        "Accepted" => 4,
+        "Terminated" | "NotFound" | "Failed" => 5,
+        _ => 0,
+    };
+    let Some(new) = new else { return step(old) == 0 };
+    let batch = |row: &Value| row["batch"].as_u64().unwrap_or(0);
+    let powers_off = text(new, "/phase") == "PoweringOff" && batch(new) > batch(old);
+    step(new) >= step(old) || (powers_off && step(old) < 4)
 }
 
 /// S4 and S6, for rows that this write changed.
@@ -75,7 +92,8 @@ fn honest(view: &View<'_>, plan: &Plan, put: &Put, before: &Value, object: &Valu
         match phase {
             "Accepted" => {
                 let replied = view.sent.iter().any(|sent| {
-                    sent.call.process == put.process
+                    !sent.powers_off
+                        && sent.call.process == put.process
                         && sent.intent.is_some_and(|intent| intent.uid == put.uid)
                         && heard(sent.call)
                             .is_some_and(|(at, reply)| at < put.sent && listed(reply).contains(id))
@@ -89,12 +107,13 @@ fn honest(view: &View<'_>, plan: &Plan, put: &Put, before: &Value, object: &Valu
             }),
             "NotFound" => {
                 let known = was == "Accepted"
-                    || view.sent.iter().any(|sent| sent.call.ids.iter().any(|named| named == id))
+                    || matches!(was, "PoweringOff" | "PoweredOff")
+                    || view.sent.iter().any(|sent| sent.ids.iter().any(|named| named == id))
                     || new.get("batch").is_some()
                     || seen.clone().any(super::view::Seen::is_on_its_way);
                 findings.check("S6", known || !fails, || what("under Fail, and it was never known"));
                 let ended = view.sent.iter().filter(|sent| {
-                    sent.call.process == put.process && sent.call.ids.iter().any(|named| named == id)
+                    sent.call.process == put.process && sent.ids.iter().any(|named| named == id)
                 });
                 let ended = ended.filter_map(|sent| sent.call.outcome.as_ref()).map(|(end, _)| *end);
                 let ended = ended.filter(|end| *end < put.sent).max();
@@ -141,7 +160,7 @@ fn succeeded(view: &View<'_>, version: &Stored, before: &Value, findings: &mut F
 
 /// S5: what a reply listed is in the next write that was decided after it came.
 fn complete(view: &View<'_>, findings: &mut Findings) {
-    for sent in &view.sent {
+    for sent in view.sent.iter().filter(|sent| !sent.powers_off) {
         let (Some((at, reply)), Some(intent)) = (heard(sent.call), sent.intent) else { continue };
         let json = reply
             .headers
@@ -157,7 +176,7 @@ fn complete(view: &View<'_>, findings: &mut Findings) {
                 && last_get(view.record, put.process, put, put.sent).is_some_and(|get| get.answered > at)
         });
         let Some(next) = next else { continue };
-        for id in listed(reply).iter().filter(|id| sent.call.ids.contains(id)) {
+        for id in listed(reply).iter().filter(|id| sent.ids.contains(id)) {
             findings.check("S5", rank(row(&next.status, id)) >= 2, || {
                 format!(
                     "{}: its reply lists {id}, and the next write does not record it",

@@ -19,18 +19,18 @@ const PATIENCE: u32 = 10;
 /// backoffLimitPerInstance, unless the spec says otherwise.
 const LIMIT: u32 = 5;
 
-/// Checks every delete call that left, for each of its ids.
+/// Checks every call that left and deletes or powers off, for each of its ids.
 pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
     let mut by_id: BTreeMap<&str, Vec<&Sent<'_>>> = BTreeMap::new();
     for sent in &view.sent {
-        for id in &sent.call.ids {
+        for id in &sent.ids {
             look_first(view, sent, id, findings);
             known(view, plan, sent, id, findings);
             by_id.entry(id).or_default().push(sent);
         }
     }
     for (id, calls) in by_id {
-        for pair in calls.windows(2) {
+        for pair in calls.windows(2).filter(|pair| pair[0].powers_off == pair[1].powers_off) {
             if let [first, second] = pair {
                 again(view, plan, id, first, second, findings);
             }
@@ -109,14 +109,14 @@ fn again(
 /// Calls that use an attempt are bounded, for each object.
 fn attempts(view: &View<'_>, id: &str, calls: &[&Sent<'_>], findings: &mut Findings) {
     let mut used: BTreeMap<&str, u32> = BTreeMap::new();
-    for sent in calls {
+    for sent in calls.iter().filter(|sent| !sent.powers_off) {
         let Some(put) = sent.intent else { continue };
         let Some((_, reply)) = heard(sent.call) else { continue };
         let names = reply.body.contains(id);
         let uses = match reply.status {
             200..300 => !listed(reply).is_empty(),
             // One that names some of the ids is about those.
-            409 => names || !sent.call.ids.iter().any(|other| reply.body.contains(other.as_str())),
+            409 => names || !sent.ids.iter().any(|other| reply.body.contains(other.as_str())),
             400 => matches!(reply.code().as_str(), "iMetal.0101" | "iMetal.0201") && names,
             404 => reply.code() == "iMetal.0200" && names,
             _ => false,
@@ -139,8 +139,9 @@ fn attempts(view: &View<'_>, id: &str, calls: &[&Sent<'_>], findings: &mut Findi
 fn known(view: &View<'_>, plan: &Plan, sent: &Sent<'_>, id: &str, findings: &mut Findings) {
     let (Some(put), Some(decision)) = (sent.intent, sent.decision) else { return };
     let process = sent.call.process;
-    let own =
-        |other: &&Sent<'_>| other.call.process == process && other.call.ids.iter().any(|named| named == id);
+    let own = |other: &&Sent<'_>| {
+        !other.powers_off && other.call.process == process && other.ids.iter().any(|named| named == id)
+    };
     let replied = view.sent.iter().filter(own).filter_map(|other| {
         let (moment, reply) = heard(other.call)?;
         (moment < decision.answered && listed(reply).contains(id)).then_some((

@@ -17,7 +17,7 @@ use crate::{
 const MOST: usize = 50;
 const INTENT_LIFE: Duration = Duration::from_secs(5);
 
-/// Checks every delete call that left.
+/// Checks every call that left and deletes or powers off.
 pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
     for sent in &view.sent {
         form(sent, findings);
@@ -47,7 +47,7 @@ pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
         });
         let spec: BTreeSet<&str> =
             list(object, "/spec/instanceIDs").iter().filter_map(Value::as_str).collect();
-        for id in sent.call.ids.iter().filter(|id| !spec.contains(id.as_str())) {
+        for id in sent.ids.iter().filter(|id| !spec.contains(id.as_str())) {
             findings.check("S1", false, || format!("{} names {id}, which its object does not", name(sent)));
         }
         gates("S1", sent, decision, findings);
@@ -62,7 +62,8 @@ pub fn check(view: &View<'_>, plan: &Plan, findings: &mut Findings) {
 /// How messages name a call.
 pub fn name(sent: &Sent<'_>) -> String {
     format!(
-        "delete call {} of process {} at {:.3} s",
+        "{} call {} of process {} at {:.3} s",
+        if sent.powers_off { "power-off" } else { "delete" },
         sent.number,
         sent.call.process,
         sent.left.at.as_secs_f64()
@@ -70,8 +71,8 @@ pub fn name(sent: &Sent<'_>) -> String {
 }
 
 fn form(sent: &Sent<'_>, findings: &mut Findings) {
-    let distinct: BTreeSet<&String> = sent.call.ids.iter().collect();
-    let (n, distinct) = (sent.call.ids.len(), distinct.len());
+    let distinct: BTreeSet<&String> = sent.ids.iter().collect();
+    let (n, distinct) = (sent.ids.len(), distinct.len());
     findings.check("S2", (1..=MOST).contains(&n) && distinct == n, || {
         format!("{} names {n} ids, {distinct} of them distinct", name(sent))
     });

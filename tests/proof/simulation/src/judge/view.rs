@@ -21,6 +21,10 @@ pub struct Seen {
     pub known: Option<Moment>,
     /// The state; `not found` for a 404 of the service.
     pub state: String,
+    /// The name, if the read told it.
+    pub name: Option<String>,
+    /// The server, if the read told it.
+    pub server: Option<String>,
 }
 
 impl Seen {
@@ -60,8 +64,12 @@ pub struct Intent {
     pub ids: BTreeSet<String>,
 }
 
-/// A delete call that left, with the intent that it rests on.
+/// A call that left and deletes or powers off, with the intent that it rests on.
 pub struct Sent<'a> {
+    /// It powers off, and does not delete.
+    pub powers_off: bool,
+    /// The instances that it means: those on the servers that it names, as its sender last read them.
+    pub ids: Vec<String>,
     /// Its place in the record.
     pub number: usize,
     /// The call.
@@ -80,7 +88,7 @@ pub struct Sent<'a> {
 pub struct View<'a> {
     /// The record.
     pub record: &'a Record,
-    /// Delete calls that left, in that order.
+    /// Calls that left and delete or power off, in that order.
     pub sent: Vec<Sent<'a>>,
     /// By uid and claim: the process whose write was the first that held it.
     pub makers: BTreeMap<(&'a str, &'a str), usize>,
@@ -94,11 +102,12 @@ impl<'a> View<'a> {
     pub fn of(record: &'a Record) -> Self {
         let mut intents = intents(record);
         let mut sent: Vec<Sent<'a>> = Vec::new();
-        let deletes =
-            record.calls.iter().enumerate().filter(|(_, c)| c.operation == Operation::DeleteInstances);
-        for (number, call) in deletes {
+        let seen = seen(record);
+        for (number, call) in record.calls.iter().enumerate().filter(|(_, c)| changes(c.operation)) {
             let Some(left) = call.left else { continue };
-            let ids: BTreeSet<String> = call.ids.iter().cloned().collect();
+            let powers_off = call.operation == Operation::ChangeServerPowerState;
+            let named = if powers_off { on_servers(&seen, call) } else { call.ids.clone() };
+            let ids: BTreeSet<String> = named.iter().cloned().collect();
             let found = intents.iter().rposition(|intent| {
                 let put = record.puts.get(intent.put);
                 put.is_some_and(|put| {
@@ -112,7 +121,7 @@ impl<'a> View<'a> {
             let put = intent.as_ref().and_then(|intent| record.puts.get(intent.put));
             let decision = put.and_then(|put| last_get(record, put.process, put, put.sent));
             let batch = intent.map_or(0, |intent| intent.number);
-            sent.push(Sent { number, call, left, intent: put, batch, decision });
+            sent.push(Sent { powers_off, ids: named, number, call, left, intent: put, batch, decision });
         }
         sent.sort_by_key(|sent| sent.left);
         let mut makers = BTreeMap::new();
@@ -121,7 +130,7 @@ impl<'a> View<'a> {
                 makers.entry((put.uid.as_str(), text(batch, "/claim"))).or_insert(put.process);
             }
         }
-        Self { record, sent, makers, seen: seen(record) }
+        Self { record, sent, makers, seen }
     }
 
     /// The same, of looks that were over before a moment.
@@ -177,14 +186,16 @@ fn seen(record: &Record) -> BTreeMap<(usize, String), Vec<Seen>> {
         let (Some(sent), Some((answered, Outcome::Reply(reply)))) = (call.left, &call.outcome) else {
             continue;
         };
-        let mut add = |id: &str, state: &str| {
+        let mut add = |id: &str, state: &str, (name, server): (Option<&str>, Option<&str>)| {
             // A reply of another form shows nothing.
             if state.is_empty() {
                 return;
             }
-            let state = state.to_owned();
-            let seen =
-                Seen { started: call.started, sent, answered: *answered, known: looks.over(number), state };
+            let (state, name, server) =
+                (state.to_owned(), name.map(str::to_owned), server.map(str::to_owned));
+            let known = looks.over(number);
+            let (started, answered) = (call.started, *answered);
+            let seen = Seen { started, sent, answered, known, state, name, server };
             all.entry((call.process, id.to_owned())).or_default().push(seen);
         };
         let Some(body) = reply.json() else { continue };
@@ -192,14 +203,15 @@ fn seen(record: &Record) -> BTreeMap<(usize, String), Vec<Seen>> {
             Operation::ShowInstanceStatus => {
                 let id = call.ids.first().map_or("", String::as_str);
                 if reply.status == 404 && reply.code().starts_with("iMetal.") {
-                    add(id, "not found");
+                    add(id, "not found", (None, None));
                 } else if reply.status == 200 {
-                    add(id, text(&body, "/state"));
+                    add(id, text(&body, "/state"), (None, None));
                 }
             }
             Operation::ListInstances if reply.status == 200 => {
                 for row in list(&body, "/instances") {
-                    add(text(row, "/id"), text(row, "/state"));
+                    let facts = (row["name"].as_str(), row["server_id"].as_str());
+                    add(text(row, "/id"), text(row, "/state"), facts);
                 }
             }
             _ => {}
@@ -209,6 +221,23 @@ fn seen(record: &Record) -> BTreeMap<(usize, String), Vec<Seen>> {
         seen.sort_by_key(|seen| seen.answered);
     }
     all
+}
+
+/// Whether an operation deletes or powers off.
+#[must_use]
+pub fn changes(operation: Operation) -> bool {
+    matches!(operation, Operation::DeleteInstances | Operation::ChangeServerPowerState)
+}
+
+/// The instances on the servers that a call names, as its sender last read them; the server itself where it read none.
+fn on_servers(seen: &BTreeMap<(usize, String), Vec<Seen>>, call: &Call) -> Vec<String> {
+    let on = |server: &String| {
+        let of_sender = seen.iter().filter(|((process, _), _)| *process == call.process);
+        let rows = of_sender.flat_map(|((_, id), rows)| rows.iter().map(move |row| (id, row)));
+        let rows = rows.filter(|(_, row)| row.answered < call.started && row.server.as_ref() == Some(server));
+        rows.max_by_key(|(_, row)| row.sent).map_or_else(|| server.clone(), |(id, _)| id.clone())
+    };
+    call.ids.iter().map(on).collect()
 }
 
 /// Ids that a reply to a delete call lists, as far as it may be understood.
@@ -242,11 +271,11 @@ pub fn row<'a>(status: &'a Value, id: &str) -> Option<&'a Value> {
     list(status, "/instances").iter().find(|row| text(row, "/id") == id)
 }
 
-/// How far a row is.
+/// How far the deletion of a row is.
 #[must_use]
 pub fn rank(row: Option<&Value>) -> u8 {
     match row.map(|row| text(row, "/phase")) {
-        None | Some("" | "Pending") => 0,
+        None | Some("" | "Pending" | "PoweringOff" | "PoweredOff") => 0,
         Some("Submitted") => 1,
         Some("Accepted") => 2,
         Some(_) => 3,

@@ -1,17 +1,18 @@
-//! `make demo`: the deletion of 150 instances from the manifest to the end, as a user sees it.
+//! `make demo`: the deletion of 150 instances from the rack to the report, as a person at a terminal sees it.
 
 use std::{
     io::Write,
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Duration,
 };
 
 use clouddc_simulator::{EndTime, Options};
-use harness::{Manifest, PROJECT, Stage, condition};
+use harness::{PROJECT, Stage, condition};
 
 const INSTANCES: usize = 150;
-const LIMIT: Duration = Duration::from_mins(5);
+/// How long the plugin watches at most.
+const LIMIT: &str = "5m";
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,7 +33,7 @@ async fn demo(keep: bool) -> Result<(), Error> {
         "This starts a real etcd and kube-apiserver, a simulated CloudDC and the controller, all on 127.0.0.1,",
     );
     say(
-        "deletes 150 simulated instances with one manifest, and ends when the object says that all are terminated.",
+        "retires the 150 simulated machines of a rack, and ends when the object says that all are terminated.",
     );
     say(
         "The first run builds etcd, kube-apiserver and kubectl from source: about ten minutes on two cores.\n",
@@ -42,18 +43,33 @@ async fn demo(keep: bool) -> Result<(), Error> {
     let end = EndTime::LogNormal { median: Duration::from_secs(8), sigma: 0.4 };
     let stage =
         Stage::new("demo", &Stage::binary_beside_this()?, Options { end, ..Options::default() }).await?;
-    say("etcd and kube-apiserver run; deploy/base is applied (CRD, ServiceAccount, roles)");
-    let ids = stage.cloud.ids(PROJECT, INSTANCES);
-    say(&format!("the simulated CloudDC runs {INSTANCES} instances of project {PROJECT}"));
+    say("etcd and kube-apiserver run; deploy/overlays/cluster-wide is applied (CRD, ServiceAccount, roles)");
+    machines(&stage)?;
+    say(&format!("the simulated CloudDC runs {INSTANCES} instances of project {PROJECT} in rack 12"));
     let flags = ["--poll-min", "1s", "--settle", "5s", "--delete-rate", "2", "--read-rate", "10"];
     let flags = [&flags[..], &["--leader-elect", "true"]].concat();
     let controller = stage.controller(&flags)?;
     say("the controller runs under its own ServiceAccount\n");
 
-    let manifest = Manifest::new("retire-rack-12", &ids);
-    say("$ kubectl apply -f retire-rack-12.yaml   # 150 ids");
-    stage.apply(&manifest)?;
-    watch(&stage)?;
+    let manifest = generate(&stage)?;
+    say("$ kubectl apply -f retire-rack-12.yaml");
+    print!("{}", stage.kubectl(&["apply", "-f", &manifest.display().to_string()])?);
+    let plan = told(&stage, &["plan", "retire-rack-12"])?;
+    say(&format!("\n$ kubectl idel plan retire-rack-12   # {INSTANCES} rows, shortened\n{}", ends(&plan, 4)));
+    say("$ kubectl idel start retire-rack-12 --yes");
+    shown(&stage, &["start", "retire-rack-12", "--yes"])?;
+    say("\n$ kubectl idel watch retire-rack-12");
+    shown(&stage, &["watch", "retire-rack-12", "--timeout", LIMIT])?;
+    let (finished, reason, message) = condition(&stage.get("retire-rack-12"), "Finished");
+    say(&format!("\n{reason}: {message}"));
+    if (finished.as_str(), reason.as_str()) != ("True", "Succeeded") {
+        return Err("expected that all instances are gone".into());
+    }
+    let report = told(&stage, &["report", "retire-rack-12"])?;
+    say(&format!(
+        "\n$ kubectl idel report retire-rack-12   # {INSTANCES} rows, shortened\n{}",
+        ends(&report, 3)
+    ));
 
     let calls = stage.calls();
     let sizes: Vec<String> = calls.iter().map(|call| call.ids.len().to_string()).collect();
@@ -73,31 +89,75 @@ async fn demo(keep: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints a line for each change of the progress, until the object is finished.
-fn watch(stage: &Stage) -> Result<(), Error> {
-    let (started, mut last) = (Instant::now(), String::new());
-    loop {
-        let object = stage.get("retire-rack-12");
-        let (phase, progress) = (object["status"]["phase"].as_str(), object["status"]["progress"].as_str());
-        let line = format!("{:<11} {:>8}", phase.unwrap_or("Pending"), progress.unwrap_or("-"));
-        if line != last {
-            let accepted = object["status"]["summary"]["accepted"].as_u64().unwrap_or(0);
-            say(&format!(
-                "{:>5.1} s  {line}   {accepted} accepted by the cloud",
-                started.elapsed().as_secs_f32()
-            ));
-            last = line;
+/// Machines of a rack, some of them in other states than running.
+fn machines(stage: &Stage) -> Result<(), Error> {
+    for (n, id) in stage.cloud.ids(PROJECT, INSTANCES).iter().enumerate() {
+        let changed = stage.cloud.change_facts(PROJECT, id, |facts| {
+            facts.name = format!("rack-12-node-{n:03}");
+            facts.server.rack = "12".into();
+            facts.server.unit = (n + 1).to_string();
+            facts.tags.insert("env".to_owned(), "staging".to_owned());
+        });
+        if !changed {
+            return Err("an instance is missing".into());
         }
-        let (finished, reason, message) = condition(&object, "Finished");
-        if finished == "True" {
-            say(&format!("\n{reason}: {message}"));
-            return if reason == "Succeeded" { Ok(()) } else { Err(reason.into()) };
-        }
-        if started.elapsed() > LIMIT {
-            return Err(format!("not finished within {} s: {message}", LIMIT.as_secs()).into());
-        }
-        std::thread::sleep(Duration::from_millis(200));
     }
+    Ok(())
+}
+
+/// Writes the manifest of the rack to a file, and shows its ends.
+fn generate(stage: &Stage) -> Result<PathBuf, Error> {
+    let choice = ["--region", "ap-southeast-3", "--project", PROJECT, "--rack", "12"];
+    let cloud = ["--secret", "clouddc", "--endpoint", stage.cloud.url(), "--allow-insecure-endpoint"];
+    // So many are on their way at a time that each call is full.
+    let form = ["--max-in-flight", "150"];
+    let text = told(stage, &[&["generate"][..], &choice, &cloud, &form].concat())?;
+    let file = stage.control_plane.folder().join("retire-rack-12.yaml");
+    std::fs::write(&file, &text)?;
+    say("$ kubectl idel generate --rack 12 … >retire-rack-12.yaml   # shortened");
+    say(&ends(&text, 24));
+    Ok(file)
+}
+
+/// The plugin, which is built beside this program.
+fn plugin(stage: &Stage, arguments: &[&str]) -> Result<Command, Error> {
+    let mut command = Command::new(Stage::binary_beside_this()?.with_file_name("kubectl-idel"));
+    command
+        .args(arguments)
+        .args(["-n", &stage.namespace])
+        .env("KUBECONFIG", stage.control_plane.kubeconfig());
+    Ok(command)
+}
+
+/// What the plugin prints.
+fn told(stage: &Stage, arguments: &[&str]) -> Result<String, Error> {
+    let output = plugin(stage, arguments)?.output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Lets the plugin have the terminal.
+fn shown(stage: &Stage, arguments: &[&str]) -> Result<(), Error> {
+    std::io::stdout().flush()?;
+    let status = plugin(stage, arguments)?.status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("kubectl idel {}: {status}", arguments.join(" ")).into())
+    }
+}
+
+/// The first lines of a long text, and its last two.
+fn ends(text: &str, first: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(hidden) = lines.len().checked_sub(first + 2).filter(|hidden| *hidden > 1) else {
+        return text.to_owned();
+    };
+    let head = lines.iter().take(first).map(|line| format!("{line}\n"));
+    let tail = lines.iter().skip(first + hidden).map(|line| format!("{line}\n"));
+    head.chain([format!("… {hidden} more\n")]).chain(tail).fold(String::new(), |text, line| text + &line)
 }
 
 /// The object without the long lists of ids.
@@ -138,21 +198,19 @@ fn shortened(yaml: &str) -> String {
     shown
 }
 
-fn left_running(stage: &Stage, manifest: &Manifest) -> Result<(), Error> {
-    let folder = stage.control_plane.folder();
-    let file: PathBuf = folder.join("retire-rack-12.json");
-    std::fs::write(&file, manifest.text())?;
+fn left_running(stage: &Stage, manifest: &Path) -> Result<(), Error> {
+    let idel = Stage::binary_beside_this()?.with_file_name("kubectl-idel");
     say("\nAll of it is left running. In another terminal:");
     say(&format!("  export KUBECONFIG={}", stage.control_plane.kubeconfig().display()));
     say(&format!("  alias kubectl={}", stage.control_plane.kubectl_path().display()));
+    say(&format!("  alias idel=\"{} -n {}\"", idel.display(), stage.namespace));
+    say("  idel explain retire-rack-12");
+    say("  idel report retire-rack-12 -o csv");
     say(&format!("  kubectl -n {} describe idel retire-rack-12", stage.namespace));
     say(&format!("  kubectl -n {} get events", stage.namespace));
     say(&format!("  kubectl -n {} delete idel retire-rack-12", stage.namespace));
-    say(&format!(
-        "  kubectl -n {} apply -f {}    # again: zero delete calls",
-        stage.namespace,
-        file.display()
-    ));
+    say(&format!("  kubectl -n {} apply -f {}", stage.namespace, manifest.display()));
+    say("  idel plan retire-rack-12; idel start retire-rack-12    # again: zero delete calls");
     say(&format!("  curl -s {}/log    # what the cloud has heard", stage.cloud.admin_url()));
     say("Press Enter here, or Ctrl-C, to stop everything.");
     std::io::stdout().flush()?;

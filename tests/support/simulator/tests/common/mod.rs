@@ -97,6 +97,23 @@ impl Client {
         self.try_delete(ids).await.unwrap()
     }
 
+    pub async fn put_power(&self, body: &str) -> Result<Reply, reqwest::Error> {
+        let headers =
+            [("X-Auth-Token", self.token.as_str()), ("Content-Type", "application/json;charset=utf-8")];
+        let path = format!("/v1/{P}/physicalservers/power-state");
+        self.send("PUT", &path, &headers, Some(body.to_owned())).await
+    }
+
+    /// ChangeServerPowerState for these servers.
+    pub async fn power(&self, action: &str, servers: &[String]) -> Reply {
+        self.put_power(&json!({"action": action, "server_id_set": servers}).to_string()).await.unwrap()
+    }
+
+    /// ShowServer.
+    pub async fn server(&self, id: &str) -> Reply {
+        self.get(&format!("/v1/{P}/physicalservers/{id}")).await
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[("X-Auth-Token", self.token.as_str())], None).await.unwrap()
     }
@@ -121,6 +138,11 @@ pub async fn start(options: Options) -> (Simulator, Client) {
     simulator.add_token("tests", "value", Projects::All);
     let client = Client::new(simulator.url());
     (simulator, client)
+}
+
+/// The servers of these instances.
+pub fn servers_of(sim: &Simulator, ids: &[String]) -> Vec<String> {
+    ids.iter().map(|id| sim.facts(P, id).unwrap().server.id).collect()
 }
 
 pub fn ids_query(ids: &[String]) -> String {
