@@ -40,7 +40,10 @@ pub struct Off {
     /// When it will have been off for long enough, by the clocks of this process. Where readings of the wall clock differ the
     /// latest counts: a clock that jumps forward deletes nothing early.
     pub soaked_at: Mono,
-    /// A later read showed it on: someone wants it.
+    /// Reads that were sent since then tell whether someone powers it on again. One of before may show the instance as it was
+    /// before another process powered it off.
+    pub since: Mono,
+    /// Such a read showed it on: someone wants it.
     pub powered_on: bool,
 }
 
@@ -188,15 +191,21 @@ impl Observations {
             .is_some_and(|observation| !std::mem::replace(&mut observation.recorded, true))
     }
 
-    /// Notes that the row at this position is taken for powered off. Reads noted from now on tell whether someone powers it on
-    /// again.
+    /// Notes that the row at this position is taken for powered off. Reads tell whether someone powers it on again if they were
+    /// sent from now on, or since the read that showed it off to this process.
     pub fn is_off(&mut self, position: usize, soaked_at: Mono, now: Mono) {
         let Some(observation) = self.all.get_mut(position) else { return };
         match &mut observation.off {
             // That it is over moves the moment no more at which it was.
             Some(off) if soaked_at > now => off.soaked_at = off.soaked_at.max(soaked_at),
             Some(_) => {}
-            None => observation.off = Some(Box::new(Off { soaked_at, powered_on: false })),
+            None => {
+                let since = match &observation.last {
+                    Some((Seen::Live(Live::Stopped), read)) => read.sent,
+                    _ => now,
+                };
+                observation.off = Some(Box::new(Off { soaked_at, since, powered_on: false }));
+            }
         }
     }
 
@@ -252,7 +261,7 @@ impl Observations {
         observation.found = Found::by(&seen).or(observation.found);
         let alive = !matches!(seen, Seen::ShuttingDown | Seen::Terminated | Seen::NotFound);
         if let (Some(off), Seen::Live(Live::Running | Live::Pending)) = (&mut observation.off, &seen) {
-            off.powered_on = true;
+            off.powered_on |= read.sent >= off.since;
         }
         observation.facts = facts.filter(|_| keeps_facts && alive).cloned();
         observation.last = Some((seen, read));

@@ -320,6 +320,23 @@ fn p6_a_veto_that_one_read_showed_holds_before_it_is_written() {
 }
 
 #[test]
+fn x30_a_read_from_before_another_process_powered_it_off_is_no_veto() {
+    let mut world = soaking(1);
+    let (id, long_ago) = (world.id(0), world.now);
+    world.restart();
+    world.pass(Duration::from_secs(1));
+    let _ = world.decide(0);
+    let memory = world.memory.as_mut().unwrap();
+    assert!(memory.observation(0).last.is_none() && memory.observation(0).off.is_some());
+    memory.saw(id, Seen::Live(Live::Running), long_ago);
+    world.run_to_rest(Duration::from_mins(10));
+    assert_eq!(reason(&world, 0), None, "it was asked for before the record said that it is off");
+    world.cloud.insert(id, Seen::Live(Live::Running));
+    world.run_to_rest(Duration::from_mins(10));
+    assert_eq!(reason(&world, 0), Some(FailureReason::PoweredOnAgain));
+}
+
+#[test]
 fn p6_a_veto_after_a_delete_call_of_unknown_outcome_counts_too() {
     let mut world = soaking(1);
     world.pass(SOAK);
