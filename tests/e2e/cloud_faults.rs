@@ -146,7 +146,7 @@ async fn c13_a_reply_that_comes_byte_by_byte_ends_with_the_deadline() {
     let stage = stage("trickle").await;
     let ids = instances(&stage, 60);
     let front = Front::plain(&stage, None).await;
-    front.spoil(Of::Deletes, 1, Spoilt::Trickle);
+    front.spoil(Of::Changes, 1, Spoilt::Trickle);
     let endpoint = format!("ap-southeast-3=http://{}", front.address);
     let flags = ["--endpoint", &endpoint, "--parallel-calls", "1", "--request-timeout", "1s"];
     let _controller = stage.controller(&flags).unwrap();

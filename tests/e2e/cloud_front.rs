@@ -45,8 +45,8 @@ struct Shared {
 /// Which replies are replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Of {
-    /// Replies to delete calls.
-    Deletes,
+    /// Replies to calls that delete or power off.
+    Changes,
     /// Replies to reads.
     Reads,
 }
@@ -195,7 +195,7 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     let mut headers = parts.headers;
     shared.heads.lock().unwrap().push(headers.clone());
     headers.remove("host");
-    let delete = parts.method == "POST";
+    let changes = parts.method != "GET";
     let asked: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let ids = asked["instance_id_set"].as_array().map_or(0, Vec::len);
     if ids > shared.most.load(Ordering::SeqCst) {
@@ -214,7 +214,7 @@ async fn respond(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Resp
     };
     let (status, json) = (answer.status(), ("Content-Type", "application/json".to_owned()));
     let text = answer.bytes().await.map_err(axum::Error::new)?;
-    let (status, headers, body) = match shared.spoilt(if delete { Of::Deletes } else { Of::Reads }) {
+    let (status, headers, body) = match shared.spoilt(if changes { Of::Changes } else { Of::Reads }) {
         None => (status.as_u16(), vec![json], Body::from(text)),
         Some(Spoilt::Trickle) => (status.as_u16(), vec![json], trickling(text)),
         Some(Spoilt::Endless) => (status.as_u16(), vec![json], endless()),

@@ -1,9 +1,11 @@
-//! Replies that a sound cloud never sends: the outcome of a delete call is then unknown, a read tells nothing, and the
-//! controller's memory stays small.
+//! Replies that a sound cloud never sends: the outcome of a call is then unknown, a read tells nothing, and the controller's
+//! memory stays small.
 
-use clouddc_simulator::{Entry, Operation};
+use std::time::Duration;
+
+use clouddc_simulator::{EndTime, Entry, Operation};
 use harness::{Controller, Manifest, Stage, condition};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     cloud_front::{Front, Of, Spoilt},
@@ -89,7 +91,7 @@ async fn s12_of_a_call_with_a_hostile_reply_nothing_is_believed_and_nothing_is_s
     let before = controller.peak_memory().unwrap();
     for (name, reply, ..) in replies(&elsewhere) {
         let ids = instances(&stage, 60);
-        front.spoil(Of::Deletes, 1, reply);
+        front.spoil(Of::Changes, 1, reply);
         stage.apply(&Manifest::new(name, &ids)).unwrap();
         let object = stage.wait_finished(name);
         assert_succeeded(&object, 60);
@@ -102,6 +104,26 @@ async fn s12_of_a_call_with_a_hostile_reply_nothing_is_believed_and_nothing_is_s
     }
     let peak = controller.peak_memory().unwrap();
     assert!(before > 0 && peak - before < ROOM, "from {before} to {peak} bytes");
+    assert_eq!(elsewhere.requests(), 0, "nothing is sent to another host");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x29_of_a_power_off_with_a_hostile_reply_nothing_is_believed_and_nothing_is_sent_again() {
+    let (stage, front, _controller) = warmed_up("hostilepower").await;
+    stage.cloud.set_power_end(EndTime::Fixed(Duration::from_millis(300)));
+    let elsewhere = Front::plain(&stage, None).await;
+    for (name, reply, ..) in replies(&elsewhere) {
+        let ids = instances(&stage, 60);
+        front.spoil(Of::Changes, 1, reply);
+        stage.apply(&Manifest::new(name, &ids).with("powerOff", json!({"when": "Always"}))).unwrap();
+        let object = stage.wait_finished(name);
+        assert_succeeded(&object, 60);
+        assert!(ids.iter().all(|id| stage.powered().get(id) == Some(&1)), "{name}: each once");
+        each_once(&calls_for(&stage, &ids), &ids);
+        let batch = first_batch(&object);
+        assert_eq!(batch["kind"], "PowerOff", "{name}");
+        assert!(batch["returned"].is_null(), "{name}: {batch}");
+    }
     assert_eq!(elsewhere.requests(), 0, "nothing is sent to another host");
 }
 
