@@ -78,7 +78,7 @@ deny: ## licences, sources and bans of dependencies (installs cargo-deny if it i
 	@$(CARGO_DENY)
 	cargo deny --workspace check licenses bans sources
 
-sbom: components ## list what is compiled into the binary (CycloneDX), and its licences, in target/sbom
+sbom: components ## list what is compiled into both programs (CycloneDX), and the licences, in target/sbom
 	@$(CARGO_DENY)
 	cargo deny --target $(TARGET) --exclude-dev list --layout crate > target/sbom/licences.txt
 
@@ -86,15 +86,16 @@ SBOM ?= target/sbom/instance-deletion-controller.cdx.json
 # When the commit was made: all times of what is published.
 epoch = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct))
 
-# With SOURCE_DATE_EPOCH the list has that time, and no random serial number.
+# The lists of the controller and of the plugin. With SOURCE_DATE_EPOCH they have that time, and no random serial number.
 components:
 	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx@0.5.9
 	SOURCE_DATE_EPOCH=$(epoch) cargo cyclonedx -q --format json --spec-version 1.5 --target $(TARGET) --describe binaries \
 	  --no-build-deps
 	@mkdir -p $(dir $(SBOM))
 	@sed 's|path+file://$(CURDIR)|path+file:///source|g' instance-deletion-controller_bin.cdx.json >$(SBOM)
+	@sed 's|path+file://$(CURDIR)|path+file:///source|g' plugin/kubectl-idel_bin.cdx.json >$(SBOM:.cdx.json=-plugin.cdx.json)
 	@rm instance-deletion-controller_bin.cdx.json
-	@find deploy tests -name '*_bin.cdx.json' -delete
+	@find deploy plugin tests -name '*_bin.cdx.json' -delete
 
 generate: ## write the CRDs from src/api, the chart's copies and README, the Prometheus operator's rules, and docs/reference
 	@$(call program,instance-deletion-controller) crd \
@@ -147,11 +148,12 @@ RELEASE_FOLDER ?= target/release-files/$(VERSION)
 version:
 	@echo $(VERSION)
 
-release: control-plane ## lay out what is published in target/release-files/VERSION; IMAGE=REGISTRY/NAME is where the image goes
+release: control-plane plugin ## lay out what is published in target/release-files/VERSION; IMAGE=REGISTRY/NAME is where the image goes
 	@command -v buildah >/dev/null || { echo "buildah is missing: install buildah" >&2; exit 1; }
 	$(foreach architecture,$(ARCHITECTURES),$(call laid_out_for,$(architecture)))
 	@KUBECTL="$$($(BUILT)/control-plane path)/kubectl" HELM="$$($(BUILT)/control-plane path helm)/helm" \
-	  VERSION=$(VERSION) IMAGE=$(IMAGE) ARCHITECTURES="$(ARCHITECTURES)" SOURCE_DATE_EPOCH=$(epoch) deploy/release.sh $(RELEASE_FOLDER)
+	  PLUGIN=$(PLUGIN_FOLDER) VERSION=$(VERSION) IMAGE=$(IMAGE) ARCHITECTURES="$(ARCHITECTURES)" SOURCE_DATE_EPOCH=$(epoch) \
+	  deploy/release.sh $(RELEASE_FOLDER)
 
 PLUGIN_FOLDER ?= target/plugin
 # Where the archives will be: the manifest of krew names it.

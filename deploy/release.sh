@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Lays out the files of a release in a folder. `make release` calls it, after it has laid out the image's root of each
-# architecture in target/release-roots and the list of what is compiled in beside them.
+# architecture in target/release-roots, the lists of what is compiled in beside them, and the plugin's files in a folder.
 #
 # The same commit gives the same bytes: times are the commit's, owners are 0, and archives are sorted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage="usage: VERSION=… IMAGE=… ARCHITECTURES=… KUBECTL=… HELM=… deploy/release.sh FOLDER"
+usage="usage: PLUGIN=… VERSION=… IMAGE=… ARCHITECTURES=… KUBECTL=… HELM=… deploy/release.sh FOLDER"
 out=${1:?$usage}
-: "${VERSION:?$usage}" "${IMAGE:?$usage}" "${ARCHITECTURES:?$usage}" "${KUBECTL:?$usage}" "${HELM:?$usage}"
+: "${PLUGIN:?$usage}" "${VERSION:?$usage}" "${IMAGE:?$usage}" "${ARCHITECTURES:?$usage}" "${KUBECTL:?$usage}" "${HELM:?$usage}"
 name=instance-deletion-controller
 roots=target/release-roots
 # How the manifests name the image, until IMAGE says where it is published.
@@ -39,6 +39,7 @@ binaries() {
     cp LICENSE "$work/$folder/"
     pack "$work" "$folder" | gzip --best --no-name >"$out/$folder.tar.gz"
     cp "$roots/$architecture.cdx.json" "$out/$folder.cdx.json"
+    cp "$roots/$architecture-plugin.cdx.json" "$out/kubectl-idel-$VERSION-linux-$architecture.cdx.json"
   done
 }
 
@@ -76,6 +77,7 @@ manifests() {
 }
 
 binaries
+cp "$PLUGIN"/* "$out/"
 image
 chart
 manifests
