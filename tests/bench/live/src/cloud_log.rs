@@ -26,6 +26,10 @@ pub fn is_read(entry: &Entry) -> bool {
 pub fn figures(log: &[Entry], scenario: &Scenario) -> Sample {
     let mut sample =
         Sample::from([(Figure::DeleteCalls, number(log.iter().filter(|e| is_delete(e)).count()))]);
+    if scenario.power_off {
+        let calls = log.iter().filter(|entry| entry.operation == Operation::ChangeServerPowerState);
+        sample.insert(Figure::PowerCalls, number(calls.count()));
+    }
     if scenario.runs_to_the_end() {
         return sample;
     }
@@ -150,5 +154,8 @@ pub(crate) mod tests {
             entry(Operation::DeleteInstances, 3, &["a"], 429),
         ];
         assert_eq!(figures(&log, &scenario("objects")), Sample::from([(Figure::DeleteCalls, 2.0)]));
+        let log = [log.to_vec(), vec![entry(Operation::ChangeServerPowerState, 0, &["server"], 200)]].concat();
+        let both = Sample::from([(Figure::DeleteCalls, 2.0), (Figure::PowerCalls, 1.0)]);
+        assert_eq!(figures(&log, &scenario("power-off")), both);
     }
 }

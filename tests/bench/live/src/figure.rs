@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub enum Figure {
     /// Requests of DeleteInstances.
     DeleteCalls,
+    /// Requests of ChangeServerPowerState.
+    PowerCalls,
     /// Reads of ids of which none had been accepted: the look that precedes the calls.
     FirstReads,
     /// All other reads, as a multiple of what reads each id once, 100 a call.
@@ -43,8 +45,9 @@ pub enum Figure {
 
 impl Figure {
     /// All, in the order of a table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::DeleteCalls,
+        Self::PowerCalls,
         Self::FirstReads,
         Self::Reads,
         Self::Writes,
@@ -68,6 +71,7 @@ impl Figure {
     pub fn label(self) -> &'static str {
         match self {
             Self::DeleteCalls => "delete calls",
+            Self::PowerCalls => "calls that power off",
             Self::FirstReads => "reads before the calls",
             Self::Reads => "reads after that, as a multiple of ⌈N/100⌉",
             Self::Writes => "writes of status per object",
@@ -91,7 +95,7 @@ impl Figure {
     #[must_use]
     pub fn decimals(self) -> usize {
         match self {
-            Self::DeleteCalls | Self::FirstReads | Self::Wall => 0,
+            Self::DeleteCalls | Self::PowerCalls | Self::FirstReads | Self::Wall => 0,
             Self::LastEnd | Self::WallRatio | Self::DeleteGoodput | Self::ReadGoodput => 3,
             _ => 1,
         }

@@ -81,7 +81,7 @@ fn instances(scenario: &Scenario, cloud: &Simulator) -> Vec<Vec<String>> {
 fn controller_figures(scenario: &Scenario, stage: &Stage, runtime: &Runtime) -> Result<Sample, BenchError> {
     let objects = instances(scenario, &stage.cloud);
     let start = Instant::now();
-    apply(stage, &objects)?;
+    apply(scenario, stage, &objects)?;
     progress(stage, "objects are there", start);
     let start = Instant::now();
     let controller = stage.controller_by_default(scenario.flags)?;
@@ -158,9 +158,14 @@ fn progress(stage: &Stage, what: &str, since: Instant) {
 }
 
 /// All at once, as from one file.
-fn apply(stage: &Stage, objects: &[Vec<String>]) -> Result<(), BenchError> {
+fn apply(scenario: &Scenario, stage: &Stage, objects: &[Vec<String>]) -> Result<(), BenchError> {
     let manifests = objects.iter().enumerate();
-    let manifests = manifests.map(|(number, ids)| Manifest::new(&format!("retire-{number}"), ids).value);
+    let manifests = manifests.map(|(number, ids)| {
+        let manifest = Manifest::new(&format!("retire-{number}"), ids);
+        let always = json!({"when": "Always"});
+        let manifest = if scenario.power_off { manifest.with("powerOff", always) } else { manifest };
+        manifest.value
+    });
     let list = json!({"apiVersion": "v1", "kind": "List", "items": manifests.collect::<Vec<_>>()});
     let kubectl = stage.control_plane.kubectl(&["-n", &stage.namespace, "apply", "-f", "-"]);
     kubectl.stdin(list.to_string()).limit(APPLIED_WITHIN).ok()?;

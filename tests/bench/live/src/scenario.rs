@@ -88,6 +88,8 @@ pub struct Scenario {
     pub ids: usize,
     /// How long a deletion takes, in the median.
     pub median: Duration,
+    /// Each instance is powered off first, and deleted as soon as it is off.
+    pub power_off: bool,
     /// Terminated instances are gone at once instead of being listed.
     pub vanish: bool,
     /// The account may list instances.
@@ -117,6 +119,7 @@ impl Scenario {
             objects: 10,
             ids: 1_000,
             median: Duration::from_mins(1),
+            power_off: false,
             vanish: false,
             listing: true,
             throttle: None,
@@ -131,6 +134,19 @@ impl Scenario {
         };
         let mut all = vec![
             base.clone(),
+            Self {
+                name: "power-off",
+                about: "as `objects`, and each instance is powered off first (`when: Always`, no soak), which takes 5 s; the \
+                        script deletes them as they are",
+                power_off: true,
+                musts: &[
+                    (Figure::DeleteCalls, Bound::Least),
+                    (Figure::PowerCalls, Bound::Least),
+                    (Figure::Reads, Bound::AtMost(2.5)),
+                    (Figure::LastEnd, Bound::AtMost(1.03)),
+                ],
+                ..base.clone()
+            },
             Self {
                 name: "vanish",
                 about: "as `objects`, but a terminated instance is gone at once: only two reads of that id alone prove its end, \
@@ -292,14 +308,19 @@ impl Scenario {
             (Figure::ReadRefusals, 0.0),
             (Figure::Refusals, 0.0),
         ]);
+        if self.power_off {
+            least.insert(Figure::PowerCalls, number(self.objects * batches));
+        }
         if self.runs_to_the_end() {
+            // Each kind of call rests on a read of its own.
+            let kinds = if self.power_off { 2 } else { 1 };
             least.extend([
                 (Figure::DeleteCalls, number(self.objects * batches)),
-                (Figure::FirstReads, number(self.total().div_ceil(READ))),
+                (Figure::FirstReads, number(kinds * self.total().div_ceil(READ))),
                 // A list leaves out what has vanished, and two reads of that id alone prove that it has.
                 (Figure::Reads, if self.vanish { 2.0 * number(READ) } else { 1.0 }),
                 // An intent before each wave, with what the wave before it came to; the last outcome; the end.
-                (Figure::Writes, number(batches.div_ceil(PARALLEL) + 2)),
+                (Figure::Writes, number(kinds * batches.div_ceil(PARALLEL) + 2)),
                 (Figure::Lateness, 0.0),
                 (Figure::Longest, 0.0),
                 (Figure::LastEnd, 1.0),
@@ -349,6 +370,10 @@ mod tests {
         assert_eq!(of("first-look", &Figure::Writes), Some(3.0));
         assert_eq!(of("objects", &Figure::Reads), Some(1.0));
         assert_eq!(of("vanish", &Figure::Reads), Some(200.0));
+        assert_eq!(of("objects", &Figure::PowerCalls), None);
+        assert_eq!(of("power-off", &Figure::PowerCalls), Some(200.0));
+        assert_eq!(of("power-off", &Figure::FirstReads), Some(200.0));
+        assert_eq!(of("power-off", &Figure::Writes), Some(12.0));
         assert_eq!(of("minute", &Figure::DeleteCalls), None, "it is cut off");
     }
 }
