@@ -35,12 +35,15 @@ pub fn check(view: &View<'_>, findings: &mut Findings) {
     vetoes(view, findings);
 }
 
-/// The newest read of an id on which a call may rest: one of its sender that came before its intent was written.
-fn newest<'a>(view: &'a View<'_>, sent: &Sent<'_>, id: &str) -> Option<&'a Seen> {
+/// The read of an id on which a call rests: the newest that its sender surely knew when it decided, or one that came since, be it
+/// while the object was read or in a look that was not over. Which of them the decision knew nobody can tell: it counts as the
+/// one that allows most.
+fn rests_on<'a>(view: &'a View<'_>, sent: &Sent<'_>, id: &str) -> Option<&'a Seen> {
     let (before, decided) = (sent.intent?.sent, sent.decision?.answered);
-    // A read that came while the object was read may or may not have been known to the decision.
-    let surely = view.known_before(sent.call.process, id, decided).max_by_key(|seen| seen.sent);
-    surely.or_else(|| view.seen_before(sent.call.process, id, before).max_by_key(|seen| seen.sent))
+    let process = sent.call.process;
+    let surely = view.known_before(process, id, decided).map(|seen| seen.sent).max();
+    let since = view.seen_before(process, id, before).filter(|seen| Some(seen.sent) >= surely);
+    since.max_by_key(|seen| (seen.state == "stopped", seen.state != "running", seen.sent))
 }
 
 /// P1: a fresh row of a list showed each instance running on the server that the call names.
@@ -92,7 +95,7 @@ fn off_since(view: &View<'_>, sent: &Sent<'_>, id: &str) -> Option<Moment> {
 
 /// P8: an instance that runs is not deleted. P5: one that was off has been so for the soak, and is.
 fn deleted_off(view: &View<'_>, sent: &Sent<'_>, object: &Value, id: &str, findings: &mut Findings) {
-    let Some(seen) = newest(view, sent, id) else { return };
+    let Some(seen) = rests_on(view, sent, id) else { return };
     findings.check("P8", seen.state != "running", || {
         format!("{} names {id}, which its sender last read running", name(sent))
     });
