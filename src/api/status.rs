@@ -301,7 +301,7 @@ named! {
     pub enum FailureReason {
         /// The cloud refuses the deletion, although reads show the instance alive.
         Conflict,
-        /// The cloud accepted the deletion, and it failed there.
+        /// The cloud accepted the deletion, and it failed there; or the instance fell to an error while it was off.
         InstanceError,
         /// Given by earlier versions only: the cloud refused the id with a code that they took for a bad id.
         InvalidRequest,

@@ -102,7 +102,8 @@ fn always(row_facts: &RowFacts<'_>, live: Live) -> Step {
         // Nothing is deleted that is still running.
         (Progress::Accepted { .. }, Live::Running) => Step::Wait,
         (_, Live::Running) => Step::Call(CallKind::PowerOff),
-        // The record says first since when it is off. An instance that was powered off and fell to an error may be on.
+        // The record says first since when it is off. An instance that was powered off and fell to an error may be on, and ends
+        // in it.
         (Progress::Pending | Progress::PoweringOff { .. }, Live::Stopped)
         | (Progress::PoweringOff { .. }, Live::Pending)
         | (Progress::PoweredOff { .. }, Live::Error) => Step::Wait,
@@ -145,6 +146,15 @@ pub fn soaked_since(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Option<Mono>
     row_facts.observation.off.as_ref().filter(|_| waits).map(|off| off.soaked_at)
 }
 
+/// Whether an instance that was off, and that a read shows in an error, is given up: that read was sent when it would have been
+/// deleted. Nobody can tell whether it is still off. Until then it may recover.
+pub fn ends_in_error(row_facts: &RowFacts<'_>, sent: Mono, facts: &Facts<'_>) -> bool {
+    let soaked = row_facts.observation.off.as_ref().is_some_and(|off| sent >= off.soaked_at);
+    let goes_on =
+        facts.allow_calls() && sent > facts.memory.gate && facts.memory.deadlines.passed().is_none();
+    soaked && goes_on && !row_facts.calls.in_flight
+}
+
 /// Whether the row is one of an instance that is to stay off until it is gone.
 fn waits_off(row: &Row) -> bool {
     row.powered_off_at.is_some() && !row.progress.ended()
@@ -153,7 +163,9 @@ fn waits_off(row: &Row) -> bool {
 /// When the instance of this row will have been off for `soak`, as far as the clocks say now. The cloud's time counts where it
 /// is far behind.
 fn soaked_at(row: &Row, soak: Duration, now: &Now, cloud_time: Option<Timestamp>) -> Mono {
-    let Some(over) = row.powered_off_at.as_ref().and_then(|at| at.0.checked_add(soak).ok()) else {
+    // A clock that was ahead when it was recorded makes nobody wait who asked for no wait.
+    let off_since = row.powered_off_at.as_ref().filter(|_| !soak.is_zero());
+    let Some(over) = off_since.and_then(|at| at.0.checked_add(soak).ok()) else {
         return now.mono + soak;
     };
     let by_cloud = cloud_time.and_then(|time| time.checked_add(CLOUD_BEHIND).ok());
@@ -300,6 +312,8 @@ mod tests {
         ] {
             assert_eq!(over(wall, cloud), left, "{wall:?} {cloud:?}");
         }
+        let none_asked = soaked_at(&row, Duration::ZERO, &Now { wall: now.wall - soak, ..now }, None);
+        assert_eq!(none_asked, then(), "recorded by a clock that was ahead");
         row.powered_off_at = None;
         assert_eq!(soaked_at(&row, soak, &now, None), then() + soak);
     }

@@ -3,7 +3,7 @@
 
 use super::{
     facts::{Facts, RowFacts},
-    power_off::powers_off,
+    power_off::{self, powers_off},
 };
 use crate::{
     api::{BatchStatus, CallKind, FailureReason, NotFoundPolicy},
@@ -207,6 +207,9 @@ fn shown_alive(
     let powered_off = matches!(row.progress, Progress::PoweredOff { .. });
     if powered_off && !calls.in_flight && observation.off.as_ref().is_some_and(|off| off.powered_on) {
         return Shown::End(FailureReason::PoweredOnAgain);
+    }
+    if powered_off && live == Live::Error && power_off::ends_in_error(row_facts, sent, facts) {
+        return Shown::End(FailureReason::InstanceError);
     }
     let found_off = match row.progress {
         Progress::PoweringOff { .. } => true,

@@ -272,6 +272,28 @@ fn next_wave(world: &mut World) -> Wave {
 }
 
 #[test]
+fn p5_an_error_while_it_is_off_may_pass_and_ends_the_instance_when_it_would_be_deleted() {
+    for (recovers, reason_then, deleted) in [(true, None, 1), (false, Some(FailureReason::InstanceError), 0)]
+    {
+        let mut world = soaking(1);
+        let id = world.id(0);
+        world.cloud.insert(id, Seen::Live(Live::Error));
+        world.run_to_rest(Duration::from_mins(10));
+        assert_eq!((reason(&world, 0), world.phase(0)), (None, InstancePhase::PoweredOff), "it may recover");
+        world.spec.suspend = true;
+        world.pass(SOAK);
+        world.run_to_rest(Duration::from_mins(10));
+        assert_eq!(reason(&world, 0), None, "nothing would be deleted now");
+        if recovers {
+            world.cloud.insert(id, Seen::Live(Live::Stopped));
+        }
+        world.spec.suspend = false;
+        world.run_to_rest(Duration::from_mins(10));
+        assert_eq!((reason(&world, 0), calls(&world, CallKind::Delete)), (reason_then, deleted));
+    }
+}
+
+#[test]
 fn p5_a_delete_call_rests_on_a_read_after_the_end_of_the_soak() {
     let mut world = soaking(1);
     let left = world.status.next_action_time.as_ref().unwrap().0.duration_since(world.wall());
