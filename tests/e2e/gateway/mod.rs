@@ -218,6 +218,8 @@ fn pass(shared: &Shared, answer: reqwest::Response, watch: bool) -> Response<Bod
 pub async fn behind_gateway(name: &str, flags: &[&str]) -> (Stage, Gateway, Controller) {
     let stage = crate::support::stage(name).await;
     let gateway = Gateway::start(&stage).await;
-    let controller = stage.controller_through(&gateway.kubeconfig, flags).unwrap();
+    // Faults of the API server are tested here: no reply of the cloud counts as lost because the machine is busy.
+    let flags = [&["--request-timeout", "20s"], flags].concat();
+    let controller = stage.controller_through(&gateway.kubeconfig, &flags).unwrap();
     (stage, gateway, controller)
 }
