@@ -4,7 +4,7 @@
 # dependencies over the packages of a call, so a call for one package would compile most of them, and the controller, again.
 BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 program = cargo build --quiet --workspace --bin $(1) && $(BUILT)/$(1)
-.PHONY: help demo check test test-node test-aarch64 bench bench-decisions bench-schedule soak explore mutants lint deny generate control-plane \
+.PHONY: help demo check test test-node test-gitops test-aarch64 bench bench-decisions bench-schedule soak explore mutants lint deny generate control-plane \
   image-root sbom components version plugin release clean
 
 help: ## list the targets
@@ -28,6 +28,10 @@ test: control-plane ## run every test, and print their times and counts; NO_SKIP
 test-node: control-plane ## run the tests on a real node in namespaces: needs root, and packages that it names (SLOW=1: more)
 	@if [ "$$(id -u)" = 0 ]; then $(call program,control-plane) build node >/dev/null; fi
 	@NO_SKIPS=$(NO_SKIPS) tests/run.sh node
+
+test-gitops: control-plane ## run the tests with Flux's own controller (builds it once, in about ten minutes)
+	@$(call program,control-plane) build flux >/dev/null
+	@NO_SKIPS=$(NO_SKIPS) tests/run.sh gitops
 
 # What the image's test lays out by itself if it is missing or old.
 IMAGE_ROOT_OF_TESTS := image-root PROFILE=dev IMAGE_ROOT=target/image-root-of-tests

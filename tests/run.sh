@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace but those on a node: the end-to-end tests, which mostly wait, beside everything else. With the
-# argument `node` it runs those on a node alone, which need root and packages of Debian. Prints last what each suite took, the ten slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the
+# Runs every test of the workspace but those on a node and those with Flux: the end-to-end tests, which mostly wait, beside
+# everything else. With the argument `node` it runs those on a node alone, which need root and packages of Debian, and with
+# `gitops` those with Flux alone, whose program takes ten minutes to build. Prints last what each suite took, the ten slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the
 # simulations covered, what failed, and the counts of tests. NO_SKIPS=1 makes a skipped test a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 case "${1:-}" in
   '') suites=(end_to_end others in_go) ;;
-  node) suites=(on_a_node) ;;
-  *) echo "usage: tests/run.sh [node]" >&2; exit 2 ;;
+  node | gitops) suites=("alone_$1") ;;
+  *) echo "usage: tests/run.sh [node | gitops]" >&2; exit 2 ;;
 esac
 logs=$(mktemp -d)
 # Every status version that a test comes to, for the judges below.
@@ -61,15 +62,20 @@ end_to_end() {
 }
 
 others() {
-  grep -vP '\ttests/(e2e|node)/main.rs\t' "$logs/programs" | run "$(nproc)" 2>&1 | keep others
+  grep -vP '\ttests/(e2e|node|gitops)/main.rs\t' "$logs/programs" | run "$(nproc)" 2>&1 | keep others
   local ended=("${PIPESTATUS[@]}")
   cargo test --workspace --no-fail-fast --doc 2>&1 | keep others
   [ "${ended[*]} ${PIPESTATUS[0]}" = "0 0 0 0" ]
 }
 
-on_a_node() {
+alone_node() {
   # One scenario after the other: each changes what the others would see.
   grep -P '\ttests/node/main.rs\t' "$logs/programs" | run 1 2>&1 | keep node
+  [ "${PIPESTATUS[*]}" = "0 0 0" ]
+}
+
+alone_gitops() {
+  grep -P '\ttests/gitops/main.rs\t' "$logs/programs" | run "$(nproc)" 2>&1 | keep gitops
   [ "${PIPESTATUS[*]}" = "0 0 0" ]
 }
 
@@ -109,7 +115,7 @@ fi
 
 cat "$logs"/log-* >"$logs/all"
 awk -f tests/summary.awk "$logs/all"
-[ "${suites[0]}" = on_a_node ] || sed -E 's/^(test .*) <[0-9.]+s>$/\1/' "$logs/all" | awk -f tests/fault_matrix.awk tests/faults.txt - || status=1
+[[ "${suites[0]}" = alone_* ]] || sed -E 's/^(test .*) <[0-9.]+s>$/\1/' "$logs/all" | awk -f tests/fault_matrix.awk tests/faults.txt - || status=1
 sed -n 's/^figure: //p' "$logs/all" | awk '!seen[$0]++'
 printf 'in %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))
 awk -v counts=1 -v no_skips="${NO_SKIPS:-}" -f tests/summary.awk "$logs/all" || status=1

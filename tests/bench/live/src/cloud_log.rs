@@ -154,7 +154,8 @@ pub(crate) mod tests {
             entry(Operation::DeleteInstances, 3, &["a"], 429),
         ];
         assert_eq!(figures(&log, &scenario("objects")), Sample::from([(Figure::DeleteCalls, 2.0)]));
-        let log = [log.to_vec(), vec![entry(Operation::ChangeServerPowerState, 0, &["server"], 200)]].concat();
+        let log =
+            [log.to_vec(), vec![entry(Operation::ChangeServerPowerState, 0, &["server"], 200)]].concat();
         let both = Sample::from([(Figure::DeleteCalls, 2.0), (Figure::PowerCalls, 1.0)]);
         assert_eq!(figures(&log, &scenario("power-off")), both);
     }

@@ -36,6 +36,14 @@ pub enum Error {
         /// The last lines.
         output: String,
     },
+    /// Go cannot tell where the sources of a dependency are.
+    #[error("go does not find the sources of {dependency}:\n{output}")]
+    Source {
+        /// The module.
+        dependency: String,
+        /// What Go said.
+        output: String,
+    },
     /// `KUBEBUILDER_ASSETS` does not hold the programs.
     #[error("KUBEBUILDER_ASSETS names {folder}, which has no {program}")]
     Assets {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc,
     time::{Duration, Instant},
@@ -83,6 +83,22 @@ pub(crate) fn build(
     }
     let tail = output.get(output.len().saturating_sub(20)..).unwrap_or_default().join("\n");
     Err(Error::Build { program, output: tail })
+}
+
+/// The folder with the sources of a dependency of a module. Go fetches them if they are missing.
+pub(crate) fn source(module: &Path, dependency: &str) -> Result<PathBuf, Error> {
+    let mut command = Command::new("go");
+    command
+        .current_dir(module)
+        .args(["list", "-m", "-mod=readonly", "-f", "{{.Dir}}", dependency])
+        .env("GOWORK", "off");
+    let output = command.output().map_err(Error::io("running go list"))?;
+    let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !output.status.success() || folder.is_empty() {
+        let output = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(Error::Source { dependency: dependency.to_owned(), output });
+    }
+    Ok(PathBuf::from(folder))
 }
 
 #[cfg(test)]

@@ -59,8 +59,16 @@ pub const HELM: Module = Module {
     programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
 };
 
+/// Flux's kustomize-controller, for the examples of GitOps.
+pub const FLUX: Module = Module {
+    name: "flux",
+    folder: "flux",
+    takes: "building Flux's kustomize-controller from source: about ten minutes on two cores, once",
+    programs: &[("kustomize-controller", "github.com/fluxcd/kustomize-controller")],
+};
+
 /// Every module.
-pub const MODULES: [&Module; 3] = [&CONTROL_PLANE, &NODE, &HELM];
+pub const MODULES: [&Module; 4] = [&CONTROL_PLANE, &NODE, &HELM, &FLUX];
 
 /// A folder with the programs of a module.
 #[derive(Clone, Debug)]
@@ -132,6 +140,11 @@ impl Module {
             Some((program, _)) => Err(Error::Assets { folder, program }),
             None => Ok(Some(Programs { folder })),
         }
+    }
+
+    /// The folder with the sources of one of the modules that it depends on, which Go has fetched.
+    pub fn source(&self, dependency: &str) -> Result<PathBuf, Error> {
+        go::source(&self.folder(), dependency)
     }
 
     fn is_complete(&self, folder: &Path) -> bool {
