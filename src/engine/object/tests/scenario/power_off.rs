@@ -586,7 +586,7 @@ fn l02_as_few_calls_as_ids_need() {
             for position in (0..stopped).map(|n| n * (running + stopped) / stopped) {
                 world.cloud.insert(world.id(position), Seen::Live(Live::Stopped));
             }
-            world.run_to_rest(SOAK * 2);
+            world.run_to_rest(Duration::from_hours(2));
             world.finish_all();
             world.run_to_rest(Duration::from_mins(30));
             assert_eq!(world.status.phase, Some(Phase::Succeeded), "{running} {stopped} {soak:?}");
