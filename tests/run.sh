@@ -49,8 +49,12 @@ run() { # THREADS
   while IFS=$'\t' read -r folder source program; do
     RUSTC_BOOTSTRAP=1 "$program" "${times[@]}" --list >/dev/null 2>&1 || times=()
     echo "     Running $source ($program)"
+    # The tests of the plugin write statuses by hand, which the controller would not: nobody judges them.
+    local without=()
+    [[ "$folder" != */plugin ]] || without=(-u RECORDED_VERSIONS)
     # The model check and the simulations print their figures; without --show-output a test program keeps them.
-    (cd "$folder" && RUSTC_BOOTSTRAP=1 "$program" "${times[@]}" --show-output --test-threads "$1" </dev/null) || failed=1
+    (cd "$folder" && env "${without[@]}" RUSTC_BOOTSTRAP=1 "$program" "${times[@]}" --show-output --test-threads "$1" </dev/null) \
+      || failed=1
   done
   return "$failed"
 }
