@@ -29,8 +29,9 @@ test-node: control-plane ## run the tests on a real node in namespaces: needs ro
 	@if [ "$$(id -u)" = 0 ]; then $(call program,control-plane) build node >/dev/null; fi
 	@NO_SKIPS=$(NO_SKIPS) tests/run.sh node
 
-test-gitops: control-plane ## run the tests with Flux's own controller (builds it once, in about ten minutes)
+test-gitops: control-plane ## run the tests with Flux's controller and Argo CD's program (builds them once, in about 20 minutes)
 	@$(call program,control-plane) build flux >/dev/null
+	@$(BUILT)/control-plane build argo-cd >/dev/null
 	@NO_SKIPS=$(NO_SKIPS) tests/run.sh gitops
 
 # What the image's test lays out by itself if it is missing or old.

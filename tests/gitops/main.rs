@@ -1,9 +1,11 @@
-//! Flux's own kustomize-controller applies the examples of `deploy/flux`, as it does on a cluster.
+//! Flux's own kustomize-controller applies the examples of `deploy/flux`, and Argo CD's own program judges objects by
+//! `deploy/argocd`.
 //!
-//! `make test-gitops` runs this, and builds that program once.
+//! `make test-gitops` runs this, and builds those programs once.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod argo_cd;
 mod flux;
 mod repository;
 mod scenarios;
@@ -13,38 +15,55 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use control_plane::programs::FLUX;
+use control_plane::programs::{ARGO_CD, FLUX, Module};
 use libtest_mimic::{Arguments, Trial};
 
 use crate::flux::Flux;
 
-/// A scenario: its name, and what it does.
-type Scenario = (&'static str, fn(&Flux));
-
-const SCENARIOS: [Scenario; 5] = [
+/// With Flux: a name, and what it does.
+const WITH_FLUX: [(&str, fn(&Flux)); 5] = [
     ("a_plan_then_five_then_the_rest_and_only_then_what_follows", scenarios::plan_canary_rest),
     ("what_people_add_stays_and_nothing_drifts", scenarios::hold_and_drift),
     ("a_file_that_leaves_git_stops_its_deletion", scenarios::pruned),
     ("a_failed_deletion_fails_its_kustomization", scenarios::failed),
     ("other_ids_are_refused_and_the_object_stays", scenarios::refused_change),
 ];
+/// With Argo CD.
+const WITH_ARGO_CD: [(&str, fn()); 3] = [
+    ("argo_cd_takes_each_phase_as_the_documents_say", argo_cd::health),
+    ("argo_cd_takes_a_failed_deletion_for_degraded", argo_cd::degraded),
+    ("the_actions_of_argo_cd_stop_and_go_on", argo_cd::actions),
+];
+
+/// Whether the program of a module is missing, and says so.
+fn is_missing(module: &Module) -> bool {
+    let missing = module.find().is_err();
+    if missing {
+        println!("not run: the scenarios with {}: it is not built, run make test-gitops", module.name);
+    }
+    missing
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let missing = FLUX.find().err();
-    if missing.is_some() {
-        println!("not run: the scenarios with Flux: its program is not built, run make test-gitops");
-    }
+    let (no_flux, no_argo_cd) = (is_missing(&FLUX), is_missing(&ARGO_CD));
     let flux = Arc::new(OnceLock::new());
-    let trial = |(name, scenario): Scenario| {
+    let with_flux = WITH_FLUX.into_iter().map(|(name, scenario)| {
         let flux = flux.clone();
         let run = move || {
             scenario(flux.get_or_init(Flux::start));
             Ok(())
         };
-        Trial::test(name, run).with_ignored_flag(missing.is_some())
-    };
-    let ended = libtest_mimic::run(&arguments, SCENARIOS.into_iter().map(trial).collect());
+        Trial::test(name, run).with_ignored_flag(no_flux)
+    });
+    let with_argo_cd = WITH_ARGO_CD.into_iter().map(|(name, scenario)| {
+        let run = move || {
+            scenario();
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(no_argo_cd)
+    });
+    let ended = libtest_mimic::run(&arguments, with_flux.chain(with_argo_cd).collect());
     // The controller ends before the process does.
     drop(flux);
     ended.exit_code()

@@ -13,7 +13,8 @@ use crate::{
 
 const AFTER: &str = "after-rack-12";
 
-fn options() -> Options {
+/// Instances end soon after their deletion.
+pub fn options() -> Options {
     Options { end: EndTime::Fixed(Duration::from_millis(500)), ..Options::default() }
 }
 

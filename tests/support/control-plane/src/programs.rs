@@ -67,8 +67,16 @@ pub const FLUX: Module = Module {
     programs: &[("kustomize-controller", "github.com/fluxcd/kustomize-controller")],
 };
 
+/// Argo CD, whose program has all its roles.
+pub const ARGO_CD: Module = Module {
+    name: "argo-cd",
+    folder: "argo-cd",
+    takes: "building Argo CD from source: about ten minutes on two cores, once",
+    programs: &[("argocd", "github.com/argoproj/argo-cd/v3/cmd")],
+};
+
 /// Every module.
-pub const MODULES: [&Module; 4] = [&CONTROL_PLANE, &NODE, &HELM, &FLUX];
+pub const MODULES: [&Module; 5] = [&CONTROL_PLANE, &NODE, &HELM, &FLUX, &ARGO_CD];
 
 /// A folder with the programs of a module.
 #[derive(Clone, Debug)]
