@@ -124,7 +124,7 @@ pub fn actions() {
     let changed = overrides.run(&planned, &["run-action", "suspend"]);
     assert!(changed.contains("suspend: true"), "{changed}");
     stage.patch("retire", &json!({"suspend": true})).unwrap();
-    let suspended = stage.wait_reason("retire", "Suspended");
+    let suspended = stage.get("retire");
     assert_eq!(overrides.actions(&suspended), ["resume"]);
     let changed = overrides.run(&suspended, &["run-action", "resume"]);
     assert!(changed.contains("suspend: false"), "{changed}");

@@ -294,7 +294,9 @@ impl Observations {
             let Observation { last, since, asked, missed, recorded: _, found: _, facts: _, off } =
                 observation;
             if let Some(off) = off {
-                visit(&mut off.soaked_at);
+                let Off { soaked_at, since, powered_on: _ } = &mut **off;
+                visit(soaked_at);
+                visit(since);
             }
             let reads = [last.as_mut().map(|(_, read)| read), since.as_mut()];
             for ReadTime { sent, answered } in reads.into_iter().flatten() {
