@@ -15,8 +15,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "half of the soak is enough",
         file: "src/engine/object/rules/power_off.rs",
-        find: "row.powered_off_at.as_ref().and_then(|at| at.0.checked_add(soak).ok()) else {",
-        replace: "row.powered_off_at.as_ref().and_then(|at| at.0.checked_add(soak / 2).ok()) else {",
+        find: "off_since.and_then(|at| at.0.checked_add(soak).ok()) else {",
+        replace: "off_since.and_then(|at| at.0.checked_add(soak / 2).ok()) else {",
         found_by: &[Tables, Model, Simulation],
     },
     Mistake {
@@ -43,8 +43,22 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "a veto that a later read takes back",
         file: "src/engine/object/state/observations.rs",
-        find: "            off.powered_on = true;\n        }",
-        replace: "            off.powered_on = true;\n        }\n        if let (Some(off), Seen::Live(Live::Stopped)) = (&mut observation.off, &seen) {\n            off.powered_on = false;\n        }",
+        find: "            off.powered_on |= read.sent >= off.since;\n        }",
+        replace: "            off.powered_on |= read.sent >= off.since;\n        }\n        if let (Some(off), Seen::Live(Live::Stopped)) = (&mut observation.off, &seen) {\n            off.powered_on = false;\n        }",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "a veto by a read of before the record",
+        file: "src/engine/object/state/observations.rs",
+        find: "            off.powered_on |= read.sent >= off.since;",
+        replace: "            off.powered_on = true;",
+        found_by: &[Tables],
+    },
+    Mistake {
+        name: "given up for an error that may pass before the end of the soak",
+        file: "src/engine/object/rules/power_off.rs",
+        find: "    soaked && goes_on && !row_facts.calls.in_flight",
+        replace: "    goes_on && !row_facts.calls.in_flight",
         found_by: &[Tables],
     },
     Mistake {
