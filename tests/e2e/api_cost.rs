@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clouddc_simulator::{EndTime, Options};
-use harness::{Manifest, Stage};
+use harness::{Manifest, Stage, until};
 
 use crate::{
-    gateway::{Asked, Gateway, gets, guard_reads, intents, status_writes},
+    gateway::{Asked, Gateway, gets, guard_reads, guard_watches, intents, status_writes},
     support::{assert_succeeded, binary, each_once, instances, options},
 };
 
@@ -22,11 +22,12 @@ const WRITES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_of_one_id_costs_at_most_four_reads_and_three_writes() {
-    // On a control plane of its own: each change of a guard there has objects read once more.
+    // On a control plane of its own: each change of a guard there has objects read once more. So has their first list.
     let options = Options { end: EndTime::Fixed(END), ..options() };
     let stage = Stage::alone("cost", binary(), options).await.unwrap();
     let gateway = Gateway::start(&stage).await;
     let _controller = stage.controller_by_default_through(&gateway.kubeconfig, &[]).unwrap();
+    until("the guards are watched", || (gateway.count(guard_watches) > 0).then_some(()));
     let ids = instances(&stage, 2);
     // The second one shows that nothing is asked about the first after its end.
     let names = ["first", "second"];

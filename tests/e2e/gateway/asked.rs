@@ -94,6 +94,11 @@ pub fn guard_reads(asked: &Asked) -> bool {
     asked.path.ends_with("/deletionguards") && !of_watch
 }
 
+/// The watch of the guards, which begins after the list that has every object ask anew what they say.
+pub fn guard_watches(asked: &Asked) -> bool {
+    is_watch(asked) && asked.path.ends_with("/deletionguards")
+}
+
 /// Lists.
 pub fn lists(asked: &Asked) -> bool {
     asked.method == "GET" && asked.path.ends_with("/instancedeletions") && !is_watch(asked)

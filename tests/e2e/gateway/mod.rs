@@ -16,7 +16,8 @@ use std::{
 };
 
 pub use asked::{
-    Asked, events, gets, guard_reads, intents, lists, outcomes, secrets, status_writes, watches,
+    Asked, events, gets, guard_reads, guard_watches, intents, lists, outcomes, secrets, status_writes,
+    watches,
 };
 use axum::body::{Body, to_bytes};
 use harness::{Controller, Stage};
