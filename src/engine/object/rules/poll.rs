@@ -8,6 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::{
     batch::Candidates,
     facts::{Facts, RowFacts},
+    rollout::too_many_failures,
 };
 use crate::engine::{
     account::schedule::{OnItsWay, Watch},
@@ -70,6 +71,7 @@ pub fn due(
     let now = facts.now.mono;
     let mut due = Due { regular: now >= memory.next_poll, ..Due::default() };
     let waiting: HashSet<usize> = candidates.held.iter().chain(&candidates.unusable).copied().collect();
+    let ends = memory.deadlines.passed().is_some() || too_many_failures(ledger, facts).is_some();
     let mut regular = Vec::new();
     for row_facts in facts.open_rows(ledger) {
         let RowFacts { position, row, observation, .. } = row_facts;
@@ -97,7 +99,8 @@ pub fn due(
         if row_facts.calls.own_in_flight && !requested {
             continue;
         }
-        match look_of(&row_facts, ledger, waiting.contains(&position), facts) {
+        let waits = waiting.contains(&position);
+        match look_of(&row_facts, ledger, LookFor { waits, ends }, facts) {
             LookTime::Never => {}
             LookTime::Now => due.ids.push(row.id),
             LookTime::Own(at) if requested || at <= now => {
@@ -144,9 +147,17 @@ enum LookTime {
     Regular,
 }
 
-/// When the object looks at an id that is not on the schedule. `waits`: the id waits for a call, or
-/// has no usable state.
-fn look_of(row_facts: &RowFacts<'_>, ledger: &Ledger, waits: bool, facts: &Facts<'_>) -> LookTime {
+/// What a look at an id may lead to.
+#[derive(Clone, Copy)]
+struct LookFor {
+    /// The id waits for a call, or has no usable state.
+    waits: bool,
+    /// No call is made any more, and every open id ends by a look: a deadline has passed, or too many ids have failed.
+    ends: bool,
+}
+
+/// When the object looks at an id that is not on the schedule.
+fn look_of(row_facts: &RowFacts<'_>, ledger: &Ledger, look: LookFor, facts: &Facts<'_>) -> LookTime {
     let RowFacts { row, observation, .. } = *row_facts;
     let confirm_at = observation.not_found_since().map(|since| since.answered + facts.settings.settle);
     // A call that certainly deleted nothing leaves nothing to look for.
@@ -155,8 +166,9 @@ fn look_of(row_facts: &RowFacts<'_>, ledger: &Ledger, waits: bool, facts: &Facts
         ref other => matches!(other, Progress::Pending | Progress::PoweredOff { .. }),
     };
     let stays_off = matches!(row.progress, Progress::PoweredOff { .. });
-    // Once a deadline has passed every open id is looked at, also in a suspended object.
-    if pending && !stays_off && facts.spec.suspend && facts.memory.deadlines.passed().is_none() {
+    // What ends is looked at in a suspended object too.
+    let LookFor { waits, ends } = look;
+    if pending && !stays_off && facts.spec.suspend && !ends {
         return LookTime::Never;
     }
     if let Some(unreadable) = facts.memory.waits_alone(row.id) {
@@ -169,7 +181,7 @@ fn look_of(row_facts: &RowFacts<'_>, ledger: &Ledger, waits: bool, facts: &Facts
         }
         Some(at) if facts.now.mono < at => LookTime::At(at),
         Some(_) if pending => LookTime::Now,
-        None if pending && !waits && !broken(observation) => LookTime::Never,
+        None if pending && !waits && !ends && !broken(observation) => LookTime::Never,
         Some(_) | None => LookTime::Regular,
     }
 }
@@ -200,6 +212,7 @@ fn broken(observation: &Observation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{FailureReason, Rollout};
     use crate::engine::{
         Now,
         object::{
@@ -207,7 +220,7 @@ mod tests {
                 deadlines::Cutoff,
                 memory::{CallState, LookEnd},
             },
-            tests::case::{Case, MICRO, at, just_before, then},
+            tests::case::{Case, MICRO, at, case_of, just_before, then},
         },
         outcome::{CallOutcome, CloudMessage, LookFailure, Trouble, Unsent},
         state::Live,
@@ -440,6 +453,21 @@ mod tests {
             !ask(&case, &Candidates::default(), then()).ids.is_empty()
         };
         assert_eq!((looked(None), looked(Some(true))), (true, false));
+    }
+
+    #[test]
+    fn r5_what_too_many_failures_end_is_looked_at_after_a_call_that_deleted_nothing_too() {
+        let looked = |most: Option<u32>| {
+            let mut case = case_of(2);
+            case.memory.next_poll = then();
+            case.ledger.rows[0].progress = SUBMITTED;
+            case.ledger.fail(1, FailureReason::Conflict, None, &at(then()));
+            case = case.batch("mine", None);
+            case.ledger.batches[0].no_effect = Some(true);
+            case.spec.rollout = Some(Rollout { max_failed: most, ..Rollout::default() });
+            !ask(&case, &Candidates::default(), then()).ids.is_empty()
+        };
+        assert_eq!((looked(None), looked(Some(1)), looked(Some(0))), (false, false, true));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
@@ -9,10 +10,15 @@ use super::{
     scope::name,
     view::{Seen, Sent, View, row},
 };
-use crate::record::{Moment, list, text};
+use crate::{
+    record::{list, text},
+    sim::EPOCH,
+};
 
 /// How old the read may be on which a call rests.
 const LOOK_LIFE: Duration = Duration::from_mins(1);
+/// How long a write may take, with the times that it is made again.
+const SLOW_WRITE: Duration = Duration::from_mins(1);
 /// The record has whole seconds.
 const ROUNDING: Duration = Duration::from_secs(1);
 
@@ -77,8 +83,8 @@ fn of_the_spec(view: &View<'_>, sent: &Sent<'_>, object: &Value, findings: &mut 
     }
 }
 
-/// Since when the record has said without a break that an instance is off.
-fn off_since(view: &View<'_>, sent: &Sent<'_>, id: &str) -> Option<Moment> {
+/// Since when an instance is off, as the record has said without a break. The write of it may have taken up to [`SLOW_WRITE`].
+fn off_since(view: &View<'_>, sent: &Sent<'_>, id: &str) -> Option<Duration> {
     let uid = sent.intent?.uid.as_str();
     let versions = view
         .record
@@ -87,8 +93,12 @@ fn off_since(view: &View<'_>, sent: &Sent<'_>, id: &str) -> Option<Moment> {
         .filter(|version| text(&version.object, "/metadata/uid") == uid && version.moment < sent.left);
     let mut since = None;
     for version in versions {
-        let off = row(&version.object["status"], id).is_some_and(|row| row.get("poweredOffAt").is_some());
-        since = if off { since.or(Some(version.moment)) } else { None };
+        let row = row(&version.object["status"], id);
+        let recorded = row.and_then(|row| row["poweredOffAt"].as_str()?.parse::<Timestamp>().ok());
+        let at = |recorded: Timestamp| u64::try_from(recorded.as_second() - EPOCH).unwrap_or(0);
+        let recorded = recorded.map(|recorded| Duration::from_secs(at(recorded)));
+        let earliest = version.moment.at.saturating_sub(SLOW_WRITE);
+        since = recorded.map(|recorded| since.unwrap_or(recorded.max(earliest)));
     }
     since
 }
@@ -111,7 +121,7 @@ fn deleted_off(view: &View<'_>, sent: &Sent<'_>, object: &Value, id: &str, findi
     if soak.is_zero() {
         return;
     }
-    let off = off_since(view, sent, id).map(|since| sent.left.at.saturating_sub(since.at) + ROUNDING);
+    let off = off_since(view, sent, id).map(|since| sent.left.at.saturating_sub(since) + ROUNDING);
     findings.check("P5", off.is_some_and(|off| off >= soak), || {
         format!("{} names {id}, off for {off:?} by the record, of {soak:?}", name(sent))
     });
