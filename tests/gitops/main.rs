@@ -20,16 +20,19 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::flux::Flux;
 
-/// With Flux: a name, and what it does.
-const WITH_FLUX: [(&str, fn(&Flux)); 5] = [
+/// A scenario with Flux: its name, and what it does.
+type WithFlux = (&'static str, fn(&Flux));
+/// A scenario with Argo CD.
+type WithArgoCd = (&'static str, fn());
+
+const WITH_FLUX: [WithFlux; 5] = [
     ("a_plan_then_five_then_the_rest_and_only_then_what_follows", scenarios::plan_canary_rest),
     ("what_people_add_stays_and_nothing_drifts", scenarios::hold_and_drift),
     ("a_file_that_leaves_git_stops_its_deletion", scenarios::pruned),
     ("a_failed_deletion_fails_its_kustomization", scenarios::failed),
     ("other_ids_are_refused_and_the_object_stays", scenarios::refused_change),
 ];
-/// With Argo CD.
-const WITH_ARGO_CD: [(&str, fn()); 3] = [
+const WITH_ARGO_CD: [WithArgoCd; 3] = [
     ("argo_cd_takes_each_phase_as_the_documents_say", argo_cd::health),
     ("argo_cd_takes_a_failed_deletion_for_degraded", argo_cd::degraded),
     ("the_actions_of_argo_cd_stop_and_go_on", argo_cd::actions),

@@ -66,7 +66,7 @@ impl<'a> Repository<'a> {
         let text = &self.files[MANIFEST];
         let (before, rest) = text.split_once("  instanceIDs:\n").unwrap();
         let after: Vec<&str> = rest.lines().skip_while(|line| line.starts_with("  - ")).collect();
-        let listed: String = ids.iter().map(|id| format!("  - {id}\n")).collect();
+        let listed = ids.iter().fold(String::new(), |listed, id| listed + "  - " + id + "\n");
         let text = format!("{before}  instanceIDs:\n{listed}{}\n", after.join("\n"));
         self.files.insert(MANIFEST.to_owned(), text);
     }
@@ -122,11 +122,9 @@ impl<'a> Repository<'a> {
         self.commits += 1;
         let revision = format!("main@sha1:{:040x}", self.commits);
         let bytes = self.archive();
-        let digest: String = ring::digest::digest(&ring::digest::SHA256, &bytes)
-            .as_ref()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        let digest =
+            digest.as_ref().iter().fold(String::new(), |digest, byte| digest + &format!("{byte:02x}"));
         let (name, size) = (format!("{}-{}.tar.gz", self.stage.namespace, self.commits), bytes.len());
         let url = self.flux.serve(&name, bytes);
         let artifact = json!({

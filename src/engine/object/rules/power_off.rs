@@ -148,6 +148,7 @@ pub fn soaked_since(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Option<Mono>
 
 /// Whether an instance that was off, and that a read shows in an error, is given up: that read was sent when it would have been
 /// deleted. Nobody can tell whether it is still off. Until then it may recover.
+#[must_use]
 pub fn ends_in_error(row_facts: &RowFacts<'_>, sent: Mono, facts: &Facts<'_>) -> bool {
     let soaked = row_facts.observation.off.as_ref().is_some_and(|off| sent >= off.soaked_at);
     let goes_on =
