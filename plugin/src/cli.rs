@@ -77,7 +77,7 @@ pub enum Command {
     /// Answers kubectl's questions for completions.
     #[command(name = "__complete", hide = true, disable_help_flag = true)]
     Complete {
-        /// The words behind `kubectl idel`, the last of which is being written.
+        /// The words that follow `kubectl idel` on the command line. The shell completes the last of them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
