@@ -1,10 +1,14 @@
 //! The command line. The completion and the reference page are made from it.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::ffi::OsString;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{explain, generate, hold, plan, report, retry, start, watch};
+use crate::{
+    args::ClusterArgs,
+    commands::{completion, explain, generate, hold, plan, report, retry, start, watch},
+    failure::Failure,
+};
 
 const EXIT_CODES: &str = "Exit codes:
   0  good
@@ -28,23 +32,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Which cluster, as kubectl has it.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Cluster")]
-pub struct ClusterArgs {
-    /// File that says where the cluster is; else KUBECONFIG, or ~/.kube/config.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig; else its current one.
-    #[arg(long, global = true, value_name = "NAME")]
-    pub context: Option<String>,
-
-    /// Namespace; else that of the context.
-    #[arg(short = 'n', long, global = true, value_name = "NAME")]
-    pub namespace: Option<String>,
 }
 
 /// A command.
@@ -83,21 +70,32 @@ pub enum Command {
     },
 }
 
-/// Form of an output.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TextOrJson {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-}
-
 impl Cli {
     /// Parses the arguments of this process. The error is what clap answers instead: a help text, or a refusal.
     pub fn parse_arguments() -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Self::try_parse_from(arguments)
+    }
+
+    /// Carries the command out.
+    pub async fn run(self) -> Result<(), Failure> {
+        let cluster = self.cluster;
+        match self.command {
+            Command::Generate(args) => generate::run(&cluster, args).await,
+            Command::Plan(args) => plan::run(&cluster, args).await,
+            Command::Start(args) => start::run(&cluster, args).await,
+            Command::Watch(args) => watch::run(&cluster, args).await,
+            Command::Explain(args) => explain::run(&cluster, args).await,
+            Command::Hold(args) => hold::hold(&cluster, args).await,
+            Command::Release(args) => hold::release(&cluster, args).await,
+            Command::Report(args) => report::run(&cluster, args).await,
+            Command::Retry(args) => retry::run(&cluster, args).await,
+            Command::Completion { shell } => {
+                completion::script(shell, &mut command());
+                Ok(())
+            }
+            Command::Complete { words } => completion::answer(command(), &cluster, &words).await,
+        }
     }
 }
 
@@ -107,29 +105,6 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses a duration such as 90s, 30m, 2h or 3d.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration such as 90s, 30m, 2h or 3d");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    let seconds = match text.strip_prefix(digits) {
-        Some("s") => number,
-        Some("m") => number.saturating_mul(60),
-        Some("h") => number.saturating_mul(3_600),
-        Some("d") => number.saturating_mul(86_400),
-        _ => return Err(wrong()),
-    };
-    Ok(Duration::from_secs(seconds))
-}
-
-/// A label or tag `key=value`.
-pub fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is not KEY=VALUE")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,15 +112,5 @@ mod tests {
     #[test]
     fn the_definitions_agree_with_one_another() {
         command().debug_assert();
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
-        assert_eq!(duration("3d"), Ok(Duration::from_hours(72)));
-        for bad in ["", "5", "s", "1w", "-1s", "1.5h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
     }
 }

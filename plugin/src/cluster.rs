@@ -8,7 +8,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use crate::{cli::ClusterArgs, failure::Failure};
+use crate::{args::ClusterArgs, failure::Failure};
 
 /// Bound on the time to connect.
 const CONNECT: Duration = Duration::from_secs(10);

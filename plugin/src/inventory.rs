@@ -13,7 +13,7 @@ use instance_deletion_controller::cloud::{
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
-use crate::{cli::ClusterArgs, cluster::Cluster, failure::Failure};
+use crate::{args::ClusterArgs, cluster::Cluster, failure::Failure};
 
 /// Bound on one call of the cloud.
 const CALL: Duration = Duration::from_secs(30);

@@ -3,17 +3,22 @@
 //! It reads and writes `InstanceDeletion` objects and only reads the cloud. What it holds of the cloud, an
 //! [`Inventory`](instance_deletion_controller::cloud::Inventory), has no call that changes anything there. It never writes a status.
 //!
-//! - [`cli`]: the command line;
+//! From the highest to the lowest; none imports one above it:
+//!
+//! - [`cli`]: the command line, and which command is carried out;
 //! - [`commands`]: one module for each command;
-//! - [`cluster`], [`targets`], [`inventory`]: the API server, which objects are meant, the cloud;
-//! - [`manifest`], [`table`], [`ownership`], [`progress`]: what commands share.
+//! - [`targets`], [`inventory`]: which objects are meant, the cloud;
+//! - [`cluster`], [`manifest`], [`output`], [`ownership`], [`progress`]: what commands share;
+//! - [`args`], [`failure`], [`table`]: what these share.
 
+pub mod args;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod failure;
 pub mod inventory;
 pub mod manifest;
+pub mod output;
 pub mod ownership;
 pub mod progress;
 pub mod table;
@@ -21,6 +26,5 @@ pub mod targets;
 
 pub use self::{
     cli::{Cli, command},
-    commands::run,
     failure::{Exit, Failure},
 };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use kubectl_idel::{Cli, run};
+use kubectl_idel::Cli;
 
 fn main() -> ExitCode {
     // The HTTP clients refuse to start without a crypto provider.
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    match runtime.block_on(cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

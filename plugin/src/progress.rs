@@ -1,6 +1,9 @@
 //! How far one deletion is, in few words: what `watch` shows. Pure: the caller brings the time.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use instance_deletion_controller::api::Phase;
 
@@ -172,6 +175,18 @@ pub fn in_words(time: Duration) -> String {
         _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
 }
+
+/// What is known of one object.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Its newest version.
+    pub view: View,
+    /// How fast it goes on.
+    pub pace: Pace,
+}
+
+/// The objects, by namespace and name.
+pub type Entries = BTreeMap<String, Entry>;
 
 #[cfg(test)]
 mod tests {

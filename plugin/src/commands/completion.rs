@@ -4,11 +4,11 @@ use clap::{Arg, Command};
 use instance_deletion_controller::api::InstanceDeletion;
 use kube::{Api, ResourceExt, api::ListParams};
 
-use super::print;
 use crate::{
-    cli::{ClusterArgs, command},
+    args::ClusterArgs,
     cluster::Cluster,
     failure::Failure,
+    output::{lines, print},
 };
 
 /// Directives of kubectl's completion (cobra): the shell adds no file names; it adds them.
@@ -17,15 +17,14 @@ const FILES: u8 = 0;
 /// Names that are offered.
 const MOST: u32 = 500;
 
-/// Prints the script.
-pub fn script(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut command(), "kubectl-idel", &mut std::io::stdout());
+/// Prints the script for the command line `root`.
+pub fn script(shell: clap_complete::Shell, root: &mut Command) {
+    clap_complete::generate(shell, root, "kubectl-idel", &mut std::io::stdout());
 }
 
 /// Answers what may follow. kubectl calls `kubectl_complete-idel` with the words behind `kubectl idel`.
-pub async fn answer(cluster: &ClusterArgs, words: &[String]) -> Result<(), Failure> {
+pub async fn answer(mut root: Command, cluster: &ClusterArgs, words: &[String]) -> Result<(), Failure> {
     let (written, before) = words.split_last().map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));
-    let mut root = command();
     root.build();
     let candidates = match candidates(&root, before, written) {
         Candidates::These(these) => these,
@@ -33,8 +32,7 @@ pub async fn answer(cluster: &ClusterArgs, words: &[String]) -> Result<(), Failu
         Candidates::Names => names(&arguments(cluster, before)).await,
     };
     let fitting = candidates.iter().filter(|candidate| candidate.starts_with(written));
-    let lines = super::lines(fitting);
-    print(&format!("{lines}:{NO_FILES}\n"))
+    print(&format!("{}:{NO_FILES}\n", lines(fitting)))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -112,7 +110,7 @@ mod tests {
     fn of(words: &[&str]) -> Candidates {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let (written, before) = words.split_last().unwrap();
-        let mut root = command();
+        let mut root = crate::cli::command();
         root.build();
         candidates(&root, before, written)
     }

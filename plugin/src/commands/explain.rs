@@ -1,9 +1,12 @@
 //! `explain`: why an object waits, what to do, and who holds it.
 
 use clap::Args;
-use instance_deletion_controller::api::{
-    BatchStatus, CallKind, FailureReason, InstanceDeletion, InstanceDeletionStatus, InstancePhase,
-    InstanceStatus, ReadyReason, ReasonKind,
+use instance_deletion_controller::{
+    api::{
+        BatchStatus, CallKind, FailureReason, InstanceDeletion, InstanceDeletionStatus, InstancePhase,
+        InstanceStatus, ReadyReason, ReasonKind,
+    },
+    engine::object::state::spec::HOLD,
 };
 use k8s_openapi::{
     api::core::v1::Event,
@@ -12,12 +15,11 @@ use k8s_openapi::{
 use kube::{Api, ResourceExt, api::ListParams};
 use serde::Serialize;
 
-use super::{count, json, print};
 use crate::{
-    cli::{ClusterArgs, TextOrJson},
+    args::{ClusterArgs, TextOrJson},
     cluster::Cluster,
-    commands::hold::HOLD,
     failure::Failure,
+    output::{count, json, print},
     ownership::{owner, writers, writers_of_spec},
     table::printable,
 };

@@ -13,15 +13,14 @@ use instance_deletion_controller::{
     cloud::{Inventory, InventoryInstance, Wanted},
     engine::InstanceId,
 };
-use k8s_openapi::jiff::Timestamp;
 
-use self::choose::{Choice, Found};
-use super::{count, print};
+use self::choose::{Choice, ChoiceArgs, Found};
 use crate::{
-    cli::{ClusterArgs, duration, pair},
+    args::{ClusterArgs, duration},
     failure::Failure,
     inventory::{CloudArgs, Servers, cloud_failure, servers},
     manifest::{Manifest, name_from},
+    output::{count, print},
 };
 
 /// Arguments of `generate`.
@@ -47,43 +46,6 @@ pub struct GenerateArgs {
 
     #[command(flatten)]
     form: FormArgs,
-}
-
-/// Which instances.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Which instances")]
-pub(crate) struct ChoiceArgs {
-    /// Those in this rack.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) rack: Vec<String>,
-
-    /// Those in this machine room.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) dc: Vec<String>,
-
-    /// Those with this tag; repeated: with all of them.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
-    pub(crate) tag: Vec<(String, String)>,
-
-    /// Those in this VPC.
-    #[arg(long, value_name = "ID")]
-    pub(crate) vpc: Option<String>,
-
-    /// Those whose whole name matches: * stands for any characters, ? for one.
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) name: Option<String>,
-
-    /// Those in this state; else all that a deletion can be asked for: pending, running, stopped, error, failed.
-    #[arg(long, value_name = "STATE")]
-    pub(crate) state: Vec<String>,
-
-    /// Those created before this moment, such as 2026-06-01T00:00:00Z.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) created_before: Option<Timestamp>,
-
-    /// Those whose ids are in this file, one a line; - is stdin.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) id_file: Vec<PathBuf>,
 }
 
 /// What the manifests look like.
@@ -130,7 +92,7 @@ struct FormArgs {
     #[arg(long, value_name = "WHEN", value_enum)]
     power_off: Option<PowersOff>,
 
-    /// How long each instance stays off before it is deleted, such as 3d, at most 90d; whoever powers it on again keeps it.
+    /// How long each instance stays off before it is deleted, such as 3d, at most 90d; somebody who powers it on again keeps it.
     /// With --power-off always.
     #[arg(long, value_name = "DURATION", value_parser = soak, requires = "power_off")]
     soak: Option<u32>,
@@ -141,7 +103,7 @@ struct FormArgs {
 enum PowersOff {
     /// Every running one.
     Always,
-    /// Running ones of which the cloud refuses the deletion for their state.
+    /// Running instances that the cloud refuses to delete for their state.
     IfRefused,
 }
 

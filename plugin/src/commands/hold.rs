@@ -2,25 +2,23 @@
 
 use clap::Args;
 use futures::{StreamExt, stream};
-use instance_deletion_controller::api::InstanceDeletion;
+use instance_deletion_controller::{api::InstanceDeletion, engine::object::state::spec::HOLD};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, PartialObjectMeta, Patch, PatchParams},
 };
 use serde_json::json;
 
-use super::print;
 use crate::{
-    cli::ClusterArgs,
+    args::ClusterArgs,
     cluster::Cluster,
     failure::Failure,
+    output::{self, print},
     ownership::{is_tool, writers},
     table::printable,
     targets::Targets,
 };
 
-/// The annotation. The presence of the key counts.
-pub const HOLD: &str = "clouddc.dev/hold";
 /// Field manager of the annotation. Flux takes back what managers write whose names begin with `kubectl`.
 const MANAGER: &str = "idel-hold";
 /// Patches at a time: a hundred objects are held within a second.
@@ -93,7 +91,7 @@ async fn each(
     if lines.is_empty() && failures.is_empty() {
         eprintln!("{nothing}");
     }
-    print(&super::lines(lines))?;
+    print(&output::lines(lines))?;
     if failures.is_empty() { Ok(()) } else { Err(Failure::failed(failures.join("; "))) }
 }
 

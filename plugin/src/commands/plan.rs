@@ -11,12 +11,12 @@ use kube::ResourceExt;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::{count, json, print};
 use crate::{
-    cli::{ClusterArgs, TextOrJson, duration},
+    args::{ClusterArgs, TextOrJson, duration},
     cluster::Cluster,
     failure::Failure,
     inventory::{CloudArgs, Servers, cloud_failure, servers},
+    output::{count, json, print},
     table::{printable, table},
 };
 
@@ -167,7 +167,7 @@ fn soak_until(object: &InstanceDeletion) -> Option<Timestamp> {
 pub fn soak(object: &InstanceDeletion) -> String {
     let Some(until) = soak_until(object) else { return String::new() };
     format!(
-        "Started now, what runs or is stopped is deleted from {until} on; whoever powers it on before keeps it\n"
+        "If you start it now, the controller deletes running and stopped instances from {until} on; somebody who powers one on before keeps it\n"
     )
 }
 

@@ -7,11 +7,11 @@ use instance_deletion_controller::api::{BatchStatus, CallKind, InstanceDeletion,
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
-use super::{json, print};
 use crate::{
-    cli::ClusterArgs,
+    args::ClusterArgs,
     cluster::Cluster,
     failure::Failure,
+    output::{json, print},
     table::{markdown, table},
     targets::Targets,
 };

@@ -7,8 +7,13 @@ use instance_deletion_controller::api::{
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
 
-use super::{count, print};
-use crate::{cli::ClusterArgs, cluster::Cluster, failure::Failure, manifest::Manifest};
+use crate::{
+    args::ClusterArgs,
+    cluster::Cluster,
+    failure::Failure,
+    manifest::Manifest,
+    output::{count, print},
+};
 
 /// Arguments of `retry`.
 #[derive(Args, Debug)]

@@ -3,20 +3,24 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Args;
-use instance_deletion_controller::api::{InstanceDeletion, PlanStatus};
+use instance_deletion_controller::{
+    api::{InstanceDeletion, PlanStatus},
+    engine::object::state::spec::HOLD,
+};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
 
-use super::{
-    count,
-    hold::HOLD,
-    plan::{plan_of, problem, soak, summary},
-    print,
+use super::plan::{plan_of, problem, soak, summary};
+use crate::{
+    args::ClusterArgs,
+    cluster::Cluster,
+    failure::Failure,
+    output::{count, print},
+    ownership::owner,
 };
-use crate::{cli::ClusterArgs, cluster::Cluster, failure::Failure, ownership::owner};
 
 /// Field manager of `spec.dryRun`. Flux takes back what managers write whose names begin with `kubectl`.
 const MANAGER: &str = "idel-start";

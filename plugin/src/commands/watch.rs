@@ -3,10 +3,7 @@
 mod object;
 mod screen;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::Args;
 use futures::StreamExt;
@@ -18,10 +15,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use self::{object::Watched, screen::Screen};
 use crate::{
-    cli::{ClusterArgs, duration},
+    args::{ClusterArgs, duration},
     cluster::Cluster,
     failure::Failure,
-    progress::{Outcome, Pace, View},
+    progress::{Entries, Outcome},
     targets::Targets,
 };
 
@@ -53,16 +50,6 @@ pub struct WatchArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     interval: Duration,
 }
-
-/// What is known of one object.
-#[derive(Debug, Default)]
-pub(crate) struct Entry {
-    pub(crate) view: View,
-    pub(crate) pace: Pace,
-}
-
-/// The objects, by namespace and name.
-pub(crate) type Entries = BTreeMap<String, Entry>;
 
 /// The waits before the API server is asked again.
 struct Waits(Duration);

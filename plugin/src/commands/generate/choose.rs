@@ -4,22 +4,61 @@ use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashSet},
     io::Read,
+    path::PathBuf,
 };
 
+use clap::Args;
 use instance_deletion_controller::{
     api::{Expect, Moment},
     cloud::{InventoryInstance, InventoryServer},
     engine::{instance_facts::Judged, object::state::expectation::Expectation},
 };
+use k8s_openapi::jiff::Timestamp;
 
-use super::ChoiceArgs;
-use crate::{commands::count, failure::Failure, inventory::Servers};
+use crate::{args::pair, failure::Failure, inventory::Servers, output::count};
 
 /// States in which a deletion can be asked for, by the vendor's old and new names.
 const DELETABLE: [&str; 5] = ["pending", "running", "stopped", "error", "failed"];
 /// States of an instance that is on its way, or gone.
 const ON_ITS_WAY: &str = "shutting-down";
 const GONE: [&str; 2] = ["terminated", "teminated"];
+
+/// Which instances.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Which instances")]
+pub struct ChoiceArgs {
+    /// Those in this rack.
+    #[arg(long, value_name = "NAME")]
+    pub rack: Vec<String>,
+
+    /// Those in this machine room.
+    #[arg(long, value_name = "NAME")]
+    pub dc: Vec<String>,
+
+    /// Those with this tag; repeated: with all of them.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub tag: Vec<(String, String)>,
+
+    /// Those in this VPC.
+    #[arg(long, value_name = "ID")]
+    pub vpc: Option<String>,
+
+    /// Those whose whole name matches: * stands for any characters, ? for one.
+    #[arg(long, value_name = "PATTERN")]
+    pub name: Option<String>,
+
+    /// Those in this state; else all that a deletion can be asked for: pending, running, stopped, error, failed.
+    #[arg(long, value_name = "STATE")]
+    pub state: Vec<String>,
+
+    /// Those created before this moment, such as 2026-06-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub created_before: Option<Timestamp>,
+
+    /// Those whose ids are in this file, one a line; - is stdin.
+    #[arg(long, value_name = "FILE")]
+    pub id_file: Vec<PathBuf>,
+}
 
 /// What is chosen by.
 #[derive(Clone, Debug)]

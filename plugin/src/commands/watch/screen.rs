@@ -6,10 +6,9 @@ use console::{Term, measure_text_width, style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
-use super::{Entries, Entry};
 use crate::{
-    commands::print,
-    progress::{Outcome, in_words},
+    output::{count, print},
+    progress::{Entries, Entry, Outcome, in_words},
     table::printable,
 };
 
@@ -146,7 +145,7 @@ impl Bars {
         let ended = entries.values().filter(|entry| entry.view.outcome() != Outcome::Open).count();
         self.total.set_message(format!(
             "{ended} of {} ended, {}/{} gone, {} failed, {}",
-            super::super::count(entries.len(), "object"),
+            count(entries.len(), "object"),
             sum(|entry| entry.view.gone),
             sum(|entry| entry.view.total),
             sum(|entry| entry.view.failed),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    layers::{APART, Layer, is_in, place},
+    layers::{Crate, is_in, place},
     resolve::Import,
 };
 
@@ -27,15 +27,16 @@ pub enum Finding {
         /// Names of the two layers.
         layers: [&'static str; 2],
     },
-    /// A file imports one that it must be apart from ([`APART`]).
+    /// A file imports one that it must be apart from ([`Crate::apart`]).
     NotApart(Import),
     /// A file that no layer names.
     NoLayer(String),
 }
 
-/// Judges the imports of these files by the layers.
+/// Judges the imports of these files of a crate.
 #[must_use]
-pub fn judge(files: &[&str], imports: &[Import], layers: &[Layer]) -> Vec<Finding> {
+pub fn judge(files: &[&str], imports: &[Import], of: &Crate) -> Vec<Finding> {
+    let Crate { layers, apart, .. } = of;
     let place = |file: &str| place(layers, file);
     let lost =
         files.iter().filter(|file| place(file).is_none()).map(|file| Finding::NoLayer((*file).to_owned()));
@@ -48,7 +49,7 @@ pub fn judge(files: &[&str], imports: &[Import], layers: &[Layer]) -> Vec<Findin
     });
     let together = imports
         .iter()
-        .filter(|import| APART.iter().any(|(from, to)| is_in(&import.from, from) && is_in(&import.to, to)));
+        .filter(|import| apart.iter().any(|(from, to)| is_in(&import.from, from) && is_in(&import.to, to)));
     let together = together.cloned().map(Finding::NotApart);
     lost.chain(upward).chain(together).chain(circles(imports)).collect()
 }
@@ -144,27 +145,35 @@ impl fmt::Display for Finding {
                 write!(f, "import of a higher layer, {from} of {to}:\n  {import}")
             }
             Self::NotApart(import) => write!(f, "import of what must stay apart:\n  {import}"),
-            Self::NoLayer(file) => write!(f, "src/{file} is in no layer: add it to the table"),
+            Self::NoLayer(file) => write!(f, "{file} is in no layer: add it to the table"),
         }
     }
 }
 
 impl fmt::Display for Import {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "src/{}:{} imports src/{} ({})", self.from, self.line, self.to, self.path)
+        write!(f, "{}:{} imports {} ({})", self.from, self.line, self.to, self.path)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Finding, judge};
-    use crate::{layers::Layer, resolve::Import};
+    use crate::{
+        layers::{Crate, Layer},
+        resolve::Import,
+    };
 
-    const LAYERS: &[Layer] = &[
-        Layer { name: "low", parts: &["low/", "beside.rs"] },
-        Layer { name: "high", parts: &["high/"] },
-        Layer { name: "top", parts: &["high/top.rs"] },
-    ];
+    const OF: Crate = Crate {
+        name: "project",
+        folder: "src",
+        layers: &[
+            Layer { name: "low", parts: &["low/", "beside.rs"] },
+            Layer { name: "high", parts: &["high/"] },
+            Layer { name: "top", parts: &["high/top.rs"] },
+        ],
+        apart: &[("high/a.rs", "low/b.rs")],
+    };
 
     fn import((from, to): (&str, &str)) -> Import {
         Import { from: from.to_owned(), line: 1, path: "crate::x".to_owned(), to: to.to_owned() }
@@ -173,7 +182,7 @@ mod tests {
     /// The first line of each finding, and the files that it names.
     fn found(imports: &[(&str, &str)]) -> Vec<String> {
         let imports: Vec<Import> = imports.iter().copied().map(import).collect();
-        let findings = judge(&["low/a.rs", "beside.rs", "high/top.rs"], &imports, LAYERS);
+        let findings = judge(&["low/a.rs", "beside.rs", "high/top.rs"], &imports, &OF);
         let line = |finding: &Finding| match finding {
             Finding::Circle { way, files } => {
                 let way: Vec<_> = way.iter().map(|import| import.from.as_str()).collect();
@@ -225,14 +234,10 @@ mod tests {
 
     #[test]
     fn what_must_stay_apart_and_what_has_no_layer_is_found() {
-        let imports = [import(("runtime/a.rs", "controller/b.rs")), import(("cloud/a.rs", "api/b.rs"))];
+        let imports = [import(("high/a.rs", "low/b.rs"))];
         assert_eq!(
-            judge(&["none.rs"], &imports, LAYERS),
-            [
-                Finding::NoLayer("none.rs".to_owned()),
-                Finding::NotApart(imports[0].clone()),
-                Finding::NotApart(imports[1].clone()),
-            ]
+            judge(&["none.rs"], &imports, &OF),
+            [Finding::NoLayer("none.rs".to_owned()), Finding::NotApart(imports[0].clone()),]
         );
     }
 
@@ -242,7 +247,7 @@ mod tests {
         let upward = Finding::Upward { import, layers: ["low", "high"] };
         assert_eq!(
             upward.to_string(),
-            "import of a higher layer, low of high:\n  src/low/a.rs:1 imports src/high/b.rs (crate::x)"
+            "import of a higher layer, low of high:\n  low/a.rs:1 imports high/b.rs (crate::x)"
         );
     }
 }

@@ -1,17 +1,46 @@
-//! The layers of `src`, from the lowest to the highest.
+//! The layers of the crates that are published.
 
 /// A layer: its files may import those of lower layers and of their own part, and no others.
 #[derive(Debug)]
 pub struct Layer {
     /// What it is called in findings.
     pub name: &'static str,
-    /// Files and folders (with a `/` at the end), from `src` on. Parts of one layer do not import one another. A file belongs
+    /// Files and folders (with a `/` at the end), from the folder of the sources on. Parts of one layer do not import one another. A file belongs
     /// to the part that names the most of its path.
     pub parts: &'static [&'static str],
 }
 
-/// The table. A file that no part names is a finding.
-pub const LAYERS: &[Layer] = &[
+/// A crate and its layers.
+#[derive(Debug)]
+pub struct Crate {
+    /// Its name in paths.
+    pub name: &'static str,
+    /// Where its sources are, from the root of the project on.
+    pub folder: &'static str,
+    /// From the lowest to the highest. A file that no part names is a finding.
+    pub layers: &'static [Layer],
+    /// Pairs. The first does not import the second, though its layer is higher.
+    pub apart: &'static [(&'static str, &'static str)],
+}
+
+/// The crates that are published.
+pub const CRATES: [Crate; 2] = [
+    Crate {
+        name: "instance_deletion_controller",
+        folder: "src",
+        layers: CONTROLLER,
+        apart: &[
+            // The client of the cloud knows nothing of Kubernetes.
+            ("cloud/", "api/"),
+            ("cloud/", "scope/"),
+            // `main.rs` alone puts the two together.
+            ("runtime/", "controller/"),
+        ],
+    },
+    Crate { name: "kubectl_idel", folder: "plugin/src", layers: PLUGIN, apart: &[] },
+];
+
+const CONTROLLER: &[Layer] = &[
     Layer {
         name: "foundations",
         parts: &["api/", "scope/", "lock.rs", "metrics.rs", "random.rs", "supervise.rs", "text.rs"],
@@ -42,13 +71,17 @@ pub const LAYERS: &[Layer] = &[
     Layer { name: "program", parts: &["main.rs"] },
 ];
 
-/// Pairs of which the first does not import the second, though its layer is higher.
-pub const APART: &[(&str, &str)] = &[
-    // The client of the cloud knows nothing of Kubernetes.
-    ("cloud/", "api/"),
-    ("cloud/", "scope/"),
-    // `main.rs` alone puts the two together.
-    ("runtime/", "controller/"),
+const PLUGIN: &[Layer] = &[
+    Layer { name: "foundations", parts: &["args.rs", "failure.rs", "table.rs"] },
+    Layer {
+        name: "what commands share",
+        parts: &["cluster.rs", "manifest.rs", "output.rs", "ownership.rs", "progress.rs"],
+    },
+    Layer { name: "what commands work on", parts: &["inventory.rs", "targets.rs"] },
+    Layer { name: "commands", parts: &["commands/"] },
+    Layer { name: "command line", parts: &["cli.rs"] },
+    Layer { name: "crate", parts: &["lib.rs"] },
+    Layer { name: "program", parts: &["main.rs"] },
 ];
 
 /// Numbers of the layer and of the part that a file belongs to.

@@ -1,9 +1,9 @@
-//! Which file of `src` imports which, read from the sources.
+//! Which file of a crate imports which, read from the sources.
 //!
 //! [`SourceTree`] finds the files by their `mod` declarations, and the paths in them, inside macros too. [`Resolver`] says
 //! in which file the item of a path is defined: it follows re-exports, so a module that only re-exports its children
-//! imports nothing. [`judge`] looks for circles of files, for imports of a higher layer ([`LAYERS`]), and for imports between
-//! what stays apart ([`APART`]).
+//! imports nothing. [`judge`] looks for circles of files, for imports of a higher layer ([`CRATES`]), and for imports
+//! between what stays apart.
 //!
 //! Code under `#[cfg(test)]` is left out. A method call imports nothing: only paths count.
 
@@ -17,13 +17,13 @@ mod tokens;
 use std::{io, path::Path};
 
 pub use judge::{Finding, judge};
-pub use layers::{APART, LAYERS, Layer};
+pub use layers::{CRATES, Crate, Layer};
 pub use resolve::{Import, Resolver};
 pub use source::SourceTree;
 
-/// Findings in the crate whose sources are in this folder, and the number of its files.
-pub fn check(folder: &Path, crate_name: &str) -> io::Result<(Vec<Finding>, usize)> {
-    let tree = SourceTree::read(folder, crate_name)?;
+/// Findings in a crate of the checkout in this folder, and the number of its files.
+pub fn check(root: &Path, of: &Crate) -> io::Result<(Vec<Finding>, usize)> {
+    let tree = SourceTree::read(&root.join(of.folder), of.name)?;
     let imports = Resolver::new(&tree).imports();
-    Ok((judge(&tree.paths(), &imports, LAYERS), tree.files.len()))
+    Ok((judge(&tree.paths(), &imports, of), tree.files.len()))
 }

@@ -1,29 +1,38 @@
-//! `make lint` runs this: prints each circle of imports and each import of a higher layer in `src`, or in a folder that is its
-//! argument.
+//! `make lint` runs this: prints each circle of imports and each import of a higher layer in the crates of this checkout, or of
+//! one that is its argument.
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use imports::{CRATES, check};
+
 fn main() -> ExitCode {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../src");
-    let folder = std::env::args_os().nth(1).map_or_else(own, PathBuf::from);
-    match imports::check(&folder, "instance_deletion_controller") {
-        Ok((findings, files)) if findings.is_empty() => {
-            println!("imports: no circle and no import of a higher layer in {files} files");
-            ExitCode::SUCCESS
-        }
-        Ok((findings, _)) => {
-            for finding in &findings {
-                eprintln!("{finding}");
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let root = std::env::args_os().nth(1).map_or_else(own, PathBuf::from);
+    let mut sound = true;
+    for one in &CRATES {
+        match check(&root, one) {
+            Ok((findings, files)) if findings.is_empty() => {
+                println!("{}: no circle and no import of a higher layer in {files} files", one.folder);
             }
-            eprintln!("The layers are the table in tests/proof/imports/src/layers.rs.");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("imports: {error}");
-            ExitCode::FAILURE
+            Ok((findings, _)) => {
+                sound = false;
+                eprintln!("{}:", one.folder);
+                for finding in &findings {
+                    eprintln!("{finding}");
+                }
+            }
+            Err(error) => {
+                sound = false;
+                eprintln!("{}: {error}", one.folder);
+            }
         }
     }
+    if sound {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("The layers are the tables in tests/proof/imports/src/layers.rs.");
+    ExitCode::FAILURE
 }

@@ -60,7 +60,7 @@ impl<'a> Resolver<'a> {
         Self { tree, modules }
     }
 
-    /// Each pair of files of which the first imports the second, with the first path that does so.
+    /// Each pair of files in which the first imports the second, with the first path that does so.
     ///
     /// A re-export counts only where the file itself says the name once more. To name a module imports nothing; the paths
     /// that begin with it do.
@@ -158,7 +158,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::Resolver;
-    use crate::{Finding, LAYERS, judge, source::SourceTree};
+    use crate::{CRATES, Finding, judge, source::SourceTree};
 
     fn tree(sources: &[(&str, &str)]) -> SourceTree {
         let texts: BTreeMap<String, String> =
@@ -253,7 +253,7 @@ mod tests {
                 ("cloud/client.rs", "use super::bodies::Body; pub struct Client(Body);"),
                 ("cloud/bodies.rs", cloud),
             ]);
-            judge(&sources.paths(), &Resolver::new(&sources).imports(), LAYERS)
+            judge(&sources.paths(), &Resolver::new(&sources).imports(), &CRATES[0])
         };
         let clock = "pub struct Clock;";
         assert_eq!(judged(clock, "pub struct Body;"), []);
