@@ -236,6 +236,19 @@ impl Call {
 fn log(handle: &ObjectHandle, batch: &Batch, outcome: &CallOutcome) {
     let (namespace, name, number) = (&handle.key.namespace, &handle.key.name, batch.number);
     let (size, call) = (batch.members.len(), noun(batch.kind));
+    let failed = |trouble: Trouble, message: &CloudMessage, what: String| {
+        warn!(
+            namespace,
+            name,
+            batch = number,
+            size,
+            reason = trouble.reason().as_str(),
+            code = message.code,
+            request_id = message.request_id,
+            error = message.text,
+            "{what}"
+        );
+    };
     match outcome {
         CallOutcome::Accepted { ids, foreign, message } => info!(
             namespace,
@@ -247,28 +260,12 @@ fn log(handle: &ObjectHandle, batch: &Batch, outcome: &CallOutcome) {
             request_id = message.request_id,
             "{call} call accepted"
         ),
-        CallOutcome::Unknown { trouble, message, .. } => warn!(
-            namespace,
-            name,
-            batch = number,
-            size,
-            reason = trouble.reason().as_str(),
-            code = message.code,
-            request_id = message.request_id,
-            error = message.text,
-            "outcome of the {call} call is unknown"
-        ),
-        CallOutcome::Refused { trouble, message, .. } => warn!(
-            namespace,
-            name,
-            batch = number,
-            size,
-            reason = trouble.reason().as_str(),
-            code = message.code,
-            request_id = message.request_id,
-            error = message.text,
-            "{call} call refused"
-        ),
+        CallOutcome::Unknown { trouble, message, .. } => {
+            failed(*trouble, message, format!("outcome of the {call} call is unknown"));
+        }
+        CallOutcome::Refused { trouble, message, .. } => {
+            failed(*trouble, message, format!("{call} call refused"));
+        }
         CallOutcome::NotSent(_) => {
             warn!(namespace, name, batch = number, size, "{call} call {outcome}");
         }

@@ -1,7 +1,7 @@
 //! The *power off* rule: which instances are powered off before they are deleted, and for how long they stay off.
 //!
 //! With `when: Always` a running instance is powered off, stays off for the soak, and is deleted only if it still is off then.
-//! Whoever powers it on again has vetoed its deletion. With `when: IfRefused` that is done, without a soak, where the cloud
+//! Somebody who powers it on again vetoes its deletion. With `when: IfRefused` that is done, without a soak, where the cloud
 //! refuses to delete what is running.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::facts::{Facts, RowFacts};
 use crate::{
-    api::CallKind,
+    api::{CallKind, FailureReason},
     engine::{
         object::state::{
             ledger::{Ledger, Progress, Row},
@@ -146,14 +146,28 @@ pub fn soaked_since(row_facts: &RowFacts<'_>, facts: &Facts<'_>) -> Option<Mono>
     row_facts.observation.off.as_ref().filter(|_| waits).map(|off| off.soaked_at)
 }
 
-/// Whether an instance that was off, and that a read shows in an error, is given up: that read was sent when it would have been
-/// deleted. Nobody can tell whether it is still off. Until then it may recover.
+/// How an instance that was powered off ends by a read, sent at `sent`, that shows it like this; none if it goes on waiting.
 #[must_use]
-pub fn ends_in_error(row_facts: &RowFacts<'_>, sent: Mono, facts: &Facts<'_>) -> bool {
-    let soaked = row_facts.observation.off.as_ref().is_some_and(|off| sent >= off.soaked_at);
-    let goes_on =
-        facts.allow_calls() && sent > facts.memory.gate && facts.memory.deadlines.passed().is_none();
-    soaked && goes_on && !row_facts.calls.in_flight
+pub fn end_of_one_off(
+    row_facts: &RowFacts<'_>,
+    live: Live,
+    sent: Mono,
+    facts: &Facts<'_>,
+) -> Option<FailureReason> {
+    let RowFacts { row, observation, calls, .. } = *row_facts;
+    let off = observation.off.as_ref()?;
+    if !matches!(row.progress, Progress::PoweredOff { .. }) || calls.in_flight {
+        return None;
+    }
+    if off.powered_on {
+        return Some(FailureReason::PoweredOnAgain);
+    }
+    // Nobody can tell whether one in an error is still off. It may recover until it would be deleted.
+    let would_be_deleted = sent >= off.soaked_at
+        && sent > facts.memory.gate
+        && facts.allow_calls()
+        && facts.memory.deadlines.passed().is_none();
+    (live == Live::Error && would_be_deleted).then_some(FailureReason::InstanceError)
 }
 
 /// Whether the row is one of an instance that is to stay off until it is gone.

@@ -203,13 +203,9 @@ fn shown_alive(
     (sent, after_call): (Mono, bool),
     facts: &Facts<'_>,
 ) -> Shown {
-    let RowFacts { row, observation, calls, .. } = *row_facts;
-    let powered_off = matches!(row.progress, Progress::PoweredOff { .. });
-    if powered_off && !calls.in_flight && observation.off.as_ref().is_some_and(|off| off.powered_on) {
-        return Shown::End(FailureReason::PoweredOnAgain);
-    }
-    if powered_off && live == Live::Error && power_off::ends_in_error(row_facts, sent, facts) {
-        return Shown::End(FailureReason::InstanceError);
+    let row = row_facts.row;
+    if let Some(reason) = power_off::end_of_one_off(row_facts, live, sent, facts) {
+        return Shown::End(reason);
     }
     let found_off = match row.progress {
         Progress::PoweringOff { .. } => true,

@@ -57,8 +57,8 @@ pub const MISTAKES: &[Mistake] = &[
     Mistake {
         name: "given up for an error that may pass before the end of the soak",
         file: "src/engine/object/rules/power_off.rs",
-        find: "    soaked && goes_on && !row_facts.calls.in_flight",
-        replace: "    goes_on && !row_facts.calls.in_flight",
+        find: "    let would_be_deleted = sent >= off.soaked_at\n        && sent > facts.memory.gate",
+        replace: "    let would_be_deleted = sent > facts.memory.gate",
         found_by: &[Tables],
     },
     Mistake {
