@@ -162,7 +162,7 @@ mod tests {
         setter.until(Deadline::after(TERM, &Clock::start()));
         assert_eq!(told(&leadership, "all"), "1");
         tokio::time::advance(TERM).await;
-        assert_eq!(told(&leadership, "all"), "0", "whoever kept it says nothing");
+        assert_eq!(told(&leadership, "all"), "0", "a kept permit says nothing");
         assert_eq!(told(&Leadership::always(), ""), "1");
     }
 

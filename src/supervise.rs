@@ -15,7 +15,7 @@ use tracing::error;
 /// Wait after a panic of a task that takes its work up again: a panic that repeats must not fill the log.
 pub const AGAIN: Duration = Duration::from_secs(1);
 
-/// Does some work in a task of its own. A panic is logged with the name of the task, and comes to whoever waits for it.
+/// Does some work in a task of its own. A panic is logged with the name of the task, and is handed to the task that waits for it.
 ///
 /// Work that others wait for, or that is to go on, runs in [`caught`] inside.
 pub fn task<T: Send + 'static>(
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_of_a_task_comes_to_whoever_waits_for_it() {
+    async fn a_panic_of_a_task_is_handed_to_the_waiting_task() {
         assert_eq!(task("test", async { 7 }).await.unwrap(), 7);
         assert!(task("test", async { panic!("expected by the test") }).await.unwrap_err().is_panic());
     }

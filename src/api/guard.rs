@@ -49,8 +49,8 @@ pub struct DeletionGuardSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<NamespaceSelector>,
 
-    /// While this is there, nothing new is sent for any object that the guard applies to, later ones included. Looking at
-    /// what is on its way goes on.
+    /// While this is set, the controller makes no new call for any object that the guard applies to, later objects
+    /// included. It goes on looking at instances that are on their way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<GuardHold>,
 
@@ -84,11 +84,11 @@ pub struct DeletionGuardSpec {
     pub protected: Option<Protected>,
 }
 
-/// Why nothing new is to be sent.
+/// Stops new calls, and says why.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuardHold {
-    /// Why, and until when: whoever waits reads it.
+    /// Why the objects are held, and until when. Each of them shows it in its condition Ready.
     #[schemars(length(min = 1, max = 256))]
     pub reason: String,
 }
@@ -129,12 +129,12 @@ pub struct ProtectedInstance {
         regex(pattern = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
     )]
     pub id: String,
-    /// Why: whoever is refused reads it.
+    /// Why it is protected. A person whose deletion is refused reads it.
     #[schemars(length(min = 1, max = 256))]
     pub reason: String,
 }
 
-/// Namespaces by their labels. All of it must match.
+/// Selects namespaces by their labels. A namespace must match all of it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceSelector {

@@ -15,8 +15,9 @@ pub const MAX_SOAK: u32 = 7_776_000;
         .message("powerOff.soakSeconds needs when: Always; with IfRefused an instance is deleted as soon as it is off")
 )]
 pub struct PowerOff {
-    /// IfRefused: only running instances of which the cloud refuses the deletion for their state. Always: every running
-    /// instance; what is not off by then is not deleted, and whoever powers an instance on again has vetoed its deletion.
+    /// IfRefused: the controller powers off a running instance only after the cloud refused to delete it for its state.
+    /// Always: it powers off every running instance, deletes none that still runs, and never deletes one that somebody has
+    /// powered on again.
     pub when: PowerOffWhen,
 
     /// How long an instance has to stay off before it is deleted, in seconds, at most 90 days. Only with when: Always. An
@@ -29,8 +30,8 @@ pub struct PowerOff {
 /// Which instances are powered off.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PowerOffWhen {
-    /// Running ones of which the cloud refuses the deletion for their state.
+    /// Running instances that the cloud refuses to delete for their state.
     IfRefused,
-    /// Every running one.
+    /// Every running instance.
     Always,
 }

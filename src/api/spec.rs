@@ -140,8 +140,9 @@ pub struct InstanceDeletionSpec {
     )]
     pub instance_ids: Vec<String>,
 
-    /// What every listed instance is. Nothing is sent before every one that is alive was read and is so; if one is not, the
-    /// object ends, and nothing is sent for any. Immutable. An absent field means that nothing is compared.
+    /// What every listed instance is. The controller sends nothing before it has read every instance that is alive and
+    /// found it so. If one differs, the object ends, and nothing is sent for any. Immutable. An absent field means that
+    /// nothing is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Expect>,
 
@@ -154,13 +155,13 @@ pub struct InstanceDeletionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_off: Option<PowerOff>,
 
-    /// While true no new call is made. Calls that the cloud has accepted go on there, and looking at them goes on
-    /// here. An absent field means false.
+    /// While true, the controller makes no new call. The cloud goes on with the calls that it accepted, and the controller
+    /// goes on looking at their instances. An absent field means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// When true, only look and report in status.plan what would be deleted; nothing is sent. Can be set at creation
-    /// only; write false to start the deletion. An absent field means false.
+    /// When true, the controller only looks, reports in status.plan what it would delete, and sends nothing. It can be set
+    /// at creation only; write false to start the deletion. An absent field means false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
 
@@ -176,14 +177,14 @@ pub struct InstanceDeletionSpec {
     #[schemars(range(min = 0, max = 100), extend("format" = "int32"))]
     pub backoff_limit_per_instance: Option<u32>,
 
-    /// Seconds from status.startTime after which no new call is made and the object ends, whatever the cloud still
-    /// does. They run on while the object is suspended. An absent field means no deadline.
+    /// Seconds from status.startTime after which the controller makes no new call and the object ends, whatever the cloud
+    /// still does. They also run while the object is suspended. An absent field means no deadline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647_u32), extend("format" = "int32"))]
     pub active_deadline_seconds: Option<u32>,
 
-    /// Moment after which no new call is made, whatever the history of the object: a manifest restored from a
-    /// backup deletes nothing after it. Instances on their way by then are followed to their end. An absent field means
+    /// Moment after which the controller makes no new call, whatever the history of the object: a manifest restored from a
+    /// backup deletes nothing after it. The controller follows instances that are on their way by then to their end. An absent field means
     /// no such moment, and so does the last day of the year 9999.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Moment>,

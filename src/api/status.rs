@@ -370,8 +370,8 @@ pub struct PlanStatus {
     /// Ids that the cloud does not know, confirmed by two reads: mistyped, of another project, or gone for long.
     #[schemars(extend("format" = "int32"))]
     pub not_found: u32,
-    /// Instances that could not be read, whose state allows neither sending nor ending, or of which what spec.expect or a
-    /// guard asks for was not read. They would wait.
+    /// Instances that could not be read, whose state allows neither sending nor ending, or whose reads lack a fact that
+    /// spec.expect or a guard asks for. They would wait.
     #[schemars(extend("format" = "int32"))]
     pub unreadable: u32,
     /// Instances that are not what spec.expect says. If there is one, nothing would be sent for any.

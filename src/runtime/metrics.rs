@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_accepts_it_is_told_in_open_metrics_and_others_in_the_older_text() {
+    async fn a_client_that_accepts_open_metrics_gets_it_and_others_get_the_older_text() {
         let metrics = Metrics::new(|registry| {
             registry.register("calls", "Calls", counters([[("kind", "delete")]]));
             registry.register("restarts", "Restarts", Counter::<u64>::default());

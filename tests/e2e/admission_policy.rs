@@ -410,7 +410,7 @@ fn what_is_warned_of_is_judged_by_the_expressions_of_what_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_applies_is_warned_of_what_is_easily_overlooked() {
+async fn an_apply_is_answered_with_warnings_of_what_is_easily_overlooked() {
     let stage = stage("warned").await;
     let ids = own_ids(&stage, 1);
     let absent = Manifest::new("retire", &ids);

@@ -1,4 +1,4 @@
-//! Two replicas, of which one leads: the leader is killed, stopped, asked to end, or loses its lease.
+//! Two replicas, one of them leads: the leader is killed, stopped, asked to end, or loses its lease.
 
 use std::{
     sync::{

@@ -74,7 +74,7 @@ fn with_what_is_added(roles: &[Value], role: &Value, resource: &str) -> BTreeSet
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_views_a_namespace_reads_and_an_editor_deletes_nothing() {
+async fn a_viewer_of_a_namespace_reads_and_an_editor_deletes_nothing() {
     let stage = stage("editors").await;
     let roles: Value =
         serde_json::from_str(&stage.kubectl(&["get", "clusterroles", "-o", "json"]).unwrap()).unwrap();

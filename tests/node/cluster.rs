@@ -122,7 +122,7 @@ impl Cluster {
         let values = self.node.folder().join("values.json");
         std::fs::write(&values, names::values(CLOUD).to_string()).unwrap();
         let (chart, values) = (chart.display().to_string(), values.display().to_string());
-        // The second call creates the guards, of which the first one brings the definition.
+        // The second call creates the guards, since the first one brings the definition.
         for how in [&["install", "--create-namespace"][..], &["upgrade"]] {
             let what = [NAME, &chart, "--namespace", SYSTEM, "--values", &values, "--wait", "--timeout=3m"];
             let call = self.node.helm(&[how, &what].concat()).unwrap();

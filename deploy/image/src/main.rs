@@ -1,4 +1,4 @@
-//! Lays out the root of the controller's image, for a container engine to copy as it is or for whoever has none.
+//! Lays out the root of the controller's image, for a container engine to copy as it is or for a person who has none.
 //!
 //! An image from nothing: what is not written here is not there. No shell, no package, no other user's file.
 

@@ -45,7 +45,7 @@ async fn a_hold_of_someone_else_is_left_as_it_is() {
     let said = idel(&stage, &["hold", "retire", "--reason", "mine"]).good();
     assert_eq!(same(&stage, &said), "NS/retire is held already, by night-shift: fire\n");
     assert_eq!(hold_of(&stage.get("retire")), "fire");
-    // Whoever is there may release it.
+    // Another person may release it.
     assert_eq!(idel(&stage, &["release", "retire"]).code, 0);
     assert_eq!(hold_of(&stage.get("retire")), &Value::Null);
 

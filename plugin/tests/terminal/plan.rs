@@ -56,7 +56,7 @@ async fn a_plan_says_how_many_are_powered_off_first_and_when_the_soak_would_end(
     let said = idel(&stage, &["plan", "retire"]).good();
     let counts = "\n2 instances: 2 to delete, 1 of them to power off first\nStarted now, ";
     assert!(said.contains(counts), "{said}");
-    let line = "Started now, what runs or is stopped is deleted from 3 days hence on; whoever powers it on before keeps it";
+    let line = "If you start it now, the controller deletes running and stopped instances from 3 days hence on; somebody who powers one on before keeps it";
     assert_eq!(soak_line(&said), line);
     let json: Value = serde_json::from_str(&idel(&stage, &["plan", "retire", "-o", "json"]).good()).unwrap();
     assert_eq!(json["plan"], plan);

@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(coalescer.due(), Some(start + LONGEST), "but not for ever");
         assert_eq!(coalescer.take().len(), 6);
         let _next = look(&mut coalescer, 50..51, start + LONGEST);
-        assert_eq!(coalescer.due(), Some(start + LONGEST + GATHER), "whoever comes after it waits anew");
+        assert_eq!(coalescer.due(), Some(start + LONGEST + GATHER), "a look that comes after it waits anew");
     }
 
     #[tokio::test]

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_gate_that_closes_meanwhile_is_told_to_whoever_waits() {
+    async fn a_gate_that_closes_meanwhile_is_told_to_waiting_callers() {
         let clock = Clock::start();
         let read_rate = ReadRate::new(Rate::new(0.5, clock.mono()));
         read_rate.turn(&clock).await.unwrap();

@@ -391,7 +391,7 @@ async fn x12_a_cloud_that_answers_nothing_is_probed_by_one_read_at_a_time() {
         assert_eq!(look.await.unwrap().failure.unwrap().trouble, Trouble::CloudUnreachable);
     }
     assert_eq!(most.load(std::sync::atomic::Ordering::SeqCst), 1);
-    assert!(server.requests().len() < 7, "whoever waits while a probe fails is answered by it");
+    assert!(server.requests().len() < 7, "looks that wait while a probe fails are answered by it");
 }
 
 /// Counts the calls that are being made at once, and lets none go on without a permit.

@@ -115,7 +115,7 @@ async fn what_the_pages_before_a_failure_told_was_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c07_nothing_is_read_before_a_gate_and_whoever_asks_is_told_of_it() {
+async fn c07_nothing_is_read_before_a_gate_and_callers_are_told_of_it() {
     let minute = Duration::from_mins(1);
     let calls = Arc::new(Mutex::new(0));
     let count = calls.clone();
@@ -280,7 +280,7 @@ async fn s12_reads_leave_in_time_however_long_their_secret_takes() {
 
 #[tokio::test(start_paused = true)]
 async fn c07_a_read_that_is_refused_now_and_then_is_told_to_nobody_and_one_that_stays_refused_is() {
-    // How often a read is refused before it is answered, what the refusal says, and what whoever waits is told.
+    // How often a read is refused before it is answered, what the refusal says, and what waiting callers are told.
     let table: [(usize, &str, Option<Option<u64>>); 6] = [
         (1, "", None),
         (3, "", None),

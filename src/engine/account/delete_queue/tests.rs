@@ -114,12 +114,12 @@ fn a_turn_is_told_by_the_place_in_the_queue() {
     assert_eq!(turns(&mut queue, at(0)), expected, "asked again, each keeps its place");
     queue.0.forget(&"b", &mut queue.1);
     assert_eq!(again(&mut queue, "c", at(0)), at(1_000) + MICRO);
-    // Its turn has come, and whoever is before it has not; half a call has gathered meanwhile.
+    // Its turn has come, and that of the one before it has not; half a call has gathered meanwhile.
     assert_eq!(again(&mut queue, "d", at(1_500)), at(2_000) + MICRO);
 }
 
 #[test]
-fn whoever_is_near_its_turn_goes_on_at_once_and_whoever_is_ready_when_it_comes() {
+fn an_object_near_its_turn_goes_on_at_once_and_a_ready_one_when_it_comes() {
     let mut queue = queue(0.1);
     assert_eq!(queue.0.goes_on(&"b"), None);
     assert_eq!(ask(&mut queue, "b", UNREADY, at(7)), PermitAnswer::Soon { calls: 1, at: None });
@@ -133,14 +133,14 @@ fn whoever_is_near_its_turn_goes_on_at_once_and_whoever_is_ready_when_it_comes()
 }
 
 #[test]
-fn whoever_is_first_asks_again_when_its_call_is_due_and_no_later() {
+fn the_first_object_asks_again_when_its_call_is_due_and_no_later() {
     let mut queue = queue(40.0);
     assert_eq!(again(&mut queue, "first", at(0)), at(25) + MICRO);
     assert_eq!(again(&mut queue, "second", at(0)), at(100));
 }
 
 #[test]
-fn whoever_is_ready_and_does_not_come_is_waited_for_a_second() {
+fn a_ready_object_that_does_not_come_is_waited_for_a_second() {
     for (late, waits) in [(1_000, true), (1_001, false)] {
         let mut queue = queue(1.0);
         let turn = again(&mut queue, "first", at(0));
@@ -159,14 +159,18 @@ fn whoever_is_ready_and_does_not_come_is_waited_for_a_second() {
 }
 
 #[test]
-fn whoever_is_not_ready_lets_others_pass_and_keeps_its_place() {
+fn an_object_that_is_not_ready_lets_others_pass_and_keeps_its_place() {
     let mut queue = queue(1.0);
     let soon = PermitAnswer::Soon { calls: 4, at: None };
     assert_eq!(ask(&mut queue, "first", UNREADY, at(0)), soon);
     assert_eq!(ask(&mut queue, "second", READY, at(1_001)), PermitAnswer::Now(1));
     queue.0.use_up(&"second", 1, &mut queue.1);
     again(&mut queue, "second", at(1_001));
-    assert_eq!(ask(&mut queue, "first", READY, at(2_002)), PermitAnswer::Now(1), "before whoever came later");
+    assert_eq!(
+        ask(&mut queue, "first", READY, at(2_002)),
+        PermitAnswer::Now(1),
+        "before one that came later"
+    );
 }
 
 #[test]
@@ -196,7 +200,7 @@ fn nobody_looks_before_its_turn_is_near() {
 }
 
 #[test]
-fn whoever_does_not_get_ready_keeps_nobody_from_looking() {
+fn an_object_that_does_not_get_ready_keeps_no_other_from_looking() {
     let mut queue = queue(0.1);
     let soon = PermitAnswer::Soon { calls: 1, at: None };
     let late = |queue: &mut Queue, ms| matches!(ask(queue, "third", UNREADY, at(ms)), PermitAnswer::Later(_));
@@ -221,7 +225,7 @@ fn a_long_wait_that_the_cloud_asks_for_is_told() {
         }
         assert_eq!(ask(&mut queue, "b", READY, at(12_000)), PermitAnswer::Now(1));
     }
-    // Whoever was told so is called when the wait is nearly over.
+    // An object that was told so is called when the wait is nearly over.
     let mut queue = queue(1.0);
     queue.1.refused(asks(Duration::from_mins(1)), at(0));
     assert!(matches!(ask(&mut queue, "b", UNREADY, at(0)), PermitAnswer::Closed(_)));
@@ -230,7 +234,7 @@ fn a_long_wait_that_the_cloud_asks_for_is_told() {
 }
 
 #[test]
-fn whoever_asks_again_when_told() {
+fn an_object_asks_again_when_told() {
     let table = [
         (PermitAnswer::Now(1), None),
         (PermitAnswer::Soon { calls: 1, at: None }, None),
@@ -244,7 +248,7 @@ fn whoever_asks_again_when_told() {
 }
 
 #[test]
-fn whoever_waits_is_passed_by_each_other_at_most_once() {
+fn an_object_that_waits_is_passed_by_each_other_at_most_once() {
     // Objects that always want four calls, each with calls of its own length; one asks late, and one comes late.
     let lasts = [0, 300, 1_200, 9_000, 40].map(Duration::from_millis);
     let late = [0, 40, 0, 0, 900].map(Duration::from_millis);
@@ -275,7 +279,7 @@ fn whoever_waits_is_passed_by_each_other_at_most_once() {
             }
         }
     }
-    // Whoever asks again within a round has its call in every round.
+    // An object that asks again within a round has its call in every round.
     let most = calls.iter().max();
     assert!(calls.iter().enumerate().all(|(o, n)| o == 3 || Some(n + 2) >= most.copied()), "{calls:?}");
 }

@@ -44,7 +44,7 @@ fn answer(schedule: &mut Schedule<&'static str>, looks: &Looks<&'static str>, en
     }
 }
 
-/// Takes and answers whatever is due until this moment, of which nothing has ended: when, and how many.
+/// Takes and answers all reads that are due until this moment, with no instance ended: when, and how many.
 fn idle_until(schedule: &mut Schedule<&'static str>, end: Mono) -> Vec<(u64, usize)> {
     let mut taken = Vec::new();
     while let Some(due) = schedule.next().filter(|due| *due <= end) {

@@ -309,7 +309,7 @@ fn left_off(ledger: &Ledger) -> usize {
     ledger.rows.iter().filter(off).count()
 }
 
-/// The end of an object of which some instances are not what its author says.
+/// The end of an object that lists instances which are not what its author says.
 fn not_as_expected(ledger: &Ledger, summary: &Summary, named: &str) -> (Phase, ReadyReason, String) {
     let differ = ledger.failures.iter().filter(|row| row.reason == FailureReason::NotAsExpected);
     let count: u32 = differ.map(|row| row.count).sum();

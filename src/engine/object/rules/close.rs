@@ -60,7 +60,7 @@ pub fn at_deadline(ledger: &mut Ledger, facts: &Facts<'_>, since: Mono) -> Optio
     None
 }
 
-/// Ends the rows of an object of which too many have failed: those that no delete call named and that are not being powered
+/// Ends the rows of an object with too many failures: those that no delete call named and that are not being powered
 /// off, and those that would be sent again now.
 /// Returns whether a row ended.
 pub fn after_failures(ledger: &mut Ledger, facts: &Facts<'_>, candidates: &mut Candidates) -> bool {

@@ -51,7 +51,7 @@ impl Due {
 ///   unknown outcome) are due every `--poll-min` until they end. While this process makes that call
 ///   they are not: the end of the call wakes the object. Nor are they after a call that certainly
 ///   deleted nothing: an object that is refused for weeks would read them all the time.
-/// - Instances that are off are due every `--poll-max`, also in a suspended object: whoever powers one on again has vetoed its
+/// - Instances that are off are due every `--poll-max`, also in a suspended object: somebody who powers one on again vetoes its
 ///   deletion.
 /// - Ids that wait for their second not-found read are due when that read can count.
 /// - Ids next in line for a call are due at once.

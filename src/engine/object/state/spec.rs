@@ -50,7 +50,7 @@ pub const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 /// Whether instances are powered off before they are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PowerOff {
-    /// Running ones of which the cloud refuses the deletion for their state.
+    /// Running instances that the cloud refuses to delete for their state.
     IfRefused,
     /// Every running one.
     Always {

@@ -22,7 +22,7 @@ use crate::{
 pub enum Outcome {
     /// 202 listing some, with an effect on some.
     Accepts {
-        /// Ids of which the deletion begins, or whose server is powered off.
+        /// Ids whose deletion begins, or whose server is powered off.
         applied: u8,
         /// Ids that the reply lists.
         listed: u8,

@@ -181,7 +181,7 @@ pub struct Configuration {
     pub processes: usize,
     /// Most ids in a call.
     pub batch_size: usize,
-    /// Seconds that pass at a time, at least 5: whoever waits a tick is too late for his intent. Within a tick events have an
+    /// Seconds that pass at a time, at least 5: a process that waits a tick is too late for its intent. Within a tick events have an
     /// order, and no distance. A long one sees fewer moments, and makes room for more faults.
     pub tick: u32,
     /// `settle` and `request_timeout`, in seconds.

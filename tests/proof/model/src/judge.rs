@@ -76,7 +76,7 @@ pub(crate) fn rank(phase: InstancePhase) -> u8 {
 fn forward(old: &InstanceStatus, new: &InstanceStatus) -> bool {
     let ended = rank(old.phase) == ENDED;
     let same_end = (old.phase, old.reason, &old.ended_at) == (new.phase, new.reason, &new.ended_at);
-    // A further call, under a higher number, may power an instance off of which no deletion is known to be accepted.
+    // A further call, under a higher number, may power off an instance whose deletion is not known to be accepted.
     let again = new.phase == InstancePhase::PoweringOff
         && old.batch < new.batch
         && rank(old.phase) < rank(InstancePhase::Accepted);

@@ -38,7 +38,7 @@ pub struct World {
     pub instances: Vec<Instance>,
     /// Servers that carry an instance which the spec does not name.
     pub foreign: Vec<Foreign>,
-    /// Controllers, all of which believe that they lead.
+    /// Controllers. All believe that they lead.
     pub processes: Vec<Process>,
     /// Status writes on their way to the API server.
     pub writes: Vec<Write>,

@@ -249,7 +249,7 @@ impl Wire {
         };
         self.sim.effect(self.process);
         sleep(back).await;
-        // Whoever has given up hears nothing.
+        // A caller that has given up hears nothing.
         let _ = answer.send(reply);
     }
 

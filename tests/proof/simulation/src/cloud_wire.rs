@@ -232,7 +232,7 @@ impl Wire {
             }
             _ => {
                 sleep(fate.back).await;
-                // Whoever has given up hears nothing.
+                // A caller that has given up hears nothing.
                 let _ = answer.send(Some(reply));
             }
         }

@@ -132,7 +132,7 @@ async fn handle(
             return finish(Delivery::Dropped);
         }
     }
-    // Before the reply leaves: whoever has it finds it in the log.
+    // Before the reply leaves: a test that has the reply finds it in the log.
     finish(Delivery::Delivered);
     if reply.send(response(answered, &request_id, shared.clock.unix_ms())).is_err() {
         tracing::debug!(seq, "the client has gone");

@@ -139,7 +139,7 @@ impl FaultHandle {
         self.0.id
     }
 
-    /// Opens the gate for good: whoever waits goes on, and nobody waits there any more.
+    /// Opens the gate for good: waiting calls go on, and none waits there any more.
     pub fn release(&self) {
         self.0.gate.close();
     }

@@ -46,7 +46,7 @@ async fn run(cli: &Cli) -> io::Result<()> {
     Ok(())
 }
 
-/// Whoever waits for the file never sees half of it.
+/// A program that waits for the file never sees half of it.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");

@@ -100,7 +100,7 @@ struct Caller {
     looks: bool,
 }
 
-/// Delays of this run, in milliseconds: of whoever is handed its turn, of a call on its way to the server, and
+/// Delays of this run, in milliseconds: of a caller that is handed its turn, of a call on its way to the server, and
 /// of its outcome.
 #[derive(Clone, Copy)]
 struct Delays {
@@ -112,7 +112,7 @@ struct Delays {
 struct Run {
     rate: Rate,
     delete_queue: DeleteQueue<usize>,
-    /// Reads that wait for their turn; whoever is first asks again when a call is due.
+    /// Reads that wait for their turn; the first one asks again when a call is due.
     queue: VecDeque<usize>,
     callers: Vec<Caller>,
     kind: Callers,
@@ -337,7 +337,7 @@ const READS: [(&str, f64, Grants); 8] = [
 /// After the first: while the limit is still searched for, and long after.
 const MINUTES: [u32; 2] = [4, 30];
 
-/// The worst for each server, whoever calls, against what L5 promises.
+/// The worst for each server, with any caller, against what L5 promises.
 fn judge(name: &str, ceiling: f64, kinds: &[Callers], delays: Delays, table: &[(&str, f64, Grants)]) {
     judge_by(0.9, name, ceiling, kinds, delays, table);
 }

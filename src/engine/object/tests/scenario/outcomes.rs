@@ -359,7 +359,7 @@ fn s17_a_further_attempt_that_was_not_sent_leaves_the_acceptance_before_it() {
 }
 
 #[test]
-fn t01_an_error_after_acceptance_is_sent_again_after_settle_whoever_knows_of_the_call() {
+fn t01_an_error_after_acceptance_is_sent_again_after_settle_also_by_another_process() {
     for seen_shutting_down in [false, true] {
         for by_another_object in [false, true] {
             let mut world = World::new(1);
