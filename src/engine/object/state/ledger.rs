@@ -363,11 +363,23 @@ impl Row {
     }
 
     fn write(&self) -> InstanceStatus {
+        // The attempt that the cloud accepted is implied. On a row that no reply accepted, a 202 that left it out used one.
+        let implied = match self.progress {
+            Progress::Pending
+            | Progress::PoweringOff { .. }
+            | Progress::PoweredOff { .. }
+            | Progress::Submitted { .. }
+            | Progress::Accepted { batch: None, .. } => 0,
+            Progress::Accepted { batch: Some(_), .. }
+            | Progress::Terminated { .. }
+            | Progress::NotFound { .. }
+            | Progress::Failed { .. } => 1,
+        };
         let mut row = InstanceStatus {
             id: self.id.to_string(),
             phase: InstancePhase::Pending,
             batch: self.progress.batch(),
-            attempts: (self.attempts > 1).then_some(self.attempts),
+            attempts: (self.attempts > implied).then_some(self.attempts),
             power_offs: (self.power_offs > 0).then_some(self.power_offs),
             powered_off_at: self.powered_off_at.clone(),
             resent: None,
@@ -379,12 +391,7 @@ impl Row {
             Progress::Pending => {}
             Progress::PoweringOff { .. } => row.phase = InstancePhase::PoweringOff,
             Progress::PoweredOff { .. } => row.phase = InstancePhase::PoweredOff,
-            Progress::Submitted { .. } => {
-                row.phase = InstancePhase::Submitted;
-                // 0 is implied on any other row; here one used attempt (a 202 that left it out) is
-                // not.
-                row.attempts = (self.attempts > 0).then_some(self.attempts);
-            }
+            Progress::Submitted { .. } => row.phase = InstancePhase::Submitted,
             Progress::Accepted { resent, .. } => {
                 row.phase = InstancePhase::Accepted;
                 row.resent = resent.then_some(true);

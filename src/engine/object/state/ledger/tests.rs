@@ -47,12 +47,17 @@ fn every_progress() -> Vec<(Progress, u32)> {
     let (batch, ended_at) = (Some(3), Some(time()));
     vec![
         (Progress::Pending, 0),
+        (Progress::PoweringOff { batch: 3 }, 0),
+        (Progress::PoweringOff { batch: 3 }, 1),
+        (Progress::PoweredOff { batch }, 0),
+        (Progress::PoweredOff { batch }, 1),
         (Progress::Submitted { batch: 3 }, 0),
         (Progress::Submitted { batch: 3 }, 1),
         (Progress::Submitted { batch: 3 }, 2),
         (Progress::Accepted { batch, resent: false }, 1),
         (Progress::Accepted { batch, resent: true }, 2),
         (Progress::Accepted { batch: None, resent: false }, 0),
+        (Progress::Accepted { batch: None, resent: false }, 1),
         (Progress::Terminated { batch, ended_at: ended_at.clone() }, 2),
         (Progress::NotFound { batch: None, ended_at: ended_at.clone() }, 0),
         (Progress::Failed { batch, reason: FailureReason::Conflict, ended_at }, 3),
@@ -66,6 +71,7 @@ fn what_is_written_is_read_again_in_any_order() {
     for (row, (progress, attempts)) in ledger.rows.iter_mut().zip(all) {
         (row.progress, row.attempts) = (progress, attempts);
         row.cloud_state = (!row.progress.ended()).then(|| StateText::new("odd"));
+        row.powered_off_at = matches!(row.progress, Progress::PoweredOff { .. }).then(time);
     }
     ledger.recount_failures();
     for number in 1..=3 {
@@ -103,8 +109,8 @@ fn a_record_in_which_nothing_happened_has_no_rows() {
 fn only_what_a_row_does_not_imply_is_written() {
     for (progress, attempts) in every_progress() {
         let row = Row { progress: progress.clone(), attempts, ..Row::new(ids(1)[0]) }.write();
-        let submitted = matches!(progress, Progress::Submitted { .. });
-        let expected = (attempts > u32::from(!submitted)).then_some(attempts);
+        let implied = progress.ended() || matches!(progress, Progress::Accepted { batch: Some(_), .. });
+        let expected = (attempts > u32::from(implied)).then_some(attempts);
         assert_eq!(row.attempts, expected, "{progress:?} {attempts}");
         assert_eq!(row.ended_at.is_some(), progress.ended(), "{progress:?}");
         assert_eq!(row.batch, progress.batch(), "{progress:?}");
@@ -256,7 +262,8 @@ fn a_ledger_counts_its_phases_and_knows_whether_anything_was_ever_known() {
     }
     let counts =
         |s: Summary| [s.total, s.pending, s.submitted, s.accepted, s.terminated, s.not_found, s.failed];
-    assert_eq!(counts(ledger.summary()), [10, 1, 3, 3, 1, 1, 1]);
+    assert_eq!(counts(ledger.summary()), [15, 1, 3, 4, 1, 1, 1]);
+    assert_eq!((ledger.summary().powering_off, ledger.summary().powered_off), (2, 2));
     assert!(!ledger.ended() && ledger.ever_known());
     let with = |progress: Progress| {
         let mut ledger = empty(2);
