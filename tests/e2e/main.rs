@@ -40,6 +40,7 @@ mod metrics;
 mod outage;
 mod power_off;
 mod process;
+mod prometheus;
 mod proxy;
 mod refusals;
 mod roles;

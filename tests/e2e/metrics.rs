@@ -1,32 +1,15 @@
-//! `/metrics`: the figures are equal to those of the cloud's log and of the objects' histories, and Prometheus' tools accept it.
+//! `/metrics`: the figures are equal to those of the cloud's log and of the objects' histories.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use clouddc_simulator::{EndTime, Fault, Operation, Options};
 use harness::{Controller, Manifest, Stage, TOKEN, until};
 use serde_json::Value;
 
-use crate::support::{assert_succeeded, instances, options, stage, stage_with};
-
-const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4";
-
-/// Reads `/metrics`: the head of the reply, and its body.
-fn scrape(controller: &Controller, accept: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(controller.metrics()).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET /metrics HTTP/1.0\r\nAccept: {accept}\r\n\r\n").unwrap();
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).unwrap();
-    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(" 200 "), "{head}");
-    (head.to_lowercase(), body.to_owned())
-}
+use crate::{
+    prometheus::{OPEN_METRICS, scrape},
+    support::{assert_succeeded, instances, options, stage, stage_with},
+};
 
 /// The figure with this name (without the prefix) and labels.
 fn figure(scrape: &str, name: &str) -> f64 {
@@ -282,42 +265,4 @@ async fn an_object_that_loses_its_label_is_counted_by_its_new_owner() {
     stage.kubectl(&["label", "--overwrite", "idel", "retire", "work=here"]).unwrap();
     become_so(&here, &counted(1));
     become_so(&there, &counted(0));
-}
-
-/// Runs a program of the Go module `tests/conformance/monitoring`.
-fn monitoring(arguments: &[&str], input: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/monitoring");
-    let mut go = Command::new("go")
-        .args(arguments)
-        .current_dir(folder)
-        .envs([("GOFLAGS", "-tags=remove_all_sd"), ("GOWORK", "off")])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = go.stdin.take().unwrap();
-    let input = input.to_owned();
-    let write = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = go.wait_with_output().unwrap();
-    let _ = write.join().unwrap();
-    let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
-    assert!(output.status.success(), "{arguments:?}: {told}");
-    told
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn prometheus_takes_it_and_the_rules_and_the_dashboard_name_what_is_there() {
-    let stage = stage("tools").await;
-    let controller = stage.controller(&[]).unwrap();
-    let (head, text) = scrape(&controller, "*/*");
-    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    // The first call downloads and builds it where that was not done before, and says so.
-    let _ = monitoring(&["tool", "promtool", "--version"], "");
-    assert_eq!(monitoring(&["tool", "promtool", "check", "metrics"], &text), "");
-    let (head, text) = scrape(&controller, OPEN_METRICS);
-    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
-    let file = stage.control_plane.folder().join("scrape.txt");
-    std::fs::write(&file, text).unwrap();
-    print!("figure: monitoring: {}", monitoring(&["run", ".", file.to_str().unwrap()], ""));
 }
