@@ -4,7 +4,7 @@
 # dependencies over the packages of a call, so a call for one package would compile most of them, and the controller, again.
 BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 program = cargo build --quiet --workspace --bin $(1) && $(BUILT)/$(1)
-.PHONY: help demo check test test-node test-gitops test-aarch64 bench bench-decisions bench-schedule soak explore mutants lint deny generate control-plane \
+.PHONY: help demo check test test-node test-oldest test-gitops test-aarch64 bench bench-decisions bench-schedule soak explore mutants lint deny generate control-plane \
   image-root sbom components version plugin release clean
 
 help: ## list the targets
@@ -28,6 +28,10 @@ test: control-plane ## run every test, and print their times and counts; NO_SKIP
 test-node: control-plane ## run the tests on a real node in namespaces: needs root, and packages that it names (SLOW=1: more)
 	@if [ "$$(id -u)" = 0 ]; then $(call program,control-plane) build node >/dev/null; fi
 	@NO_SKIPS=$(NO_SKIPS) tests/run.sh node
+
+test-oldest: control-plane ## run the end-to-end tests on the oldest Kubernetes that is supported (builds it once, in about ten minutes)
+	@$(BUILT)/control-plane build oldest >/dev/null
+	@KUBEBUILDER_ASSETS="$$($(BUILT)/control-plane path oldest)" NO_SKIPS=$(NO_SKIPS) tests/run.sh e2e
 
 test-gitops: control-plane ## run the tests with Flux's controller and Argo CD's program (builds them once, in about 20 minutes)
 	@$(call program,control-plane) build flux >/dev/null

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace but those on a node and those with GitOps tools: the end-to-end tests, which mostly wait,
-# beside everything else. With the argument `node` it runs those on a node alone, which need root and packages of Debian, and
-# with `gitops` those with Flux and Argo CD alone, which take twenty minutes to build. Prints last what each suite took, the ten
+# beside everything else. With the argument `node` it runs those on a node alone, which need root and packages of Debian, with
+# `gitops` those with Flux and Argo CD alone, which take twenty minutes to build, and with `e2e` the end-to-end tests alone. Prints last what each suite took, the ten
 # slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the simulations covered, what
 # failed, and the counts of tests. NO_SKIPS=1 makes a skipped test a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 case "${1:-}" in
   '') suites=(end_to_end others in_go) ;;
-  node | gitops) suites=("alone_$1") ;;
-  *) echo "usage: tests/run.sh [node | gitops]" >&2; exit 2 ;;
+  e2e | node | gitops) suites=("alone_$1") ;;
+  *) echo "usage: tests/run.sh [e2e | node | gitops]" >&2; exit 2 ;;
 esac
 logs=$(mktemp -d)
 # Every status version that a test comes to, for the judges below.
@@ -26,9 +26,11 @@ trap 'exit 130' INT TERM
 # Everything is built before anything runs: no test shares the processors with a compiler. All of the workspace in one go: a
 # choice of packages has other features of their dependencies, and would be compiled once more.
 cargo test --workspace --no-run --message-format=json-render-diagnostics >"$logs/built" || exit 1
-if [[ " ${suites[*]} " == *" in_go "* ]]; then
-  # promtool, for tests of both languages: built from source once, four minutes of processor time, and kept by Go.
-  (cd tests/conformance/monitoring && GOFLAGS=-tags=remove_all_sd go tool promtool --version) >/dev/null || exit 1
+if [[ " ${suites[*]} " == *" in_go "* || " ${suites[*]} " == *" alone_e2e "* ]]; then
+  # promtool and Prometheus: built from source once, six minutes of processor time, and kept by Go.
+  for program in promtool prometheus; do
+    (cd tests/conformance/monitoring && GOFLAGS=-tags=remove_all_sd go tool "$program" --version) >/dev/null || exit 1
+  done
 fi
 
 # Each test program: the folder of its package, its source and itself, between tabs.
@@ -71,6 +73,10 @@ others() {
   local ended=("${PIPESTATUS[@]}")
   cargo test --workspace --no-fail-fast --doc 2>&1 | keep others
   [ "${ended[*]} ${PIPESTATUS[0]}" = "0 0 0 0" ]
+}
+
+alone_e2e() {
+  end_to_end
 }
 
 alone_node() {

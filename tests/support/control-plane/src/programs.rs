@@ -37,6 +37,15 @@ pub const CONTROL_PLANE: Module = Module {
     ],
 };
 
+/// The control plane of the oldest Kubernetes that the project supports.
+pub const OLDEST: Module = Module {
+    name: "oldest",
+    folder: "oldest",
+    takes: "building etcd, kube-apiserver and kubectl of the oldest supported Kubernetes from source: about ten minutes on two \
+            cores, once",
+    programs: CONTROL_PLANE.programs,
+};
+
 /// The programs of a node, of the same release as the control plane.
 pub const NODE: Module = Module {
     name: "node",
@@ -76,7 +85,7 @@ pub const ARGO_CD: Module = Module {
 };
 
 /// Every module.
-pub const MODULES: [&Module; 5] = [&CONTROL_PLANE, &NODE, &HELM, &FLUX, &ARGO_CD];
+pub const MODULES: [&Module; 6] = [&CONTROL_PLANE, &OLDEST, &NODE, &HELM, &FLUX, &ARGO_CD];
 
 /// A folder with the programs of a module.
 #[derive(Clone, Debug)]
