@@ -156,7 +156,6 @@ fn small_without_power() -> Vec<Configuration> {
         Configuration {
             name: "one-in-flight",
             ids: 2,
-            batch_size: 1,
             max_in_flight: Some(1),
             budget: Budget { lost_calls: 1, ..NONE },
             ..base()
