@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace but those on a node and those with GitOps tools: the end-to-end tests, which mostly wait,
 # beside everything else. With the argument `node` it runs those on a node alone, which need root and packages of Debian, with
-# `gitops` those with Flux and Argo CD alone, which take twenty minutes to build, and with `e2e` the end-to-end tests alone. Prints last what each suite took, the ten
+# `gitops` those with Flux, Argo CD and Velero alone, which take half an hour to build, and with `e2e` the end-to-end tests alone. Prints last what each suite took, the ten
 # slowest tests, which faults have a test that passed (tests/faults.txt), what the model check and the simulations covered, what
 # failed, and the counts of tests. NO_SKIPS=1 makes a skipped test a failure.
 set -u

@@ -14,7 +14,7 @@ const USAGE: &str = "usage: control-plane build [MODULE] | path [MODULE] | run
   run     starts a control plane, prints how to use it, and stops it at Ctrl-C
 
 A module is programs (etcd, kube-apiserver and kubectl), oldest (the same of the oldest supported Kubernetes), node (kubelet
-and what else a node needs), helm, flux (its kustomize-controller) or argo-cd. Without one it is programs.
+and what else a node needs), helm, flux (its kustomize-controller), argo-cd or velero. Without one it is programs.
 
 KUBEBUILDER_ASSETS      a folder with etcd, kube-apiserver and kubectl: they are used, and not built
 CONTROL_PLANE_CACHE     where to keep what is built, instead of .cache/control-plane of the workspace";

@@ -84,8 +84,16 @@ pub const ARGO_CD: Module = Module {
     programs: &[("argocd", "github.com/argoproj/argo-cd/v3/cmd")],
 };
 
+/// Velero, and a plugin of the tests that keeps its backups in a folder.
+pub const VELERO: Module = Module {
+    name: "velero",
+    folder: "velero",
+    takes: "building Velero from source: about ten minutes on two cores, once",
+    programs: &[("velero", "github.com/vmware-tanzu/velero/cmd/velero"), ("file-store", ".")],
+};
+
 /// Every module.
-pub const MODULES: [&Module; 6] = [&CONTROL_PLANE, &OLDEST, &NODE, &HELM, &FLUX, &ARGO_CD];
+pub const MODULES: [&Module; 7] = [&CONTROL_PLANE, &OLDEST, &NODE, &HELM, &FLUX, &ARGO_CD, &VELERO];
 
 /// A folder with the programs of a module.
 #[derive(Clone, Debug)]
@@ -172,7 +180,7 @@ impl Module {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(self.folder)
     }
 
-    /// The folder for programs of this go.mod and go.sum, and the linker flags. The flags are part of the folder's key. The
+    /// The folder for programs of this go.mod, go.sum and main.go, and the linker flags. The flags are part of the folder's key. The
     /// folder is outside `target/`: `cargo clean` must not remove it.
     fn cached(&self) -> Result<(PathBuf, String), Error> {
         let read = |file: &str| {
@@ -182,7 +190,9 @@ impl Module {
         let go_mod = read("go.mod")?;
         let ldflags = go::ldflags(&go_mod);
         let mut hash = Sha256::new();
-        for part in [&go_mod, &read("go.sum")?, &ldflags] {
+        // Most modules have no code of their own.
+        let own = read("main.go").unwrap_or_default();
+        for part in [&go_mod, &read("go.sum")?, &ldflags, &own] {
             hash.update(part);
         }
         let key = hash.finalize().iter().take(8).fold(0_u64, |key, byte| (key << 8) | u64::from(*byte));
