@@ -183,9 +183,9 @@ async fn two_objects_that_name_the_same_ids_send_each_once() {
     let stage = stage("twins").await;
     let ids = instances(&stage, 50);
     let _controller = stage.controller(&[]).unwrap();
-    let both =
-        format!("{}\n---\n{}", Manifest::new("first", &ids).text(), Manifest::new("second", &ids).text());
-    assert!(stage.kubectl_in(&["apply", "-f", "-"], &both).unwrap().status.success());
+    let both = format!("{}\n{}", Manifest::new("first", &ids).text(), Manifest::new("second", &ids).text());
+    let applied = stage.kubectl_in(&["apply", "-f", "-"], &both).unwrap();
+    assert!(applied.status.success(), "{}", applied.stderr);
     assert_succeeded(&stage.wait_finished("first"), 50);
     assert_succeeded(&stage.wait_finished("second"), 50);
     each_once(&stage.calls(), &ids);

@@ -12,7 +12,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::stage;
+use crate::support::{minor_version, stage};
 
 const ID: &str = "0198170e-4ca7-7ee4-89a7-fa631843920b";
 const NAME: &str = "compared";
@@ -198,14 +198,26 @@ async fn the_api_server_in_memory_answers_as_the_real_one_does() {
     let real = run(&mut Server::Real(client.clone()), &collection).await;
     let mut memory = Server::Memory(Box::default());
     let in_memory = run(&mut memory, &collection).await;
-    assert_eq!(in_memory, real);
+    // The one in memory is as the newest.
+    let differ = |(memory, real): (&String, &String)| {
+        let what = memory.split(':').next().unwrap_or_default().to_owned();
+        (memory != real).then_some(what)
+    };
+    let old = minor_version(&stage) < 31;
+    let known: &[&str] = if old { &["labels in a status", "a status of one that is gone"] } else { &[] };
+    let differences: Vec<String> = in_memory.iter().zip(&real).filter_map(differ).collect();
+    assert!(in_memory.len() == real.len() && differences == known, "{in_memory:?}\n{real:?}");
 
     let Server::Memory(memory) = memory else { unreachable!() };
-    let remembered: Vec<String> = memory
+    let mut remembered: Vec<String> = memory
         .history()
         .iter()
         .map(|v| format!("{} of generation {}", v.change.word(), v.object["metadata"]["generation"]))
         .collect();
+    if old {
+        // The labels in a status made a version without them.
+        remembered.insert(1, "MODIFIED of generation 1".to_owned());
+    }
     let watch = Request::new(&collection).watch(&WatchParams::default().timeout(20), &from).unwrap();
     let events = client.request_events::<DynamicObject>(watch).await.unwrap();
     let mut events = std::pin::pin!(events);

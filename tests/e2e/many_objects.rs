@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     gateway::{Rule, behind_gateway, gets},
     process::http_get,
-    support::{assert_succeeded, binary, each_once, instances, options},
+    support::{assert_succeeded, binary, each_once, instances, loosen_schema, options},
 };
 
 const OBJECTS: usize = 10_000;
@@ -61,13 +61,7 @@ async fn create_finished(api: &Api<InstanceDeletion>, finished: &Value, count: u
 /// An object whose record no version of this program wrote: an older, looser schema let it in.
 fn create_undecodable(stage: &Stage, name: &str, ids: &[String]) {
     stage.apply(&Manifest::new(name, ids)).unwrap();
-    // A field that can be selected by must be in the schema.
-    let loose = json!([{"op": "remove", "path": "/spec/versions/0/selectableFields"}, {
-        "op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/status",
-        "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-    }]);
-    let crd = ["patch", "crd", "instancedeletions.clouddc.dev", "--type=json", "-p", &loose.to_string()];
-    stage.kubectl(&crd).unwrap();
+    loosen_schema(stage, &["status"]);
     let odd = json!({"status": {"phase": "Exploding"}}).to_string();
     // The schema is in force a moment after the patch.
     until("the loose schema admits it", || {

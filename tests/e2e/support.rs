@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use clouddc_simulator::{EndTime, Entry, Options};
 use harness::{PROJECT, Stage};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Instances end this long after their deletion was accepted.
 pub const END: Duration = Duration::from_millis(500);
@@ -25,6 +25,36 @@ pub async fn stage(name: &str) -> Stage {
 /// A stage with other options.
 pub async fn stage_with(name: &str, options: Options) -> Stage {
     Stage::new(name, binary(), options).await.unwrap()
+}
+
+/// The minor version of the API server's Kubernetes, such as 37.
+pub fn minor_version(stage: &Stage) -> u32 {
+    let version = stage.kubectl(&["version", "-o", "json"]).unwrap();
+    let version: Value = serde_json::from_str(&version).unwrap();
+    let minor = version["serverVersion"]["minor"].as_str().unwrap_or_default();
+    // Some vendors write 30+.
+    minor.trim_end_matches('+').parse().unwrap()
+}
+
+/// Lets anything into these parts of an InstanceDeletion, as the schema of another version may have.
+pub fn loosen_schema(stage: &Stage, parts: &[&str]) {
+    let name = "instancedeletions.clouddc.dev";
+    let crd: Value =
+        serde_json::from_str(&stage.kubectl(&["get", "crd", name, "-o", "json"]).unwrap()).unwrap();
+    let mut patch: Vec<Value> = parts
+        .iter()
+        .map(|part| {
+            let path = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}");
+            let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+            json!({"op": "replace", "path": path, "value": anything})
+        })
+        .collect();
+    // A field that can be selected by must be in the schema. Kubernetes 1.30 has left this out.
+    if crd["spec"]["versions"][0].get("selectableFields").is_some() {
+        patch.push(json!({"op": "remove", "path": "/spec/versions/0/selectableFields"}));
+    }
+    let patch = Value::from(patch).to_string();
+    stage.kubectl(&["patch", "crd", name, "--type=json", "-p", &patch]).unwrap();
 }
 
 /// `n` running instances.
