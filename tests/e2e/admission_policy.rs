@@ -129,7 +129,7 @@ fn rules(stage: &Stage) -> Vec<Rule> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_rule_of_a_guard_refuses_with_the_guards_name_and_what_to_do() {
+async fn g2_each_rule_of_a_guard_refuses_with_the_guards_name_and_what_to_do() {
     let stage = stage("rules").await;
     for (what, spec, bad, words, good) in rules(&stage) {
         own_guard(&stage, spec);
@@ -142,7 +142,7 @@ async fn each_rule_of_a_guard_refuses_with_the_guards_name_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_refuses_every_creation_until_it_is_gone() {
+async fn g2_a_hold_refuses_every_creation_until_it_is_gone() {
     let stage = stage("frozen").await;
     let plan = Manifest::new("retire", &own_ids(&stage, 1)).with("dryRun", true);
     let allowed = annotated(&plan, ALLOW, &own_ids(&stage, 1)[0]);
@@ -160,7 +160,7 @@ async fn a_hold_refuses_every_creation_until_it_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_protected_instance_is_refused_until_the_object_names_it() {
+async fn g2_a_protected_instance_is_refused_until_the_object_names_it() {
     let stage = stage("protected").await;
     let ids = own_ids(&stage, 3);
     let protected = json!([{"id": ids[1], "reason": "database"}, {"id": ids[2], "reason": "gateway"}]);
@@ -183,7 +183,7 @@ async fn a_protected_instance_is_refused_until_the_object_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_guards_each_must_admit() {
+async fn g1_of_two_guards_each_must_admit() {
     let stage = stage("both").await;
     let control_plane = stage.control_plane;
     let of = |n: usize| Manifest::new("retire", &own_ids(&stage, n));
@@ -239,7 +239,7 @@ fn selectors() -> Vec<(Value, bool)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guard_applies_where_all_of_its_selector_matches_the_namespaces_labels() {
+async fn g1_a_guard_applies_where_all_of_its_selector_matches_the_namespaces_labels() {
     let stage = stage("selected").await;
     let control_plane = stage.control_plane;
     let table = selectors();
@@ -317,7 +317,7 @@ fn harmless() -> Vec<(&'static str, Value)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_starts_is_judged_again_and_what_stops_is_not() {
+async fn g2_what_starts_is_judged_again_and_what_stops_is_not() {
     let stage = stage("starts").await;
     let ids = own_ids(&stage, 3);
     let stopped = stopped(&ids);
@@ -366,7 +366,7 @@ async fn what_starts_is_judged_again_and_what_stops_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_is_judged_by_every_rule_but_for_the_plan_that_came_first() {
+async fn g2_a_restart_is_judged_by_every_rule_but_for_the_plan_that_came_first() {
     let stage = stage("again").await;
     let ids = own_ids(&stage, 2);
     stage.apply(&Manifest::new("retire", &ids).with("suspend", true)).unwrap();

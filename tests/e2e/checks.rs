@@ -136,7 +136,7 @@ async fn f2_facts_that_no_read_told_are_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn g3_what_is_protected_after_the_admission_is_not_sent() {
+async fn g3_g4_what_is_protected_after_the_admission_is_not_sent_and_has_failed() {
     let stage = stage("protected").await;
     let ids = instances(&stage, 7);
     christen_all(&stage, &ids);

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     gateway::{Rule, behind_gateway, gets},
     process::http_get,
-    support::{assert_succeeded, binary, each_once, instances, loosen_schema, options},
+    support::{assert_succeeded, binary, each_once, instances, loosen_schema, minor_version, options},
 };
 
 const OBJECTS: usize = 10_000;
@@ -68,6 +68,20 @@ fn create_undecodable(stage: &Stage, name: &str, ids: &[String]) {
         stage.kubectl(&["patch", "idel", name, "--subresource=status", "--type=merge", "-p", &odd]).ok()
     });
     stage.control_plane.kubectl(&["apply", "-k", &harness::cluster_wide()]).ok().unwrap();
+}
+
+/// On the object, where the API server takes a status with a value that the schema refuses, though it was there before; in the
+/// log where it does not, as that of Kubernetes 1.30.
+fn undecodable_is_said(stage: &Stage, controller: &Controller, name: &str) {
+    let mut status = if minor_version(stage) < 31 {
+        let said = |line: &str| line.contains(name) && line.contains("the object can't be decoded");
+        until("it is said", || controller.log().lines().any(said).then_some(()));
+        stage.get(name)["status"].take()
+    } else {
+        stage.wait_reason(name, "Undecodable")["status"].take()
+    };
+    status.as_object_mut().unwrap().remove("conditions");
+    assert_eq!(status, json!({"phase": "Exploding"}), "all else is left as it is");
 }
 
 /// resourceVersion of each object that is finished.
@@ -178,9 +192,7 @@ async fn k24_ten_thousand_objects_at_the_start_and_three_that_never_end_delay_no
         let object = stage.wait_reason(name, reason);
         assert_eq!(condition(&object, "Finished").0, "False", "{name} goes on trying");
     }
-    let mut undecodable = stage.wait_reason("a-undecodable", "Undecodable")["status"].take();
-    undecodable.as_object_mut().unwrap().remove("conditions");
-    assert_eq!(undecodable, json!({"phase": "Exploding"}), "all else is left as it is");
+    undecodable_is_said(&stage, &controller, "a-undecodable");
     let after: BTreeMap<_, _> =
         versions(&api).await.into_iter().filter(|(name, _)| !name.ends_with("unfinished")).collect();
     assert_eq!(after, stored, "what is finished is not written");
