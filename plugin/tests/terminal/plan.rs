@@ -37,7 +37,7 @@ fn good() -> Value {
 
 /// A line without the times of this run.
 fn soak_line(text: &str) -> String {
-    let line = text.lines().find(|line| line.starts_with("Started now")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("If you start it now")).unwrap_or_default();
     let (before, rest) = line.split_once("from ").unwrap_or_default();
     let (time, after) = rest.split_once(' ').unwrap_or_default();
     let time: k8s_openapi::jiff::Timestamp = time.parse().unwrap();
@@ -54,7 +54,7 @@ async fn a_plan_says_how_many_are_powered_off_first_and_when_the_soak_would_end(
     plan["toPowerOff"] = json!(1);
     set_plan(&stage, &plan);
     let said = idel(&stage, &["plan", "retire"]).good();
-    let counts = "\n2 instances: 2 to delete, 1 of them to power off first\nStarted now, ";
+    let counts = "\n2 instances: 2 to delete, 1 of them to power off first\nIf you start it now, ";
     assert!(said.contains(counts), "{said}");
     let line = "If you start it now, the controller deletes running and stopped instances from 3 days hence on; somebody who powers one on before keeps it";
     assert_eq!(soak_line(&said), line);

@@ -63,9 +63,9 @@ pub const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         name: "a veto that is not recorded, and so lost at a restart",
-        file: "src/engine/object/rules/record.rs",
-        find: "        return Shown::End(FailureReason::PoweredOnAgain);",
-        replace: "        return Shown::Nothing;",
+        file: "src/engine/object/rules/power_off.rs",
+        find: "        return Some(FailureReason::PoweredOnAgain);",
+        replace: "        return None;",
         found_by: &[Tables],
     },
     Mistake {
