@@ -1,4 +1,4 @@
-//! What commands write to stdout.
+//! Forms the output of commands, and writes it to stdout.
 
 use crate::failure::Failure;
 

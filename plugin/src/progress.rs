@@ -176,7 +176,7 @@ pub fn in_words(time: Duration) -> String {
     }
 }
 
-/// What is known of one object.
+/// A deletion as `watch` knows it.
 #[derive(Debug, Default)]
 pub struct Entry {
     /// Its newest version.

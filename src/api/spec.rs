@@ -140,7 +140,7 @@ pub struct InstanceDeletionSpec {
     )]
     pub instance_ids: Vec<String>,
 
-    /// What every listed instance is. The controller sends nothing before it has read every instance that is alive and
+    /// Facts that every listed instance must have. The controller sends nothing before it has read every instance that is alive and
     /// found it so. If one differs, the object ends, and nothing is sent for any. Immutable. An absent field means that
     /// nothing is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,8 +184,8 @@ pub struct InstanceDeletionSpec {
     pub active_deadline_seconds: Option<u32>,
 
     /// Moment after which the controller makes no new call, whatever the history of the object: a manifest restored from a
-    /// backup deletes nothing after it. The controller follows instances that are on their way by then to their end. An absent field means
-    /// no such moment, and so does the last day of the year 9999.
+    /// backup deletes nothing after it. The controller follows instances that are on their way by then to their end. An
+    /// absent field means no such moment, and so does the last day of the year 9999.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Moment>,
 

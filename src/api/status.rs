@@ -244,7 +244,7 @@ pub struct InstanceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int32"))]
     pub batch: Option<u32>,
-    /// Delete attempts used. An absent field means none, or the one that the cloud accepted.
+    /// Delete attempts used. An absent field means none or one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "int32"))]
     pub attempts: Option<u32>,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::stage;
 
-/// What Prometheus accepts of a scrape.
+/// The `Accept` header of a scrape by Prometheus.
 pub const OPEN_METRICS: &str =
     "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.4";
 

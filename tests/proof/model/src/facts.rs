@@ -27,7 +27,7 @@ impl Default for Requests {
     }
 }
 
-/// What the judge knows of one id, whether a process knows it or not.
+/// The judge's knowledge of one id, whether a process has it or not.
 #[derive(Clone, Debug, Default, Hash)]
 #[allow(clippy::struct_excessive_bools, reason = "each was said or not, whatever else was")]
 pub struct Facts {

@@ -55,7 +55,7 @@ fn an_accepted_id_that_was_seen_alive_is_looked_at_again_as_soon_as_a_read_can_a
     assert_eq!(line_up(&case), Candidates::default(), "on its way as it should be");
 }
 
-/// What refusals of deletes have put apart.
+/// The ids that refused delete calls have put apart.
 fn apart_of(parts: &[Vec<InstanceId>]) -> Apart {
     Apart(ByKind { delete: parts.to_vec(), power_off: Vec::new() })
 }
